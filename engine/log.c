@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdio.h>
+#include <string.h>
+#include "log.h"
+
+static void emit(TDLog *log, int level, const char *fmt, va_list ap)
+{
+    char line[sizeof(log->last_error)];
+
+    vsnprintf(line, sizeof(line), fmt, ap);
+    if (level == TD_LOG_ERROR)
+        memcpy(log->last_error, line, sizeof(line));
+    if (log->out.callback && level <= log->out.level)
+        log->out.callback(log->out.cookie, level, line);
+}
+
+void td_log(TDLog *log, int level, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!log)
+        return;
+    va_start(ap, fmt);
+    emit(log, level, fmt, ap);
+    va_end(ap);
+}
+
+int td_error(TDLog *log, int err, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (log) {
+        va_start(ap, fmt);
+        emit(log, TD_LOG_ERROR, fmt, ap);
+        va_end(ap);
+    }
+    return TD_ERR(err);
+}

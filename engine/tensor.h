@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Element types and the shape+dtype view all stages share. */
+#ifndef TD_TENSOR_H
+#define TD_TENSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define TD_MAX_DIMS 5
+
+enum TDDtype { TD_F32, TD_BF16, TD_F16, TD_F64, TD_I8, TD_U8, TD_I16, TD_I32, TD_I64, TD_BOOL, TD_N_DTYPES };
+
+size_t td_dtype_size(enum TDDtype t);            ///< bytes of one element
+const char *td_dtype_name(enum TDDtype t);       ///< "bf16", ...
+
+/** A dense row-major array in the memory of one device. Does not own data. */
+typedef struct TDTensor {
+    void *data;
+    int64_t shape[TD_MAX_DIMS];                  ///< unused dims are 1
+    int n_dims;
+    enum TDDtype dtype;
+} TDTensor;
+
+int64_t td_tensor_count(const TDTensor *t);      ///< elements
+size_t  td_tensor_bytes(const TDTensor *t);
+
+/** a*b into *out. @return 0, or -1 on overflow */
+static inline int td_mul_size(size_t *out, size_t a, size_t b)
+{
+    return __builtin_mul_overflow(a, b, out) ? -1 : 0;
+}
+
+/* bf16 <-> f32; to bf16 rounds to nearest even, NaN stays NaN */
+static inline float td_bf16_to_f32(uint16_t b)
+{
+    uint32_t u = (uint32_t)b << 16;
+    float f;
+
+    memcpy(&f, &u, sizeof(f));
+    return f;
+}
+
+static inline uint16_t td_f32_to_bf16(float f)
+{
+    uint32_t u;
+
+    memcpy(&u, &f, sizeof(u));
+    if ((u & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+/** f32 value of x rounded to bf16 */
+static inline float td_bf16_round(float x)
+{
+    return td_bf16_to_f32(td_f32_to_bf16(x));
+}
+
+float td_f16_to_f32(uint16_t h);
+
+#endif /* TD_TENSOR_H */
