@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Opens a weight file: maps it, finds its format from its first bytes, lets the format's reader add the tensors, then
+ * sorts their names. Holds what all formats share: mapping, name stripping, lookup, conversion to f32.
+ * 1. Mappings live until td_checkpoint_close(); entries point into them.
+ * 2. Names are unique after stripping and hold printable characters only. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "checkpoint_priv.h"
+
+#define MAX_NAME 1024
+#define MAX_ENTRIES (1 << 20)
+
+const char *td_ckpt_quote(char dst[TD_QUOTE_MAX], const void *s, size_t len)
+{
+    const uint8_t *p = s;
+    size_t n = len < TD_QUOTE_MAX - 1 ? len : TD_QUOTE_MAX - 1;
+
+    for (size_t i = 0; i < n; i++)
+        dst[i] = p[i] >= 0x20 && p[i] < 0x7f ? (char)p[i] : '?';
+    if (n < len)
+        memcpy(dst + n - 3, "...", 3);
+    dst[n] = 0;
+    return dst;
+}
+
+int td_ckpt_grow(void *array_ptr, size_t *cap, size_t need, size_t item_size)
+{
+    size_t n = *cap ? *cap : 64, bytes;
+    void *old, *p;
+
+    if (need <= *cap)
+        return 0;
+    while (n < need)
+        if (__builtin_mul_overflow(n, 2, &n))
+            return -1;
+    if (td_mul_size(&bytes, n, item_size) < 0)
+        return -1;
+    memcpy(&old, array_ptr, sizeof(old));
+    p = realloc(old, bytes);
+    if (!p)
+        return -1;
+    memcpy(array_ptr, &p, sizeof(p));
+    *cap = n;
+    return 0;
+}
+
+void td_ckpt_set_contiguous(TDEntry *e)
+{
+    int64_t step = 1;
+
+    for (int i = TD_MAX_DIMS - 1; i >= 0; i--) {
+        if (i >= e->n_dims)
+            e->shape[i] = 1;
+        e->stride[i] = step;
+        step *= e->shape[i];
+    }
+}
+
+int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret;
+    TDMapping *maps;
+    struct stat st;
+    void *data;
+
+    if (fd < 0) {
+        int err = errno;
+        if (err == ENOENT || err == ENOTDIR)
+            return td_error(log, ENOENT, "%s: no such file", path);
+        if (err == EACCES || err == EPERM)
+            return td_error(log, EACCES, "%s: no permission to read it", path);
+        if (err == ENOMEM || err == EMFILE || err == ENFILE)
+            return td_error(log, ENOMEM, "%s: cannot open it: %s", path, strerror(err));
+        return td_error(log, ENOENT, "%s: cannot open it: %s", path, strerror(err));
+    }
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        ret = td_error(log, EBADMSG, "%s: %s, want a regular file", path,
+                       S_ISDIR(st.st_mode) ? "is a directory" : "is not a file");
+        goto end;
+    }
+    if (st.st_size <= 0 || (uint64_t)st.st_size > PTRDIFF_MAX) {
+        ret = td_error(log, EBADMSG, "%s: %lld bytes, want a weight file", path, (long long)st.st_size);
+        goto end;
+    }
+    maps = realloc(ckpt->maps, ((size_t)ckpt->n_maps + 1) * sizeof(*maps));
+    if (!maps) {
+        ret = td_error(log, ENOMEM, "%s: out of memory", path);
+        goto end;
+    }
+    ckpt->maps = maps;
+    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED) {
+        ret = td_error(log, ENOMEM, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
+        goto end;
+    }
+    *map = maps[ckpt->n_maps++] = (TDMapping){ .data = data, .size = (size_t)st.st_size };
+    ret = 0;
+end:
+    close(fd);
+    return ret;
+}
+
+/* Wrappers that training and repacking tools put around the official names. */
+static const char *const prefixes[] = { "model.diffusion_model.", "diffusion_model.", "net.", "module.", "model." };
+static const char infix[] = "_checkpoint_wrapped_module.";
+
+static void strip_name(char *name)
+{
+    char *p;
+
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++) {
+        size_t n = strlen(prefixes[i]);
+        if (!strncmp(name, prefixes[i], n)) {
+            memmove(name, name + n, strlen(name + n) + 1);
+            i = (size_t)-1;                      /* start over */
+        }
+    }
+    while ((p = strstr(name, infix)))
+        memmove(p, p + sizeof(infix) - 1, strlen(p + sizeof(infix) - 1) + 1);
+}
+
+int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t name_len, const TDEntry *e, TDLog *log)
+{
+    const uint8_t *p = name;
+    char q[TD_QUOTE_MAX], *copy;
+    size_t cap = (size_t)ckpt->cap_entries;
+
+    if (name_len > MAX_NAME)
+        return td_error(log, EBADMSG, "%s: tensor name '%s' has %zu bytes, want at most %d", label,
+                        td_ckpt_quote(q, name, name_len), name_len, MAX_NAME);
+    for (size_t i = 0; i < name_len; i++)
+        if (p[i] < 0x20 || p[i] >= 0x7f)
+            return td_error(log, EBADMSG, "%s: tensor name '%s' holds byte 0x%02x, want printable ASCII", label,
+                            td_ckpt_quote(q, name, name_len), p[i]);
+    if (ckpt->n_entries >= MAX_ENTRIES)
+        return td_error(log, EBADMSG, "%s: more than %d tensors", label, MAX_ENTRIES);
+    copy = malloc(name_len + 1);
+    if (!copy || td_ckpt_grow(&ckpt->entries, &cap, (size_t)ckpt->n_entries + 1, sizeof(*e)) < 0) {
+        free(copy);
+        return td_error(log, ENOMEM, "%s: out of memory", label);
+    }
+    ckpt->cap_entries = (int)cap;
+    memcpy(copy, name, name_len);
+    copy[name_len] = 0;
+    strip_name(copy);
+    if (!copy[0]) {
+        free(copy);
+        return td_error(log, EBADMSG, "%s: tensor name '%s' is empty without its prefix", label,
+                        td_ckpt_quote(q, name, name_len));
+    }
+    ckpt->entries[ckpt->n_entries] = *e;
+    ckpt->entries[ckpt->n_entries++].name = copy;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp((*(const TDEntry *const *)a)->name, (*(const TDEntry *const *)b)->name);
+}
+
+static int index_names(TDCheckpoint *ckpt, TDLog *log)
+{
+    char q[TD_QUOTE_MAX];
+
+    if (!ckpt->n_entries)
+        return td_error(log, EBADMSG, "%s: no tensors in it", ckpt->path);
+    ckpt->by_name = malloc((size_t)ckpt->n_entries * sizeof(*ckpt->by_name));
+    if (!ckpt->by_name)
+        return td_error(log, ENOMEM, "%s: out of memory", ckpt->path);
+    for (int i = 0; i < ckpt->n_entries; i++)
+        ckpt->by_name[i] = &ckpt->entries[i];
+    qsort(ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_names);
+    for (int i = 1; i < ckpt->n_entries; i++)
+        if (!strcmp(ckpt->by_name[i - 1]->name, ckpt->by_name[i]->name))
+            return td_error(log, EBADMSG, "%s: tensor '%s' occurs twice", ckpt->path,
+                            td_ckpt_quote(q, ckpt->by_name[i]->name, strlen(ckpt->by_name[i]->name)));
+    return 0;
+}
+
+static int starts_with(TDMapping m, const char *s)
+{
+    return m.size >= strlen(s) && !memcmp(m.data, s, strlen(s));
+}
+
+static int parse(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
+{
+    uint8_t head[8] = { 0 };
+
+    if (starts_with(m, "PK\3\4"))
+        return td_ckpt_pth_parse(ckpt, ckpt->path, m, log);
+    if (td_ckpt_is_legacy_pth(m))
+        return td_ckpt_pth_legacy_parse(ckpt, ckpt->path, m, log);
+    if (m.size > 8 && m.data[8] == '{')
+        return td_ckpt_safetensors_parse(ckpt, ckpt->path, m, log);
+    if (m.data[0] == '{')
+        return td_ckpt_index_parse(ckpt, ckpt->path, m, log);
+    if (starts_with(m, "GGUF"))
+        return td_error(log, ENOTSUP, "%s: is a GGUF file, want .pth or .safetensors", ckpt->path);
+    if (starts_with(m, "version https://git-lfs"))
+        return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the weight file it stands for", ckpt->path);
+    memcpy(head, m.data, m.size < 8 ? m.size : 8);
+    return td_error(log, EBADMSG, "%s: starts with %02x %02x %02x %02x, want a .pth (50 4b 03 04) or .safetensors file",
+                    ckpt->path, head[0], head[1], head[2], head[3]);
+}
+
+int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log)
+{
+    TDCheckpoint *c = calloc(1, sizeof(*c));
+    TDMapping map;
+    int ret;
+
+    *ckpt = NULL;
+    if (!c || !(c->path = strdup(path))) {
+        free(c);
+        return td_error(log, ENOMEM, "%s: out of memory", path);
+    }
+    if ((ret = td_ckpt_map(c, path, &map, log)) < 0 ||
+        (ret = parse(c, map, log)) < 0 ||
+        (ret = index_names(c, log)) < 0) {
+        td_checkpoint_close(&c);
+        return ret;
+    }
+    *ckpt = c;
+    return 0;
+}
+
+void td_checkpoint_close(TDCheckpoint **ckpt)
+{
+    TDCheckpoint *c = *ckpt;
+
+    if (!c)
+        return;
+    for (int i = 0; i < c->n_entries; i++)
+        free((char *)c->entries[i].name);
+    for (int i = 0; i < c->n_maps; i++)
+        munmap((void *)c->maps[i].data, c->maps[i].size);
+    free(c->by_name);
+    free(c->entries);
+    free(c->maps);
+    free(c->path);
+    free(c);
+    *ckpt = NULL;
+}
+
+static int compare_key(const void *key, const void *entry)
+{
+    return strcmp(key, (*(const TDEntry *const *)entry)->name);
+}
+
+const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name)
+{
+    const TDEntry **e = bsearch(name, ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_key);
+
+    return e ? *e : NULL;
+}
+
+const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index)
+{
+    return index >= 0 && index < ckpt->n_entries ? &ckpt->entries[index] : NULL;
+}
+
+int td_checkpoint_count(const TDCheckpoint *ckpt)
+{
+    return ckpt->n_entries;
+}
+
+const char *td_checkpoint_path(const TDCheckpoint *ckpt)
+{
+    return ckpt->path;
+}
+
+int64_t td_entry_count(const TDEntry *e)
+{
+    int64_t n = 1;
+
+    for (int i = 0; i < e->n_dims; i++)
+        n *= e->shape[i];
+    return n;
+}
+
+int td_entry_is_contiguous(const TDEntry *e)
+{
+    int64_t step = 1;
+
+    for (int i = e->n_dims - 1; i >= 0; i--) {
+        if (e->shape[i] > 1 && e->stride[i] != step)
+            return 0;
+        step *= e->shape[i];
+    }
+    return 1;
+}
+
+/* n elements, step elements apart */
+static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n, int64_t step)
+{
+    int64_t s = step * (int64_t)td_dtype_size(dtype);
+    uint16_t h;
+    double d;
+
+    switch (dtype) {
+    case TD_F32:
+        for (int64_t i = 0; i < n; i++, src += s)
+            memcpy(dst + i, src, 4);
+        break;
+    case TD_BF16:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&h, src, 2);
+            dst[i] = td_bf16_to_f32(h);
+        }
+        break;
+    case TD_F16:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&h, src, 2);
+            dst[i] = td_f16_to_f32(h);
+        }
+        break;
+    case TD_F64:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&d, src, 8);
+            dst[i] = (float)d;
+        }
+        break;
+    default:                                     /* TD_I8, checked by the caller */
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = (float)(int8_t)*src;
+        break;
+    }
+}
+
+int td_entry_to_f32(const TDEntry *e, float *dst)
+{
+    int64_t n = td_entry_count(e), inner = n, inner_stride = 1, pos[TD_MAX_DIMS] = { 0 };
+    int outer_dims = 0;
+
+    if (e->dtype > TD_I8)
+        return TD_ERR(ENOTSUP);
+    if (!n)
+        return 0;
+    if (!td_entry_is_contiguous(e)) {
+        outer_dims   = e->n_dims - 1;
+        inner        = e->shape[outer_dims];
+        inner_stride = e->stride[outer_dims];
+    }
+    for (int64_t done = 0; done < n; done += inner) {
+        int64_t offset = 0;
+
+        for (int i = 0; i < outer_dims; i++)
+            offset += pos[i] * e->stride[i];
+        row_to_f32(dst + done, e->data + offset * (int64_t)td_dtype_size(e->dtype), e->dtype, inner, inner_stride);
+        for (int i = outer_dims - 1; i >= 0 && ++pos[i] == e->shape[i]; i--)
+            pos[i] = 0;
+    }
+    return 0;
+}
