@@ -1,0 +1,436 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "libavutil/avstring.h"
+#include "libavutil/error.h"
+#include "libavutil/file.h"
+#include "libavutil/log.h"
+#include "libavutil/mathematics.h"
+#include "libavutil/mem.h"
+#include "libavutil/parseutils.h"
+#include "libavutil/pixdesc.h"
+#include "libavutil/random_seed.h"
+#include "libavutil/time.h"
+#include "filters.h"
+#include "turbodiff_common.h"
+#include "video.h"
+
+#define DEFAULT_FRAMES 81
+
+/* seconds between two reports of progress */
+#define PROGRESS_PERIOD 5
+
+static const struct {
+    enum AVPixelFormat pix_fmt;
+    enum TDPixFmt td;
+} pixel_formats[] = {
+    /* the first one is the default where any format will do */
+    { AV_PIX_FMT_YUV420P,   TD_PIX_YUV420P   },
+    { AV_PIX_FMT_YUV444P,   TD_PIX_YUV444P   },
+    { AV_PIX_FMT_YUV420P10, TD_PIX_YUV420P10 },
+    { AV_PIX_FMT_YUV444P10, TD_PIX_YUV444P10 },
+    { AV_PIX_FMT_RGB24,     TD_PIX_RGB24     },
+    { AV_PIX_FMT_GBRP,      TD_PIX_GBRP      },
+};
+
+/* the official sizes; portrait ones are transposed */
+static const struct {
+    const char *size, *aspect;
+    int w, h;
+} sizes[] = {
+    { "480p", "16:9",  832, 480 },
+    { "480p", "4:3",   640, 480 },
+    { "480p", "1:1",   640, 640 },
+    { "480p", "9:16",  480, 832 },
+    { "480p", "3:4",   480, 640 },
+    { "720p", "16:9", 1280, 720 },
+    { "720p", "4:3",   960, 720 },
+    { "720p", "1:1",   960, 960 },
+    { "720p", "9:16",  720, 1280 },
+    { "720p", "3:4",   720, 960 },
+};
+
+static int error_from_td(int err)
+{
+    switch (err) {
+    case TD_ERR(ECANCELED): return AVERROR_EXIT;
+    case TD_ERR(EBADMSG):   return AVERROR_INVALIDDATA;
+    default:                return AVERROR(-err);
+    }
+}
+
+static void log_line(void *cookie, int level, const char *line)
+{
+    static const int levels[] = {
+        [TD_LOG_ERROR]   = AV_LOG_ERROR,
+        [TD_LOG_WARNING] = AV_LOG_WARNING,
+        [TD_LOG_INFO]    = AV_LOG_INFO,
+        [TD_LOG_VERBOSE] = AV_LOG_VERBOSE,
+        [TD_LOG_DEBUG]   = AV_LOG_DEBUG,
+    };
+
+    av_log(cookie, levels[level], "%s\n", line);
+}
+
+static int log_level(void)
+{
+    int level = av_log_get_level();
+
+    return level >= AV_LOG_DEBUG   ? TD_LOG_DEBUG   :
+           level >= AV_LOG_VERBOSE ? TD_LOG_VERBOSE :
+           level >= AV_LOG_INFO    ? TD_LOG_INFO    :
+           level >= AV_LOG_WARNING ? TD_LOG_WARNING : TD_LOG_ERROR;
+}
+
+static void report_progress(void *cookie, const TDProgress *p)
+{
+    static const char *const names[] = {
+        [TD_STAGE_LOAD]    = "loading the model",
+        [TD_STAGE_TEXT]    = "encoding the prompt",
+        [TD_STAGE_IMAGE]   = "encoding the image",
+        [TD_STAGE_DENOISE] = "denoising",
+        [TD_STAGE_DECODE]  = "decoding frames",
+    };
+    AVFilterContext *ctx = cookie;
+    TurboDiffContext *s = ctx->priv;
+    int64_t now = av_gettime_relative();
+
+    if (p->stage != s->progress_stage) {
+        s->progress_stage = p->stage;
+        s->progress_time  = now;
+    }
+    if (now - s->progress_time < PROGRESS_PERIOD * INT64_C(1000000) || p->total <= 0)
+        return;
+    s->progress_time = now;
+    av_log(ctx, AV_LOG_INFO, "%s: %d%%, %.0f s\n", names[p->stage],
+           (int)(100LL * p->done / p->total), p->seconds);
+}
+
+static int is_interrupted(void *cookie)
+{
+    return ff_filter_interrupted(cookie);
+}
+
+static int load_prompt(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    uint8_t *text;
+    size_t size;
+    int ret;
+
+    if (!s->prompt == !s->textfile) {
+        av_log(ctx, AV_LOG_ERROR, "%s: expected one of the options prompt and textfile\n",
+               s->prompt ? "Both a prompt and a textfile" : "No prompt");
+        return AVERROR(EINVAL);
+    }
+    if (s->prompt)
+        return 0;
+
+    ret = av_file_map(s->textfile, &text, &size, 0, ctx);
+    if (ret < 0) {
+        av_log(ctx, AV_LOG_ERROR, "textfile '%s' cannot be read: %s\n", s->textfile, av_err2str(ret));
+        return ret;
+    }
+    if (memchr(text, 0, size)) {
+        av_log(ctx, AV_LOG_ERROR, "textfile '%s' is not text: it has a NUL byte\n", s->textfile);
+        ret = AVERROR_INVALIDDATA;
+    } else {
+        s->prompt = av_strndup(text, size);
+        ret = s->prompt ? 0 : AVERROR(ENOMEM);
+    }
+    av_file_unmap(text, size);
+    return ret;
+}
+
+static int parse_size(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    const char *aspect = s->aspect ? s->aspect : "16:9";
+    int named = 0;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(sizes); i++) {
+        char slash[8];
+
+        if (strcmp(s->size, sizes[i].size))
+            continue;
+        named = 1;
+        av_strlcpy(slash, sizes[i].aspect, sizeof(slash));
+        *strchr(slash, ':') = '/';
+        if (!strcmp(aspect, sizes[i].aspect) || !strcmp(aspect, slash)) {
+            s->w = sizes[i].w;
+            s->h = sizes[i].h;
+            return 0;
+        }
+    }
+    if (named) {
+        av_log(ctx, AV_LOG_ERROR, "aspect '%s': expected 16:9, 9:16, 4:3, 3:4 or 1:1\n", aspect);
+        return AVERROR(EINVAL);
+    }
+    if (av_parse_video_size(&s->w, &s->h, s->size) < 0 || s->w % 16 || s->h % 16) {
+        av_log(ctx, AV_LOG_ERROR, "size '%s': expected 480p, 720p or WxH in multiples of 16\n", s->size);
+        return AVERROR(EINVAL);
+    }
+    if (s->aspect) {
+        av_log(ctx, AV_LOG_ERROR, "aspect '%s': works with a named size only, not with '%s'\n", s->aspect, s->size);
+        return AVERROR(EINVAL);
+    }
+    return 0;
+}
+
+static int count_frames(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    s->nb_frames = s->frames ? s->frames : DEFAULT_FRAMES;
+    if (s->duration >= 0) {
+        if (s->frames) {
+            av_log(ctx, AV_LOG_ERROR, "Both frames and duration: expected one of them\n");
+            return AVERROR(EINVAL);
+        }
+        s->nb_frames = av_rescale_q_rnd(s->duration, AV_TIME_BASE_Q, av_inv_q(s->frame_rate), AV_ROUND_UP);
+        if (s->nb_frames < 1 || s->nb_frames > INT_MAX - 4) {
+            av_log(ctx, AV_LOG_ERROR, "duration: %"PRId64" frames at rate %d/%d, expected at least 1\n",
+                   s->nb_frames, s->frame_rate.num, s->frame_rate.den);
+            return AVERROR(EINVAL);
+        }
+    } else if (s->nb_frames % 4 != 1) {
+        av_log(ctx, AV_LOG_ERROR, "frames %d: expected 4k+1 (1, 5, 9, ..., 81, ...), such as %d\n",
+               s->frames, FFMAX(s->frames - 1, 0) / 4 * 4 + 1);
+        return AVERROR(EINVAL);
+    }
+    s->clip_frames = (s->nb_frames + 2) / 4 * 4 + 1;
+    return 0;
+}
+
+av_cold int ff_turbodiff_init(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    int ret;
+
+    if ((ret = load_prompt(ctx)) < 0 ||
+        (ret = parse_size(ctx))  < 0 ||
+        (ret = count_frames(ctx)) < 0)
+        return ret;
+
+    if (!s->model && !(s->dit && s->vae && s->text_encoder && s->tokenizer)) {
+        av_log(ctx, AV_LOG_ERROR, "No model: expected a directory, or all of dit, vae, text_encoder and tokenizer\n");
+        return AVERROR(EINVAL);
+    }
+    if (s->sampler == TD_SAMPLER_RCM && s->steps > 4) {
+        av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->steps);
+        return AVERROR(EINVAL);
+    }
+    if (s->sampler == TD_SAMPLER_RCM && s->negative_prompt)
+        av_log(ctx, AV_LOG_WARNING, "negative_prompt has no effect with sampler rcm\n");
+    if (s->sampler == TD_SAMPLER_UNIPC && (s->sigma_max || s->ode))
+        av_log(ctx, AV_LOG_WARNING, "sigma_max and ode have no effect with sampler unipc\n");
+    return 0;
+}
+
+int ff_turbodiff_query_formats(const AVFilterContext *ctx,
+                               AVFilterFormatsConfig **cfg_in,
+                               AVFilterFormatsConfig **cfg_out)
+{
+    static const int color_spaces[] = { AVCOL_SPC_BT709, -1 };
+    static const int color_ranges[] = { AVCOL_RANGE_MPEG, -1 };
+    AVFilterFormats *formats = NULL;
+    int ret;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
+        if ((ret = ff_add_format(&formats, pixel_formats[i].pix_fmt)) < 0)
+            return ret;
+    if ((ret = ff_formats_ref(formats, &cfg_out[0]->formats)) < 0 ||
+        (ret = ff_formats_ref(ff_make_format_list(color_spaces), &cfg_out[0]->color_spaces)) < 0)
+        return ret;
+    return ff_formats_ref(ff_make_format_list(color_ranges), &cfg_out[0]->color_ranges);
+}
+
+static int set_metadata(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDInfo info;
+    int ret;
+
+    ret = td_info(s->td, &info);
+    if (ret < 0)
+        return error_from_td(ret);
+    av_dict_free(&s->metadata);
+    if ((ret = av_dict_set(&s->metadata, "lavfi.turbodiff.model", info.model, 0))        < 0 ||
+        (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.seed", info.seed, 0))      < 0 ||
+        (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.steps", info.n_steps, 0))  < 0 ||
+        (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.prompt", s->prompt, 0))        < 0)
+        return ret;
+    /* the IPTC term for media made by a trained model */
+    return av_dict_set(&s->metadata, "lavfi.turbodiff.digital_source_type", "trainedAlgorithmicMedia", 0);
+}
+
+static int open_model(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDSettings settings;
+    int ret;
+
+    ret = td_default_settings(&settings, sizeof(settings));
+    if (ret < 0)
+        return error_from_td(ret);
+    settings.model           = s->model;
+    settings.dit             = s->dit;
+    settings.text_encoder    = s->text_encoder;
+    settings.tokenizer       = s->tokenizer;
+    settings.vae             = s->vae;
+    settings.backend         = s->backend;
+    settings.device          = s->device;
+    settings.n_threads       = ctx->nb_threads;
+    settings.attention       = s->attention;
+    settings.quant           = s->quant;
+    settings.norm            = s->norm;
+    settings.sla_block       = s->sla_block;
+    settings.residency       = s->residency;
+    settings.logger.cookie   = ctx;
+    settings.logger.callback = log_line;
+    settings.logger.level    = log_level();
+    settings.progress        = report_progress;
+    settings.interrupt       = is_interrupted;
+    settings.cookie          = ctx;
+    s->progress_stage        = -1;
+
+    ret = td_open(&s->td, &settings);
+    return ret < 0 ? error_from_td(ret) : 0;
+}
+
+static int start_clip(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDParams params;
+    int ret;
+
+    ret = td_default_params(&params, sizeof(params));
+    if (ret < 0)
+        return error_from_td(ret);
+    if (s->seed < 0) {
+        s->seed = av_get_random_seed();
+        av_log(ctx, AV_LOG_INFO, "seed=%"PRId64"\n", s->seed);
+    }
+    params.prompt          = s->prompt;
+    params.negative_prompt = s->negative_prompt;
+    params.width           = s->w;
+    params.height          = s->h;
+    params.n_frames        = s->clip_frames;
+    params.sampler         = s->sampler;
+    params.n_steps         = s->steps;
+    params.seed            = s->seed;
+    params.noise           = s->noise;
+    params.sigma_max       = s->sigma_max;
+    params.ode             = s->ode;
+    params.sla_topk        = s->topk;
+    params.guidance        = s->guidance;
+    params.shift           = s->shift;
+    params.nonblocking     = 1;
+
+    ret = td_start(s->td, &params);
+    if (ret < 0)
+        return error_from_td(ret);
+    s->pts = 0;
+    return set_metadata(ctx);
+}
+
+av_cold int ff_turbodiff_start(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffContext *s = ctx->priv;
+    FilterLink *l = ff_filter_link(outlink);
+    int ret;
+
+    outlink->w                   = s->w;
+    outlink->h                   = s->h;
+    outlink->sample_aspect_ratio = (AVRational){ 1, 1 };
+    outlink->time_base           = av_inv_q(s->frame_rate);
+    l->frame_rate                = s->frame_rate;
+
+    if (!s->td && (ret = open_model(ctx)) < 0)
+        return ret;
+    return start_clip(ctx);
+}
+
+static int get_buffer(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffContext *s = ctx->priv;
+    int is_rgb = av_pix_fmt_desc_get(outlink->format)->flags & AV_PIX_FMT_FLAG_RGB;
+    AVFrame *frame;
+
+    frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
+    if (!frame)
+        return AVERROR(ENOMEM);
+    s->frame = frame;
+    frame->flags              |= AV_FRAME_FLAG_KEY;
+    frame->pict_type           = AV_PICTURE_TYPE_I;
+    frame->sample_aspect_ratio = outlink->sample_aspect_ratio;
+    frame->duration            = 1;
+    frame->color_primaries     = AVCOL_PRI_BT709;
+    frame->color_trc           = is_rgb ? AVCOL_TRC_IEC61966_2_1 : AVCOL_TRC_BT709;
+    frame->colorspace          = is_rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
+    frame->color_range         = is_rgb ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+    frame->chroma_location     = outlink->format == AV_PIX_FMT_YUV420P || outlink->format == AV_PIX_FMT_YUV420P10 ?
+                                 AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
+    return av_dict_copy(&frame->metadata, s->metadata, 0);
+}
+
+int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffContext *s = ctx->priv;
+    TDFrame td = { 0 };
+    int ret;
+
+    if (!s->td || s->pts >= s->nb_frames)
+        return 0;
+    if (ff_filter_interrupted(ctx))
+        return AVERROR_EXIT;
+    if (!s->frame && (ret = get_buffer(outlink)) < 0)
+        return ret;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
+        if (pixel_formats[i].pix_fmt == outlink->format)
+            td.format = pixel_formats[i].td;
+    for (int i = 0; i < FF_ARRAY_ELEMS(td.data); i++) {
+        td.data[i]   = s->frame->data[i];
+        td.stride[i] = s->frame->linesize[i];
+    }
+    ret = td_read_frame(s->td, &td);
+    if (ret < 0)
+        return error_from_td(ret);
+    if (ret > 0) {
+        s->frame->pts = s->pts++;
+        *out = s->frame;
+        s->frame = NULL;
+    }
+    return ret;
+}
+
+av_cold void ff_turbodiff_close(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    td_close(&s->td);
+    av_frame_free(&s->frame);
+    av_dict_free(&s->metadata);
+}

@@ -1,0 +1,183 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+#ifndef AVFILTER_TURBODIFF_COMMON_H
+#define AVFILTER_TURBODIFF_COMMON_H
+
+/**
+ * @file
+ * What the filters on top of libturbodiff share: options, opening, logging,
+ * reading frames.
+ */
+
+#include <turbodiff.h>
+
+#include "libavutil/dict.h"
+#include "libavutil/frame.h"
+#include "libavutil/opt.h"
+#include "libavutil/rational.h"
+#include "avfilter.h"
+#include "formats.h"
+
+/**
+ * First member of the private context of each filter.
+ */
+typedef struct TurboDiffContext {
+    const AVClass *class;
+
+    /* options */
+    char *prompt;
+    char *textfile;
+    char *negative_prompt;
+    char *model;
+    char *dit;
+    char *text_encoder;
+    char *tokenizer;
+    char *vae;
+    char *size;
+    char *aspect;
+    int frames;
+    int64_t duration;
+    AVRational frame_rate;
+    int64_t seed;
+    int steps;
+    int sampler;
+    double sigma_max;
+    int ode;
+    double guidance;
+    double shift;
+    int noise;
+    int attention;
+    double topk;
+    int sla_block;
+    int quant;
+    int norm;
+    int backend;
+    int device;
+    int residency;
+
+    /* state */
+    int w, h;
+    TDContext *td;
+    AVFrame *frame;             ///< frame to be filled next, NULL if none
+    AVDictionary *metadata;     ///< of every frame
+    int clip_frames;            ///< frames to be made
+    int64_t nb_frames;          ///< frames to be output
+    int64_t pts;                ///< of the next frame
+    int progress_stage;         ///< last stage that progress was reported for
+    int64_t progress_time;      ///< when that was
+} TurboDiffContext;
+
+#define TD_OFFSET(x) offsetof(TurboDiffContext, x)
+#define TD_FLAGS (AV_OPT_FLAG_VIDEO_PARAM | AV_OPT_FLAG_FILTERING_PARAM)
+
+#define TD_CONST(name, help, value, unit_name) \
+    { name, help, 0, AV_OPT_TYPE_CONST, { .i64 = value }, 0, 0, TD_FLAGS, .unit = unit_name }
+
+#define TURBODIFF_OPTIONS \
+    { "prompt",          "set the text to make a video of", TD_OFFSET(prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "textfile",        "set a file to read the prompt from", TD_OFFSET(textfile), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "model",           "set the directory with the model's files", TD_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "dit",             "set the transformer file (default: from model)", TD_OFFSET(dit), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "vae",             "set the VAE file (default: from model)", TD_OFFSET(vae), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "text_encoder",    "set the umT5 encoder file (default: from model)", TD_OFFSET(text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "tokenizer",       "set the tokenizer file (default: from model)", TD_OFFSET(tokenizer), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "size",            "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = "480p" }, 0, 0, TD_FLAGS }, \
+    { "s",               "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = "480p" }, 0, 0, TD_FLAGS }, \
+    { "aspect",          "set the aspect ratio of a named size: 16:9, 9:16, 4:3, 3:4, 1:1 (or 16/9 ...)", TD_OFFSET(aspect), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "frames",          "set the number of frames, 4k+1 (0: from duration, else 81)", TD_OFFSET(frames), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
+    { "duration",        "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
+    { "d",               "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
+    { "rate",            "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
+    { "r",               "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
+    { "seed",            "set the seed of the noise (-1: random, logged)", TD_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = -1 }, -1, (1LL << 53) - 1, TD_FLAGS }, \
+    { "steps",           "set the number of denoising steps (0: 4 for rcm, 50 for unipc)", TD_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
+    { "sampler",         "set the sampler", TD_OFFSET(sampler), AV_OPT_TYPE_INT, { .i64 = TD_SAMPLER_RCM }, TD_SAMPLER_RCM, TD_SAMPLER_UNIPC, TD_FLAGS, .unit = "sampler" }, \
+        TD_CONST("rcm",       "few steps, for distilled models",      TD_SAMPLER_RCM,        "sampler"), \
+        TD_CONST("unipc",     "many steps, for undistilled models",   TD_SAMPLER_UNIPC,      "sampler"), \
+    { "sigma_max",       "set the initial sigma of rcm (0: default of the model)", TD_OFFSET(sigma_max), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1e6, TD_FLAGS }, \
+    { "ode",             "make the steps of rcm deterministic", TD_OFFSET(ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
+    { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 5 }, 1, 100, TD_FLAGS }, \
+    { "shift",           "set the timestep shift of unipc", TD_OFFSET(shift), AV_OPT_TYPE_DOUBLE, { .dbl = 5 }, 0.01, 100, TD_FLAGS }, \
+    { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
+        TD_CONST("auto",      "that of the GPU in use, else h100",    TD_NOISE_AUTO,         "noise"), \
+        TD_CONST("h100",      NULL,                                   TD_NOISE_H100,         "noise"), \
+        TD_CONST("rtx5090",   NULL,                                   TD_NOISE_RTX5090,      "noise"), \
+        TD_CONST("rtx4090",   NULL,                                   TD_NOISE_RTX4090,      "noise"), \
+        TD_CONST("a100",      NULL,                                   TD_NOISE_A100,         "noise"), \
+        TD_CONST("cpu",       NULL,                                   TD_NOISE_CPU,          "noise"), \
+    { "attention",       "set the kind of self-attention", TD_OFFSET(attention), AV_OPT_TYPE_INT, { .i64 = TD_ATTN_AUTO }, TD_ATTN_AUTO, TD_ATTN_SAGESLA, TD_FLAGS, .unit = "attention" }, \
+        TD_CONST("auto",      "as the model was trained",             TD_ATTN_AUTO,          "attention"), \
+        TD_CONST("dense",     "each token attends to all",            TD_ATTN_DENSE,         "attention"), \
+        TD_CONST("sla",       "sparse-linear",                        TD_ATTN_SLA,           "attention"), \
+        TD_CONST("sagesla",   "sparse-linear, quantised",             TD_ATTN_SAGESLA,       "attention"), \
+    { "topk",            "set the fraction of key blocks that sparse attention keeps", TD_OFFSET(topk), AV_OPT_TYPE_DOUBLE, { .dbl = 0.1 }, 0.001, 1, TD_FLAGS }, \
+    { "sla_block",       "set the block shape of sparse attention, queries x keys", TD_OFFSET(sla_block), AV_OPT_TYPE_INT, { .i64 = TD_SLA_BLOCK_AUTO }, TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_64X128, TD_FLAGS, .unit = "sla_block" }, \
+        TD_CONST("auto",      "128x64",                               TD_SLA_BLOCK_AUTO,     "sla_block"), \
+        TD_CONST("128x64",    NULL,                                   TD_SLA_BLOCK_128X64,   "sla_block"), \
+        TD_CONST("64x128",    NULL,                                   TD_SLA_BLOCK_64X128,   "sla_block"), \
+    { "quant",           "set the precision of the transformer's weights", TD_OFFSET(quant), AV_OPT_TYPE_INT, { .i64 = TD_QUANT_AUTO }, TD_QUANT_AUTO, TD_QUANT_INT8, TD_FLAGS, .unit = "quant" }, \
+        TD_CONST("auto",      "as the file is",                       TD_QUANT_AUTO,         "quant"), \
+        TD_CONST("none",      "bfloat16",                             TD_QUANT_NONE,         "quant"), \
+        TD_CONST("int8",      "8-bit integers",                       TD_QUANT_INT8,         "quant"), \
+    { "norm",            "set the arithmetic of the norm layers", TD_OFFSET(norm), AV_OPT_TYPE_INT, { .i64 = TD_NORM_OFFICIAL }, TD_NORM_OFFICIAL, TD_NORM_EXACT, TD_FLAGS, .unit = "norm" }, \
+        TD_CONST("official",  "as the official fast kernels",         TD_NORM_OFFICIAL,      "norm"), \
+        TD_CONST("exact",     "as defined",                           TD_NORM_EXACT,         "norm"), \
+    { "backend",         "set the device to run on", TD_OFFSET(backend), AV_OPT_TYPE_INT, { .i64 = TD_BACKEND_AUTO }, TD_BACKEND_AUTO, TD_BACKEND_CUDA, TD_FLAGS, .unit = "backend" }, \
+        TD_CONST("auto",      "cuda if usable, else cpu",             TD_BACKEND_AUTO,       "backend"), \
+        TD_CONST("cpu",       NULL,                                   TD_BACKEND_CPU,        "backend"), \
+        TD_CONST("cuda",      NULL,                                   TD_BACKEND_CUDA,       "backend"), \
+    { "device",          "set the number of the CUDA device", TD_OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
+    { "residency",       "set which weights stay in device memory", TD_OFFSET(residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
+        TD_CONST("auto",      "all if they fit",                      TD_RESIDENT_AUTO,      "residency"), \
+        TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
+        TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency")
+
+/**
+ * Check the options that need no model, and derive size and number of frames.
+ */
+int ff_turbodiff_init(AVFilterContext *ctx);
+
+/**
+ * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB.
+ */
+int ff_turbodiff_query_formats(const AVFilterContext *ctx,
+                               AVFilterFormatsConfig **cfg_in,
+                               AVFilterFormatsConfig **cfg_out);
+
+/**
+ * Load the model, start a clip and set the properties of the output link.
+ */
+int ff_turbodiff_start(AVFilterLink *outlink);
+
+/**
+ * Work on the clip until a frame is there or a bounded piece of work is done.
+ *
+ * @param out the frame if 1 is returned, owned by the caller
+ * @return 1 a frame, 0 end of the clip, AVERROR(EAGAIN) call again,
+ *         AVERROR_EXIT interrupted, other < 0 error that has been logged
+ */
+int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out);
+
+/**
+ * Stop the clip and free the model. Safe to call again.
+ */
+void ff_turbodiff_close(AVFilterContext *ctx);
+
+#endif /* AVFILTER_TURBODIFF_COMMON_H */

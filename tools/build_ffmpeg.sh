@@ -1,0 +1,158 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Builds ffmpeg and ffprobe with the turbodiff filters: build_ffmpeg.sh SERIES full|small DIR
+#
+# 1. DIR/src gets the FFmpeg sources, our patch and our filters, and is built in place; DIR/ffmpeg and DIR/ffprobe result.
+# 2. Sources are unpacked anew when the patch or the tarball changes; configure runs again when its arguments change.
+# 3. "small" leaves out everything that the filter tests do not need; "full" is meant for use.
+# 4. Settings come from the environment, as the Makefile passes them: FFMPEG_SRC (directory or tarball), FFMPEG_EXTRA,
+#    FFMPEG_GPL, CC, JOBS, PKG_CONFIG_PATH (finds turbodiff.pc), TD_LIB (relink when newer), HAVE_NASM, HAVE_ZLIB,
+#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG (each yes or no).
+set -eu
+
+die() {
+    echo "build_ffmpeg: $*" >&2
+    exit 1
+}
+
+[ $# -eq 3 ] || die "usage: build_ffmpeg.sh SERIES full|small DIR"
+series=$1
+set=$2
+dir=$3
+top=$(cd "$(dirname "$0")/.." && pwd)
+patch=$top/patches/ffmpeg-$series.patch
+[ -f "$patch" ] || die "no patch for FFmpeg series $series"
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+src=$dir/src
+given=${FFMPEG_SRC:-}
+
+# ---- sources ----
+
+if [ -z "$given" ]; then
+    given=$("$top/tools/fetch_ffmpeg.sh" "$series")
+fi
+stamp="$given $(sha256sum < "$patch")"
+if [ -d "$given" ]; then
+    stamp="$stamp $(cat "$given/RELEASE" 2> /dev/null || true)"
+else
+    stamp="$stamp $(sha256sum < "$given")"
+fi
+if [ "$(cat "$dir/stamp.src" 2> /dev/null || true)" != "$stamp" ]; then
+    rm -rf "$src" "$dir/stamp.src" "$dir/stamp.configure"
+    mkdir -p "$src"
+    if [ -d "$given" ]; then
+        (cd "$given" && tar cf - --exclude=.git .) | tar xf - --no-same-owner -C "$src"
+    else
+        tar xf "$given" --no-same-owner --strip-components=1 -C "$src" || die "$given: not a tarball that tar can read"
+    fi
+    [ -f "$src/RELEASE" ] || die "$given: not an FFmpeg source (no file RELEASE in it)"
+    release=$(cat "$src/RELEASE")
+    case $release in
+    "$series"|"$series".*) ;;
+    *) die "$given is FFmpeg $release, expected series $series (see --ffmpeg-series)" ;;
+    esac
+    if ! (cd "$src" && patch -p1 -s --no-backup-if-mismatch) < "$patch"; then
+        rm -rf "$src"
+        die "$patch does not apply to FFmpeg $release"
+    fi
+    echo "$stamp" > "$dir/stamp.src"
+fi
+
+# unchanged files keep their time
+put() {
+    cmp -s "$1" "$2" || cp "$1" "$2"
+}
+for file in "$top"/libavfilter/*.[ch]; do
+    put "$file" "$src/libavfilter/$(basename "$file")"
+done
+put "$top/doc/filters.texi" "$src/doc/turbodiff.texi"
+
+# ---- configure ----
+
+set -- --disable-everything --disable-autodetect --disable-doc --disable-debug --disable-network --disable-ffplay \
+    --cc="${CC:-cc}" --enable-libturbodiff --enable-indev=lavfi --enable-protocol=file,pipe,fd
+
+video=scale,format,noformat,fps,setpts,settb,trim,copy,null,nullsrc,color,testsrc2,split,select,metadata,showinfo
+video=$video,sendcmd,hstack,psnr,tpad,reverse,nullsink,buffer,buffersink,turbodiff
+audio=aformat,anull,aresample,abuffer,abuffersink
+muxers=framecrc,framemd5,hash,null,rawvideo,mp4,matroska,nut,ffmetadata
+codecs=rawvideo,wrapped_avframe,mpeg4,ffv1
+parsers=mpeg4video
+demuxers=mov,matroska,nut,rawvideo
+bsfs=null
+
+if [ "$set" = full ]; then
+    video=$video,testsrc,smptebars,gradients,concat,overlay,crop,pad,hflip,vflip,transpose,rotate,tile,tinterlace
+    video=$video,minterpolate,blend,tblend,vstack,xstack,loop,eq,hue,colorspace,colormatrix,setparams,setdar,setsar
+    video=$video,palettegen,paletteuse,thumbnail,ssim,signalstats,framestep,framerate,fade,xfade,zoompan,realtime,drawbox
+    video=$video,drawgrid,curves,colorbalance,colorlevels,vibrance,unsharp,gblur,boxblur,avgblur,deflicker,hqdn3d,noise
+    video=$video,vignette,alphamerge,alphaextract,chromakey,colorkey,format,extractplanes,mergeplanes,interleave,untile
+    video=$video,setrange,zscale,bbox,blackdetect,freezedetect,scdet,cropdetect,lut,lutrgb,lutyuv,lut3d,haldclut,negate
+    video=$video,mpdecimate,decimate,shuffleframes,streamselect,perms,swapuv,geq,lagfun,mix,amplify,edgedetect,pixelize
+    audio=$audio,anullsrc,sine,atrim,asetpts,asettb,volume,afade,amix,amerge,aconcat,apad,aloop,asplit,ametadata,areverse
+    muxers=$muxers,mov,webm,image2,image2pipe,gif,apng,avi,md5,crc,framehash,streamhash,wav,yuv4mpegpipe,mpegts,segment
+    codecs=$codecs,png,apng,mjpeg,gif,bmp,ppm,pam,huffyuv,ffvhuff,prores,pcm_s16le,pcm_f32le,aac,flac,webvtt
+    parsers=$parsers,h264,mjpeg,png,gif,vp8,vp9,aac,flac
+    demuxers=$demuxers,image2,image2pipe,image_png_pipe,image_jpeg_pipe,image_bmp_pipe,gif,apng,avi,concat,ffmetadata,wav
+    demuxers=$demuxers,yuv4mpegpipe,mpegts
+    bsfs=$bsfs,h264_mp4toannexb,h264_metadata,extract_extradata,aac_adtstoasc,vp9_superframe,vp9_superframe_split,setts
+    set -- "$@" --enable-encoder=prores_ks --enable-decoder=h264,hevc,vp8,vp9 --enable-protocol=data,concat,tee
+
+    if [ "$HAVE_ZLIB" = yes ]; then
+        set -- "$@" --enable-zlib
+    fi
+    if [ "$FFMPEG_GPL" = yes ]; then
+        set -- "$@" --enable-gpl
+        if [ "$HAVE_X264" = yes ]; then
+            set -- "$@" --enable-libx264 --enable-encoder=libx264,libx264rgb
+        fi
+    fi
+    if [ "$HAVE_VPX" = yes ]; then
+        set -- "$@" --enable-libvpx --enable-encoder=libvpx_vp8,libvpx_vp9
+    fi
+    if [ "$HAVE_ZMQ" = yes ]; then
+        set -- "$@" --enable-libzmq
+        video=$video,zmq
+    fi
+    if [ "$HAVE_FREETYPE$HAVE_HARFBUZZ" = yesyes ]; then
+        set -- "$@" --enable-libfreetype --enable-libharfbuzz
+        if [ "$HAVE_FONTCONFIG" = yes ]; then
+            set -- "$@" --enable-libfontconfig
+        fi
+        video=$video,drawtext
+    fi
+fi
+if [ "$HAVE_NASM" != yes ] || [ "$set" = small ]; then
+    set -- "$@" --disable-x86asm
+fi
+set -- "$@" --enable-filter="$video,$audio" --enable-muxer="$muxers" --enable-demuxer="$demuxers" \
+    --enable-encoder="$codecs" --enable-decoder="$codecs" --enable-parser="$parsers" --enable-bsf="$bsfs"
+
+cd "$src"
+args="$* ${FFMPEG_EXTRA:-} $PKG_CONFIG_PATH"
+if [ "$(cat "$dir/stamp.configure" 2> /dev/null || true)" != "$args" ]; then
+    echo "build_ffmpeg: configuring FFmpeg $(cat RELEASE) ($set)"
+    # FFMPEG_EXTRA is a list of arguments
+    # shellcheck disable=SC2086
+    ./configure "$@" ${FFMPEG_EXTRA:-} > "$dir/configure.log" 2>&1 || {
+        tail -n 15 "$dir/configure.log" >&2
+        die "FFmpeg's configure failed; details: $src/ffbuild/config.log"
+    }
+    grep '^WARNING' "$dir/configure.log" >&2 || true
+    grep -q 'CONFIG_TURBODIFF_FILTER yes\|^CONFIG_TURBODIFF_FILTER=yes' ffbuild/config.mak ||
+        die "FFmpeg's configure left the turbodiff filter out; details: $src/ffbuild/config.log"
+    echo "$args" > "$dir/stamp.configure"
+fi
+
+# ---- build ----
+
+if [ -f ffmpeg_g ] && [ "$TD_LIB" -nt ffmpeg_g ]; then
+    rm -f ffmpeg_g ffprobe_g
+fi
+echo "build_ffmpeg: building FFmpeg $(cat RELEASE) ($set)"
+MAKEFLAGS='' make -j"${JOBS:-2}" ffmpeg ffprobe > "$dir/build.log" 2>&1 || {
+    grep -B 2 -A 8 'error\|Error' "$dir/build.log" | head -n 40 >&2
+    die "FFmpeg's build failed; log: $dir/build.log"
+}
+cp ffmpeg ffprobe "$dir/"
