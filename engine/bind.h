@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * From checkpoint names to packed weights, every shape checked on the way. */
+#ifndef TD_BIND_H
+#define TD_BIND_H
+
+#include "backend.h"
+
+typedef struct TDBind {
+    TDDev *dev;
+    TDWeights *weights;
+    const TDCheckpoint *ckpt;
+} TDBind;
+
+/** Entry "PREFIX.SUFFIX" (suffix may be ""), or an error that names it. */
+int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const char *suffix);
+int td_bind_has(const TDBind *b, const char *prefix, const char *suffix);
+
+/** Linear [n,k] with optional bias from PREFIX.weight, or PREFIX.int8_weight + PREFIX.scale. Up to TD_LINEAR_PARTS prefixes of
+ *  equal shape stack along n; n is that of one. */
+int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int n_parts, const char *const prefix[]);
+/** n finite values as f32 */
+int td_bind_vector(const TDBind *b, const float **dst, int64_t n, const char *prefix, const char *suffix);
+/** Convolution of known channels and kernel from PREFIX.weight and PREFIX.bias; conv's shape fields set by the caller */
+int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix);
+
+#endif /* TD_BIND_H */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * One query block against a list of key blocks with online softmax: the core dense, sla and sagesla attention share. */
+#ifndef TD_CPU_FLASH_H
+#define TD_CPU_FLASH_H
+
+#include "cpu/cpu.h"
+
+#define TD_FLASH_BQ 128                          /* queries per task, at most */
+#define TD_FLASH_ROWS ((TD_FLASH_BQ + TD_MR - 1) / TD_MR * TD_MR)
+#define TD_FLASH_BK 128                          /* keys per block, at most; dense uses this many */
+#define TD_FLASH_MAX_D 1024                      /* head dim, multiple of TD_NR; 256 with a linear branch */
+
+/** Scratch of one task, carved from the worker's block. */
+typedef struct TDFlash {
+    float *q, *p;                                /* packed A operands: [rows/6][d][6], [rows/6][bk][6] */
+    float *s, *inner, *o;                        /* [rows][bk], [rows][d], [rows][d] */
+    float *m, *l;                                /* running max (log2 units) and row sum */
+    float *more;                                 /* what is left of the scratch, for the caller */
+} TDFlash;
+
+/** Lay out scratch for head dim d. */
+void td_flash_carve(TDFlash *f, float *scratch, int64_t d);
+
+/** Attend query block qi of head h to the key blocks list[0..n) (NULL: all n, in order). Leaves rows of o normalised
+ *  in f32; sagesla: v_scale applied. @return rows of the block */
+int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h, int64_t qi, const int32_t *list, int64_t n);
+
+/** Fill k_panel and v_panel (and for sagesla the codes and scales) of one head and key block. k_panel: [d] per 16 keys,
+ *  v_panel: [keys] per 16 channels. */
+void td_flash_pack_kv(const TDCpu *cpu, TDQkv *qkv, int64_t h, int64_t kj);
+
+static inline int64_t td_blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
+#endif /* TD_CPU_FLASH_H */

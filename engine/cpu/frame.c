@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Latent in, picture out: denormalising a latent frame for the VAE, and storing a decoded frame in the caller's planes.
+ *
+ * u = (1 + clamp(x)) / 2. RGB: byte = trunc(255 u + 0.5), as the official writer. YUV: BT.709 limited range from the float
+ * values; 4:2:0 chroma is sited left: (1 2 1)/4 across, two rows averaged. */
+#include "cpu/cpu.h"
+
+/* the VAE's latent mean and 1/std, as the official wrapper holds them: rounded to bf16, the reciprocal too */
+static const float latent_mean[16] = { -0.7571f, -0.7089f, -0.9113f, 0.1075f, -0.1745f, 0.9653f, -0.1517f, 1.5508f,
+                                       0.4134f, -0.0715f, 0.5517f, -0.3632f, -0.1922f, -0.9497f, 0.2503f, -0.2921f };
+static const float latent_std[16] = { 2.8184f, 1.4541f, 2.3275f, 2.6558f, 1.2196f, 1.7708f, 2.6052f, 2.0743f,
+                                      3.2687f, 2.1526f, 2.8652f, 1.5579f, 1.6382f, 1.1253f, 2.8251f, 1.9160f };
+
+int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
+{
+    int64_t area = z->shape[2] * z->shape[3], plane = z->shape[1] * area;
+
+    (void)dev;
+    for (int c = 0; c < 16; c++) {
+        float scale = td_bf16_round(1.0f / td_bf16_round(latent_std[c])), mean = td_bf16_round(latent_mean[c]);
+
+        for (int64_t p = 0; p < area; p++) {
+            float v = td_bf16_round(((const float *)z->data)[c * plane + t * area + p]);
+
+            ((uint16_t *)y->data)[p * 16 + c] = td_f32_to_bf16(td_bf16_round(v / scale) + mean);
+        }
+    }
+    return 0;
+}
+
+typedef struct StoreJob { TDFrame *dst; const float *rgb; int64_t w, h; } StoreJob;
+
+static float unit(float x)
+{
+    x = x > -1.0f ? (x < 1.0f ? x : 1.0f) : -1.0f;
+    return (1.0f + x) * 0.5f;
+}
+
+static void put(uint8_t *row, int64_t i, int ten_bit, float v)
+{
+    if (ten_bit)
+        ((uint16_t *)row)[i] = (uint16_t)(v + 0.5f);
+    else
+        row[i] = (uint8_t)(v + 0.5f);
+}
+
+static void store_rgb_row(const StoreJob *job, int64_t y)
+{
+    static const int gbr[3] = { 2, 0, 1 };       /* plane of R, G, B in gbrp */
+    TDFrame *f = job->dst;
+    const float *rgb = job->rgb + y * job->w * 3;
+
+    for (int64_t x = 0; x < job->w; x++)
+        for (int c = 0; c < 3; c++) {
+            float v = 255.0f * unit(rgb[x * 3 + c]);
+
+            if (f->format == TD_PIX_RGB24)
+                put(f->data[0] + y * f->stride[0], x * 3 + c, 0, v);
+            else
+                put(f->data[gbr[c]] + y * f->stride[gbr[c]], x, 0, v);
+        }
+}
+
+static float luma(const float *p)
+{
+    return 0.2126f * unit(p[0]) + 0.7152f * unit(p[1]) + 0.0722f * unit(p[2]);
+}
+
+/* Cb and Cr in -0.5..0.5 */
+static void chroma(const float *p, float *cb, float *cr)
+{
+    float y = luma(p);
+
+    *cb = (unit(p[2]) - y) / 1.8556f;
+    *cr = (unit(p[0]) - y) / 1.5748f;
+}
+
+static void store_yuv_row(const StoreJob *job, int64_t y)
+{
+    TDFrame *f = job->dst;
+    int ten = f->format == TD_PIX_YUV420P10 || f->format == TD_PIX_YUV444P10;
+    int sub = f->format == TD_PIX_YUV420P || f->format == TD_PIX_YUV420P10;
+    float depth = ten ? 4.0f : 1.0f, cb, cr;
+    const float *rgb = job->rgb + y * job->w * 3;
+
+    for (int64_t x = 0; x < job->w; x++)
+        put(f->data[0] + y * f->stride[0], x, ten, depth * (16.0f + 219.0f * luma(rgb + x * 3)));
+    if (sub && y % 2)
+        return;
+    for (int64_t x = 0; x < job->w; x += 1 + sub) {
+        float sum_b = 0, sum_r = 0;
+        int64_t cy = y >> sub, cx = x >> sub;
+
+        for (int64_t dy = 0; dy <= sub; dy++)
+            for (int64_t dx = -sub; dx <= sub; dx++) {
+                int64_t px = x + dx < 0 ? 0 : x + dx >= job->w ? job->w - 1 : x + dx;
+                float weight = sub ? (dx ? 0.125f : 0.25f) : 1.0f;
+
+                chroma(job->rgb + ((y + dy) * job->w + px) * 3, &cb, &cr);
+                sum_b += weight * cb;
+                sum_r += weight * cr;
+            }
+        put(f->data[1] + cy * f->stride[1], cx, ten, depth * (128.0f + 224.0f * sum_b));
+        put(f->data[2] + cy * f->stride[2], cx, ten, depth * (128.0f + 224.0f * sum_r));
+    }
+}
+
+static void store_task(void *arg, int64_t y, int worker)
+{
+    const StoreJob *job = arg;
+
+    (void)worker;
+    if (job->dst->format == TD_PIX_RGB24 || job->dst->format == TD_PIX_GBRP)
+        store_rgb_row(job, y);
+    else
+        store_yuv_row(job, y);
+}
+
+int td_cpu_store_frame(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t)
+{
+    int64_t h = rgb->shape[1], w = rgb->shape[2];
+    StoreJob job = { dst, (const float *)rgb->data + t * h * w * 3, w, h };
+
+    return td_parallel(td_cpu(dev)->pool, h, store_task, &job);
+}

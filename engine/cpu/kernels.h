@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Inner loops that are built once per instruction set and chosen at td_cpu_open(). Everything above them is plain C.
+ *
+ * Matrix products use packed operands: A in tiles of TD_MR rows as [k][TD_MR], B in panels of TD_NR columns as
+ * [k][TD_NR], both f32. Each output element is one chain of fused multiply-adds in ascending k, so blocking and thread
+ * count never change a result. */
+#ifndef TD_CPU_KERNELS_H
+#define TD_CPU_KERNELS_H
+
+#include <stdint.h>
+
+#define TD_MR 6
+#define TD_NR 16
+
+typedef struct TDKernels {
+    const char *name;
+    /** c[TD_MR][TD_NR] (row stride ldc) += a b over kc steps; zero: c starts at 0 */
+    void (*tile)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int zero);
+    /** c = fma(sum, scale, c): exact integer sums of one 128-deep block, then its scale; zero: c starts at 0 */
+    void (*tile_scaled)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, float scale, int zero);
+    /** dst[k][width], k in [0,kc): element k of each of `rows` row pointers (8 per call at most), the rest zero. Writes 8 floats a
+     *  step whatever rows is: dst needs 8 floats of slack at its end, and calls for one tile go in ascending rows. */
+    void (*pack_bf16)(float *dst, int width, const uint16_t *const row[8], int64_t kc);
+    void (*pack_i8)(float *dst, int width, const int8_t *const row[8], int64_t kc);
+    void (*pack_f32)(float *dst, int width, const float *const row[8], int64_t kc);
+    /** x[i] = 2^x[i]; relative error < 2e-7; below -126 flushes to 0 */
+    void (*exp2_row)(float *x, int64_t n);
+    /** max of x[0..n) */
+    float (*max_row)(const float *x, int64_t n);
+} TDKernels;
+
+extern const TDKernels td_kernels_base;
+#if defined(__x86_64__) && defined(__GNUC__)
+extern const TDKernels td_kernels_avx2;
+#endif
+
+const TDKernels *td_kernels_best(void);          ///< of the machine at hand
+
+#endif /* TD_CPU_KERNELS_H */

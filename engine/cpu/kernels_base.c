@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Portable inner loops, written so that compilers vectorise them, and the choice among the built variants. */
+#include <math.h>
+#include <string.h>
+#include "cpu/kernels.h"
+#include "tensor.h"
+
+static void tile_sum(float acc[TD_MR][TD_NR], int64_t kc, const float *a, const float *b)
+{
+    for (int64_t k = 0; k < kc; k++, a += TD_MR, b += TD_NR)
+        for (int i = 0; i < TD_MR; i++)
+            for (int j = 0; j < TD_NR; j++)
+                acc[i][j] += a[i] * b[j];
+}
+
+static void tile(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int zero)
+{
+    float acc[TD_MR][TD_NR] = { { 0 } };
+
+    for (int i = 0; i < TD_MR && !zero; i++)
+        memcpy(acc[i], c + i * ldc, sizeof(acc[i]));
+    tile_sum(acc, kc, a, b);
+    for (int i = 0; i < TD_MR; i++)
+        memcpy(c + i * ldc, acc[i], sizeof(acc[i]));
+}
+
+static void tile_scaled(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, float scale, int zero)
+{
+    float acc[TD_MR][TD_NR] = { { 0 } };
+
+    tile_sum(acc, kc, a, b);
+    for (int i = 0; i < TD_MR; i++)
+        for (int j = 0; j < TD_NR; j++)
+            c[i * ldc + j] = fmaf(acc[i][j], scale, zero ? 0.0f : c[i * ldc + j]);
+}
+
+static void pack_bf16(float *dst, int width, const uint16_t *const row[8], int64_t kc)
+{
+    for (int64_t k = 0; k < kc; k++, dst += width)
+        for (int r = 0; r < 8; r++)
+            dst[r] = row[r] ? td_bf16_to_f32(row[r][k]) : 0.0f;
+}
+
+static void pack_i8(float *dst, int width, const int8_t *const row[8], int64_t kc)
+{
+    for (int64_t k = 0; k < kc; k++, dst += width)
+        for (int r = 0; r < 8; r++)
+            dst[r] = row[r] ? (float)row[r][k] : 0.0f;
+}
+
+static void pack_f32(float *dst, int width, const float *const row[8], int64_t kc)
+{
+    for (int64_t k = 0; k < kc; k++, dst += width)
+        for (int r = 0; r < 8; r++)
+            dst[r] = row[r] ? row[r][k] : 0.0f;
+}
+
+static void exp2_row(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = x[i] < -126.0f ? 0.0f : exp2f(x[i]);
+}
+
+static float max_row(const float *x, int64_t n)
+{
+    float m = x[0];
+
+    for (int64_t i = 1; i < n; i++)
+        m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+const TDKernels td_kernels_base = {
+    .name = "generic", .tile = tile, .tile_scaled = tile_scaled, .pack_bf16 = pack_bf16, .pack_i8 = pack_i8,
+    .pack_f32 = pack_f32, .exp2_row = exp2_row, .max_row = max_row,
+};
+
+const TDKernels *td_kernels_best(void)
+{
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return &td_kernels_avx2;
+#endif
+    return &td_kernels_base;
+}

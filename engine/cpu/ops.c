@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The CPU backend's device: memory, tables, workers, and the list of its slots. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "cpu/cpu.h"
+
+static int cpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
+{
+    size_t padded = (bytes + TD_ARENA_ALIGN - 1) & ~(size_t)(TD_ARENA_ALIGN - 1);
+
+    buf->ptr = padded >= bytes ? aligned_alloc(TD_ARENA_ALIGN, padded ? padded : TD_ARENA_ALIGN) : NULL;
+    buf->bytes = bytes;
+    return buf->ptr ? 0 : td_error(dev->log, ENOMEM, "cpu: cannot allocate %zu bytes", bytes);
+}
+
+static void cpu_free(TDDev *dev, TDBuf *buf)
+{
+    (void)dev;
+    free(buf->ptr);
+    *buf = (TDBuf){ 0 };
+}
+
+static int cpu_upload(TDDev *dev, TDTensor *dst, const void *src)
+{
+    (void)dev;
+    memcpy(dst->data, src, td_tensor_bytes(dst));
+    return 0;
+}
+
+static int cpu_download(TDDev *dev, void *dst, const TDTensor *src)
+{
+    (void)dev;
+    memcpy(dst, src->data, td_tensor_bytes(src));
+    return 0;
+}
+
+static int cpu_zero(TDDev *dev, TDTensor *t)
+{
+    (void)dev;
+    memset(t->data, 0, td_tensor_bytes(t));
+    return 0;
+}
+
+static int cpu_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
+{
+    void *p;
+    int ret = td_weights_alloc(dev, w, &p, (size_t)n * sizeof(float));
+
+    if (ret < 0)
+        return ret;
+    memcpy(p, src, (size_t)n * sizeof(float));
+    *dst = p;
+    return 0;
+}
+
+static int cpu_plan_act(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8)
+{
+    int ret;
+
+    (void)dev;
+    *act = (TDAct){ 0 };
+    TRY(TD_CARVE(a, &act->x, TD_BF16, rows, k));
+    if (int8) {
+        TRY(TD_CARVE(a, &act->code, TD_I8, rows, k));
+        TRY(TD_CARVE(a, &act->scale, TD_F32, (rows + 127) / 128, (k + 127) / 128));
+    }
+fail:
+    return ret;
+}
+
+static int unpack_blocks(float *dst, const int8_t *code, const float *scale, int64_t rows, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < k; i++)
+            dst[r * k + i] = (float)code[r * k + i] * scale[r / 128 * ((k + 127) / 128) + i / 128];
+    return 0;
+}
+
+static int cpu_unpack(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind)
+{
+    const TDAct *act = obj;
+    const TDTensor *t = kind == TD_UNPACK_ACT ? &act->x : obj;
+    const TDLinear *lin = obj;
+
+    if (kind == TD_UNPACK_LINEAR) {
+        for (int64_t p = 0, part = lin->part_n; p * part < lin->n; p++, dst += part * lin->k)
+            if (lin->dtype == TD_I8)
+                unpack_blocks(dst, lin->w[p], lin->scale + p * ((part + 127) / 128) * (lin->k / 128), part, lin->k);
+            else
+                for (int64_t i = 0; i < part * lin->k; i++)
+                    dst[i] = lin->dtype == TD_F32 ? ((const float *)lin->w[p])[i] : td_bf16_to_f32(((const uint16_t *)lin->w[p])[i]);
+        return 0;
+    }
+    if (kind == TD_UNPACK_ACT && act->code.data)
+        return unpack_blocks(dst, act->code.data, act->scale.data, act->x.shape[0], act->x.shape[1]);
+    for (int64_t i = 0, n = td_tensor_count(t); i < n; i++)
+        switch (t->dtype) {
+        case TD_F32:  dst[i] = ((const float *)t->data)[i]; break;
+        case TD_BF16: dst[i] = td_bf16_to_f32(((const uint16_t *)t->data)[i]); break;
+        case TD_F64:  dst[i] = (float)((const double *)t->data)[i]; break;
+        case TD_I8:   dst[i] = ((const int8_t *)t->data)[i]; break;
+        case TD_I32:  dst[i] = (float)((const int32_t *)t->data)[i]; break;
+        default:      return td_error(dev->log, ENOTSUP, "unpack: dtype %s", td_dtype_name(t->dtype));
+        }
+    return 0;
+}
+
+static int cpu_quantise(TDDev *dev, TDAct *act)
+{
+    return td_cpu_quantise_act(td_cpu(dev), act);
+}
+
+static void cpu_close(TDDev **dev)
+{
+    TDCpu *cpu = td_cpu(*dev);
+
+    if (!cpu)
+        return;
+    for (int i = 0; cpu->scratch && i < cpu->n_threads; i++)
+        free(cpu->scratch[i]);
+    free(cpu->scratch);
+    free(cpu->gelu);
+    free(cpu->gelu_t5);
+    td_pool_close(&cpu->pool);
+    free(cpu);
+    *dev = NULL;
+}
+
+static const TDOps cpu_ops = {
+    .name = "cpu",
+    .alloc = cpu_alloc, .free = cpu_free, .upload = cpu_upload, .download = cpu_download, .zero = cpu_zero,
+    .unpack = cpu_unpack, .close = cpu_close,
+    .pack_linear = td_cpu_pack_linear, .pack_vector = cpu_pack_vector, .pack_table = td_cpu_pack_table, .pack_conv = td_cpu_pack_conv,
+    .plan_act = cpu_plan_act, .plan_qkv = td_cpu_plan_qkv,
+    .patch_embed = td_cpu_patch_embed, .time_embed = td_cpu_time_embed, .add_modulation = td_cpu_add_modulation,
+    .norm_modulate = td_cpu_norm_modulate, .rms_norm = td_cpu_rms_norm,
+    .quantise = cpu_quantise,
+    .linear = td_cpu_linear, .linear_gelu = td_cpu_linear_gelu, .linear_residual = td_cpu_linear_residual,
+    .qk_norm_rope = td_cpu_qk_norm_rope, .attn_sla = td_cpu_attn_sla, .attn_dense = td_cpu_attn_dense,
+    .head = td_cpu_head, .rcm_step = td_cpu_rcm_step,
+    .embed_rows = td_cpu_embed_rows, .attn_t5 = td_cpu_attn_t5, .linear_geglu = td_cpu_linear_geglu,
+    .vae_unscale = td_cpu_vae_unscale, .causal_conv3d = td_cpu_causal_conv3d, .rms_silu = td_cpu_rms_silu,
+    .store_frame = td_cpu_store_frame,
+};
+
+/* gelu: one f32 kernel with one rounding. gelu_t5: umT5 writes the formula out, every step a bf16 tensor. */
+static int make_tables(TDCpu *cpu)
+{
+    cpu->gelu = malloc(65536 * sizeof(*cpu->gelu));
+    cpu->gelu_t5 = malloc(65536 * sizeof(*cpu->gelu_t5));
+    if (!cpu->gelu || !cpu->gelu_t5)
+        return TD_ERR(ENOMEM);
+    for (int i = 0; i < 65536; i++) {
+        float x = td_bf16_to_f32((uint16_t)i), p, h;
+
+        cpu->gelu[i] = td_f32_to_bf16(0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * (x * x * x)))));
+        p = td_bf16_round(td_bf16_round(x * x) * x);
+        p = td_bf16_round(x + td_bf16_round(0.044715f * p));
+        h = td_bf16_round(tanhf(td_bf16_round(0.79788456f * p)));
+        cpu->gelu_t5[i] = td_f32_to_bf16(td_bf16_round(0.5f * x) * td_bf16_round(1.0f + h));
+    }
+    return 0;
+}
+
+int td_cpu_open(TDDev **dev, int n_threads, TDCancel *cancel, TDLog *log)
+{
+    TDCpu *cpu = calloc(1, sizeof(*cpu));
+    int ret;
+
+    *dev = (TDDev *)cpu;
+    if (!cpu)
+        return td_error(log, ENOMEM, "cpu: out of memory");
+    cpu->dev = (TDDev){ .ops = &cpu_ops, .log = log, .name = cpu->description };
+    cpu->k = td_kernels_best();
+    TRY(td_pool_open(&cpu->pool, n_threads, cancel, log));
+    cpu->n_threads = td_pool_threads(cpu->pool);
+    snprintf(cpu->description, sizeof(cpu->description), "%d thread%s, %s", cpu->n_threads, cpu->n_threads > 1 ? "s" : "", cpu->k->name);
+    ret = make_tables(cpu);
+    cpu->scratch = calloc((size_t)cpu->n_threads, sizeof(*cpu->scratch));
+    for (int i = 0; cpu->scratch && i < cpu->n_threads && ret >= 0; i++)
+        if (!(cpu->scratch[i] = aligned_alloc(64, TD_CPU_SCRATCH * sizeof(float))))
+            ret = TD_ERR(ENOMEM);
+    if (ret < 0 || !cpu->scratch) {
+        ret = td_error(log, ENOMEM, "cpu: out of memory for tables and scratch of %d threads", cpu->n_threads);
+        goto fail;
+    }
+    return 0;
+fail:
+    cpu_close(dev);
+    return ret;
+}
