@@ -53,7 +53,7 @@ typedef struct TDLogger {
     int level;                                                    ///< most detailed level wanted
 } TDLogger;
 
-enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_IMAGE, TD_STAGE_DENOISE, TD_STAGE_DECODE, TD_N_STAGES };
+enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_DENOISE, TD_STAGE_DECODE, TD_N_STAGES };
 
 typedef struct TDProgress {
     enum TDStage stage;
@@ -72,8 +72,7 @@ enum TDResidency { TD_RESIDENT_AUTO, TD_RESIDENT_ALL, TD_RESIDENT_STAGE };      
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()
     const char *model;               ///< directory with files under their official names; NULL if all files are given below
-    const char *dit;                 ///< transformer (.pth/.safetensors); the high-noise expert of a pair; NULL = from model
-    const char *dit_low_noise;       ///< low-noise expert; NULL = from model, or the model has one expert
+    const char *dit;                 ///< transformer (.pth/.safetensors); NULL = from model
     const char *text_encoder;        ///< umT5 encoder weights; NULL = from model
     const char *tokenizer;           ///< spiece.model; NULL = from model
     const char *vae;                 ///< Wan 2.1 VAE weights; NULL = from model
@@ -93,9 +92,6 @@ typedef struct TDSettings {
     void *cookie;                    ///< for progress and interrupt
 } TDSettings;
 
-/** RGB24, rows top down. Owned by whoever allocated it; images of td_image_load_jpeg() are freed by td_image_free(). */
-typedef struct TDImage { int width, height; ptrdiff_t stride; uint8_t *data; } TDImage;
-
 enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };
 
 /** Whose torch.randn a seed reproduces: torch's CUDA generator depends on the GPU model (doc/numerics.md). */
@@ -106,17 +102,15 @@ typedef struct TDParams {
     size_t struct_size;              ///< set by td_default_params()
     const char *prompt;              ///< UTF-8, required
     const char *negative_prompt;     ///< UniPC with guidance only; NULL = the official one
-    const TDImage *image;            ///< first frame; required by image-to-video models, EINVAL for others
     int width, height;               ///< pixels, multiples of 16; 0 = 832x480
     int n_frames;                    ///< pixel frames, 4k+1, default 81
     enum TDSampler sampler;          ///< default RCM
     int n_steps;                     ///< 1..4 (rCM, default 4) or 1..1000 (UniPC, default 50); 0 = default
     uint64_t seed;                   ///< default 0
     enum TDNoise noise;              ///< default AUTO: the GPU at hand; H100 on the CPU backend
-    double sigma_max;                ///< rCM: initial sigma, 0 = model default: 80 (t2v), 200 (i2v)
+    double sigma_max;                ///< rCM: initial sigma, 0 = model default: 80
     int ode;                         ///< rCM: deterministic ODE step instead of SDE, default 0
     double sla_topk;                 ///< fraction of key blocks kept, in (0,1], default 0.1
-    double boundary;                 ///< expert switch on t in 0..1, default 0.9
     double guidance;                 ///< UniPC: classifier-free guidance scale, default 5; 1 = off
     double shift;                    ///< UniPC: timestep shift, default 5
     int nonblocking;                 ///< td_read_frame() returns EAGAIN after each bounded piece of work, default 0
@@ -140,7 +134,7 @@ typedef struct TDInfo {
     const char *backend;             ///< "cpu", "cuda-sm90", ...
     const char *device_name;         ///< e.g. "2 threads, avx2"
     const char *noise;               ///< noise profile of the clip in flight ("h100", ...), else ""
-    int default_width, default_height, needs_image, fps_num, fps_den;
+    int default_width, default_height, fps_num, fps_den;
     int clip_width, clip_height, clip_frames;     ///< of the clip in flight, else 0
     int n_steps;                                  ///< of the clip in flight, else 0
     enum TDAttention attention;                   ///< in use

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Invariants
+ *  1. All device memory is one block, carved by plan(); the text, denoise and decode stages overlay each other in it, and
+ *     only emb, z and latents outlive a stage.
+ *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or one
+ *     latent frame of the VAE. Cancelling between or inside pieces leaves nothing to undo but td_clip_close(). */
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "clip.h"
+
+static int plan(TDClip *c, TDArena *a)
+{
+    const TDModel *m = c->model;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = c->cfg.height / 8, w = c->cfg.width / 8;
+    size_t mark, top;
+    int ret;
+
+    for (int i = 0; i < c->n_prompts; i++)
+        TRY(TD_CARVE(a, &c->emb[i], TD_BF16, TD_TEXT_LEN, m->dit->text_dim));
+    TRY(TD_CARVE(a, &c->z, TD_F64, TD_LATENT_CHANNELS, t, h, w));
+    TRY(TD_CARVE(a, &c->latents, TD_F32, TD_LATENT_CHANNELS, t, h, w));
+    mark = td_arena_mark(a);
+    TRY(td_text_plan(&c->text, m->text, a));
+    top = a->used;
+    td_arena_reset(a, mark);
+    TRY(TD_CARVE(a, &c->noise, TD_F32, TD_LATENT_CHANNELS, t, h, w));
+    for (int i = 0; i < c->n_prompts; i++)
+        TRY(td_dit_plan_text(&c->dit_text[i], m->dit, a));
+    TRY(td_dit_plan(&c->dit, m->dit, a, t, h, w, &c->cfg.attn));
+    top = a->used > top ? a->used : top;
+    td_arena_reset(a, mark);
+    TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
+    a->used = a->used > top ? a->used : top;
+fail:
+    return ret;
+}
+
+/* measure, compare with what may be used, allocate, carve */
+static int reserve(TDClip *c, uint64_t max_bytes)
+{
+    uint64_t weights = td_model_bytes(c->model), total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    size_t n = 0, bytes;
+    TDArena a;
+    int ret;
+
+    td_arena_init(&a, NULL, 0, c->log);
+    TRY(plan(c, &a));
+    bytes = a.peak;
+    c->planned_bytes = bytes;
+    if (max_bytes && weights + bytes > max_bytes)
+        return td_error(c->log, ENOMEM, "clip: weights %llu + clip %zu bytes are %llu more than the limit of %llu", (unsigned long long)weights,
+                        bytes, (unsigned long long)(weights + bytes - max_bytes), (unsigned long long)max_bytes);
+    if (bytes > total)
+        return td_error(c->log, ENOMEM, "clip: %zu bytes are %llu more than this machine's memory; want a smaller size or fewer frames",
+                        bytes, (unsigned long long)(bytes - total));
+    TRY(c->dev->ops->alloc(c->dev, &c->block, bytes));
+    td_arena_init(&a, c->block.ptr, bytes, c->log);
+    TRY(plan(c, &a));
+
+    n = (size_t)td_tensor_count(&c->z);
+    c->host = malloc(2 * n * sizeof(*c->host));
+    c->host_z = malloc(n * sizeof(*c->host_z));
+    if (c->cfg.sampler == TD_SAMPLER_UNIPC)
+        c->unipc_mem = malloc(td_unipc_bytes(c->cfg.n_steps, n));
+    if (!c->host || !c->host_z || (c->cfg.sampler == TD_SAMPLER_UNIPC && !c->unipc_mem))
+        ret = td_error(c->log, ENOMEM, "clip: out of memory");
+fail:
+    return ret;
+}
+
+int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS], uint64_t max_bytes, TDLog *log)
+{
+    TDClip *c = calloc(1, sizeof(*c));
+    int ret = 0;
+
+    *out = c;
+    if (!c)
+        return td_error(log, ENOMEM, "clip: out of memory");
+    c->model = model;
+    c->dev = model->dev;
+    c->log = log;
+    c->cfg = *cfg;
+    for (int i = 0; i < TD_MAX_PROMPTS && prompts[i]; i++) {
+        TRY(td_tokenize(model->tokenizer, prompts[i], c->ids[i], TD_TEXT_LEN, log));
+        c->n_ids[i] = ret;
+        c->n_prompts++;
+    }
+    TRY(reserve(c, max_bytes));
+    td_rng_init(&c->rng, cfg->noise, cfg->seed);
+    return 0;
+fail:
+    td_clip_close(out);
+    return ret;
+}
+
+void td_clip_close(TDClip **out)
+{
+    TDClip *c = *out;
+
+    if (!c)
+        return;
+    if (c->block.ptr)
+        c->dev->ops->free(c->dev, &c->block);
+    free(c->host);
+    free(c->host_z);
+    free(c->unipc_mem);
+    free(c);
+    *out = NULL;
+}
+
+/* ---- text ---- */
+
+/* an embedding that is not finite would only show as a black clip much later */
+static int check_embedding(TDClip *c, int i)
+{
+    size_t n = (size_t)td_tensor_count(&c->emb[i]);
+    uint16_t *emb = malloc(n * sizeof(*emb));
+    int ret;
+
+    if (!emb)
+        return td_error(c->log, ENOMEM, "text: out of memory");
+    ret = c->dev->ops->download(c->dev, emb, &c->emb[i]);
+    for (size_t k = 0; k < n && ret >= 0; k++)
+        if ((emb[k] & 0x7f80) == 0x7f80)
+            ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights", c->model->path[TD_FILE_TEXT]);
+    free(emb);
+    return ret;
+}
+
+static int advance_text(TDClip *c)
+{
+    TDModel *m = c->model;
+    int ret;
+
+    if (c->block_at == 0) {
+        TRY(td_model_require(m, TD_FILE_TEXT));
+        TRY(td_text_begin(m->text, &c->text, c->ids[c->prompt], c->n_ids[c->prompt]));
+    }
+    TRY(td_text_block(m->text, &c->text, c->block_at));
+    if (++c->block_at < m->text->n_blocks)
+        return 0;
+    TRY(td_text_end(m->text, &c->text, &c->emb[c->prompt]));
+    TRY(check_embedding(c, c->prompt));
+    c->block_at = 0;
+    if (++c->prompt == c->n_prompts) {
+        c->prompt = 0;
+        c->phase = TD_CLIP_DENOISE;
+    }
+fail:
+    return ret;
+}
+
+/* ---- denoise ---- */
+
+static int begin_denoise(TDClip *c)
+{
+    int64_t n = td_tensor_count(&c->z);
+    int ret;
+
+    TRY(td_model_require(c->model, TD_FILE_DIT));
+    TRY(td_dit_prepare(&c->dit, c->model->dit));
+    td_rng_normal(&c->rng, c->host, n);
+    if (c->cfg.sampler == TD_SAMPLER_RCM) {
+        td_rcm_schedule(c->t, c->cfg.n_steps, c->cfg.sigma_max);
+        for (int64_t i = 0; i < n; i++)
+            c->host_z[i] = (double)c->host[i] * c->t[0];
+    } else {
+        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)n, c->cfg.shift);
+        for (int64_t i = 0; i < n; i++)
+            c->host_z[i] = c->host[i];
+    }
+    TRY(c->dev->ops->upload(c->dev, &c->z, c->host_z));
+fail:
+    return ret;
+}
+
+static int rcm_update(TDClip *c)
+{
+    double t = c->t[c->step], s = c->t[c->step + 1];
+    TDTensor *noise = NULL;
+    int ret;
+
+    if (!c->cfg.ode) {
+        if (s > 0.0)
+            td_rng_normal(&c->rng, c->host, td_tensor_count(&c->z));
+        else                                     /* the last draw is multiplied by 0 */
+            memset(c->host, 0, td_tensor_bytes(&c->noise));
+        TRY(c->dev->ops->upload(c->dev, &c->noise, c->host));
+        noise = &c->noise;
+    }
+    TRY(c->dev->ops->rcm_step(c->dev, &c->z, &c->dit.v, noise, t, s));
+fail:
+    return ret;
+}
+
+/* host[0..n) holds the velocity for the prompt, host[n..2n) the one for the negative prompt */
+static int unipc_update(TDClip *c)
+{
+    size_t n = (size_t)td_tensor_count(&c->z);
+    int ret;
+
+    if (c->n_prompts > 1)
+        td_guide(c->host, c->host + n, n, c->cfg.guidance);
+    td_unipc_step(&c->unipc, c->host_z, c->host);
+    TRY(c->dev->ops->upload(c->dev, &c->z, c->host_z));
+fail:
+    return ret;
+}
+
+/* f32 of the state, checked, for the VAE */
+static int end_denoise(TDClip *c)
+{
+    int64_t n = td_tensor_count(&c->z);
+    int ret;
+
+    TRY(c->dev->ops->download(c->dev, c->host_z, &c->z));
+    for (int64_t i = 0; i < n; i++) {
+        c->host[i] = (float)c->host_z[i];
+        if (!isfinite(c->host[i])) {
+            ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights", c->model->path[TD_FILE_DIT]);
+            goto fail;
+        }
+    }
+    TRY(c->dev->ops->upload(c->dev, &c->latents, c->host));
+    TRY(td_model_require(c->model, TD_FILE_VAE));
+    TRY(td_vae_begin(c->model->vae, &c->vae));
+    c->phase = TD_CLIP_DECODE;
+fail:
+    return ret;
+}
+
+static int advance_denoise(TDClip *c)
+{
+    TDDit *dit = c->model->dit;
+    int rcm = c->cfg.sampler == TD_SAMPLER_RCM, ret;
+
+    if (!c->has_text) {
+        if (c->prompt == 0)
+            TRY(begin_denoise(c));
+        TRY(td_dit_text(&c->dit_text[c->prompt], c->model->dit, &c->dit, &c->emb[c->prompt]));
+        if (++c->prompt == c->n_prompts) {
+            c->has_text = 1;
+            c->prompt = 0;
+        }
+        return 0;
+    }
+    if (c->block_at == 0)
+        TRY(td_dit_begin(dit, &c->dit, &c->z, NULL, rcm ? c->t[c->step] : td_unipc_time(&c->unipc)));
+    TRY(td_dit_block(dit, &c->dit, &c->dit_text[c->prompt], c->block_at));
+    if (++c->block_at < dit->n_blocks)
+        return 0;
+    c->block_at = 0;
+    TRY(td_dit_end(dit, &c->dit));
+    if (!rcm)
+        TRY(c->dev->ops->download(c->dev, c->host + c->prompt * td_tensor_count(&c->z), &c->dit.v));
+    if (++c->prompt < c->n_prompts)
+        return 0;
+    c->prompt = 0;
+    TRY(rcm ? rcm_update(c) : unipc_update(c));
+    if (++c->step == c->cfg.n_steps)
+        TRY(end_denoise(c));
+    return 0;
+fail:
+    return ret;
+}
+
+/* ---- decode ---- */
+
+static int advance_decode(TDClip *c)
+{
+    int ret;
+
+    if (c->next_ready == c->n_ready) {
+        if (c->vae.next == c->latents.shape[1]) {
+            c->phase = TD_CLIP_DONE;
+            return 0;
+        }
+        TRY(td_vae_decode_next(c->model->vae, &c->vae, &c->latents));
+        c->n_ready = (int)c->vae.rgb.shape[0];
+        c->next_ready = 0;
+    }
+    return 1;
+fail:
+    return ret;
+}
+
+int td_clip_frame(TDClip *c, TDFrame *f)
+{
+    int ret = c->dev->ops->store_frame(c->dev, f, &c->vae.rgb, c->next_ready);
+
+    if (ret < 0)
+        return ret;
+    c->next_ready++;
+    f->width = c->cfg.width;
+    f->height = c->cfg.height;
+    f->index = c->next_frame++;
+    if (c->next_ready == c->n_ready && c->vae.next == c->latents.shape[1])
+        c->phase = TD_CLIP_DONE;
+    return 0;
+}
+
+int td_clip_advance(TDClip *c)
+{
+    switch (c->phase) {
+    case TD_CLIP_TEXT:    return advance_text(c);
+    case TD_CLIP_DENOISE: return advance_denoise(c);
+    case TD_CLIP_DECODE:  return advance_decode(c);
+    default:              return 0;
+    }
+}
+
+void td_clip_progress(const TDClip *c, TDProgress *p)
+{
+    int64_t text = c->model->text->n_blocks, dit = c->model->dit->n_blocks;
+
+    switch (c->phase) {
+    case TD_CLIP_TEXT:
+        *p = (TDProgress){ .stage = TD_STAGE_TEXT, .done = (int)(c->prompt * text + c->block_at), .total = (int)(c->n_prompts * text) };
+        break;
+    case TD_CLIP_DENOISE:
+        *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.n_steps * c->n_prompts * dit) };
+        p->done = c->has_text ? (int)((c->step * c->n_prompts + c->prompt) * dit + c->block_at) : 0;
+        break;
+    default:
+        *p = (TDProgress){ .stage = TD_STAGE_DECODE, .done = (int)c->vae.next, .total = (int)c->latents.shape[1] };
+        break;
+    }
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * One clip in flight: its memory plan and its way from prompt to frames in bounded pieces. */
+#ifndef TD_CLIP_H
+#define TD_CLIP_H
+
+#include "model.h"
+#include "rng.h"
+#include "sampler.h"
+
+enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_DENOISE, TD_CLIP_DECODE, TD_CLIP_DONE };
+
+/** What td_start() was asked for, checked and with defaults filled in. */
+typedef struct TDClipConfig {
+    int width, height, n_frames, n_steps, ode;
+    enum TDSampler sampler;
+    uint64_t seed;
+    enum TDNoise noise;
+    double sigma_max, guidance, shift;
+    TDAttnConfig attn;
+} TDClipConfig;
+
+#define TD_MAX_PROMPTS 2                         /* the prompt, and the negative prompt of guidance */
+
+typedef struct TDClip {
+    TDModel *model;
+    TDDev *dev;
+    TDLog *log;
+    TDClipConfig cfg;
+    int n_prompts;
+    int32_t ids[TD_MAX_PROMPTS][TD_TEXT_LEN];
+    int n_ids[TD_MAX_PROMPTS];
+
+    /* device memory, one block for the clip */
+    TDBuf block;
+    TDTensor emb[TD_MAX_PROMPTS];                ///< bf16 [512, text_dim]
+    TDTensor z, latents, noise;                  ///< f64 state, f32 result, f32 noise: [16,T,h,w]
+    TDTextClip text;
+    TDDitText dit_text[TD_MAX_PROMPTS];
+    TDDitClip dit;
+    TDVaeClip vae;
+    uint64_t planned_bytes;
+
+    /* host memory */
+    float *host;                                 ///< noise on its way up, velocity on its way down
+    double *host_z;
+    void *unipc_mem;
+    TDRng rng;
+    TDUniPC unipc;
+    double t[TD_RCM_MAX_STEPS + 1];
+
+    /* position */
+    enum TDClipPhase phase;
+    int prompt, block_at, step;                  ///< of the phase's loops
+    int has_text;                                ///< dit_text of every prompt is made
+    int n_ready, next_ready;                     ///< decoded frames in vae.rgb, and the next one to hand out
+    int64_t next_frame;
+} TDClip;
+
+/** Plan, reserve memory, tokenize. prompts[1] NULL = no guidance. max_bytes 0 = no limit */
+int  td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS], uint64_t max_bytes, TDLog *log);
+/** One bounded piece of work. @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
+int  td_clip_advance(TDClip *clip);
+int  td_clip_frame(TDClip *clip, TDFrame *f);
+void td_clip_progress(const TDClip *clip, TDProgress *p);  ///< stage, done, total of the phase at hand
+void td_clip_close(TDClip **clip);
+
+#endif /* TD_CLIP_H */

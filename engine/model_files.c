@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Which file is which in a model directory. Official names: TurboWan*.pth and TurboWan*-quant.pth, Wan2.1_VAE.pth,
+ * models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model. Others are told apart by what their names contain:
+ * "vae", "t5" or "text_encoder", else a transformer. Shards are entered through their .safetensors.index.json. */
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include "model.h"
+
+#define MAX_CANDIDATES 64
+
+static const struct { const char *option, *what, *example; } kinds[TD_N_FILES] = {
+    [TD_FILE_DIT]       = { "dit", "a transformer", "TurboWan2.1-T2V-1.3B-480P.pth" },
+    [TD_FILE_TEXT]      = { "text_encoder", "a umT5 encoder", "models_t5_umt5-xxl-enc-bf16.pth" },
+    [TD_FILE_VAE]       = { "vae", "a VAE", "Wan2.1_VAE.pth" },
+    [TD_FILE_TOKENIZER] = { "tokenizer", "a tokenizer", "google/umt5-xxl/spiece.model" },
+};
+
+typedef struct Scan {
+    char *name[TD_N_FILES][MAX_CANDIDATES];
+    int n[TD_N_FILES];
+} Scan;
+
+static int ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+static int contains(const char *s, const char *lower)
+{
+    size_t n = strlen(lower), i;
+
+    for (; *s; s++) {
+        for (i = 0; i < n && tolower((unsigned char)s[i]) == lower[i]; i++)
+            ;
+        if (i == n)
+            return 1;
+    }
+    return 0;
+}
+
+static int is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* kind of a weight file by its name, or -1 */
+static int kind_of(const char *name)
+{
+    const char *of = strstr(name, "-of-");
+
+    if (!ends_with(name, ".pth") && !ends_with(name, ".safetensors") && !ends_with(name, ".safetensors.index.json"))
+        return -1;
+    if (of && ends_with(name, ".safetensors"))
+        return -1;                               /* a shard */
+    return contains(name, "vae") ? TD_FILE_VAE : contains(name, "t5") || contains(name, "text_encoder") ? TD_FILE_TEXT : TD_FILE_DIT;
+}
+
+static int scan_directory(Scan *scan, const char *dir, TDLog *log)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    int ret = 0;
+
+    if (!d)
+        return td_error(log, errno, "model=%s: %s", dir, strerror(errno));
+    while ((e = readdir(d))) {
+        int k = kind_of(e->d_name);
+
+        if (k < 0 || scan->n[k] == MAX_CANDIDATES)
+            continue;
+        if (!(scan->name[k][scan->n[k]++] = strdup(e->d_name))) {
+            ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);
+            break;
+        }
+    }
+    closedir(d);
+    return ret;
+}
+
+static int is_quant(const char *name)
+{
+    return contains(name, "-quant.");
+}
+
+/* of FILE.pth and FILE-quant.pth the one `quant` asks for (auto: the int8 one); drops the other from the list */
+static void choose_quant(Scan *scan, enum TDQuant quant)
+{
+    int k = TD_FILE_DIT, n = 0, has_quant = 0, has_plain = 0;
+
+    for (int i = 0; i < scan->n[k]; i++) {
+        has_quant |= is_quant(scan->name[k][i]);
+        has_plain |= !is_quant(scan->name[k][i]);
+    }
+    if (!has_quant || !has_plain)
+        return;
+    for (int i = 0; i < scan->n[k]; i++) {
+        if (is_quant(scan->name[k][i]) == (quant != TD_QUANT_NONE))
+            scan->name[k][n++] = scan->name[k][i];
+        else
+            free(scan->name[k][i]);
+    }
+    scan->n[k] = n;
+}
+
+static int join_path(char **out, const char *dir, const char *name, TDLog *log)
+{
+    size_t n = strlen(dir) + strlen(name) + 2;
+
+    *out = malloc(n);
+    if (!*out)
+        return td_error(log, ENOMEM, "model=%s: out of memory", dir);
+    snprintf(*out, n, "%s/%s", dir, name);
+    return 0;
+}
+
+static int find_tokenizer(char **out, const char *dir, TDLog *log)
+{
+    static const char *const names[] = { "google/umt5-xxl/spiece.model", "umt5-xxl/spiece.model", "tokenizer/spiece.model", "spiece.model" };
+    int ret;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if ((ret = join_path(out, dir, names[i], log)) < 0)
+            return ret;
+        if (is_file(*out))
+            return 0;
+        free(*out);
+        *out = NULL;
+    }
+    return td_error(log, ENOENT, "model=%s: no tokenizer; want %s, or set tokenizer=", dir, names[0]);
+}
+
+static int pick(char **out, const Scan *scan, enum TDFile k, const char *dir, TDLog *log)
+{
+    char list[300] = "";
+
+    if (scan->n[k] == 1)
+        return join_path(out, dir, scan->name[k][0], log);
+    if (scan->n[k] == 0)
+        return td_error(log, ENOENT, "model=%s: no file of %s; want e.g. %s, or set %s=", dir, kinds[k].what, kinds[k].example, kinds[k].option);
+    for (int i = 0; i < scan->n[k]; i++)
+        snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", scan->name[k][i]);
+    return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s=", dir, kinds[k].what, list, kinds[k].option);
+}
+
+int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
+{
+    const char *given[TD_N_FILES] = { [TD_FILE_DIT] = s->dit, [TD_FILE_TEXT] = s->text_encoder, [TD_FILE_VAE] = s->vae,
+                                      [TD_FILE_TOKENIZER] = s->tokenizer };
+    Scan scan = { 0 };
+    int ret = 0;
+
+    if (s->model)
+        TRY(scan_directory(&scan, s->model, log));
+    choose_quant(&scan, s->quant);
+    for (int k = 0; k < TD_N_FILES; k++) {
+        if (given[k]) {
+            path[k] = strdup(given[k]);
+            ret = path[k] ? 0 : td_error(log, ENOMEM, "%s=: out of memory", kinds[k].option);
+        } else if (!s->model) {
+            ret = td_error(log, EINVAL, "no %s: set model= to a directory, or %s= to a file", kinds[k].what + 2, kinds[k].option);
+        } else {
+            ret = k == TD_FILE_TOKENIZER ? find_tokenizer(&path[k], s->model, log) : pick(&path[k], &scan, k, s->model, log);
+        }
+        if (ret < 0)
+            goto fail;
+    }
+fail:
+    for (int k = 0; k < TD_N_FILES; k++)
+        for (int i = 0; i < scan.n[k]; i++)
+            free(scan.name[k][i]);
+    return ret;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Normal noise with the numbers torch.randn gives for a seed. torch's CUDA generator lays its counters out by the GPU's
+ * number of multiprocessors, so a profile names the GPU; "cpu" is torch's CPU generator. Sources: PyTorch
+ * DistributionTemplates.h (CUDA and CPU), cuRAND's Philox4x32-10 and Box-Muller; Matsumoto's MT19937. */
+#ifndef TD_RNG_H
+#define TD_RNG_H
+
+#include "turbodiff.h"
+
+typedef struct TDRng {
+    enum TDNoise profile;                        ///< not AUTO
+    uint64_t seed, offset;                       ///< Philox
+    uint32_t mt[624];                            ///< MT19937
+    int mt_next;
+    double cached;                               ///< second normal of a pair (CPU, fewer than 16 values)
+    int has_cached;
+} TDRng;
+
+void td_rng_init(TDRng *rng, enum TDNoise profile, uint64_t seed);
+/** The next torch.randn(n) in f32 of this generator. */
+void td_rng_normal(TDRng *rng, float *out, int64_t n);
+/** Advance as td_rng_normal() would, making no numbers (CUDA profiles: O(1)). */
+void td_rng_skip(TDRng *rng, int64_t n);
+const char *td_noise_name(enum TDNoise profile);
+
+#endif /* TD_RNG_H */

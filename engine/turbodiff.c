@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The public API: argument checks, stage clock, and the state of a context.
+ *
+ *   IDLE --td_start--> CLIP --td_read_frame: text, denoise, decode pieces; frames--> CLIP | IDLE (returns 0)
+ *   CLIP --error or ECANCELED--> IDLE (weights kept, td_start allowed)          any --EIO--> DEAD (only td_close)
+ *
+ * Invariants
+ *  1. clip is non-NULL exactly in state CLIP.
+ *  2. `busy` is held by td_start and td_read_frame; a second thread gets EBUSY. */
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+#include "clip.h"
+#include "thread.h"
+
+#define XSTR(x) #x
+#define STR(x) XSTR(x)
+
+struct TDContext {
+    TDLog log;
+    TDSettings settings;                         /* its strings are not valid after td_open() */
+    TDCancel cancel;
+    atomic_flag busy;
+    int dead;
+    TDDev *dev;
+    TDModel *model;
+    TDClip *clip;
+    TDInfo info;
+    double started, stage_began;                 /* of the clip, of its current stage */
+    int stage, nonblocking;
+};
+
+/* the official negative prompt (Wan shared configuration), used when guidance needs one and none is given */
+static const char official_negative[] =
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
+    "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走";
+
+const char *td_version(void)
+{
+    return STR(TD_API_MAJOR) "." STR(TD_API_MINOR) "." STR(TD_API_PATCH);
+}
+
+unsigned td_version_api(void)
+{
+    return TD_API_MAJOR << 16 | TD_API_MINOR << 8 | TD_API_PATCH;
+}
+
+const char *td_strerror(int err)
+{
+    switch (-err) {
+    case 0:         return "success";
+    case EINVAL:    return "invalid argument";
+    case ENOENT:    return "file not found";
+    case EACCES:    return "file cannot be read";
+    case EBADMSG:   return "malformed file";
+    case ENOTSUP:   return "unsupported model, dtype or device";
+    case ENOMEM:    return "out of memory";
+    case ECANCELED: return "canceled";
+    case EAGAIN:    return "more work to do, call again";
+    case EBUSY:     return "context in use by another thread";
+    case EIO:       return "device fault";
+    default:        return "unknown error";
+    }
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int td_default_settings(TDSettings *s, size_t struct_size)
+{
+    if (!s || struct_size != sizeof(*s))
+        return TD_ERR(EINVAL);
+    *s = (TDSettings){ .struct_size = sizeof(*s), .logger = { .level = TD_LOG_INFO } };
+    return 0;
+}
+
+int td_default_params(TDParams *p, size_t struct_size)
+{
+    if (!p || struct_size != sizeof(*p))
+        return TD_ERR(EINVAL);
+    *p = (TDParams){ .struct_size = sizeof(*p), .n_frames = 81, .sla_topk = 0.1, .guidance = 5.0, .shift = 5.0 };
+    return 0;
+}
+
+/* ---- open ---- */
+
+static const char *enum_error(const TDSettings *s)
+{
+    return (unsigned)s->backend > TD_BACKEND_CUDA ? "backend" : (unsigned)s->attention > TD_ATTN_SAGESLA ? "attention" :
+           (unsigned)s->quant > TD_QUANT_INT8 ? "quant" : (unsigned)s->norm > TD_NORM_EXACT ? "norm" :
+           (unsigned)s->sla_block > TD_SLA_BLOCK_64X128 ? "sla_block" : (unsigned)s->residency > TD_RESIDENT_STAGE ? "residency" : NULL;
+}
+
+static enum TDAttention choose_attention(TDContext *c)
+{
+    enum TDAttention want = c->settings.attention;
+
+    if (want == TD_ATTN_AUTO)
+        return c->model->dit->has_sla ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
+    if (want != TD_ATTN_DENSE && !c->model->dit->has_sla)
+        td_log(&c->log, TD_LOG_WARNING, "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear branch is left out",
+               want == TD_ATTN_SLA ? "sla" : "sagesla");
+    return want;
+}
+
+int td_open(TDContext **out, const TDSettings *s)
+{
+    TDContext *c;
+    const char *bad;
+    int ret;
+
+    if (!out || !s || s->struct_size != sizeof(*s))
+        return TD_ERR(EINVAL);
+    c = calloc(1, sizeof(*c));
+    *out = c;
+    if (!c)
+        return TD_ERR(ENOMEM);
+    c->started = now();
+    c->log.out = s->logger;
+    c->settings = *s;
+    c->cancel.interrupt = s->interrupt;
+    c->cancel.cookie = s->cookie;
+    atomic_flag_clear(&c->busy);
+    if ((bad = enum_error(s))) {
+        ret = td_error(&c->log, EINVAL, "%s: value outside its enum", bad);
+        goto fail;
+    }
+    if (s->backend == TD_BACKEND_CUDA) {
+        ret = td_error(&c->log, ENOTSUP, "backend=cuda: this build has no CUDA backend; want auto or cpu");
+        goto fail;
+    }
+    TRY(td_cpu_open(&c->dev, s->n_threads, &c->cancel, &c->log));
+    TRY(td_model_open(&c->model, s, c->dev, &c->log));
+    TRY(td_cancel_check(&c->cancel));
+    c->info.model = c->model->name;
+    c->info.backend = c->dev->ops->name;
+    c->info.device_name = c->dev->name;
+    c->info.noise = "";
+    c->info.default_width = 832;
+    c->info.default_height = 480;
+    c->info.fps_num = 16;
+    c->info.fps_den = 1;
+    c->info.attention = choose_attention(c);
+    c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
+    c->info.weight_bytes = td_model_bytes(c->model);
+    c->info.stage_seconds[TD_STAGE_LOAD] = now() - c->started;
+    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB, %.2f s", c->model->name, c->model->dit->int8 ? "int8" : "bf16",
+           c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, c->info.stage_seconds[TD_STAGE_LOAD]);
+    return 0;
+fail:
+    td_close(out);
+    return ret;
+}
+
+void td_close(TDContext **out)
+{
+    TDContext *c;
+
+    if (!out || !*out)
+        return;
+    c = *out;
+    td_clip_close(&c->clip);
+    td_model_close(&c->model);
+    if (c->dev)
+        c->dev->ops->close(&c->dev);
+    free(c);
+    *out = NULL;
+}
+
+/* ---- start ---- */
+
+static void end_clip(TDContext *c)
+{
+    td_clip_close(&c->clip);
+    c->info.noise = "";
+    c->info.clip_width = c->info.clip_height = c->info.clip_frames = 0;
+}
+
+static int check_range(TDContext *c, const char *what, double v, double low, double high)
+{
+    return v >= low && v <= high ? 0 : td_error(&c->log, EINVAL, "%s: %g, want %g to %g", what, v, low, high);
+}
+
+static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
+{
+    int rcm = p->sampler == TD_SAMPLER_RCM, ret;
+
+    if ((unsigned)p->sampler > TD_SAMPLER_UNIPC || (unsigned)p->noise > TD_NOISE_CPU)
+        return td_error(&c->log, EINVAL, "sampler or noise: value outside its enum");
+    if (!p->prompt)
+        return td_error(&c->log, EINVAL, "no prompt");
+    *g = (TDClipConfig){ .width = p->width ? p->width : c->info.default_width, .height = p->height ? p->height : c->info.default_height,
+                         .n_frames = p->n_frames, .n_steps = p->n_steps ? p->n_steps : rcm ? 4 : 50, .ode = p->ode, .sampler = p->sampler,
+                         .seed = p->seed, .noise = p->noise == TD_NOISE_AUTO ? TD_NOISE_H100 : p->noise,
+                         .sigma_max = p->sigma_max != 0.0 ? p->sigma_max : 80.0, .guidance = p->guidance, .shift = p->shift };
+    if (g->width < 16 || g->width > 2048 || g->height < 16 || g->height > 2048 || g->width % 16 || g->height % 16)
+        return td_error(&c->log, EINVAL, "size: %dx%d, want multiples of 16 from 16 to 2048", g->width, g->height);
+    if (g->n_frames < 1 || g->n_frames > 4 * 127 + 1 || g->n_frames % 4 != 1)
+        return td_error(&c->log, EINVAL, "frames: %d, want 4k+1 from 1 to 509 (such as %d)", g->n_frames,
+                        g->n_frames < 1 ? 1 : g->n_frames > 509 ? 509 : (g->n_frames + 1) / 4 * 4 + 1);
+    TRY(check_range(c, "steps", g->n_steps, 1, rcm ? TD_RCM_MAX_STEPS : 1000));
+    TRY(check_range(c, "sigma_max", g->sigma_max, 0.01, 1e6));
+    TRY(check_range(c, "guidance", g->guidance, 0, 100));
+    TRY(check_range(c, "shift", g->shift, 0.01, 100));
+    if (!(p->sla_topk > 0.0 && p->sla_topk <= 1.0))
+        return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1", p->sla_topk);
+    g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = p->sla_topk };
+    if (c->settings.sla_block == TD_SLA_BLOCK_64X128) {
+        g->attn.bq = 64;
+        g->attn.bk = 128;
+    }
+    return 0;
+fail:
+    return ret;
+}
+
+static int start(TDContext *c, const TDParams *p)
+{
+    const char *prompts[TD_MAX_PROMPTS] = { p->prompt };
+    TDClipConfig g;
+    int ret;
+
+    end_clip(c);
+    atomic_store(&c->cancel.flag, 0);
+    TRY(configure(c, &g, p));
+    if (g.sampler == TD_SAMPLER_UNIPC && g.guidance != 1.0)
+        prompts[1] = p->negative_prompt ? p->negative_prompt : official_negative;
+    c->started = c->stage_began = now();
+    c->stage = TD_STAGE_TEXT;
+    TRY(td_clip_open(&c->clip, c->model, &g, prompts, c->settings.max_bytes, &c->log));
+    c->nonblocking = p->nonblocking;
+    c->info.noise = td_noise_name(g.noise);
+    c->info.clip_width = g.width;
+    c->info.clip_height = g.height;
+    c->info.clip_frames = g.n_frames;
+    c->info.n_steps = g.n_steps;
+    c->info.seed = g.seed;
+    c->info.workspace_bytes = c->clip->planned_bytes;
+    c->info.first_frame_seconds = 0;
+    for (int i = TD_STAGE_TEXT; i < TD_N_STAGES; i++)
+        c->info.stage_seconds[i] = 0;
+    td_log(&c->log, TD_LOG_VERBOSE, "clip: %dx%d, %d frames, %d steps, seed %llu, noise %s, %.2f GB of working memory", g.width, g.height,
+           g.n_frames, g.n_steps, (unsigned long long)g.seed, c->info.noise, (double)c->info.workspace_bytes * 1e-9);
+fail:
+    return ret;
+}
+
+/* ---- read ---- */
+
+/* account the time since the last call to the stage it was spent in; log a stage when it is left */
+static void clock_stage(TDContext *c, double spent, int stage_after)
+{
+    static const char *const names[TD_N_STAGES] = { "load", "text", "denoise", "decode" };
+    const TDClip *clip = c->clip;
+
+    c->info.stage_seconds[c->stage] += spent;
+    if (c->stage == stage_after && clip->phase != TD_CLIP_DONE)
+        return;
+    if (c->stage == TD_STAGE_TEXT)
+        td_log(&c->log, TD_LOG_INFO, "%s: %d tokens, %.2f s", names[c->stage], clip->n_ids[0], c->info.stage_seconds[c->stage]);
+    else if (c->stage == TD_STAGE_DENOISE)
+        td_log(&c->log, TD_LOG_INFO, "%s: %d steps, %.2f s", names[c->stage], clip->cfg.n_steps, c->info.stage_seconds[c->stage]);
+    else
+        td_log(&c->log, TD_LOG_INFO, "%s: %d frames of %dx%d, %.2f s", names[c->stage], (int)clip->next_frame, clip->cfg.width, clip->cfg.height,
+               c->info.stage_seconds[c->stage]);
+    c->stage = stage_after;
+    c->stage_began = now();
+}
+
+static int read_frame(TDContext *c, TDFrame *f)
+{
+    TDProgress p;
+    int ret;
+
+    while (c->clip->phase != TD_CLIP_DONE) {
+        double began = now();
+
+        TRY(td_cancel_check(&c->cancel));
+        TRY(td_clip_advance(c->clip));
+        if (ret > 0) {
+            TRY(td_clip_frame(c->clip, f));
+            ret = 1;
+        }
+        td_clip_progress(c->clip, &p);
+        clock_stage(c, now() - began, (int)p.stage);
+        if (c->settings.progress) {
+            p.seconds = now() - c->stage_began;
+            c->settings.progress(c->settings.cookie, &p);
+        }
+        if (ret > 0) {
+            if (f->index == 0)
+                c->info.first_frame_seconds = now() - c->started;
+            return 1;
+        }
+        if (c->nonblocking)
+            return TD_ERR(EAGAIN);
+    }
+    end_clip(c);
+    return 0;
+fail:
+    if (ret == TD_ERR(ECANCELED))
+        td_log(&c->log, TD_LOG_VERBOSE, "clip: canceled");
+    c->dead = ret == TD_ERR(EIO);
+    end_clip(c);
+    return ret;
+}
+
+/* ---- entries: one thread at a time ---- */
+
+static int enter(TDContext *c)
+{
+    if (atomic_flag_test_and_set(&c->busy))
+        return TD_ERR(EBUSY);
+    if (c->dead) {
+        atomic_flag_clear(&c->busy);
+        return TD_ERR(EIO);
+    }
+    c->log.last_error[0] = 0;
+    return 0;
+}
+
+int td_start(TDContext *c, const TDParams *p)
+{
+    int ret;
+
+    if (!c || !p || p->struct_size != sizeof(*p))
+        return TD_ERR(EINVAL);
+    if ((ret = enter(c)) < 0)
+        return ret;
+    ret = start(c, p);
+    if (ret < 0)
+        end_clip(c);
+    atomic_flag_clear(&c->busy);
+    return ret;
+}
+
+int td_read_frame(TDContext *c, TDFrame *f)
+{
+    int ret;
+
+    if (!c || !f || (unsigned)f->format > TD_PIX_YUV444P10)
+        return TD_ERR(EINVAL);
+    if ((ret = enter(c)) < 0)
+        return ret;
+    ret = c->clip ? read_frame(c, f) : td_error(&c->log, EINVAL, "no clip: td_start() comes first");
+    atomic_flag_clear(&c->busy);
+    return ret;
+}
+
+int td_info(const TDContext *c, TDInfo *out)
+{
+    if (!c || !out)
+        return TD_ERR(EINVAL);
+    *out = c->info;
+    return 0;
+}
+
+void td_cancel(TDContext *c)
+{
+    if (c)
+        atomic_store(&c->cancel.flag, 1);
+}
+
+const char *td_last_error(const TDContext *c)
+{
+    return c ? c->log.last_error : "";
+}

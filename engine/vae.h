@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Wan 2.1 causal video VAE: latent frames in, pixel frames out, one latent frame a call (1 pixel frame, then 4 each). */
+#ifndef TD_VAE_H
+#define TD_VAE_H
+
+#include "backend.h"
+
+#define TD_VAE_MAX_LAYERS 32
+
+enum TDVaeKind { TD_VAE_RESIDUAL, TD_VAE_ATTENTION, TD_VAE_UPSAMPLE };
+
+typedef struct TDVaeLayer {
+    enum TDVaeKind kind;
+    int64_t c_in, c_out;
+    const float *gamma1, *gamma2;                ///< residual: of both norms; attention: gamma1
+    TDConv conv1, conv2;                         ///< residual; upsample: conv1 is the spatial one
+    TDConv shortcut, time;                       ///< c_out 0 if absent
+    TDLinear q, k, v, proj;                      ///< attention
+} TDVaeLayer;
+
+typedef struct TDVae {
+    TDDev *dev;
+    TDWeights weights;
+    TDConv conv_latent, conv_in, conv_out;       ///< 1x1x1 before the decoder; first and last conv of it
+    const float *gamma_out;
+    TDVaeLayer layers[TD_VAE_MAX_LAYERS];
+    int n_layers;
+} TDVae;
+
+typedef struct TDVaeClip {
+    int64_t h, w;                                ///< latent grid
+    int64_t next;                                ///< latent frame to decode
+    TDTensor cache_in, cache_out, cache[TD_VAE_MAX_LAYERS][3];   ///< of conv1, conv2, time
+    TDTensor latent;                             ///< bf16 [1,h,w,16]
+    TDTensor buf[3];                             ///< bf16, flat, large enough for any layer
+    TDQkv attn;
+    TDAct attn_in, attn_out;
+    TDTensor rgb;                                ///< out: f32 [1|4, 8h, 8w, 3]
+} TDVaeClip;
+
+int  td_vae_bind(TDVae **vae, TDDev *dev, const TDCheckpoint *ckpt);
+void td_vae_free(TDVae **vae);
+int  td_vae_plan(TDVaeClip *clip, const TDVae *vae, TDArena *a, int64_t h, int64_t w);
+
+/** Start a clip: empty caches. */
+int  td_vae_begin(const TDVae *vae, TDVaeClip *clip);
+/** Decode latent frame clip->next of z (f32 [16,T,h,w]) into clip->rgb: 1 pixel frame for the first, 4 for each later one. */
+int  td_vae_decode_next(const TDVae *vae, TDVaeClip *clip, const TDTensor *z);
+
+#endif /* TD_VAE_H */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * td: a prompt to raw frames through the public API alone. Writes rgb24 frames, one after another, to a file or stdout. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "turbodiff.h"
+
+static const char usage[] =
+    "usage: td [options] MODEL_DIR PROMPT OUT.rgb\n"
+    "  -s WxH      frame size, multiples of 16 (832x480)      -n N       frames, 4k+1 (81)\n"
+    "  -i N        steps (4)                                   -r SEED    seed (0)\n"
+    "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (0.1)\n"
+    "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64 or 64x128 (128x64)\n"
+    "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu (auto)\n"
+    "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
+    "  -t N        threads (all cores)                         -v         more log lines\n";
+
+static void log_line(void *cookie, int level, const char *line)
+{
+    (void)cookie;
+    fprintf(stderr, "%s%s\n", level == TD_LOG_ERROR ? "error: " : level == TD_LOG_WARNING ? "warning: " : "", line);
+}
+
+/* index of word in names, or exit with what was expected */
+static int choice(const char *option, const char *word, const char *const names[])
+{
+    for (int i = 0; names[i]; i++)
+        if (!strcmp(word, names[i]))
+            return i;
+    fprintf(stderr, "td: -%s %s: want one of", option, word);
+    for (int i = 0; names[i]; i++)
+        fprintf(stderr, " %s", names[i]);
+    fputc('\n', stderr);
+    exit(2);
+}
+
+static int option(char o, const char *v, TDSettings *s, TDParams *p)
+{
+    static const char *const attention[] = { "auto", "dense", "sla", "sagesla", NULL }, *const quant[] = { "auto", "none", "int8", NULL };
+    static const char *const norm[] = { "official", "exact", NULL }, *const block[] = { "auto", "128x64", "64x128", NULL };
+    static const char *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL }, *const sampler[] = { "rcm", "unipc", NULL };
+
+    switch (o) {
+    case 's': return sscanf(v, "%dx%d", &p->width, &p->height) == 2 ? 0 : -1;
+    case 'n': p->n_frames = atoi(v); return 0;
+    case 'i': p->n_steps = atoi(v); return 0;
+    case 'r': p->seed = strtoull(v, NULL, 10); return 0;
+    case 'a': s->attention = choice("a", v, attention); return 0;
+    case 'k': p->sla_topk = atof(v); return 0;
+    case 'q': s->quant = choice("q", v, quant); return 0;
+    case 'b': s->sla_block = choice("b", v, block); return 0;
+    case 'N': s->norm = choice("N", v, norm); return 0;
+    case 'R': p->noise = choice("R", v, noise); return 0;
+    case 'S': p->sampler = choice("S", v, sampler); return 0;
+    case 't': s->n_threads = atoi(v); return 0;
+    default:  return -1;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    TDSettings s;
+    TDParams p;
+    TDContext *c = NULL;
+    TDInfo info;
+    TDFrame f = { .format = TD_PIX_RGB24 };
+    FILE *out = NULL;
+    size_t bytes;
+    int i = 1, ret;
+
+    td_default_settings(&s, sizeof(s));
+    td_default_params(&p, sizeof(p));
+    s.logger = (TDLogger){ NULL, log_line, TD_LOG_INFO };
+    for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+        if (!strcmp(argv[i], "-v"))
+            s.logger.level = TD_LOG_DEBUG;
+        else if (!strcmp(argv[i], "-o"))
+            p.ode = 1;
+        else if (argv[i][2] || i + 1 == argc || option(argv[i][1], argv[i + 1], &s, &p) < 0) {
+            fprintf(stderr, "td: %s: unknown option or bad value\n%s", argv[i], usage);
+            return 2;
+        } else
+            i++;
+    }
+    if (argc - i != 3) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    s.model = argv[i];
+    p.prompt = argv[i + 1];
+    if (!(out = strcmp(argv[i + 2], "-") ? fopen(argv[i + 2], "wb") : stdout)) {
+        perror(argv[i + 2]);
+        return 1;
+    }
+    if ((ret = td_open(&c, &s)) < 0 || (ret = td_start(c, &p)) < 0)
+        goto end;
+    td_info(c, &info);
+    bytes = (size_t)info.clip_width * (size_t)info.clip_height * 3;
+    f.stride[0] = (ptrdiff_t)info.clip_width * 3;
+    f.data[0] = malloc(bytes);
+    if (!f.data[0]) {
+        ret = TD_ERR(ENOMEM);
+        goto end;
+    }
+    while ((ret = td_read_frame(c, &f)) > 0)
+        if (fwrite(f.data[0], 1, bytes, out) != bytes) {
+            perror(argv[i + 2]);
+            ret = TD_ERR(EIO);
+            break;
+        }
+end:
+    if (ret < 0)
+        fprintf(stderr, "td: %s\n", td_strerror(ret));
+    free(f.data[0]);
+    td_close(&c);
+    if (fclose(out) != 0 && ret >= 0) {
+        perror(argv[i + 2]);
+        ret = -1;
+    }
+    return ret < 0;
+}
