@@ -63,24 +63,26 @@ Một con mèo trắng đang ngồi trên bãi biển nhìn những con sóng.
 """
 
 WORDS = """
-the of and to in is that for with as on are by from this be or have an they which you were all their has been
-more will one about when up out if so what can said there each other into time these two like some her him than then now look only
-come its over think also back after use how our work first well way even new want because any give most us light shadow camera
-scene background foreground street city mountain river ocean forest garden window door floor wall table chair lamp mirror candle
-fire smoke water wave cloud storm thunder lightning rainbow snowflake flower petal leaf branch tree grass field meadow desert sand
-stone rock cliff cave valley island bridge tower castle church temple palace village house roof chimney fence gate road path train
-car bicycle motorcycle airplane helicopter balloon ship boat submarine rocket satellite planet moon star galaxy universe man girl
-boy mother father family friend king queen knight soldier dancer singer actor doctor teacher student farmer worker pilot driver
-hair face eyes hands fingers shoulder smile expression emotion gesture movement motion portrait landscape panorama texture pattern
-color red orange yellow green purple pink brown grey silver gold bright dark warm cold soft hard smooth rough sharp blurry clear
-transparent reflective glossy matte wooden metallic plastic glass leather cotton silk velvet fabric dress shirt jacket trousers
-hat gloves boots glasses necklace umbrella backpack suitcase guitar drum trumpet piano book newspaper computer screen telephone
-elephant tiger lion wolf rabbit squirrel mouse eagle owl parrot penguin dolphin whale shark turtle snake spider butterfly dragon
-running walking swimming flying jumping falling climbing turning spinning floating drifting rising glowing burning melting growing
-gently quickly suddenly slowly carefully gracefully intensely peacefully dramatically realistic surreal abstract minimal vintage
-modern futuristic medieval ancient romantic mysterious cheerful gloomy majestic enormous tiny delicate elegant cinematic animated
-anthropomorphic spotlight photography documentary advertisement illustration stylized rendering volumetric atmosphere perspective
-symmetrical composition aesthetic resolution exposure contrast saturation quality masterpiece professional award winning
+the of and to in is that for with as on are by from this be or have an they which you were all their has been more
+will one about when up out if so what can said there each other into time these two like some her him than then now
+look only come its over think also back after use how our work first well way even new want because any give most us
+light shadow camera scene background foreground street city mountain river ocean forest garden window door floor wall
+table chair lamp mirror candle fire smoke water wave cloud storm thunder lightning rainbow snowflake flower petal leaf
+branch tree grass field meadow desert sand stone rock cliff cave valley island bridge tower castle church temple
+palace village house roof chimney fence gate road path train car bicycle motorcycle airplane helicopter balloon ship
+boat submarine rocket satellite planet moon star galaxy universe man girl boy mother father family friend king queen
+knight soldier dancer singer actor doctor teacher student farmer worker pilot driver hair face eyes hands fingers
+shoulder smile expression emotion gesture movement motion portrait landscape panorama texture pattern color red orange
+yellow green purple pink brown grey silver gold bright dark warm cold soft hard smooth rough sharp blurry clear
+transparent reflective glossy matte wooden metallic plastic glass leather cotton silk velvet fabric dress shirt jacket
+trousers hat gloves boots glasses necklace umbrella backpack suitcase guitar drum trumpet piano book newspaper
+computer screen telephone elephant tiger lion wolf rabbit squirrel mouse eagle owl parrot penguin dolphin whale shark
+turtle snake spider butterfly dragon running walking swimming flying jumping falling climbing turning spinning
+floating drifting rising glowing burning melting growing gently quickly suddenly slowly carefully gracefully intensely
+peacefully dramatically realistic surreal abstract minimal vintage modern futuristic medieval ancient romantic
+mysterious cheerful gloomy majestic enormous tiny delicate elegant cinematic animated anthropomorphic spotlight
+photography documentary advertisement illustration stylized rendering volumetric atmosphere perspective symmetrical
+composition aesthetic resolution exposure contrast saturation quality masterpiece professional award winning
 """.split()
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'\"()[]{}<>/\\|-_=+*&^%$#@~`"
