@@ -105,7 +105,8 @@ static int add_linear(Plan *plan, int quant, int64_t out, int64_t in, double gai
         s->rows = out;
         s->cols = in;
         snprintf(s->source, sizeof(s->source), "%s.weight", name);
-        if (!(s = add(plan, TD_F32, SHAPE((out + BLOCK - 1) / BLOCK, (in + BLOCK - 1) / BLOCK), 0, std, "%s.scale", name)))
+        if (!(s = add(plan, TD_F32, SHAPE((out + BLOCK - 1) / BLOCK, (in + BLOCK - 1) / BLOCK), 0, std, "%s.scale",
+                      name)))
             return -1;
         s->fill = FILL_SCALE;
         s->on_cpu = 1;

@@ -7,7 +7,9 @@
 
 #include "tdsynth_write.h"
 
-enum Global { G_ORDERED_DICT, G_TENSOR, G_PARAMETER, G_BF16, G_F32, G_I8, G_STORAGE, G_CPU, G_CUDA, G_VERSION, N_GLOBALS };
+enum Global {
+    G_ORDERED_DICT, G_TENSOR, G_PARAMETER, G_BF16, G_F32, G_I8, G_STORAGE, G_CPU, G_CUDA, G_VERSION, N_GLOBALS
+};
 
 typedef struct Pickler {
     Bytes b;
