@@ -2,15 +2,23 @@
 # One Makefile for everything; objects and programs go to $(BUILD). `make help` lists the targets.
 
 BUILD ?= build
+JOBS  ?= $(shell nproc 2> /dev/null || echo 2)
 
 ifeq ($(wildcard config.mak),)
-ifeq ($(filter clean distclean help,$(MAKECMDGOALS)),)
-$(error run ./configure first)
-endif
-endif
--include config.mak
 
-WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wpointer-arith
+# a clean clone: demo and check find their way alone, what is built by hand wants ./configure
+demo check:
+	tools/install_packages.sh
+	./configure
+	@$(MAKE) $@
+
+all lib tools tests ffmpeg install check-unit check-ops check-api fate fuzz asan tsan:
+	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
+
+else
+include config.mak
+
+WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wpointer-arith -Wvla
 ifeq ($(WERROR),yes)
 WARNINGS += -Werror
 endif
@@ -36,9 +44,16 @@ UNITS     := $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 OPS_SRCS  := $(wildcard tests/checkops/*.c)
 OPS_OBJS  := $(OPS_SRCS:%.c=$(BUILD)/%.o)
 CHECKOPS  := $(if $(OPS_SRCS),$(BUILD)/checkops)
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZERS   := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/%)
+ifeq ($(HAVE_CUDA),yes)
+CUDA_SRCS := $(wildcard cuda/*.cu)
+CUDA_OBJS := $(CUDA_SRCS:%.cu=$(BUILD)/%.cu.o)
+CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
+endif
 
 all: lib tools
-lib: $(LIB_A) $(LIB_SO)
+lib: $(LIB_A) $(LIB_SO) $(CUDA_SO)
 tools: $(TOOLS)
 tests: $(UNITS) $(CHECKOPS)
 
@@ -62,6 +77,17 @@ $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)
 	ln -sf $(@F).$(SOMAJOR) $@
 
+NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Xcompiler -fPIC,-fvisibility=hidden \
+    -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 \
+    -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_120,code=[sm_120,compute_120]
+
+$(BUILD)/%.cu.o: %.cu config.mak
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
+
+$(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS)
+	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) -lcublas -lcublasLt
+
 # ---- tools and tests ----
 
 $(BUILD)/%: tools/%.c $(LIB_A)
@@ -80,26 +106,146 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIB_A)
 $(BUILD)/checkops: $(OPS_OBJS) $(LIB_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(OPS_OBJS) $(LIB_A) $(LIBS_ALL)
 
+# ---- pkg-config: as installed, and for use in this tree with the static library alone ----
+
+PC_SED = -e 's|@VERSION@|$(VERSION)|; s|@MODULES@|$(LIB_MODULES)|'
+
+$(BUILD)/turbodiff.pc: turbodiff.pc.in config.mak
+	sed $(PC_SED) -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBS@||' $< > $@
+
+$(BUILD)/static/turbodiff.pc: turbodiff.pc.in config.mak
+	@mkdir -p $(@D)
+	ln -sf ../libturbodiff.a $(@D)/libturbodiff.a
+	sed $(PC_SED) -e 's|@PREFIX@|$(CURDIR)|; s|@LIBDIR@|$(abspath $(@D))|; s|@INCLUDEDIR@|$(CURDIR)/engine|' \
+	    -e 's|@LIBS@| $(LIBS_ALL) -pthread|' $< > $@
+
+# ---- FFmpeg ----
+
+FFMPEG        := $(BUILD)/ffmpeg
+FILTER_SRCS   := $(wildcard libavfilter/*.[ch] patches/*.patch) doc/filters.texi tools/build_ffmpeg.sh tools/fetch_ffmpeg.sh
+FFMPEG_DEPS   := $(LIB_A) $(BUILD)/static/turbodiff.pc $(FILTER_SRCS)
+FFMPEG_ENV     = FFMPEG_GPL=$(FFMPEG_GPL) CC="$(CC)" JOBS=$(JOBS) PKG_CONFIG_PATH=$(abspath $(BUILD)/static):$$PKG_CONFIG_PATH \
+    TD_LIB=$(abspath $(LIB_A)) HAVE_NASM=$(HAVE_NASM) HAVE_ZLIB=$(HAVE_ZLIB) HAVE_X264=$(HAVE_X264) HAVE_VPX=$(HAVE_VPX) \
+    HAVE_ZMQ=$(HAVE_ZMQ) HAVE_FREETYPE=$(HAVE_FREETYPE) HAVE_HARFBUZZ=$(HAVE_HARFBUZZ) HAVE_FONTCONFIG=$(HAVE_FONTCONFIG)
+
+ifeq ($(HAVE_FFMPEG),yes)
+ffmpeg: $(FFMPEG)
+
+$(FFMPEG): $(FFMPEG_DEPS)
+	$(FFMPEG_ENV) FFMPEG_SRC="$(FFMPEG_SRC)" FFMPEG_EXTRA="$(FFMPEG_EXTRA)" \
+	    tools/build_ffmpeg.sh $(FFMPEG_SERIES) full $(BUILD)/ffmpeg-$(FFMPEG_SERIES)
+	cp $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/ffmpeg $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/ffprobe $(BUILD)/
+else
+ffmpeg $(FFMPEG):
+	@echo "FFmpeg was left out by ./configure --disable-ffmpeg" >&2; exit 1
+endif
+
+# the other series, with just what the tests need
+ffmpeg-%: $(FFMPEG_DEPS)
+	$(FFMPEG_ENV) tools/build_ffmpeg.sh $* small $(BUILD)/small-$*
+
+# ---- demo and tests ----
+
+MODEL := $(BUILD)/model-tiny
+
+# random weights: the pictures mean nothing, but every stage runs as it does with real ones
+$(MODEL)/stamp: $(BUILD)/tdsynth tests/data/spiece.model
+	rm -rf $(MODEL)
+	$(BUILD)/tdsynth --preset=tiny --format=pth --spiece=tests/data/spiece.model $(MODEL)
+	touch $@
+
+demo: $(FFMPEG) $(MODEL)/stamp
+	$(FFMPEG) -hide_banner -nostdin -y -f lavfi \
+	    -i "turbodiff=model=$(MODEL):prompt=a cat surfing a wave at sunset:size=320x192:frames=49:seed=1" \
+	    -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p demo.mp4
+	@echo "demo.mp4: made by the turbodiff filter with a tiny model of random weights"
+
 check-unit: $(UNITS) $(TOOLS)
 	@TD_BUILD=$(BUILD) tests/run.sh unit $(UNITS)
 
 check-ops: $(CHECKOPS)
 	@tests/run.sh ops $(CHECKOPS)
 
+check-api: all $(MODEL)/stamp
+	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
+
+fate: $(FFMPEG) $(MODEL)/stamp
+	@tests/fate/run.sh $(BUILD) $(MODEL)
+
+fate-%: ffmpeg-% $(MODEL)/stamp
+	@tests/fate/run.sh $(BUILD)/small-$* $(MODEL)
+
+check: demo
+	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit $(if $(CHECKOPS),check-ops) check-api fate
+
+asan:
+	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
+
+tsan:
+	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread check-unit $(if $(CHECKOPS),check-ops)
+
+FUZZ_SECONDS ?= 60
+
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB_SRCS)
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS_ALL) -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=all $< $(LIB_SRCS) -o $@ $(LIBS_ALL)
+
+# seeds are read from tests/fuzz/seeds/NAME, what is found goes to $(BUILD)/corpus_NAME
+fuzz: $(FUZZERS)
+	@set -e; for f in $(FUZZERS); do n=$${f##*/fuzz_}; mkdir -p $(BUILD)/corpus_$$n; s=tests/fuzz/seeds/$$n; \
+	    [ -d $$s ] || s=; echo "fuzz: $$n for $(FUZZ_SECONDS) s"; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -artifact_prefix=$(BUILD)/ -verbosity=0 \
+	        -print_final_stats=1 $(BUILD)/corpus_$$n $$s; done
+
+# ---- installation ----
+
+install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
+	install -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(LIB_SO).$(VERSION) $(CUDA_SO) $(DESTDIR)$(LIBDIR)
+	ln -sf libturbodiff.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libturbodiff.so.$(SOMAJOR)
+	ln -sf libturbodiff.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libturbodiff.so
+	install -m 644 $(BUILD)/turbodiff.pc $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 engine/turbodiff.h $(DESTDIR)$(INCLUDEDIR)
+	install -m 755 $(BUILD)/td $(BUILD)/tdinfo $(DESTDIR)$(BINDIR)
+
+install-ffmpeg: $(FFMPEG)
+	install -d $(DESTDIR)$(BINDIR)
+	install -m 755 $(FFMPEG) $(BUILD)/ffprobe $(DESTDIR)$(BINDIR)
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libturbodiff.a libturbodiff.so libturbodiff.so.$(SOMAJOR) \
+	    libturbodiff.so.$(VERSION) libturbodiff-cuda.so pkgconfig/turbodiff.pc) \
+	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo)
+
+-include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(CUDA_OBJS:.o=.d)
+
+.PHONY: lib tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall
+.SECONDARY:
+
+endif
+
+style:
+	@tools/style.sh
+
 clean:
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) demo.mp4
 
 distclean: clean
 	rm -f config.mak
 
 help:
-	@echo "make              library and tools"
-	@echo "make check-unit   unit tests"
-	@echo "make check-ops    operator tests"
-	@echo "make clean        remove $(BUILD)/; distclean also removes config.mak"
+	@echo "demo            everything up to demo.mp4, from a clean clone"
+	@echo "check           demo, then all tests: check-unit check-ops check-api fate"
+	@echo "all             library and tools (after ./configure, as all that follows)"
+	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
+	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"
+	@echo "install         library, header, pkg-config file, td, tdinfo; install-ffmpeg, uninstall"
+	@echo "asan tsan       unit and operator tests under sanitizers"
+	@echo "fuzz            each fuzzer for FUZZ_SECONDS=60 (needs clang)"
+	@echo "style           source style"
+	@echo "clean distclean"
 
--include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d)
-
-.PHONY: all lib tools tests check-unit check-ops clean distclean help
+.PHONY: all demo check style clean distclean help
 .DELETE_ON_ERROR:
-.SECONDARY:
