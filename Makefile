@@ -141,7 +141,9 @@ ffmpeg $(FFMPEG):
 endif
 
 # the other series, with just what the tests need
-ffmpeg-%: $(FFMPEG_DEPS)
+ALL_SERIES := 7.1 8.1 9.0
+
+$(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS)
 	$(FFMPEG_ENV) tools/build_ffmpeg.sh $* small $(BUILD)/small-$*
 
 # ---- demo and tests ----
@@ -172,7 +174,7 @@ check-api: all $(MODEL)/stamp
 fate: $(FFMPEG) $(MODEL)/stamp
 	@tests/fate/run.sh $(BUILD) $(MODEL)
 
-fate-%: ffmpeg-% $(MODEL)/stamp
+$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp
 	@tests/fate/run.sh $(BUILD)/small-$* $(MODEL)
 
 check: demo
@@ -221,7 +223,8 @@ uninstall:
 
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(CUDA_OBJS:.o=.d)
 
-.PHONY: lib tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall
+.PHONY: lib tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall \
+    $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
 .SECONDARY:
 
 endif
