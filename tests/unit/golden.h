@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Golden tensors (the files of tests/golden) and the rule they are judged by: NAME.official is what the official code
+ * computes, NAME.exact the same in float64; our error against exact may be twice the official one's. */
+#ifndef GOLDEN_H
+#define GOLDEN_H
+
+#include <stdlib.h>
+#include "checkpoint.h"
+#include "test.h"
+
+static inline void golden_log(void *cookie, int level, const char *line)
+{
+    (void)cookie;
+    if (level == TD_LOG_ERROR)
+        printf("  log: %s\n", line);
+}
+
+static inline TDLog golden_logger(void)
+{
+    return (TDLog){ .out = { NULL, golden_log, TD_LOG_WARNING } };
+}
+
+/* DIR/NAME where DIR is the environment's, or a default from the repository's top */
+static inline const char *golden_path(char buf[512], const char *env, const char *dir, const char *name)
+{
+    snprintf(buf, 512, "%s/%s", getenv(env) ? getenv(env) : dir, name);
+    return buf;
+}
+
+/* open tests/golden/NAME.safetensors; NULL fails the case */
+static inline TDCheckpoint *golden_open(const char *name, TDLog *log)
+{
+    char path[512], file[128];
+    TDCheckpoint *c = NULL;
+
+    snprintf(file, sizeof(file), "%s.safetensors", name);
+    CHECK(td_checkpoint_open(&c, golden_path(path, "TD_GOLDEN", "tests/golden", file), log) == 0);
+    return c;
+}
+
+/* malloc'd f32 values of a tensor of any numeric type; NULL fails the case */
+static inline float *golden_f32(const TDCheckpoint *c, const char *name, int64_t *n)
+{
+    const TDEntry *e = c ? td_checkpoint_find(c, name) : NULL;
+    float *f;
+
+    if (!e) {
+        printf("  golden tensor %s is missing\n", name);
+        CHECK(e != NULL);
+        return NULL;
+    }
+    f = malloc((size_t)td_entry_count(e) * sizeof(*f) + 16);
+    if (e->dtype == TD_I32)
+        for (int64_t i = 0; i < td_entry_count(e); i++) {
+            int32_t v;
+
+            memcpy(&v, e->data + 4 * i, 4);
+            f[i] = (float)v;
+        }
+    else if (e->dtype == TD_U8)
+        for (int64_t i = 0; i < td_entry_count(e); i++)
+            f[i] = e->data[i];
+    else
+        CHECK(td_entry_to_f32(e, f) == 0);
+    if (n)
+        *n = td_entry_count(e);
+    return f;
+}
+
+/* |a-b| / |b| in the 2-norm; NaN counts as infinite */
+static inline double relative_error(const float *a, const float *b, int64_t n)
+{
+    double d = 0, s = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        s += (double)b[i] * b[i];
+    }
+    return d >= 0 && s > 0 ? sqrt(d / s) : d == 0 ? 0.0 : INFINITY;
+}
+
+/* the rule, for ours[n] against NAME.official and NAME.exact */
+static inline int golden_check(const TDCheckpoint *c, const char *name, const float *ours, int64_t n)
+{
+    char key[128];
+    int64_t n_official = 0, n_exact = 0;
+    float *official, *exact;
+    double mine = INFINITY, theirs = 0, apart = 0;
+    int ok;
+
+    snprintf(key, sizeof(key), "%s.official", name);
+    official = golden_f32(c, key, &n_official);
+    snprintf(key, sizeof(key), "%s.exact", name);
+    exact = golden_f32(c, key, &n_exact);
+    if (official && exact && n == n_official && n == n_exact) {
+        mine = relative_error(ours, exact, n);
+        theirs = relative_error(official, exact, n);
+        apart = relative_error(ours, official, n);
+    }
+    ok = mine <= 2 * theirs + 1e-6;
+    if (!ok || getenv("TD_VERBOSE"))
+        printf("  %s: error %.3e, official %.3e, apart %.3e (%lld values, golden %lld)\n", name, mine, theirs, apart, (long long)n, (long long)n_exact);
+    test_check(ok, __FILE__, __LINE__, "error <= 2 x official error");
+    free(official);
+    free(exact);
+    return ok;
+}
+
+#endif /* GOLDEN_H */

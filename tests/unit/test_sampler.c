@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Schedules and updates against the official loops, with a closed-form network: v = bf16(x)/2 + bf16(t)/1024. */
+#include "backend.h"
+#include "golden.h"
+#include "sampler.h"
+#include "thread.h"
+
+#define N (16 * 2 * 2 * 2)
+
+static void network(float *v, const double *x, double t)
+{
+    float seen = td_bf16_round((float)((double)(float)t * 1000.0));
+
+    for (int i = 0; i < N; i++)
+        v[i] = td_bf16_round((float)x[i]) * 0.5f + seen / 1024.0f;
+}
+
+static void check_times(void)
+{
+    static const double want[] = { 0.9876543209876543, 0.9337810614168580, 0.8528953948237750, 0.6089790492304310, 0 };
+    double t[TD_RCM_MAX_STEPS + 1];
+
+    td_rcm_schedule(t, 4, 80);
+    for (int i = 0; i < 5; i++)
+        CHECK_NEAR(t[i], want[i], 1e-15);
+    td_rcm_schedule(t, 1, 200);
+    CHECK_NEAR(t[0], 0.9950248756218906, 1e-15);
+    CHECK_NEAR(t[1], 0, 0);
+}
+
+static void check_rcm(TDDev *dev, const TDCheckpoint *g, const char *key, int steps, double sigma_max, int ode)
+{
+    float *want = golden_f32(g, key, NULL), *noise = golden_f32(g, "noise.0", NULL), v[N];
+    double x[N], t[TD_RCM_MAX_STEPS + 1], worst = 0;
+    TDTensor xt = { x, { N, 1, 1, 1, 1 }, 1, TD_F64 }, vt = { v, { N, 1, 1, 1, 1 }, 1, TD_F32 };
+
+    td_rcm_schedule(t, steps, sigma_max);
+    for (int i = 0; i < N; i++)
+        x[i] = (double)noise[i] * t[0];
+    for (int s = 0; s < steps; s++) {
+        char name[32];
+        TDTensor nt = { NULL, { N, 1, 1, 1, 1 }, 1, TD_F32 };
+
+        snprintf(name, sizeof(name), "noise.%d", s + 1);
+        nt.data = ode ? NULL : golden_f32(g, name, NULL);
+        network(v, x, t[s]);
+        CHECK(dev->ops->rcm_step(dev, &xt, &vt, ode ? NULL : &nt, t[s], t[s + 1]) == 0);
+        free(nt.data);
+    }
+    for (int i = 0; i < N; i++)
+        worst = fmax(worst, fabs((float)x[i] - want[i]));
+    CHECK_NEAR(worst, 0, 1e-6);
+    free(want);
+    free(noise);
+}
+
+static void check_unipc(const TDCheckpoint *g, int steps, double shift)
+{
+    char key[64];
+    float *want, *sigma, *time, *noise = golden_f32(g, "noise.0", NULL), v[N];
+    double x[N], worst = 0;
+    void *mem = malloc(td_unipc_bytes(steps, N));
+    TDUniPC u;
+
+    snprintf(key, sizeof(key), "unipc.%d.%g", steps, shift);
+    want = golden_f32(g, key, NULL);
+    snprintf(key, sizeof(key), "unipc.%d.%g.sigma", steps, shift);
+    sigma = golden_f32(g, key, NULL);
+    snprintf(key, sizeof(key), "unipc.%d.%g.t", steps, shift);
+    time = golden_f32(g, key, NULL);
+    td_unipc_init(&u, mem, steps, N, shift);
+    for (int i = 0; i < N; i++)
+        x[i] = noise[i];
+    for (int s = 0; s < steps; s++) {
+        CHECK_NEAR(u.sigma[s], sigma[s], 1e-7);
+        CHECK_NEAR(td_bf16_round((float)((double)(float)td_unipc_time(&u) * 1000.0)), td_bf16_round(time[s]), 0);
+        network(v, x, td_unipc_time(&u));
+        td_unipc_step(&u, x, v);
+    }
+    for (int i = 0; i < N; i++)
+        worst = fmax(worst, fabs((float)x[i] - want[i]));
+    if (getenv("TD_VERBOSE"))
+        printf("  unipc %d steps, shift %g: worst %.2e\n", steps, shift, worst);
+    CHECK_NEAR(worst, 0, 1e-6);
+    free(mem);
+    free(want);
+    free(sigma);
+    free(time);
+    free(noise);
+}
+
+/* with an exact x0 oracle every scheme ends on x0 */
+static void check_oracle(void)
+{
+    float v[1];
+    double x[1] = { 1.7 }, mem[64];
+    TDUniPC u;
+
+    td_unipc_init(&u, mem, 5, 1, 5.0);
+    for (int s = 0; s < 5; s++) {
+        v[0] = (float)((x[0] - 0.25) / td_unipc_time(&u));
+        td_unipc_step(&u, x, v);
+    }
+    CHECK_NEAR(x[0], 0.25, 1e-6);
+}
+
+static void check_guide(void)
+{
+    float c[2] = { 1.0f, -2.0f }, u[2] = { 0.5f, 1.0f };
+
+    td_guide(c, u, 2, 5.0);
+    CHECK_NEAR(c[0], 3.0, 0);
+    CHECK_NEAR(c[1], -14.0, 0);
+}
+
+int main(void)
+{
+    static const struct { int steps; double shift; } unipc[] = { { 1, 5 }, { 2, 5 }, { 3, 8 }, { 5, 5 }, { 20, 3 }, { 50, 5 } };
+    TDLog log = golden_logger();
+    TDCancel cancel = { 0 };
+    TDCheckpoint *g;
+    TDDev *dev = NULL;
+
+    test_begin("rCM times");
+    check_times();
+    g = golden_open("sampler", &log);
+    CHECK(td_cpu_open(&dev, 1, &cancel, &log) == 0);
+    test_begin("rCM steps, SDE and ODE");
+    for (int steps = 1; steps <= 4 && g && dev; steps++) {
+        char key[32];
+
+        snprintf(key, sizeof(key), "rcm.sde.%d", steps);
+        check_rcm(dev, g, key, steps, 80, 0);
+        snprintf(key, sizeof(key), "rcm.sde_i2v.%d", steps);
+        check_rcm(dev, g, key, steps, 200, 0);
+        snprintf(key, sizeof(key), "rcm.ode_i2v.%d", steps);
+        check_rcm(dev, g, key, steps, 200, 1);
+    }
+    test_begin("UniPC");
+    for (int i = 0; i < 6 && g; i++)
+        check_unipc(g, unipc[i].steps, unipc[i].shift);
+    check_oracle();
+    test_begin("guidance");
+    check_guide();
+    td_checkpoint_close(&g);
+    if (dev)
+        dev->ops->close(&dev);
+    return test_end();
+}
