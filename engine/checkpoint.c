@@ -215,10 +215,11 @@ int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log)
     int ret;
 
     *ckpt = NULL;
-    if (!c || !(c->path = strdup(path))) {
+    if (!c || !(c->path = malloc(strlen(path) + 1))) {
         free(c);
         return td_error(log, ENOMEM, "%s: out of memory", path);
     }
+    strcpy(c->path, path);
     if ((ret = td_ckpt_map(c, path, &map, log)) < 0 ||
         (ret = parse(c, map, log)) < 0 ||
         (ret = index_names(c, log)) < 0) {
