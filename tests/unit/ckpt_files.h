@@ -184,7 +184,7 @@ static inline void out_of_memory(const char *file)
         }
         if (!ret)
             td_checkpoint_close(&c);
-        if (!CHECK(alloc_fail_leak() == 0))
+        if (!CHECK_INT(alloc_fail_leak(), 0))
             break;
     }
 }

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Tokenizer and prompt cleaning: golden texts and ids of the official pipeline (tests/data/tokenizer_golden.json, made
+ * by tools/compare_tokenizer.py), limits, damaged vocabularies. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "alloc_fail.h"
+#include "engine/tokenizer.h"
+#include "test.h"
+
+#define MODEL "tests/data/spiece.model"
+
+static char dir[] = "/tmp/td_test_XXXXXX";
+static char path[64];
+static int n_errors, n_warnings;
+static char warning[512];
+
+static void count_line(void *cookie, int level, const char *line)
+{
+    (void)cookie;
+    n_errors   += level == TD_LOG_ERROR;
+    n_warnings += level == TD_LOG_WARNING;
+    if (level == TD_LOG_WARNING)
+        snprintf(warning, sizeof(warning), "%s", line);
+}
+
+static TDLog tlog = { .out = { .callback = count_line, .level = TD_LOG_WARNING } };
+
+static void test_golden(const TDTokenizer *tok)
+{
+    json_t *root = json_load_file("tests/data/tokenizer_golden.json", 0, NULL), *row;
+    int32_t ids[TD_TEXT_LEN];
+    size_t i;
+
+    test_begin("golden texts and ids");
+    CHECK(json_array_size(root) > 100);
+    json_array_foreach(root, i, row) {
+        const char *text = json_string_value(json_object_get(row, "text"));
+        const json_t *want = json_object_get(row, "ids");
+        char *clean;
+        int n, bad = 0;
+
+        if (!CHECK(text) || !CHECK_INT(td_text_clean(&clean, text, &tlog), 0))
+            break;
+        if (!CHECK_STR(clean, json_string_value(json_object_get(row, "clean"))))
+            printf("  case %zu\n", i);
+        free(clean);
+        n = td_tokenize(tok, text, ids, TD_TEXT_LEN, &tlog);
+        CHECK_INT(n, (long long)json_array_size(want));
+        for (int k = 0; k < TD_TEXT_LEN; k++)
+            bad += k < n ? ids[k] != json_integer_value(json_array_get(want, (size_t)k)) : ids[k] != 0;
+        if (!CHECK(!bad))
+            printf("  case %zu: %s\n", i, text);
+    }
+    json_decref(root);
+}
+
+static void check_clean(const char *text, const char *want)
+{
+    char *clean;
+
+    if (!CHECK_INT(td_text_clean(&clean, text, &tlog), 0))
+        return;
+    CHECK_STR(clean, want);
+    free(clean);
+}
+
+static void test_cleaning(void)
+{
+    test_begin("cleaning");
+    check_clean("", "");
+    check_clean(" \t\n ", "");
+    check_clean("a\vb", "ab");
+    check_clean("a\r\nb\rc d", "a b c d");
+    check_clean("\xe2\x80\x9cquoted\xe2\x80\x9d it\xe2\x80\x99s", "\"quoted\" it's");
+    check_clean("\x1b[31mred\x1b[0m", "red");
+    check_clean("AT&amp;T R&D &copy 2024 &notit", "AT&T R&D \xc2\xa9 2024 \xc2\xacit");
+    check_clean("&EACUTE; BUNDESSTRA&SZLIG;E &FFLIG;", "\xc3\x89 BUNDESSTRASSE FF");
+    check_clean("&ldquo;a&rdquo;", "\"a\"");
+    check_clean("<&ldquo;a&rdquo;", "<\xe2\x80\x9c" "a\xe2\x80\x9d");
+    check_clean("&ldquo;a\n<&ldquo;b\n&ldquo;c", "\"a <\xe2\x80\x9c" "b \xe2\x80\x9c" "c");
+    check_clean("&#0;&#x41;&#128;&#xD800;&#99999999999;&#1;", "\xef\xbf\xbd" "A\xe2\x82\xac\xef\xbf\xbd\xef\xbf\xbd");
+    check_clean("&amp;amp;amp;lt;", "<");
+    check_clean("e\xcc\x81", "\xc3\xa9");
+    check_clean("\xef\xbd\xb6\xef\xbe\x9e", "\xe3\x82\xac");
+}
+
+static void check_not_utf8(const char *text)
+{
+    char *clean = warning;
+
+    n_errors = 0;
+    CHECK_INT(td_text_clean(&clean, text, &tlog), TD_ERR(EINVAL));
+    CHECK(!clean && n_errors == 1);
+    CHECK_STR(tlog.last_error, "prompt: is not UTF-8");
+}
+
+static void test_limits(const TDTokenizer *tok)
+{
+    static const char *const mojibake[] = { "caf\xc3\x83\xc2\xa9", "it\xc3\xa2\xe2\x82\xac\xe2\x84\xa2s" };
+    int32_t ids[TD_TEXT_LEN];
+    char *big = malloc((64 << 10) + 2), *clean;
+
+    test_begin("not UTF-8");
+    check_not_utf8("\xff");
+    check_not_utf8("a\xc3");
+    check_not_utf8("\xc0\xaf");
+    check_not_utf8("\xed\xa0\x80");
+    check_not_utf8("\xf4\x90\x80\x80");
+    CHECK_INT(td_tokenize(tok, "\xff", ids, TD_TEXT_LEN, NULL), TD_ERR(EINVAL));
+    test_begin("long prompts");
+    if (!CHECK(big))
+        return;
+    memset(big, 'a', (64 << 10) + 1);
+    big[(64 << 10) + 1] = 0;
+    CHECK_INT(td_text_clean(&clean, big, &tlog), TD_ERR(EINVAL));
+    CHECK_STR(tlog.last_error, "prompt: 65537 bytes, want at most 65536");
+    big[64 << 10] = n_warnings = 0;
+    CHECK_INT(td_tokenize(tok, big, ids, TD_TEXT_LEN, &tlog), TD_TEXT_LEN);
+    CHECK(ids[TD_TEXT_LEN - 1] == 1 && n_warnings == 1 && strstr(warning, "cut off"));
+    CHECK_INT(td_tokenize(tok, "cat", ids, 1, &tlog), 1);
+    CHECK_INT(ids[0], 1);
+    CHECK_INT(td_tokenize(tok, "a cat", ids, 2, NULL), 2);
+    CHECK_INT(ids[1], 1);
+    free(big);
+    test_begin("mojibake warning");
+    for (int i = 0; i < 2; i++) {
+        n_warnings = 0;
+        CHECK(td_tokenize(tok, mojibake[i], ids, TD_TEXT_LEN, &tlog) > 0 && n_warnings == 1);
+        CHECK(strstr(warning, "read as Latin-1"));
+    }
+    n_warnings = 0;
+    CHECK(td_tokenize(tok, "S\xc3\xa3o Paulo \xc3\xa0 noite, caf\xc3\xa9", ids, TD_TEXT_LEN, &tlog) > 0 && !n_warnings);
+}
+
+static void save(const void *data, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+
+    if (!f || fwrite(data, 1, n, f) != n || fclose(f)) {
+        fprintf(stderr, "cannot write %s\n", path);
+        exit(1);
+    }
+}
+
+static void check_bad(const void *data, size_t n, int err, const char *words)
+{
+    TDTokenizer *tok = (void *)path;
+    int ret;
+
+    save(data, n);
+    n_errors = 0;
+    ret = td_tokenizer_open(&tok, path, &tlog);
+    if (ret != TD_ERR(err) || tok || n_errors != 1 || !strstr(tlog.last_error, words)) {
+        printf("  code %d: %s (want %d, \"%s\")\n", ret, tlog.last_error, -err, words);
+        CHECK(!"as wanted");
+        if (!ret)
+            td_tokenizer_free(&tok);
+    }
+}
+
+#define BAD(data, err, words) check_bad(data, sizeof(data) - 1, err, words)
+#define PIECE(len2, len, text, score) "\n" len2 "\n" len text "\x15" score
+#define SPECIALS PIECE("\x0c", "\5", "<pad>", "\0\0\0\0") PIECE("\x0b", "\4", "</s>", "\0\0\0\0") \
+                 PIECE("\x0a", "\3", "<s>", "\0\0\0\0") PIECE("\x0c", "\5", "<unk>", "\0\0\0\0")
+
+static void test_bad_models(void)
+{
+    char secret[100];
+    TDTokenizer *tok;
+
+    test_begin("bad vocabularies");
+    save(SPECIALS, sizeof(SPECIALS) - 1);
+    if (CHECK_INT(td_tokenizer_open(&tok, path, &tlog), 0)) {
+        CHECK_INT(td_tokenizer_n_ids(tok), 304);
+        td_tokenizer_free(&tok);
+        CHECK(!tok);
+    }
+    BAD("", EBADMSG, "0 bytes");
+    BAD("hello", EBADMSG, "damaged");
+    BAD("\n\x0c\n\5<pad>", EBADMSG, "damaged at byte 2 of 9");
+    BAD("\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", EBADMSG, "damaged");
+    BAD("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", EBADMSG, "damaged");
+    BAD("\0", EBADMSG, "damaged");
+    BAD("\x0b", EBADMSG, "damaged");
+    BAD("\n\7\n\5<pad", EBADMSG, "damaged");
+    BAD(PIECE("\x0c", "\6", "<pad>", "\0\0\0\0"), EBADMSG, "piece 0 is damaged");
+    BAD(PIECE("\7", "\0", "", "\0\0\0\0"), EBADMSG, "piece 0 is damaged");
+    BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\x80\x7f"), EBADMSG, "piece 4 is damaged");
+    BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\xc0\x7f"), EBADMSG, "piece 4 is damaged");
+    BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\0\0") PIECE("\x08", "\1", "a", "\0\0\0\0"), EBADMSG,
+        "piece 5 repeats piece 4");
+    BAD(PIECE("\x0c", "\5", "<unk>", "\0\0\0\0"), ENOTSUP, "piece 0 is not <pad>");
+    BAD(PIECE("\x0c", "\5", "<pad>", "\0\0\0\0"), ENOTSUP, "piece 1 is not </s>");
+    BAD(SPECIALS "\x12\2\x18\2", ENOTSUP, "model type 2, want 1");
+    BAD(SPECIALS "\x12\1\x18", EBADMSG, "trainer_spec is damaged");
+    BAD(SPECIALS "\x1a\3\x12\1x", ENOTSUP, "has a normaliser");
+    BAD(SPECIALS "\x1a\1\x12", EBADMSG, "normalizer_spec is damaged");
+    CHECK_INT(td_tokenizer_open(&tok, "/nonexistent", &tlog), TD_ERR(ENOENT));
+    CHECK_INT(td_tokenizer_open(&tok, dir, &tlog), TD_ERR(EBADMSG));
+    snprintf(secret, sizeof(secret), "%s/secret", dir);
+    CHECK(!rename(path, secret) && !chmod(secret, 0) && !chmod(dir, 0755));
+    if (geteuid() == 0 && seteuid(65534))
+        CHECK(!"seteuid");
+    CHECK_INT(td_tokenizer_open(&tok, secret, &tlog), TD_ERR(EACCES));
+    if (getuid() == 0 && seteuid(0))
+        CHECK(!"seteuid");
+    unlink(secret);
+}
+
+static void test_damage(void)
+{
+    static uint8_t model[1 << 16];
+    FILE *f = fopen(MODEL, "rb");
+    size_t n = f ? fread(model, 1, sizeof(model), f) : 0;
+    int32_t ids[TD_TEXT_LEN];
+    TDTokenizer *tok;
+    int fd;
+
+    test_begin("damaged vocabularies");
+    if (f)
+        fclose(f);
+    if (!CHECK(n > 10000 && n < sizeof(model)))
+        return;
+    save(model, n);
+    fd = open(path, O_WRONLY);
+    for (size_t i = 0; i < n; i += i < 400 ? 1 : 13)
+        for (int bit = 0; bit < 8; bit++) {
+            uint8_t flipped = model[i] ^ (uint8_t)(1 << bit);
+
+            CHECK_INT(pwrite(fd, &flipped, 1, (off_t)i), 1);
+            if (!td_tokenizer_open(&tok, path, &tlog)) {
+                CHECK(td_tokenize(tok, "a cat in the rain", ids, TD_TEXT_LEN, &tlog) > 1);
+                td_tokenizer_free(&tok);
+            }
+            CHECK_INT(pwrite(fd, &model[i], 1, (off_t)i), 1);
+        }
+    for (size_t k = n; k > 60; k -= 61) {
+        CHECK(!ftruncate(fd, (off_t)k));
+        if (!td_tokenizer_open(&tok, path, &tlog))
+            td_tokenizer_free(&tok);             /* cut between two pieces */
+    }
+    close(fd);
+}
+
+static void test_out_of_memory(const TDTokenizer *tok)
+{
+    static const char prompt[] = "caf\xc3\xa9 e\xcc\x81 &lt; a </s> \xe7\x8c\xab and so on and on";
+    int32_t ids[TD_TEXT_LEN];
+    TDTokenizer *t;
+    int hit = 1, ret;
+
+    test_begin("tokenizer out of memory");
+    for (long n = 1; hit; n++) {
+        alloc_fail_begin(n);
+        ret = td_tokenizer_open(&t, MODEL, &tlog);
+        hit = alloc_fail_end();
+        if (!CHECK_INT(ret, hit ? TD_ERR(ENOMEM) : 0))
+            break;
+        if (!ret)
+            td_tokenizer_free(&t);
+        CHECK_INT(alloc_fail_leak(), 0);
+    }
+    hit = 1;
+    for (long n = 1; hit; n++) {
+        alloc_fail_begin(n);
+        ret = td_tokenize(tok, prompt, ids, TD_TEXT_LEN, &tlog);
+        hit = alloc_fail_end();
+        if (!(hit ? CHECK_INT(ret, TD_ERR(ENOMEM)) : CHECK(ret > 0)))
+            break;
+        CHECK_INT(alloc_fail_leak(), 0);
+    }
+}
+
+int main(void)
+{
+    TDTokenizer *tok;
+
+    if (!mkdtemp(dir))
+        return 1;
+    snprintf(path, sizeof(path), "%s/file", dir);
+    test_begin("open");
+    if (CHECK_INT(td_tokenizer_open(&tok, MODEL, &tlog), 0)) {
+        CHECK_INT(td_tokenizer_n_ids(tok), 1660);
+        test_golden(tok);
+        test_limits(tok);
+        test_out_of_memory(tok);
+        td_tokenizer_free(&tok);
+    }
+    td_tokenizer_free(&tok);
+    test_cleaning();
+    test_bad_models();
+    test_damage();
+    unlink(path);
+    rmdir(dir);
+    return test_end();
+}
