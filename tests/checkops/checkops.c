@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * usage: checkops [--test=SUBSTRING] [--impl=cpu] [--seed=N] [--bench] */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include "checkops.h"
+
+#define ARENA_BYTES ((size_t)1 << 29)
+
+static const char *const fill_names[N_FILLS] = { "normal", "zero", "outlier", "large", "tiny" };
+
+static void log_line(void *cookie, int level, const char *line)
+{
+    (void)cookie;
+    if (level == TD_LOG_ERROR)
+        printf("  log: %s\n", line);
+}
+
+double run_clock(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void *keep(Run *r, void *p)
+{
+    if (!p || r->n_host == (int)(sizeof(r->host) / sizeof(*r->host))) {
+        fprintf(stderr, "checkops: out of memory or of host slots\n");
+        exit(1);
+    }
+    return r->host[r->n_host++] = p;
+}
+
+float *run_floats(Run *r, int64_t n)
+{
+    return keep(r, calloc((size_t)n + 1, sizeof(float)));
+}
+
+static uint64_t mix(uint64_t x)                  /* splitmix64 */
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+float *run_values(Run *r, int stream, int64_t n, float scale, int bf16)
+{
+    float *v = run_floats(r, n);
+
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t x = mix(r->seed * 1000003u + (uint64_t)stream * 7919u + mix((uint64_t)i));
+        float g = ((float)(x & 0xffff) + (float)(x >> 16 & 0xffff) + (float)(x >> 32 & 0xffff) + (float)(x >> 48)) / 65536.0f - 2.0f;
+
+        v[i] = g * 1.7320508f * scale;           /* four uniforms: variance 1/3 */
+        if (r->fill == FILL_ZERO && stream == 0)
+            v[i] = 0;
+        if (r->fill == FILL_OUTLIER && stream == 0 && i == n / 3)
+            v[i] = 300 * scale;
+        if (r->fill == FILL_LARGE && stream == 0)
+            v[i] *= 1000;
+        if (r->fill == FILL_TINY && stream == 0)
+            v[i] *= 1e-6f;
+        if (bf16)
+            v[i] = td_bf16_round(v[i]);
+    }
+    return v;
+}
+
+int run_tensor(Run *r, TDTensor *t, enum TDDtype dtype, const float *src, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    int64_t shape[4] = { a, b, c, d };
+    int n_dims = d ? 4 : c ? 3 : b ? 2 : 1, ret = td_arena_tensor(&r->arena, t, dtype, n_dims, shape);
+    int64_t n = td_tensor_count(t);
+    void *tmp;
+
+    if (ret < 0)
+        return ret;
+    tmp = keep(r, malloc(td_tensor_bytes(t) + 8));
+    memset(tmp, 0xff, td_tensor_bytes(t));
+    for (int64_t i = 0; i < n && src; i++)
+        switch (dtype) {
+        case TD_BF16: ((uint16_t *)tmp)[i] = td_f32_to_bf16(src[i]); break;
+        case TD_F64:  ((double *)tmp)[i] = src[i]; break;
+        default:      ((float *)tmp)[i] = src[i]; break;
+        }
+    return r->dev->ops->upload(r->dev, t, tmp);
+}
+
+int run_act(Run *r, TDAct *act, const float *src, int64_t rows, int64_t k, int int8)
+{
+    TDTensor x;
+    uint16_t *tmp = keep(r, malloc((size_t)(rows * k) * sizeof(*tmp) + 8));
+    int ret;
+
+    TRY(r->dev->ops->plan_act(r->dev, &r->arena, act, rows, k, int8));
+    x = act->x;
+    for (int64_t i = 0; i < rows * k; i++)
+        tmp[i] = src ? td_f32_to_bf16(src[i]) : 0xffff;
+    TRY(r->dev->ops->upload(r->dev, &x, tmp));
+    if (int8 && src)
+        TRY(r->dev->ops->quantise(r->dev, act));
+fail:
+    return ret;
+}
+
+int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int stream, int no_bias, float **w, float **bias)
+{
+    float *wv = run_values(r, stream, n * k, 1.0f / sqrtf((float)k), want != TD_F32), *bv = run_values(r, stream + 1, n, 0.5f, 1);
+    uint16_t *half = keep(r, malloc((size_t)(n * k) * sizeof(*half)));
+    TDEntry *e = keep(r, calloc(2, sizeof(*e)));
+    TDLinearSource src = { .w = &e[0], .bias = no_bias ? NULL : &e[1] };
+    int ret;
+
+    for (int64_t i = 0; i < n * k; i++)
+        half[i] = td_f32_to_bf16(wv[i]);
+    e[0] = (TDEntry){ "weight", want == TD_F32 ? TD_F32 : TD_BF16, 2, { n, k, 1, 1, 1 }, { k, 1 }, want == TD_F32 ? (void *)wv : (void *)half,
+                      (size_t)(n * k) * (want == TD_F32 ? 4 : 2) };
+    e[1] = (TDEntry){ "bias", TD_F32, 1, { n, 1, 1, 1, 1 }, { 1 }, (void *)bv, (size_t)n * 4 };
+    TRY(r->dev->ops->pack_linear(r->dev, &r->weights, lin, &src, 1, want));
+    *w = run_floats(r, n * k);
+    *bias = no_bias ? run_floats(r, n) : bv;
+    TRY(r->dev->ops->unpack(r->dev, *w, lin, TD_UNPACK_LINEAR));
+fail:
+    return ret;
+}
+
+int run_vector(Run *r, const float **dst, const float *src, int64_t n)
+{
+    return r->dev->ops->pack_vector(r->dev, &r->weights, dst, src, n);
+}
+
+int run_download(Run *r, float **out, int64_t *count, const void *obj, enum TDUnpack kind)
+{
+    *count = td_tensor_count(kind == TD_UNPACK_ACT ? &((const TDAct *)obj)->x : obj);
+    *out = run_floats(r, *count);
+    return r->dev->ops->unpack(r->dev, *out, obj, kind);
+}
+
+/* ---- harness ---- */
+
+static double relative(const float *a, const double *ref, int64_t n, int64_t *bad)
+{
+    double d = 0, s = 0, worst = -1;
+
+    for (int64_t i = 0; i < n; i++) {
+        double e = (a[i] - ref[i]) * (a[i] - ref[i]);
+
+        d += e;
+        s += ref[i] * ref[i];
+        if (!(e <= worst)) {
+            worst = e;
+            *bad = i;
+        }
+    }
+    return d == 0 ? 0 : d >= 0 && s > 0 ? sqrt(d / s) : INFINITY;
+}
+
+static int open_run(Run *r, TDDev *dev, TDBuf *buf, uint64_t seed, enum Fill fill, int bench)
+{
+    *r = (Run){ .dev = dev, .seed = seed, .fill = fill, .bench = bench };
+    td_arena_init(&r->arena, buf->ptr, buf->bytes, dev->log);
+    return 0;
+}
+
+static void close_run(Run *r)
+{
+    td_weights_free(r->dev, &r->weights);
+    for (int i = 0; i < r->n_host; i++)
+        free(r->host[i]);
+}
+
+static int check_case(const Case *c, TDDev *dev, TDBuf *buf, uint64_t seed, enum Fill fill, int bench)
+{
+    Run a, b;
+    float *x = NULL, *y = NULL;
+    double *ref = NULL, error = INFINITY, bound;
+    int64_t n = 0, n2 = 0, bad = 0;
+    int ok = 0;
+
+    open_run(&a, dev, buf, seed, fill, bench);
+    open_run(&b, dev, buf, seed, fill, 0);
+    if (c->run(&a, c, &x, &n) < 0) {
+        printf("  %s %s: the slot failed\n", c->op, c->title);
+        goto end;
+    }
+    ref = calloc((size_t)n + 1, sizeof(*ref));
+    c->reference(&a, c, ref);
+    error = relative(x, ref, n, &bad);
+    bound = (fill == FILL_OUTLIER || fill == FILL_LARGE) && c->wild_bound > 0 ? c->wild_bound : c->bound;
+    ok = error <= bound;
+    if (!ok)
+        printf("  %s %s, fill %s, seed %llu: error %.3e, want <= %.1e; worst at %lld of %lld: %g, reference %g\n", c->op, c->title, fill_names[fill],
+               (unsigned long long)seed, error, bound, (long long)bad, (long long)n, x[bad], ref[bad]);
+    if (c->run(&b, c, &y, &n2) < 0 || n2 != n || memcmp(x, y, (size_t)n * sizeof(*x))) {
+        printf("  %s %s, fill %s: two runs differ\n", c->op, c->title, fill_names[fill]);
+        ok = 0;
+    }
+    if (bench)
+        printf("  %-16s %-34s %9.3f ms %8.1f %s  error %.1e\n", c->op, c->title, a.seconds * 1e3,
+               c->flops ? c->flops(c) / a.seconds * 1e-9 : (double)n / a.seconds * 1e-9, c->flops ? "GFLOP/s" : "Gvalue/s", error);
+end:
+    free(ref);
+    close_run(&a);
+    close_run(&b);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    static const Case *const families[] = { linear_cases, norm_cases, attention_cases, vae_cases, embed_cases };
+    TDLog log = { .out = { NULL, log_line, TD_LOG_ERROR } };
+    TDCancel cancel = { 0 };
+    TDDev *dev = NULL;
+    TDBuf buf;
+    const char *only = "", *impl = "cpu";
+    uint64_t seed = 1;
+    int bench = 0, bad = 0;
+
+    for (int i = 1; i < argc; i++) {
+        if (!strncmp(argv[i], "--test=", 7))
+            only = argv[i] + 7;
+        else if (!strncmp(argv[i], "--impl=", 7))
+            impl = argv[i] + 7;
+        else if (!strncmp(argv[i], "--seed=", 7))
+            seed = strtoull(argv[i] + 7, NULL, 10);
+        else if (!strcmp(argv[i], "--bench"))
+            bench = 5;
+        else {
+            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu] [--seed=N] [--bench]\n");
+            return 2;
+        }
+    }
+    if (strcmp(impl, "cpu") || td_cpu_open(&dev, 0, &cancel, &log) < 0 || dev->ops->alloc(dev, &buf, ARENA_BYTES) < 0) {
+        fprintf(stderr, "checkops: --impl=%s cannot be opened\n", impl);
+        return 1;
+    }
+    for (size_t f = 0; f < sizeof(families) / sizeof(*families); f++)
+        for (const Case *c = families[f]; c->op; c++) {
+            int ok = 1;
+
+            if (!strstr(c->op, only) && !strstr(c->title, only))
+                continue;
+            for (int fill = 0; fill < (bench ? 1 : N_FILLS); fill++)
+                ok &= check_case(c, dev, &buf, seed, fill, bench);
+            if (!bench)
+                printf("%s %s: %s\n", ok ? "ok" : "FAIL", c->op, c->title);
+            bad |= !ok;
+        }
+    dev->ops->free(dev, &buf);
+    dev->ops->close(&dev);
+    return bad;
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The ends of the transformer, the sampler's update and frame storage. m, n, k: latent frames, height, width unless said. */
+#include <math.h>
+#include <stdlib.h>
+#include "checkops.h"
+
+typedef struct Inputs { const float *x, *cond, *w, *bias, *m; const float *w2, *bias2, *w3, *bias3; } Inputs;
+
+static Inputs *inputs(Run *r)
+{
+    Inputs *in = (Inputs *)run_floats(r, sizeof(Inputs) / sizeof(float) + 1);
+
+    r->note = in;
+    return in;
+}
+
+#define DIM 256
+
+/* extra: input channels */
+static int run_patch(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    int64_t plane = c->m * c->n * c->k;
+    float *w, *b;
+    TDLinear lin;
+    TDTensor x, z, cond;
+    int ret;
+
+    TRY(run_linear(r, &lin, TD_BF16, DIM, c->extra * 4, 1, 0, &w, &b));
+    in->w = w;
+    in->bias = b;
+    TRY(run_tensor(r, &z, TD_F64, in->x = run_values(r, 0, 16 * plane, 1, 1), 16, c->m, c->n, c->k));
+    if (c->extra > 16)
+        TRY(run_tensor(r, &cond, TD_BF16, in->cond = run_values(r, 3, (c->extra - 16) * plane, 1, 1), c->extra - 16, c->m, c->n, c->k));
+    TRY(run_tensor(r, &x, TD_BF16, NULL, plane / 4, DIM, 0, 0));
+    TIMED(r, r->dev->ops->patch_embed(r->dev, &x, &z, c->extra > 16 ? &cond : NULL, &lin));
+    TRY(run_download(r, out, count, &x, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_patch(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+    int64_t plane = c->m * c->n * c->k, tok = 0;
+
+    for (int64_t t = 0; t < c->m; t++)
+        for (int64_t y = 0; y < c->n; y += 2)
+            for (int64_t x = 0; x < c->k; x += 2, tok++)
+                for (int64_t o = 0; o < DIM; o++) {
+                    double s = in->bias[o];
+
+                    for (int64_t f = 0; f < c->extra * 4; f++) {
+                        int64_t ch = f / 4, at = (t * c->n + y + f / 2 % 2) * c->k + x + f % 2;
+
+                        s += (double)(ch < 16 ? in->x[ch * plane + at] : in->cond[(ch - 16) * plane + at]) * in->w[o * c->extra * 4 + f];
+                    }
+                    ref[tok * DIM + o] = s;
+                }
+}
+
+/* extra: timestep */
+static int run_time(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    float *w[3], *b[3], *p;
+    TDTimeEmbed te;
+    TDTensor e6, e;
+    void *hidden;
+    int64_t n;
+    int ret;
+
+    TRY(run_linear(r, &te.in, TD_F32, DIM, 256, 1, 0, &w[0], &b[0]));
+    TRY(run_linear(r, &te.out, TD_F32, DIM, DIM, 3, 0, &w[1], &b[1]));
+    TRY(run_linear(r, &te.proj, TD_F32, 6 * DIM, DIM, 5, 0, &w[2], &b[2]));
+    *in = (Inputs){ .w = w[0], .bias = b[0], .w2 = w[1], .bias2 = b[1], .w3 = w[2], .bias3 = b[2] };
+    TRY(td_weights_alloc(r->dev, &r->weights, &hidden, DIM * sizeof(float)));
+    te.hidden = hidden;
+    TRY(run_tensor(r, &e6, TD_F32, NULL, 6, DIM, 0, 0));
+    TRY(run_tensor(r, &e, TD_F32, NULL, 1, DIM, 0, 0));
+    TIMED(r, r->dev->ops->time_embed(r->dev, &e6, &e, (double)c->extra, &te));
+    *count = 7 * DIM;
+    *out = run_floats(r, *count);
+    TRY(run_download(r, &p, &n, &e, TD_UNPACK_TENSOR));
+    memcpy(*out, p, DIM * sizeof(*p));
+    TRY(run_download(r, &p, &n, &e6, TD_UNPACK_TENSOR));
+    memcpy(*out + DIM, p, 6 * DIM * sizeof(*p));
+fail:
+    return ret;
+}
+
+static void dense(double *y, const double *x, const float *w, const float *b, int64_t n, int64_t k)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = b[i];
+        for (int64_t j = 0; j < k; j++)
+            y[i] += x[j] * w[i * k + j];
+    }
+}
+
+static void ref_time(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+    double f[256], h[DIM];
+
+    for (int i = 0; i < 128; i++) {
+        f[i] = cos((double)c->extra * pow(10000, -i / 128.0));
+        f[128 + i] = sin((double)c->extra * pow(10000, -i / 128.0));
+    }
+    dense(h, f, in->w, in->bias, DIM, 256);
+    for (int i = 0; i < DIM; i++)
+        h[i] /= 1 + exp(-h[i]);
+    dense(ref, h, in->w2, in->bias2, DIM, DIM);
+    for (int i = 0; i < DIM; i++)
+        h[i] = ref[i] / (1 + exp(-ref[i]));
+    dense(ref + DIM, h, in->w3, in->bias3, 6 * DIM, DIM);
+}
+
+static int run_head(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    TDNormW norm = { .dim = DIM, .eps = 1e-6f, .profile = TD_NORM_EXACT };
+    int64_t tokens = c->m * c->n * c->k / 4;
+    float *w, *b;
+    TDLinear lin;
+    TDTensor x, m, v;
+    int ret;
+
+    TRY(run_linear(r, &lin, TD_F32, 64, DIM, 1, 0, &w, &b));
+    in->w = w;
+    in->bias = b;
+    TRY(run_tensor(r, &x, TD_BF16, in->x = run_values(r, 0, tokens * DIM, 1, 1), tokens, DIM, 0, 0));
+    TRY(run_tensor(r, &m, TD_F32, in->m = run_values(r, 3, 2 * DIM, 0.3f, 0), 2, DIM, 0, 0));
+    TRY(run_tensor(r, &v, TD_F32, NULL, 16, c->m, c->n, c->k));
+    TIMED(r, r->dev->ops->head(r->dev, &v, &x, &norm, &m, &lin));
+    TRY(run_download(r, out, count, &v, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_head(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+    int64_t plane = c->m * c->n * c->k, tok = 0;
+    double z[DIM], o[64];
+
+    for (int64_t t = 0; t < c->m; t++)
+        for (int64_t y = 0; y < c->n; y += 2)
+            for (int64_t x = 0; x < c->k; x += 2, tok++) {
+                double mean = 0, var = 0;
+
+                for (int i = 0; i < DIM; i++)
+                    mean += in->x[tok * DIM + i] / (double)DIM;
+                for (int i = 0; i < DIM; i++)
+                    var += (in->x[tok * DIM + i] - mean) * (in->x[tok * DIM + i] - mean) / DIM;
+                for (int i = 0; i < DIM; i++)
+                    z[i] = (in->x[tok * DIM + i] - mean) / sqrt(var + 1e-6) * (1 + in->m[DIM + i]) + in->m[i];
+                dense(o, z, in->w, in->bias, 64, DIM);
+                for (int f = 0; f < 64; f++)
+                    ref[f % 16 * plane + (t * c->n + y + f / 32) * c->k + x + f / 16 % 2] = o[f];
+            }
+}
+
+/* a table of two periods of e */
+static int run_modulation(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    TDTensor m, table, e;
+    int ret;
+
+    TRY(run_tensor(r, &table, TD_F32, in->x = run_values(r, 0, 2 * c->m * c->n, 1, 0), 2 * c->m, c->n, 0, 0));
+    TRY(run_tensor(r, &e, TD_F32, in->w = run_values(r, 1, c->m * c->n, 1, 0), c->m, c->n, 0, 0));
+    TRY(run_tensor(r, &m, TD_F32, NULL, 2 * c->m, c->n, 0, 0));
+    TIMED(r, r->dev->ops->add_modulation(r->dev, &m, &table, &e));
+    TRY(run_download(r, out, count, &m, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_modulation(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+
+    for (int64_t i = 0; i < 2 * c->m * c->n; i++)
+        ref[i] = (double)in->x[i] + in->w[i % (c->m * c->n)];
+}
+
+/* extra: 1 = SDE */
+static int run_rcm(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    int64_t n = 16 * c->m * c->n * c->k;
+    TDTensor x, v, noise;
+    int ret;
+
+    TRY(run_tensor(r, &x, TD_F64, in->x = run_values(r, 0, n, 1, 0), 16, c->m, c->n, c->k));
+    TRY(run_tensor(r, &v, TD_F32, in->w = run_values(r, 1, n, 1, 0), 16, c->m, c->n, c->k));
+    TRY(run_tensor(r, &noise, TD_F32, in->m = run_values(r, 2, n, 1, 0), 16, c->m, c->n, c->k));
+    TRY(r->dev->ops->rcm_step(r->dev, &x, &v, c->extra ? &noise : NULL, 0.9, 0.6));
+    TRY(run_download(r, out, count, &x, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_rcm(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+
+    for (int64_t i = 0; i < 16 * c->m * c->n * c->k; i++)
+        ref[i] = c->extra ? 0.4 * (in->x[i] - 0.9 * in->w[i]) + 0.6 * in->m[i] : in->x[i] - 0.3 * in->w[i];
+}
+
+/* m rows of n values out of k */
+static int run_rows(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    int32_t ids[64];
+    TDTensor table, x;
+    int ret;
+
+    for (int64_t i = 0; i < c->m; i++)
+        ids[i] = (int32_t)(i * 7 % c->k);
+    TRY(run_tensor(r, &table, TD_BF16, in->x = run_values(r, 0, c->k * c->n, 1, 1), c->k, c->n, 0, 0));
+    TRY(run_tensor(r, &x, TD_BF16, NULL, c->m, c->n, 0, 0));
+    TIMED(r, r->dev->ops->embed_rows(r->dev, &x, ids, &table));
+    TRY(run_download(r, out, count, &x, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_rows(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+
+    for (int64_t i = 0; i < c->m; i++)
+        for (int64_t j = 0; j < c->n; j++)
+            ref[i * c->n + j] = in->x[i * 7 % c->k * c->n + j];
+}
+
+/* frame 1 of 2, n rows of k pixels, extra = format; the planes one after another, stride padded by 32 bytes */
+static int run_store(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    enum TDPixFmt fmt = (enum TDPixFmt)c->extra;
+    int sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10, bytes = fmt >= TD_PIX_YUV420P10 ? 2 : 1;
+    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, c->k >> sub, c->k >> sub }, h[3] = { c->n, c->n >> sub, c->n >> sub }, at = 0;
+    TDFrame f = { .format = fmt };
+    TDTensor rgb;
+    int ret, planes = fmt == TD_PIX_RGB24 ? 1 : 3;
+
+    TRY(run_tensor(r, &rgb, TD_F32, in->x = run_values(r, 0, 6 * c->n * c->k, 0.7f, 0), 2, c->n, c->k, 3));
+    *count = 0;
+    for (int p = 0; p < planes; p++) {
+        f.stride[p] = w[p] * bytes + 32;
+        f.data[p] = (uint8_t *)run_floats(r, (f.stride[p] * h[p] + 3) / 4);
+        *count += w[p] * h[p];
+    }
+    TIMED(r, r->dev->ops->store_frame(r->dev, &f, &rgb, 1));
+    *out = run_floats(r, *count);
+    for (int p = 0; p < planes; p++)
+        for (int64_t y = 0; y < h[p]; y++)
+            for (int64_t x = 0; x < w[p]; x++) {
+                const uint8_t *row = f.data[p] + y * f.stride[p];
+
+                (*out)[at++] = bytes == 2 ? (float)((const uint16_t *)row)[x] : row[x];
+            }
+fail:
+    return ret;
+}
+
+static void ref_store(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+    const float *rgb = in->x + 3 * c->n * c->k;
+    enum TDPixFmt fmt = (enum TDPixFmt)c->extra;
+    int sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10;
+    double scale = fmt >= TD_PIX_YUV420P10 ? 4 : 1, *p = ref;
+
+    for (int plane = 0; plane < (fmt == TD_PIX_RGB24 ? 1 : 3); plane++)
+        for (int64_t y = 0; y < c->n; y += plane && sub ? 2 : 1)
+            for (int64_t x = 0; x < c->k; x += plane && sub ? 2 : 1) {
+                double acc[3] = { 0 }, weights = 0;
+
+                for (int64_t dy = 0; dy <= (plane && sub); dy++)
+                    for (int64_t dx = -(plane && sub); dx <= (plane && sub); dx++) {
+                        int64_t px = x + dx < 0 ? 0 : x + dx >= c->k ? c->k - 1 : x + dx;
+                        double wt = dx ? 1 : 2;
+
+                        weights += wt;
+                        for (int i = 0; i < 3; i++)
+                            acc[i] += wt * fmin(1, fmax(0, (1 + (double)rgb[((y + dy) * c->k + px) * 3 + i]) / 2));
+                    }
+                for (int i = 0; i < 3; i++)
+                    acc[i] /= weights;
+                if (fmt == TD_PIX_RGB24)
+                    for (int i = 0; i < 3; i++)
+                        *p++ = floor(255 * acc[i] + 0.5);
+                else if (fmt == TD_PIX_GBRP)
+                    *p++ = floor(255 * acc[(plane + 1) % 3] + 0.5);
+                else {
+                    double luma = 0.2126 * acc[0] + 0.7152 * acc[1] + 0.0722 * acc[2];
+
+                    *p++ = plane == 0 ? scale * (16 + 219 * luma) : scale * (128 + 224 * (plane == 1 ? (acc[2] - luma) / 1.8556 : (acc[0] - luma) / 1.5748));
+                }
+            }
+}
+
+const Case embed_cases[] = {
+    { "patch_embed", "2x6x8, 16 channels", 2, 6, 8, 16, 3e-3, 0, run_patch, ref_patch, NULL },
+    { "patch_embed", "3x10x14, 36 channels", 3, 10, 14, 36, 3e-3, 0, run_patch, ref_patch, NULL },
+    { "time_embed", "t = 988", 0, 0, 0, 988, 1e-5, 0, run_time, ref_time, NULL },
+    { "add_modulation", "6 rows of 256", 6, 256, 0, 0, 1e-6, 0, run_modulation, ref_modulation, NULL },
+    { "head", "2x6x8", 2, 6, 8, 0, 3e-3, 0, run_head, ref_head, NULL },
+    { "head", "1x10x10", 1, 10, 10, 0, 3e-3, 0, run_head, ref_head, NULL },
+    { "rcm_step", "SDE 2x4x6", 2, 4, 6, 1, 1e-6, 0, run_rcm, ref_rcm, NULL },
+    { "rcm_step", "ODE 2x4x6", 2, 4, 6, 0, 1e-6, 0, run_rcm, ref_rcm, NULL },
+    { "embed_rows", "40 of 100 rows", 40, 256, 100, 0, 0, 0, run_rows, ref_rows, NULL },
+    { "store_frame", "rgb24", 0, 16, 32, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
+    { "store_frame", "gbrp", 0, 16, 32, TD_PIX_GBRP, 2e-3, 0, run_store, ref_store, NULL },
+    { "store_frame", "yuv420p", 0, 16, 32, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
+    { "store_frame", "yuv444p", 0, 16, 32, TD_PIX_YUV444P, 5e-3, 0, run_store, ref_store, NULL },
+    { "store_frame", "yuv420p10", 0, 16, 32, TD_PIX_YUV420P10, 2e-3, 0, run_store, ref_store, NULL },
+    { "store_frame", "yuv444p10", 0, 16, 32, TD_PIX_YUV444P10, 2e-3, 0, run_store, ref_store, NULL },
+    { 0 }
+};

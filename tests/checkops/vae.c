@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Causal convolutions of every form the VAE uses, over two chunks so that the cache is used; latent denormalisation.
+ * m frames per chunk, n = height, k = width, extra = form. */
+#include <math.h>
+#include "checkops.h"
+
+typedef struct Form { const char *name; int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32; } Form;
+
+static const Form forms[] = {
+    { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0 },
+    { "3x3x3 residual", 96, 96, 3, 3, 1, 1, 0, 0, 1, 0 },
+    { "1x1x1",          48, 32, 1, 1, 1, 1, 0, 0, 0, 0 },
+    { "up 1x3x3",       32, 16, 1, 3, 1, 1, 1, 0, 0, 0 },
+    { "time 3x1x1 x2",  16, 32, 3, 1, 1, 1, 0, 1, 0, 0 },
+    { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0 },
+    { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0 },
+    { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1 },
+};
+
+typedef struct Inputs { const float *x, *w, *b, *res; int64_t out_t, out_h, out_w; } Inputs;
+
+static Inputs *inputs(Run *r)
+{
+    Inputs *in = (Inputs *)run_floats(r, sizeof(Inputs) / sizeof(float) + 1);
+
+    r->note = in;
+    return in;
+}
+
+static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
+{
+    const Form *f = &forms[c->extra];
+    Inputs *in = inputs(r);
+    TDConv conv = { .c_out = f->c_out, .c_in = f->c_in, .kt = f->kt, .kh = f->k, .kw = f->k, .stride_t = f->stride_t, .stride_s = f->stride_s,
+                    .upsample = f->up, .interleave = f->interleave };
+    int64_t taps = (int64_t)f->kt * f->k * f->k, n_w = taps * f->c_in * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
+    int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part;
+    TDTensor x, y, cache, res;
+    TDEntry e = { "weight", TD_F32, 5, { f->c_out, f->c_in, f->kt, f->k, f->k }, { f->c_in * taps, taps, f->k * f->k, f->k, 1 }, NULL, (size_t)n_w * 4 };
+    float *p;
+    int ret;
+
+    in->out_t = t;
+    in->out_h = f->stride_s == 2 ? c->n / 2 : c->n << f->up;
+    in->out_w = f->stride_s == 2 ? c->k / 2 : c->k << f->up;
+    in->x = run_values(r, 0, 2 * n_x, 1, 1);
+    in->w = run_values(r, 1, n_w, 1 / sqrtf((float)(taps * f->c_in)), 1);
+    in->b = run_values(r, 2, f->c_out, 0.5f, 1);
+    in->res = run_values(r, 3, 2 * t * in->out_h * in->out_w * ch, 1, 1);
+    e.data = (const uint8_t *)in->w;
+    TRY(r->dev->ops->pack_conv(r->dev, &r->weights, &conv, &e));
+    TRY(run_vector(r, &conv.bias, in->b, f->c_out));
+    TRY(run_tensor(r, &cache, TD_BF16, NULL, f->kt > 1 ? f->kt - f->stride_t : 1, c->n, c->k, f->c_in));
+    TRY(r->dev->ops->zero(r->dev, &cache));
+    *count = 2 * t * in->out_h * in->out_w * ch;
+    *out = run_floats(r, *count);
+    for (int chunk = 0; chunk < 2; chunk++) {
+        int bench = r->bench;
+
+        TRY(run_tensor(r, &x, TD_BF16, in->x + chunk * n_x, c->m, c->n, c->k, f->c_in));
+        TRY(run_tensor(r, &y, f->f32 ? TD_F32 : TD_BF16, NULL, t, in->out_h, in->out_w, ch));
+        TRY(run_tensor(r, &res, TD_BF16, in->res + chunk * *count / 2, t, in->out_h, in->out_w, ch));
+        r->bench = chunk ? bench : 0;            /* repeating moves the cache on: only the last chunk may */
+        TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, f->kt > 1 ? &cache : NULL, &conv, f->residual ? &res : NULL));
+        r->bench = bench;
+        TRY(run_download(r, &p, &part, &y, TD_UNPACK_TENSOR));
+        memcpy(*out + chunk * *count / 2, p, (size_t)part * sizeof(*p));
+    }
+fail:
+    return ret;
+}
+
+/* the convolution over both chunks at once, with zero history */
+static void ref_conv(Run *r, const Case *c, double *ref)
+{
+    const Form *f = &forms[c->extra];
+    const Inputs *in = r->note;
+    int64_t h = c->n, w = c->k, ch = f->c_out / (f->interleave + 1), n_cache = f->kt - f->stride_t, pad = f->stride_s == 1 ? f->k / 2 : 0;
+
+    for (int64_t t = 0; t < 2 * in->out_t; t++)
+        for (int64_t y = 0; y < in->out_h; y++)
+            for (int64_t x = 0; x < in->out_w; x++)
+                for (int64_t o = 0; o < ch; o++) {
+                    int64_t at = ((t * in->out_h + y) * in->out_w + x) * ch + o, row = f->interleave ? t % 2 * ch + o : o;
+                    double s = in->b[row] + (f->residual ? in->res[at] : 0);
+
+                    for (int64_t dt = 0; dt < f->kt; dt++)
+                        for (int64_t dy = 0; dy < f->k; dy++)
+                            for (int64_t dx = 0; dx < f->k; dx++) {
+                                int64_t ti = (f->interleave ? t / 2 : t) * f->stride_t + dt - n_cache;
+                                int64_t yi = y * f->stride_s + dy - pad, xi = x * f->stride_s + dx - pad;
+
+                                if (ti < 0 || yi < 0 || xi < 0 || yi >= h << f->up || xi >= w << f->up)
+                                    continue;
+                                for (int64_t i = 0; i < f->c_in; i++)
+                                    s += (double)in->x[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
+                                         in->w[((row * f->c_in + i) * f->kt + dt) * f->k * f->k + dy * f->k + dx];
+                            }
+                    ref[at] = s;
+                }
+}
+
+static double flops_conv(const Case *c)
+{
+    const Form *f = &forms[c->extra];
+    double pixels = (double)(c->m / f->stride_t) * (double)(f->stride_s == 2 ? c->n * c->k / 4 : c->n * c->k << 2 * f->up);
+
+    return 2 * pixels * f->kt * f->k * f->k * f->c_in * f->c_out;
+}
+
+static int run_unscale(Run *r, const Case *c, float **out, int64_t *count)
+{
+    TDTensor z, y;
+    int ret;
+
+    TRY(run_tensor(r, &z, TD_F32, r->note = run_values(r, 0, 16 * c->m * c->n * c->k, 1, 0), 16, c->m, c->n, c->k));
+    TRY(run_tensor(r, &y, TD_BF16, NULL, 1, c->n, c->k, 16));
+    TIMED(r, r->dev->ops->vae_unscale(r->dev, &y, &z, c->m - 1));
+    TRY(run_download(r, out, count, &y, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_unscale(Run *r, const Case *c, double *ref)
+{
+    static const double mean[16] = { -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+                                     0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921 };
+    static const double std[16] = { 2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+                                    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916 };
+    const float *z = r->note;
+
+    for (int64_t p = 0; p < c->n * c->k; p++)
+        for (int i = 0; i < 16; i++)
+            ref[p * 16 + i] = z[(i * c->m + c->m - 1) * c->n * c->k + p] * std[i] + mean[i];
+}
+
+const Case vae_cases[] = {
+    { "causal_conv3d", "3x3x3, 1 frame of 7x5",           1, 7, 5, 0, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3x3x3 residual, 2 frames of 9x6", 2, 9, 6, 1, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "1x1x1, 3 frames of 4x4",          3, 4, 4, 2, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "up 1x3x3, 2 frames of 5x6",       2, 5, 6, 3, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time 3x1x1 x2, 1 frame of 6x6",   1, 6, 6, 4, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "down 1x3x3, 2 frames of 8x6",     2, 8, 6, 5, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time down, 4 frames of 4x5",      4, 4, 5, 6, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "head to f32, 4 frames of 8x12",   4, 8, 12, 7, 1e-5, 0, run_conv, ref_conv, flops_conv },
+    { "vae_unscale",   "latent frame 2 of 3x5x4",         3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },
+    { 0 }
+};
