@@ -143,7 +143,7 @@ static int load_prompt(AVFilterContext *ctx)
     if (s->prompt)
         return 0;
 
-    ret = av_file_map(s->textfile, &text, &size, 0, ctx);
+    ret = av_file_map(s->textfile, &text, &size, AV_LOG_TRACE, ctx);
     if (ret < 0) {
         av_log(ctx, AV_LOG_ERROR, "textfile '%s' cannot be read: %s\n", s->textfile, av_err2str(ret));
         return ret;

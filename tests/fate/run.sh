@@ -1,0 +1,299 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Tests of the turbodiff source as a user of ffmpeg meets it: run.sh DIR MODEL
+#
+# 1. DIR has ffmpeg and ffprobe; MODEL is a model directory made by tdsynth, so pictures mean nothing: what is compared is
+#    frame counts, times, sizes, formats, tags, equality and difference of pictures, and messages.
+# 2. Each case prints "ok NAME" or, after what it saw, "FAIL NAME"; the last line has the counts.
+set -u
+LC_ALL=C
+export LC_ALL
+
+dir=$1
+model=$2
+ffmpeg=$dir/ffmpeg
+ffprobe=$dir/ffprobe
+case $dir in
+*/small-*) suite=fate-${dir##*/small-} ;;
+*)         suite=fate ;;
+esac
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0
+failed=0
+
+base="turbodiff=model=$model:prompt=a cat:s=64x48:frames=9:seed=1"
+
+ok() {
+    echo "ok $1"
+    passed=$((passed + 1))
+}
+fail() {
+    shift_name=$1
+    shift
+    printf '  %s\n' "$@"
+    echo "FAIL $shift_name"
+    failed=$((failed + 1))
+}
+
+# equal NAME GOT WANT
+equal() {
+    if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
+}
+differ() {
+    if [ -n "$2" ] && [ "$2" != "$3" ]; then ok "$1"; else fail "$1" "twice the same: $2"; fi
+}
+
+run() {
+    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
+}
+# md5 GRAPH [OUTPUT OPTION]...: one checksum over all frames
+md5() {
+    graph=$1
+    shift
+    run -f lavfi -i "$graph" "$@" -f hash -hash md5 - || head -n 2 "$tmp/err"
+}
+# probe ENTRIES GRAPH: comma-separated values of the first frame or stream
+probe() {
+    "$ffprobe" -v error -f lavfi -i "$2" -read_intervals '%+#1' -show_entries "$1" -of csv=p=0 2>&1 | head -n 1
+}
+# count [OPTION]...: frames that come out
+count() {
+    run "$@" -f framecrc - | grep -c '^0,'
+}
+
+# ---- frames, times, sizes ----
+
+equal "number of frames" "$(count -f lavfi -i "$base")" 9
+equal "one frame" "$(count -f lavfi -i "$base:frames=1")" 1
+equal "times" "$(run -f lavfi -i "$base:frames=5" -f framecrc - | grep '^#tb\|^0,' | cut -d , -f 1-4 | tr -d ' ' | tr '\n' ' ')" \
+    "#tb0:1/16 0,0,0,1 0,1,1,1 0,2,2,1 0,3,3,1 0,4,4,1 "
+equal "rate" "$(probe stream=r_frame_rate,time_base "$base:r=24000/1001")" "24000/1001,1001/24000"
+equal "duration" "$(count -f lavfi -i "turbodiff=model=$model:prompt=a cat:s=64x48:seed=1:d=0.5")" 8
+equal "duration, other rate" "$(count -f lavfi -i "turbodiff=model=$model:prompt=a cat:s=64x48:seed=1:d=0.3:r=10")" 3
+equal "duration is cut from the longer clip" \
+    "$(md5 "turbodiff=model=$model:prompt=a cat:s=64x48:seed=1:d=0.5")" "$(md5 "$base" -frames:v 8)"
+equal "default number of frames" "$(count -f lavfi -i "turbodiff=model=$model:prompt=a cat:s=32x32:seed=1:steps=1")" 81
+equal "default size" "$("$ffprobe" -v error -nofind_stream_info -f lavfi -i "turbodiff=model=$model:prompt=a cat" \
+    -show_entries stream=width,height -of csv=p=0)" "832,480"
+for want in 480p,16/9,832,480 480p,9/16,480,832 480p,4/3,640,480 480p,3/4,480,640 480p,1/1,640,640 \
+            720p,16/9,1280,720 720p,9/16,720,1280 720p,4/3,960,720 720p,3/4,720,960 720p,1/1,960,960; do
+    size=${want%%,*}
+    rest=${want#*,}
+    equal "size $size ${rest%%,*}" "$("$ffprobe" -v error -nofind_stream_info -f lavfi \
+        -i "turbodiff=model=$model:prompt=a cat:s=$size:aspect=${rest%%,*}" \
+        -show_entries stream=width,height -of csv=p=0 2>&1)" "${rest#*,}"
+done
+equal "aspect with a colon" "$("$ffprobe" -v error -nofind_stream_info -f lavfi \
+    -i "turbodiff=model=$model:prompt=a cat:aspect=9\\\\\\:16" -show_entries stream=width,height -of csv=p=0 2>&1)" "480,832"
+equal "sample aspect ratio" "$(probe frame=sample_aspect_ratio "$base")" "1:1"
+
+# ---- formats and tags ----
+
+entries=frame=width,height,pix_fmt,color_range,color_space,color_primaries,color_transfer
+for fmt in yuv420p yuv444p yuv420p10le yuv444p10le; do
+    equal "format $fmt" "$(probe $entries "$base,format=$fmt")" "64,48,$fmt,tv,bt709,bt709,bt709"
+done
+for fmt in rgb24 gbrp; do
+    equal "format $fmt" "$(probe $entries "$base,format=$fmt")" "64,48,$fmt,pc,gbr,bt709,iec61966-2-1"
+done
+equal "default format" "$(probe frame=pix_fmt "$base")" "yuv420p"
+equal "negotiation takes the nearest format" "$(probe frame=pix_fmt "$base,format=gray|rgb24")" "rgb24"
+equal "rgb24 and gbrp have the same pictures" "$(md5 "$base,format=rgb24" -pix_fmt rgb24)" \
+    "$(md5 "$base,format=gbrp,scale=flags=neighbor+accurate_rnd" -pix_fmt rgb24)"
+psnr() {
+    "$ffmpeg" -hide_banner -nostdin -f lavfi -i "$1" -f lavfi -i "$2" -lavfi psnr -f null - 2>&1 |
+        sed -n 's/.*PSNR.* min:\([0-9inf.]*\).*/\1/p' | head -n 1
+}
+at_least() {
+    if [ "$2" = inf ] || [ "$(echo "${2:-0}" | awk -v m="$3" '{ print ($1 >= m) }')" = 1 ]; then
+        ok "$1"
+    else
+        fail "$1" "worst PSNR ${2:-none} dB, expected at least $3"
+    fi
+}
+to_yuv="scale=out_color_matrix=bt709:out_range=limited:flags=bicubic+accurate_rnd+full_chroma_int"
+at_least "yuv444p agrees with rgb24" "$(psnr "$base,format=yuv444p" "$base,format=rgb24,$to_yuv,format=yuv444p")" 50
+at_least "yuv444p10 agrees with rgb24" \
+    "$(psnr "$base,format=yuv444p10,scale,format=yuv444p" "$base,format=rgb24,$to_yuv,format=yuv444p")" 48
+# chroma is averaged by other filters here and there; the matrix of BT.601 would give 25 dB
+at_least "yuv420p agrees with rgb24" "$(psnr "$base,format=yuv420p" "$base,format=rgb24,$to_yuv,format=yuv420p")" 35
+at_least "yuv420p10 agrees with yuv420p" "$(psnr "$base,format=yuv420p10,scale,format=yuv420p" "$base,format=yuv420p")" 48
+
+"$ffprobe" -v error -f lavfi -i "$base" -show_entries frame_tags -of flat > "$tmp/tags" 2>&1
+for tag in 'seed="1"' 'steps="4"' 'prompt="a cat"' 'digital_source_type="trainedAlgorithmicMedia"'; do
+    equal "metadata ${tag%%=*} on each frame" "$(grep -c "lavfi[._]turbodiff[._]$tag" "$tmp/tags")" 9
+done
+equal "metadata model on each frame" "$(grep -c 'lavfi[._]turbodiff[._]model="..*"' "$tmp/tags")" 9
+
+# ---- determinism, and what each option changes ----
+
+ref=$(md5 "$base")
+equal "same seed, same video" "$(md5 "$base")" "$ref"
+differ "other seed" "$(md5 "$base:seed=2")" "$ref"
+differ "other prompt" "$(md5 "$base:prompt=a dog on the moon")" "$ref"
+equal "threads do not change it" "$(md5 "$base:threads=1")" "$(md5 "$base:threads=3")"
+equal "a large seed" "$(probe frame_tags=lavfi.turbodiff.seed "$base:seed=9007199254740991")" "9007199254740991"
+differ "random seeds" "$(md5 "$base:seed=-1")" "$(md5 "$base:seed=-1")"
+"$ffmpeg" -hide_banner -nostdin -v info -f lavfi -i "$base:seed=-1" -f hash -hash md5 - > "$tmp/random" 2> "$tmp/err"
+seed=$(sed -n 's/.*seed=\([0-9]*\)$/\1/p' "$tmp/err" | head -n 1)
+equal "the logged random seed gives the same video" "$(md5 "$base:seed=$seed")" "$(cat "$tmp/random")"
+printf 'a cat' > "$tmp/prompt.txt"
+equal "textfile" "$(md5 "turbodiff=model=$model:textfile=$tmp/prompt.txt:s=64x48:frames=9:seed=1")" "$ref"
+dit=$(find "$model" -name 'TurboWan*.pth' ! -name '*quant*')
+dit_int8=$(find "$model" -name 'TurboWan*-quant.pth')
+files="vae=$model/Wan2.1_VAE.pth:text_encoder=$model/models_t5_umt5-xxl-enc-bf16.pth"
+files="$files:tokenizer=$model/google/umt5-xxl/spiece.model"
+equal "files given one by one" "$(md5 "turbodiff=dit=$dit:$files:prompt=a cat:s=64x48:frames=9:seed=1")" "$(md5 "$base:dit=$dit")"
+differ "quantised file" "$(md5 "$base:dit=$dit_int8")" "$(md5 "$base:dit=$dit")"
+equal "quant=int8 makes of the file what the quantised file is" "$(md5 "$base:dit=$dit:quant=int8")" "$(md5 "$base:dit=$dit_int8")"
+equal "quant=none keeps the file as it is" "$(md5 "$base:dit=$dit:quant=none")" "$(md5 "$base:dit=$dit")"
+
+wide="turbodiff=model=$model:dit=$dit:prompt=a cat:s=256x160:frames=5:seed=1:steps=1"
+dense=$(md5 "$wide:attention=dense" -frames:v 1)
+sla=$(md5 "$wide:attention=sla" -frames:v 1)
+differ "attention=sla" "$sla" "$dense"
+differ "attention=sagesla" "$(md5 "$wide:attention=sagesla" -frames:v 1)" "$sla"
+equal "attention=auto is sagesla, as the file was trained" "$(md5 "$wide" -frames:v 1)" "$(md5 "$wide:attention=sagesla" -frames:v 1)"
+differ "topk" "$(md5 "$wide:attention=sla:topk=0.5" -frames:v 1)" "$sla"
+differ "sla_block" "$(md5 "$wide:attention=sla:sla_block=64x128:topk=0.3" -frames:v 1)" "$(md5 "$wide:attention=sla:topk=0.3" -frames:v 1)"
+equal "sla_block=auto is 128x64" "$(md5 "$wide:attention=sla:sla_block=128x64" -frames:v 1)" "$sla"
+differ "norm=exact" "$(md5 "$base:norm=exact")" "$ref"
+differ "noise=cpu" "$(md5 "$base:noise=cpu")" "$ref"
+equal "noise=auto is h100 on a CPU" "$(md5 "$base:noise=h100")" "$ref"
+for noise in rtx5090 rtx4090 a100; do
+    equal "noise=$noise" "$(count -f lavfi -i "$base:noise=$noise")" 9
+done
+for steps in 1 2 3; do
+    differ "steps=$steps" "$(md5 "$base:steps=$steps")" "$ref"
+done
+equal "steps=4 is the default" "$(md5 "$base:steps=4")" "$ref"
+differ "sigma_max" "$(md5 "$base:sigma_max=200")" "$ref"
+equal "sigma_max=80 is the default" "$(md5 "$base:sigma_max=80")" "$ref"
+differ "ode" "$(md5 "$base:ode=1")" "$ref"
+equal "backend=cpu" "$(md5 "$base:backend=cpu")" "$ref"
+equal "residency=stage" "$(md5 "$base:residency=stage")" "$ref"
+equal "residency=all" "$(md5 "$base:residency=all")" "$ref"
+unipc="$base:sampler=unipc:steps=3"
+differ "sampler=unipc" "$(md5 "$unipc")" "$(md5 "$base:steps=3")"
+differ "guidance" "$(md5 "$unipc:guidance=1")" "$(md5 "$unipc")"
+differ "shift" "$(md5 "$unipc:shift=3")" "$(md5 "$unipc")"
+differ "negative_prompt" "$(md5 "$unipc:negative_prompt=blurry and dark")" "$(md5 "$unipc")"
+run -v warning -f lavfi -i "$base:negative_prompt=dark" -f null -
+equal "negative_prompt with rcm warns" "$(grep -c 'negative_prompt has no effect' "$tmp/err")" 1
+
+# ---- in filtergraphs, and ends ----
+
+equal "filter_complex" "$(run -filter_complex "$base" -f hash -hash md5 -)" "$ref"
+equal "-t within the clip" "$(count -f lavfi -i "$base:frames=33" -t 0.5)" 8
+equal "-frames within the clip" "$(count -f lavfi -i "$base:frames=33" -frames:v 3)" 3
+equal "trim within the clip" "$(count -f lavfi -i "$base:frames=33,trim=end_frame=6")" 6
+equal "select keeps times" "$(run -copyts -f lavfi -i "$base,select=gte(n\\,7)" -fps_mode passthrough -f framecrc - |
+    grep '^0,' | cut -d , -f 3 | tr -d ' \n')" "78"
+equal "two sources in one graph" "$(count -filter_complex "$base[a];$base:seed=2[b];[a][b]hstack")" 9
+run -filter_complex "$base,split[a][b]" -map '[a]' -f hash -hash md5 "$tmp/a" -map '[b]' -f hash -hash md5 "$tmp/b"
+equal "split to two outputs" "$(cat "$tmp/a") $(cat "$tmp/b")" "$ref $ref"
+run -f lavfi -i "$base" -c:v ffv1 "$tmp/a.mkv"
+equal "through a file" "$(run -i "$tmp/a.mkv" -f hash -hash md5 -)" "$ref"
+run -f lavfi -i "$base" -c:v mpeg4 "$tmp/a.mp4"
+equal "mp4" "$("$ffprobe" -v error -count_frames -show_entries \
+    stream=width,height,pix_fmt,color_range,color_space,color_transfer,color_primaries,nb_read_frames,r_frame_rate \
+    -of csv=p=0 "$tmp/a.mp4" | tr , '\n' | sort | tr '\n' ' ')" "16/1 48 64 9 bt709 bt709 bt709 tv yuv420p "
+if "$ffmpeg" -hide_banner -v error -h encoder=libx264 | grep -q '^Encoder libx264'; then
+    run -f lavfi -i "$base" "$tmp/b.mp4"
+    equal "h264 in mp4 by default" "$("$ffprobe" -v error -show_entries stream=codec_name,color_space,color_range \
+        -of csv=p=0 "$tmp/b.mp4")" "h264,tv,bt709"
+fi
+equal "nothing is logged at level error" "$(cat "$tmp/err")" ""
+
+# interrupt NAME SECONDS OPTION...: SIGINT after so long; ends within a second, with status 255
+interrupt() {
+    name=$1
+    delay=$2
+    shift 2
+    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" -f null - > "$tmp/err" 2>&1 &
+    pid=$!
+    sleep "$delay"
+    start=$(date +%s%N)
+    if ! kill -INT $pid 2> /dev/null; then
+        fail "$name" "ffmpeg had already ended" "$(head -n 3 "$tmp/err")"
+        return
+    fi
+    wait $pid
+    code=$?
+    ms=$((($(date +%s%N) - start) / 1000000))
+    if [ $code -eq 255 ] && [ $ms -lt 1000 ]; then ok "$name"; else fail "$name" "status $code after $ms ms"; fi
+}
+long="turbodiff=model=$model:prompt=a cat:seed=1:frames=161"
+interrupt "SIGINT while denoising" 1 -f lavfi -i "$long:attention=dense"
+interrupt "SIGINT while denoising, filter_complex" 1 -filter_complex "$long:attention=dense"
+interrupt "SIGINT while decoding" 3 -f lavfi -i "$long:s=320x192:steps=1"
+interrupt "SIGINT while decoding, filter_complex" 3 -filter_complex "$long:s=320x192:steps=1"
+
+# ---- errors: one line of the filter that says what was wrong and what was expected ----
+
+# bad NAME PATTERN GRAPH
+bad() {
+    run -f lavfi -i "$3" -f null -
+    code=$?
+    # lines of the filter, without what libavfilter and ffmpeg add
+    grep -i 'turbodiff' "$tmp/err" | grep -v 'Failed to configure output\|Error opening input\|^Error \|Error setting option\|Undefined constant' > "$tmp/lines"
+    # not a success, nor the death by a signal of abort(), a bus error, a kill or a segmentation fault
+    case $code in
+    0|134|135|137|139) ;;
+    *)
+        if [ "$(grep -c . "$tmp/lines")" = 1 ] && grep -q "$2" "$tmp/lines"; then
+            ok "error: $1"
+            return
+        fi ;;
+    esac
+    fail "error: $1" "status $code, expected one line with '$2':" "$(cat "$tmp/err")"
+}
+t=turbodiff
+mkdir "$tmp/empty"
+printf 'a\0b' > "$tmp/nul.txt"
+: > "$tmp/empty.txt"
+head -c 100000 "$model/Wan2.1_VAE.pth" > "$tmp/cut.pth"
+echo "this is no checkpoint" > "$tmp/text.pth"
+bad "no prompt"               "No prompt: expected"                "$t=model=$model"
+bad "prompt and textfile"     "expected one of the options"        "$t=model=$model:prompt=a:textfile=$tmp/prompt.txt"
+bad "no textfile"             "cannot be read: No such file"       "$t=model=$model:textfile=$tmp/none.txt"
+bad "textfile with NUL"       "is not text"                        "$t=model=$model:textfile=$tmp/nul.txt"
+bad "no model"                "No model: expected"                 "$t=prompt=a"
+bad "model without files"     "$tmp/empty"                         "$t=prompt=a:model=$tmp/empty"
+bad "model does not exist"    "$tmp/none"                          "$t=prompt=a:model=$tmp/none"
+bad "size not a multiple"     "expected 480p, 720p or WxH"         "$base:s=833x480"
+bad "size unknown"            "expected 480p, 720p or WxH"         "$base:s=4k8"
+bad "aspect unknown"          "expected 16:9, 9:16"                "$base:s=480p:aspect=2/1"
+bad "aspect of a WxH size"    "works with a named size only"       "$base:aspect=16/9"
+bad "frames not 4k+1"         "frames 80: expected 4k+1"           "$base:frames=80"
+bad "frames and duration"     "expected one of them"               "$base:d=1"
+bad "no duration"             "expected at least 1"                "$t=model=$model:prompt=a:d=0"
+bad "steps with rcm"          "expected 1 to 4"                    "$base:steps=5"
+bad "steps"                   "'steps' out of range"               "$base:steps=2000"
+bad "seed"                    "'seed' out of range"                "$base:seed=-2"
+bad "topk 0"                  "'topk' out of range"                "$base:topk=0"
+bad "topk 2"                  "'topk' out of range"                "$base:topk=2"
+bad "guidance"                "'guidance' out of range"            "$base:guidance=0"
+bad "shift"                   "'shift' out of range"               "$base:shift=0"
+bad "sigma_max"               "'sigma_max' out of range"           "$base:sigma_max=-1"
+bad "rate"                    "rate"                               "$base:r=0"
+bad "device"                  "'device' out of range"              "$base:device=-1"
+for opt in attention quant norm noise sampler backend residency sla_block; do
+    bad "$opt unknown"        "Unable to parse"                  "$base:$opt=nonsense"
+done
+bad "no dit file"             "$tmp/none.pth"                      "$base:dit=$tmp/none.pth"
+bad "no vae file"             "$tmp/none.pth"                      "$base:vae=$tmp/none.pth"
+bad "no text_encoder file"    "$tmp/none.pth"                      "$base:text_encoder=$tmp/none.pth"
+bad "no tokenizer file"       "$tmp/none.model"                    "$base:tokenizer=$tmp/none.model"
+bad "truncated vae"           "cut.pth"                            "$base:vae=$tmp/cut.pth"
+bad "vae is text"             "text.pth"                           "$base:vae=$tmp/text.pth"
+bad "dit is a vae"            "Wan2.1_VAE.pth\\|dit"               "$base:dit=$model/Wan2.1_VAE.pth"
+bad "vae is a dit"            "vae\\|TurboWan"                     "$base:vae=$dit"
+bad "tokenizer is text"       "text.pth"                           "$base:tokenizer=$tmp/text.pth"
+bad "tokenizer is empty"      "empty.txt"                          "$base:tokenizer=$tmp/empty.txt"
+run -f lavfi -i "$base:bogus=1" -f null -
+equal "error: unknown option" "$? $(grep -c "'bogus'\\|bogus.*not found" "$tmp/err")" "8 1"
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
