@@ -187,7 +187,7 @@ static int starts_with(TDMapping m, const char *s)
     return m.size >= strlen(s) && !memcmp(m.data, s, strlen(s));
 }
 
-static int parse(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
+static int add_tensors(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
 {
     uint8_t head[8] = { 0 };
 
@@ -208,6 +208,13 @@ static int parse(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
                     ckpt->path, head[0], head[1], head[2], head[3]);
 }
 
+int td_ckpt_parse(TDCheckpoint *ckpt, TDMapping map, TDLog *log)
+{
+    int ret = add_tensors(ckpt, map, log);
+
+    return ret < 0 ? ret : index_names(ckpt, log);
+}
+
 int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log)
 {
     TDCheckpoint *c = calloc(1, sizeof(*c));
@@ -221,8 +228,7 @@ int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log)
     }
     strcpy(c->path, path);
     if ((ret = td_ckpt_map(c, path, &map, log)) < 0 ||
-        (ret = parse(c, map, log)) < 0 ||
-        (ret = index_names(c, log)) < 0) {
+        (ret = td_ckpt_parse(c, map, log)) < 0) {
         td_checkpoint_close(&c);
         return ret;
     }

@@ -40,6 +40,11 @@ void td_ckpt_set_contiguous(TDEntry *e);
 /** Grow an array geometrically so that it holds at least `need` items. @return 0 or -1 (unchanged) */
 int td_ckpt_grow(void *array_ptr, size_t *cap, size_t need, size_t item_size);
 
+/** Fill an empty ckpt (its path set, for messages) from a whole file in memory, which must outlive it.
+ *  @return 0, EBADMSG, ENOTSUP, ENOMEM; for an index of shards also what td_ckpt_map() returns */
+int td_ckpt_parse(TDCheckpoint *ckpt, TDMapping map, TDLog *log);
+
+/* The formats, called by td_ckpt_parse(). label: path for messages */
 int td_ckpt_pth_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 int td_ckpt_pth_legacy_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 int td_ckpt_is_legacy_pth(TDMapping map);

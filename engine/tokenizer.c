@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "tokenizer.h"
+#include "tokenizer_priv.h"
 
 #define MAX_MODEL      (64 << 20)                /* bytes of the file */
 #define MAX_PIECES     (1 << 20)
@@ -302,23 +302,38 @@ end:
     return ret;
 }
 
-int td_tokenizer_open(TDTokenizer **tok, const char *path, TDLog *log)
+int td_tokenizer_parse(TDTokenizer **tok, const char *path, uint8_t *file, size_t size, TDLog *log)
 {
     TDTokenizer *t = calloc(1, sizeof(*t));
-    size_t size = 0;
     int ret;
 
     *tok = NULL;
-    if (!t)
+    if (!t) {
+        free(file);
         return td_error(log, ENOMEM, "%s: out of memory", path);
-    if ((ret = read_file(&t->file, &size, path, log)) < 0 ||
-        (ret = parse_model(t, path, size, log)) < 0 ||
+    }
+    t->file = file;
+    if ((ret = parse_model(t, path, size, log)) < 0 ||
         (ret = build_table(t, path, log)) < 0) {
         td_tokenizer_free(&t);
         return ret;
     }
     *tok = t;
     return 0;
+}
+
+int td_tokenizer_open(TDTokenizer **tok, const char *path, TDLog *log)
+{
+    uint8_t *file = NULL;
+    size_t size = 0;
+    int ret = read_file(&file, &size, path, log);
+
+    *tok = NULL;
+    if (ret < 0) {
+        free(file);
+        return ret;
+    }
+    return td_tokenizer_parse(tok, path, file, size, log);
 }
 
 void td_tokenizer_free(TDTokenizer **tok)

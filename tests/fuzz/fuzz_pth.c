@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * libFuzzer target: a .pth file. Seeds: tests/fuzz/corpus/pth and tests/data; dictionary: pth.dict. */
+#include "fuzz_ckpt.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_ckpt(data, size);
+    return 0;
+}
