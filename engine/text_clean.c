@@ -247,12 +247,15 @@ static int append_fixer_entity(Text *out, const char *name, size_t len)
     return 1;
 }
 
-/* Only references that end in ';' and decode as a whole */
-static void fixer_unescape(Text *out, const Text *in)
+/* Only references that end in ';' and decode as a whole. One that gives '&' is looked at again with what follows it, as
+ * the fixer's next round would: a chain "&amp;amp;amp;" takes one round. in: changed
+ * @return 1 if anything was decoded */
+static int fixer_unescape(Text *out, Text *in)
 {
     char name[MAX_FIXER_NAME + 2];
     int64_t value;
     size_t i = 0;
+    int decoded = 0;
 
     out->n = 0;
     while (i < in->n) {
@@ -273,12 +276,16 @@ static void fixer_unescape(Text *out, const Text *in)
                  : append_fixer_entity(out, name, len + 1)) {
             if (hash)
                 append_charref(out, value);
-        } else {
-            out->n = n;
+            decoded = 1;
+        } else
             append_all(out, s, 2 + hash + len);
-        }
         i += 2 + hash + len;
+        if (out->n == n + 1 && out->c[n] == '&') {
+            in->c[--i] = '&';
+            out->n = n;
+        }
     }
+    return decoded;
 }
 
 /* Half- and full-width forms. @return number of code points, <= 4 */
@@ -419,9 +426,10 @@ static void fix_line(Text *line, Text *a, Text *b, int unescape)
     int changed;
 
     do {
+        changed = 0;
         a->n = 0;
         if (unescape)
-            fixer_unescape(a, line);
+            changed = fixer_unescape(a, line);
         else
             append_all(a, line->c, line->n);
         fix_characters(b, a);
@@ -429,7 +437,7 @@ static void fix_line(Text *line, Text *a, Text *b, int unescape)
         compose(a);
         if (line->failed || a->failed || b->failed)
             return;
-        changed = a->n != line->n || (a->n && memcmp(a->c, line->c, a->n * sizeof(*a->c)));
+        changed |= a->n != line->n || (a->n && memcmp(a->c, line->c, a->n * sizeof(*a->c)));
         swap(a, line);
     } while (changed);
 }
@@ -447,14 +455,29 @@ static void collapse_spaces(Text *out, const Text *in)
         out->n--;
 }
 
-/* The commonest signs of UTF-8 read as Latin-1 or Windows-1252: U+00C2/C3 before a continuation byte's character, or
- * the first two bytes of general punctuation. */
+/* Is c what Latin-1 or Windows-1252 makes of a UTF-8 continuation byte? */
+static int is_continuation(int32_t c)
+{
+    for (int32_t byte = 0x80; byte <= 0x9f; byte++)
+        if (from_c1(byte) == c)
+            return 1;
+    return c >= 0x80 && c <= 0xbf;
+}
+
+/* UTF-8 read as Latin-1 or Windows-1252: a lead byte's character and its continuations. Lead bytes of Latin, Greek,
+ * Cyrillic, punctuation, CJK and emoji; the others are letters that real text has before a closing quote. */
 static int looks_like_mojibake(const Text *t)
 {
-    for (size_t i = 0; i + 1 < t->n; i++)
-        if (((t->c[i] == 0xc2 || t->c[i] == 0xc3) && t->c[i + 1] >= 0xa0 && t->c[i + 1] <= 0xbf) ||
-            (t->c[i] == 0xe2 && (t->c[i + 1] == 0x20ac || t->c[i + 1] == 0x80)))
+    for (size_t i = 0; i < t->n; i++) {
+        int32_t c = t->c[i];
+        size_t more = c == 0xc2 || c == 0xc3 || c == 0xce || c == 0xcf || c == 0xd0 || c == 0xd1 ? 1 :
+                      c >= 0xe2 && c <= 0xe7 ? 2 : c == 0xf0 ? 3 : 0, k = 1;
+
+        while (k <= more && i + k < t->n && is_continuation(t->c[i + k]))
+            k++;
+        if (more && k > more)
             return 1;
+    }
     return 0;
 }
 

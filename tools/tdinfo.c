@@ -28,7 +28,8 @@ static const char usage[] =
 
 enum Part { PART_DIT, PART_TEXT, PART_VAE, PART_TOKENIZER, N_PARTS, PART_UNKNOWN };
 
-static const char *const part_names[N_PARTS] = { "transformer", "text encoder (umT5)", "VAE", "tokenizer (spiece.model)" };
+static const char *const part_names[N_PARTS] = { "transformer", "text encoder (umT5)", "VAE",
+                                                 "tokenizer (spiece.model)" };
 
 /* Expected against found */
 typedef struct Check {
@@ -256,7 +257,8 @@ static void check_vae_side(Check *k, const char *side, int64_t b, int64_t conv_i
 
     expect_conv(k, fmt_name(n, "%s.conv1", side), enc ? b : 4 * b, conv_in, 3, 3, 5);
     for (int level = 0; level < 4; level++) {
-        int64_t in = (enc ? mult_enc[level] : mult_in[level]) * b, out = (enc ? mult_enc[level + 1] : mult_dec[level]) * b;
+        int64_t in  = b * (enc ? mult_enc[level] : mult_in[level]);
+        int64_t out = b * (enc ? mult_enc[level + 1] : mult_dec[level]);
 
         for (int j = 0; j < (enc ? 2 : 3); j++)
             expect_res(k, fmt_name(n, "%s.%s.%d", side, enc ? "downsamples" : "upsamples", index++), j ? out : in, out);
