@@ -326,6 +326,8 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         snprintf(title, sizeof(title), "Hugging Face T5 layout, want the official names");
     else
         snprintf(title, sizeof(title), "unknown model");
+    if ((part == PART_DIT || part == PART_TEXT) && !count_blocks(c))
+        report(&k.n_missing, "missing", "blocks.0");
     if (part != PART_UNKNOWN)
         for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
             if (!k.seen[i])

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * tdinfo as its users run it, on model directories made by tdsynth: what it prints, and its exit codes. */
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "test.h"
+
+static char dir[] = "/tmp/td_test_XXXXXX";
+static char output[1 << 16];
+
+/* Run a shell command in which %B is the build directory and %D the test directory. @return exit code */
+static int run(const char *command)
+{
+    const char *build = getenv("TD_BUILD");
+    char line[1000], *p = line;
+    size_t n = 0;
+    FILE *f;
+    int status;
+
+    for (; *command && p < line + sizeof(line) - 300; command++) {
+        if (command[0] == '%' && (command[1] == 'B' || command[1] == 'D'))
+            p += snprintf(p, 200, "%s", *++command == 'D' ? dir : build ? build : "build");
+        else
+            *p++ = *command;
+    }
+    strcpy(p, " 2>&1");
+    f = popen(line, "r");
+    if (!f)
+        return -1;
+    while (n < sizeof(output) - 1) {
+        size_t got = fread(output + n, 1, sizeof(output) - 1 - n, f);
+
+        if (!got)
+            break;
+        n += got;
+    }
+    output[n] = 0;
+    status = pclose(f);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void expect(const char *command, int code, const char *words)
+{
+    int ret = run(command);
+
+    if (ret != code || !strstr(output, words)) {
+        printf("  %s: exit code %d, want %d; output wants \"%s\":\n%.2000s\n", command, ret, code, words, output);
+        CHECK(!"as wanted");
+    }
+}
+
+/* A .safetensors file of zeros */
+static void save(const char *name, const char *json, size_t data)
+{
+    char path[200];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    f = fopen(path, "wb");
+    if (!CHECK(f))
+        return;
+    for (int i = 0; i < 8; i++)
+        fputc((int)(strlen(json) >> 8 * i & 0xff), f);
+    fputs(json, f);
+    while (data--)
+        fputc(0, f);
+    fclose(f);
+}
+
+int main(void)
+{
+    if (!mkdtemp(dir))
+        return 1;
+    test_begin("complete directories");
+    expect("%B/tdsynth --preset=tiny --dit=both %D/pth && %B/tdinfo --summary %D/pth", 0,
+           "umT5 encoder, other size: dim 256, ffn 512, 4 heads, 2 blocks, 1664 ids: 22 tensors, 3476480 bytes, complete");
+    CHECK(strstr(output, "Wan T2V, other size: dim 256, ffn 512, 2 blocks, 16 input channels, int8, SLA: 93 tensors"));
+    CHECK(strstr(output, "not quantised, SLA: 73 tensors, 4624512 bytes, complete"));
+    CHECK(strstr(output, "Wan VAE, other size: base dim 16: 194 tensors, 14409484 bytes, complete"));
+    CHECK(strstr(output, "spiece.model: vocabulary with umT5's conventions, other size: 1660 ids"));
+    expect("%B/tdsynth --preset=tiny --in-dim=36 --no-sla --format=safetensors %D/st && %B/tdinfo --summary %D/st", 0,
+           "Wan I2V, other size: dim 256, ffn 512, 2 blocks, 36 input channels, not quantised, dense attention");
+    test_begin("tensor list");
+    expect("%B/tdinfo %D/pth/Wan2.1_VAE.pth", 0, "encoder.conv1.weight ");
+    CHECK(strstr(output, " f32   [16,3,3,3,3] 5184\n"));
+    expect("%B/tdinfo %D/pth/models_t5_umt5-xxl-enc-bf16.pth", 0, " bf16  [1664,256] 851968\n");
+    test_begin("incomplete directories");
+    expect("rm %D/pth/Wan2.1_VAE.pth && %B/tdinfo --summary %D/pth", 1, "no VAE in it");
+    expect("rm -r %D/pth/google && %B/tdinfo --summary %D/pth", 1, "no tokenizer (spiece.model) in it");
+    expect("mkdir %D/none && %B/tdinfo %D/none", 1, "no transformer in it");
+    test_begin("missing, unexpected, wrong shape");
+    save("text.safetensors", "{\"token_embedding.weight\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+         "\"norm.weight\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[16,28]},"
+         "\"extra\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[28,32]}}", 32);
+    expect("%B/tdinfo --summary %D/text.safetensors", 1, "1 missing, 1 of wrong shape, 1 unexpected");
+    CHECK(strstr(output, "  missing: blocks.0\n") && strstr(output, "  unexpected: extra\n"));
+    CHECK(strstr(output, "  wrong shape: norm.weight: [3], want [2]\n"));
+    test_begin("wrong files");
+    expect("head -c 100000 %D/pth/TurboWan2.1-T2V-1.3B-480P.pth > %D/cut.pth; %B/tdinfo %D/cut.pth", 1, "truncated");
+    expect("%B/tdinfo %D/nothing.pth", 1, "nothing.pth: no such file");
+    expect("%B/tdinfo tests/data/torch_zip.pth", 1, "unknown model: 11 tensors, 186 bytes");
+    expect("%B/tdinfo --summary tests/data/tokenizer_golden.json", 1, "want a .pth");
+    test_begin("usage");
+    expect("%B/tdinfo", 2, "usage: tdinfo");
+    expect("%B/tdinfo --wrong x", 2, "usage: tdinfo");
+    expect("%B/tdinfo --help", 0, "usage: tdinfo");
+    test_begin("tokenize");
+    expect("printf 'cat\\0a cat\\0' | %B/tdinfo --tokenize tests/data/spiece.model", 0, "303 1\n277 303 1\n");
+    expect("printf '\\377\\0cat\\0' | %B/tdinfo --tokenize tests/data/spiece.model", 1, "prompt: is not UTF-8");
+    CHECK(strstr(output, "error\n303 1\n"));
+    run("rm -r %D");
+    return test_end();
+}
