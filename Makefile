@@ -8,7 +8,7 @@ ifeq ($(wildcard config.mak),)
 
 # a clean clone: demo and check find their way alone, what is built by hand wants ./configure
 demo check:
-	tools/install_packages.sh
+	@tools/install_packages.sh
 	./configure
 	@$(MAKE) $@
 
@@ -177,8 +177,9 @@ fate: $(FFMPEG) $(MODEL)/stamp
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp
 	@tests/fate/run.sh $(BUILD)/small-$* $(MODEL)
 
+# more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo
-	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit $(if $(CHECKOPS),check-ops) check-api fate
+	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit $(if $(CHECKOPS),check-ops) check-api fate $(CHECK_MORE)
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)

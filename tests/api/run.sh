@@ -1,0 +1,85 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Installs into an empty directory and uses what is there as another program would: run.sh BUILD MODEL
+set -u
+LC_ALL=C
+export LC_ALL
+
+build=$1
+model=$2
+make=${MAKE:-make}
+cc=${CC:-cc}
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0
+failed=0
+
+check() {
+    name=$1
+    shift
+    if "$@" > "$tmp/log" 2>&1; then
+        echo "ok $name"
+        passed=$((passed + 1))
+    else
+        sed 's/^/  /' "$tmp/log"
+        echo "FAIL $name"
+        failed=$((failed + 1))
+    fi
+}
+
+check "make install" $make --no-print-directory BUILD="$build" DESTDIR="$tmp/root" install
+pc=$(find "$tmp/root" -name turbodiff.pc)
+lib=$(dirname "$(dirname "${pc:-/none/none}")")
+export PKG_CONFIG_PATH="$lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$tmp/root"
+export LD_LIBRARY_PATH="$lib"
+header=$(find "$tmp/root" -name turbodiff.h)
+flags=$(pkg-config --cflags turbodiff)
+libs=$(pkg-config --libs turbodiff)
+
+version=$(awk '$1 == "#define" && $2 ~ /^TD_API_(MAJOR|MINOR|PATCH)$/ { v = v s $3; s = "." } END { print v }' "$header")
+check "pkg-config version" test "$(pkg-config --modversion turbodiff)" = "$version"
+check "soname" sh -c "readelf -d '$lib/libturbodiff.so' | grep -q 'SONAME.*\[libturbodiff.so.${version%%.*}\]'"
+
+grep -o '\btd_[a-z0-9_]*(' "$header" | tr -d '(' | sort -u > "$tmp/declared"
+nm -D --defined-only "$lib/libturbodiff.so" | awk '{ print $3 }' | sort -u > "$tmp/exported"
+check "the shared library exports what the header declares, no more" diff "$tmp/declared" "$tmp/exported"
+
+echo "#include <turbodiff.h>" > "$tmp/h.c"
+# flags are lists
+# shellcheck disable=SC2086
+check "header in C99" $cc -std=c99 -pedantic-errors -Wall -Wextra -Werror $flags -fsyntax-only "$tmp/h.c"
+if command -v c++ > /dev/null 2>&1; then
+    # shellcheck disable=SC2086
+    check "header in C++" c++ -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror $flags -fsyntax-only "$tmp/h.c"
+fi
+# shellcheck disable=SC2086
+check "program with the shared library" \
+    $cc -std=c99 -D_POSIX_C_SOURCE=200809L -pedantic -Wall -Wextra -Werror $flags tests/api/api.c -o "$tmp/api" $libs -lm
+"$tmp/api" "$model" > "$tmp/out" 2>&1
+code=$?
+cat "$tmp/out"
+passed=$((passed + $(grep -c '^ok ' "$tmp/out")))
+failed=$((failed + $(grep -c '^FAIL ' "$tmp/out")))
+if [ $code -ne 0 ] && ! grep -q '^FAIL ' "$tmp/out"; then
+    echo "FAIL api: exit status $code"
+    failed=$((failed + 1))
+fi
+
+# the library by itself: no symbol is missing with what pkg-config names
+# shellcheck disable=SC2046
+check "program with the static library" $cc -std=c99 -D_POSIX_C_SOURCE=200809L $flags tests/api/api.c -o "$tmp/api_static" \
+    "$lib/libturbodiff.a" $(PKG_CONFIG_SYSROOT_DIR='' pkg-config --static --libs turbodiff | tr ' ' '\n' | grep -v 'turbodiff\|^-L')
+
+td=$(find "$tmp/root" -name td)
+check "td makes a clip" "$td" -s 64x48 -n 5 "$model" "a cat" "$tmp/clip.rgb"
+check "td: size of the clip" test "$(wc -c < "$tmp/clip.rgb")" = $((64 * 48 * 3 * 5))
+check "td refuses a bad size" sh -c "! '$td' -s 65x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
+check "td without arguments shows its usage" sh -c "'$td' 2>&1 | grep -q '^usage: td'"
+tdinfo=$(find "$tmp/root" -name tdinfo)
+check "tdinfo lists a model" sh -c "'$tdinfo' '$model' | grep -q patch_embedding.weight"
+
+check "make uninstall" $make --no-print-directory BUILD="$build" DESTDIR="$tmp/root" uninstall
+check "uninstall leaves no file" test -z "$(find "$tmp/root" ! -type d)"
+
+echo "api: $passed passed, $failed failed"
+[ $failed -eq 0 ]

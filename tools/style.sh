@@ -1,0 +1,67 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Checks the style of all tracked sources and closes with counts: style.sh
+set -u
+LC_ALL=C
+export LC_ALL
+cd "$(dirname "$0")/.." || exit 1
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+
+# rule NAME: standard input has the offences
+rule() {
+    cat > "$tmp/seen"
+    if [ -s "$tmp/seen" ]; then
+        head -n 20 "$tmp/seen" | cut -c 1-200 | sed 's/^/  /'
+        echo "  ($(wc -l < "$tmp/seen") in all)"
+        echo "FAIL $1"
+    else
+        echo "ok $1"
+    fi | tee -a "$tmp/results"
+}
+
+ours=$(git ls-files -- '*.c' '*.h' '*.cu' '*.cuh')
+engine=$(echo "$ours" | grep '^engine/\|^cuda/')
+scripts=$(git ls-files -- '*.sh' configure .ci/run)
+texts="$ours $scripts $(git ls-files -- '*.md' '*.texi' '*.py' Makefile)"
+
+# lists of files
+# shellcheck disable=SC2086
+{
+grep -nP '\t' $ours $scripts < /dev/null | rule "no tabs"
+grep -nP '[ \t]+$' $texts < /dev/null | rule "no space at line ends"
+grep -nP '\r' $texts < /dev/null | rule "no carriage returns"
+# continuation bytes of UTF-8 take no column
+for f in $(echo "$ours" | grep -v '^libavfilter/\|entities\|_table'); do
+    awk -v f="$f" '{ gsub(/[\200-\277]/, ""); if (length($0) > 120) print f ":" NR ": " length($0) " columns" }' "$f"
+done | rule "at most 120 columns"
+for f in $ours; do
+    n=$(wc -l < "$f")
+    case $f in *entities*|*_table*) continue ;; esac
+    [ "$n" -le 800 ] || echo "$f: $n lines"
+done | rule "at most 800 lines a file"
+for f in $ours $scripts; do
+    case $f in libavfilter/*) want='GNU Lesser General Public' ;; *) want='SPDX-License-Identifier: BSD-2-Clause' ;; esac
+    head -n 20 "$f" | grep -q "$want" || echo "$f: no '$want'"
+done | rule "licence in each file"
+grep -nE '\b(printf|fprintf|puts|fopen|exit|abort|assert|getenv|system|popen|rand|strtok|gets|sprintf|strcat)\(' $engine < /dev/null |
+    grep -v 'static_assert(' | rule "no stdio, exit, environment or unsafe string functions in the library"
+grep -nE '^typedef .*\b[a-z0-9_]+_t;' $ours < /dev/null | rule "no type names in _t"
+grep -nE '^(static )?(int|char|float|double|void|size_t|uint[0-9]+_t|unsigned)[ *]+[a-z_]+( = [^(]*)?;$' $engine < /dev/null |
+    rule "no mutable globals in the library"
+grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $texts < /dev/null | grep -v '^tools/style.sh' | rule "no unfinished business"
+grep -nE '\b(if|for|while|switch)\(' $ours < /dev/null | rule "a space after if, for, while, switch"
+grep -nE '\)\{$' $ours < /dev/null | rule "a space before braces"
+for f in $scripts; do
+    sh -n "$f" 2>&1 || echo "$f"
+done | rule "scripts parse"
+}
+
+# every option of the filter is documented
+sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET.*/\1/p' libavfilter/turbodiff_common.h | sort -u | while read -r opt; do
+    grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi || echo "option $opt is not in doc/filters.texi"
+done | rule "filter options are documented"
+
+failed=$(grep -c '^FAIL ' "$tmp/results")
+echo "style: $(grep -c '^ok ' "$tmp/results") passed, $failed failed"
+[ "$failed" -eq 0 ]
