@@ -73,7 +73,8 @@ int main(void)
         return 1;
     test_begin("complete directories");
     expect("%B/tdsynth --preset=tiny --dit=both %D/pth && %B/tdinfo --summary %D/pth", 0,
-           "umT5 encoder, other size: dim 256, ffn 512, 4 heads, 2 blocks, 1664 ids: 22 tensors, 3476480 bytes, complete");
+           "umT5 encoder, other size: dim 256, ffn 512, 4 heads, 2 blocks, 1664 ids: 22 tensors, 3476480 bytes, "
+           "complete");
     CHECK(strstr(output, "Wan T2V, other size: dim 256, ffn 512, 2 blocks, 16 input channels, int8, SLA: 93 tensors"));
     CHECK(strstr(output, "not quantised, SLA: 73 tensors, 4624512 bytes, complete"));
     CHECK(strstr(output, "Wan VAE, other size: base dim 16: 194 tensors, 14409484 bytes, complete"));
