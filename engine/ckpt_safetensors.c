@@ -9,7 +9,7 @@
 #include <string.h>
 #include "checkpoint_priv.h"
 
-#define MAX_HEADER 100000000                     /* the format's own limit */
+#define MAX_HEADER (16 << 20)                    /* bytes of JSON; official models need less than 1 MB */
 
 static const struct { const char *name; enum TDDtype dtype; } dtype_names[] = {
     { "F32", TD_F32 }, { "BF16", TD_BF16 }, { "F16", TD_F16 }, { "F64", TD_F64 }, { "I8", TD_I8 }, { "U8", TD_U8 },
@@ -121,9 +121,12 @@ static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, json
     const char *key;
     int ret;
 
-    if (map.size < 8 || header_size > map.size - 8 || header_size > MAX_HEADER)
+    if (map.size < 8 || header_size > map.size - 8)
         return td_error(log, EBADMSG, "%s: header of %llu bytes in a file of %zu (truncated?)", label,
                         (unsigned long long)header_size, map.size);
+    if (header_size > MAX_HEADER)
+        return td_error(log, EBADMSG, "%s: header of %llu bytes, want at most %d", label,
+                        (unsigned long long)header_size, MAX_HEADER);
     if ((ret = load_json(&root, label, map.data + 8, (size_t)header_size, log)) < 0)
         return ret;
     data = (TDMapping){ map.data + 8 + header_size, map.size - 8 - (size_t)header_size };

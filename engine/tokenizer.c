@@ -17,6 +17,7 @@
 
 #define MAX_MODEL      (64 << 20)                /* bytes of the file */
 #define MAX_PIECES     (1 << 20)
+#define MAX_PIECE      512                       /* bytes: bounds the work of a position; umT5's longest has 48 */
 #define N_EXTRA_IDS    300
 #define UNK_PENALTY    10.0
 #define SPACE          "\xe2\x96\x81"            /* U+2581 */
@@ -124,6 +125,9 @@ static int add_piece(TDTokenizer *tok, const char *path, const Field *msg, TDLog
     }
     if (ret < 0 || !piece.len || !isfinite(piece.score))
         return td_error(log, EBADMSG, "%s: piece %u is damaged, want a text and a finite score", path, tok->n_pieces);
+    if (piece.len > MAX_PIECE)
+        return td_error(log, EBADMSG, "%s: piece %u has %u bytes, want at most %d", path, tok->n_pieces, piece.len,
+                        MAX_PIECE);
     if (tok->n_pieces == MAX_PIECES)
         return td_error(log, EBADMSG, "%s: more than %d pieces", path, MAX_PIECES);
     if (tok->n_pieces == tok->cap_pieces) {

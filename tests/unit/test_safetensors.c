@@ -23,6 +23,7 @@ static void bad_st(const char *json, size_t data, int err, const char *words)
 
 static void test_safetensors(void)
 {
+    static const uint8_t large[] = { 1, 0, 0, 1, 0, 0, 0, 0, '{' };    /* a header of 16 MiB + 1 */
     TDCheckpoint *c;
     char json[2400];
 
@@ -40,6 +41,10 @@ static void test_safetensors(void)
     test_begin("bad safetensors");
     check_bad("header past the end", "\xff\0\0\0\0\0\0\0{}", 10, EBADMSG, "header of 255 bytes in a file of 10");
     check_bad("header overflows", "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, EBADMSG, "header of");
+    save_as("file", large, sizeof(large));
+    CHECK(!truncate(path, (17 << 20)));
+    CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
+    CHECK(strstr(tlog.last_error, "header of 16777217 bytes, want at most 16777216"));
     bad_st("{", 0, EBADMSG, "JSON");
     bad_st("{}", 0, EBADMSG, "no tensors");
     bad_st("{\"a\":1}", 0, EBADMSG, "a: no dtype");

@@ -169,6 +169,7 @@ static void check_bad(const void *data, size_t n, int err, const char *words)
 
 static void test_bad_models(void)
 {
+    static char long_piece[600] = "\n\xcc\4\n\xc9\4";    /* 588 bytes: a text of 585 */
     char secret[100];
     TDTokenizer *tok;
 
@@ -193,6 +194,7 @@ static void test_bad_models(void)
     BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\xc0\x7f"), EBADMSG, "piece 4 is damaged");
     BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\0\0") PIECE("\x08", "\1", "a", "\0\0\0\0"), EBADMSG,
         "piece 5 repeats piece 4");
+    check_bad(long_piece, 3 + 588, EBADMSG, "piece 0 has 585 bytes, want at most 512");
     BAD(PIECE("\x0c", "\5", "<unk>", "\0\0\0\0"), ENOTSUP, "piece 0 is not <pad>");
     BAD(PIECE("\x0c", "\5", "<pad>", "\0\0\0\0"), ENOTSUP, "piece 1 is not </s>");
     BAD(SPECIALS "\x12\2\x18\2", ENOTSUP, "model type 2, want 1");
