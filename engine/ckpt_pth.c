@@ -11,8 +11,8 @@
 
 #define MAX_PICKLE (256u << 20)                  /* bytes; the largest official one has less than 1 MB */
 
-static const uint8_t legacy_magic[] = { 0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
-                                        '.' };
+/* The first pickle of a legacy file: a magic integer and STOP, after PROTO (protocol 2) or PROTO and FRAME (4) */
+static const uint8_t legacy_magic[] = { 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.' };
 #define LEGACY_PROTOCOL 1001
 
 /* Bytes of a storage, by its key. */
@@ -105,11 +105,13 @@ static int add_tensor(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable *bl
                                 __builtin_add_overflow(last, step, &last)))
             goto outside;
     }
-    if ((uint64_t)t->offset > numel || (uint64_t)count > numel ||
-        (count && (uint64_t)last >= numel - (uint64_t)t->offset))
-        goto outside;
-    e.data  = b->data + (size_t)t->offset * item;
-    e.bytes = count ? ((size_t)last + 1) * item : 0;
+    e.data = b->data;
+    if (count) {                                 /* an empty view may have any offset */
+        if ((uint64_t)t->offset > numel || (uint64_t)count > numel || (uint64_t)last >= numel - (uint64_t)t->offset)
+            goto outside;
+        e.data += (size_t)t->offset * item;
+        e.bytes = ((size_t)last + 1) * item;
+    }
     return td_ckpt_add(ckpt, p->label, name->str, name->count, &e, p->log);
 outside:
     return td_error(p->log, EBADMSG,
@@ -204,9 +206,21 @@ end:
     return ret;
 }
 
+/* @return bytes of the first pickle, 0 if this is not a legacy file */
+static size_t legacy_start(TDMapping map)
+{
+    static const size_t skip[] = { 2, 11 };
+
+    for (int i = 0; i < 2; i++)
+        if (map.size > skip[i] + sizeof(legacy_magic) && map.data[0] == 0x80 &&
+            !memcmp(map.data + skip[i], legacy_magic, sizeof(legacy_magic)))
+            return skip[i] + sizeof(legacy_magic);
+    return 0;
+}
+
 int td_ckpt_is_legacy_pth(TDMapping map)
 {
-    return map.size > sizeof(legacy_magic) && !memcmp(map.data, legacy_magic, sizeof(legacy_magic));
+    return legacy_start(map) > 0;
 }
 
 /* int64 number of elements, then the elements, for each key in the order of the list */
@@ -240,7 +254,7 @@ static int read_legacy_storages(BlobTable *blobs, const TDPickle *p, uint32_t ke
 
 int td_ckpt_pth_legacy_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log)
 {
-    TDPickle p = { .label = label, .log = log, .data = map.data, .size = map.size, .pos = sizeof(legacy_magic) };
+    TDPickle p = { .label = label, .log = log, .data = map.data, .size = map.size, .pos = legacy_start(map) };
     BlobTable blobs = { 0 };
     uint32_t protocol, info, root, keys, little;
     int ret;
