@@ -7,7 +7,7 @@ usage: dump_golden.py --official=DIR --tdsynth=FILE [--spiece=FILE] [--out=DIR] 
 --official is a checkout of the TurboDiffusion repository, with its commit id in the file COMMIT. An output is stored
 twice: NAME.official, the official modules in their own precision with CUDA's rounding points, and NAME.exact, the
 same modules in float64, stored as float32. STAGE is one of the functions stage_* below, all by default. Needs
-torch, torchvision, einops, safetensors, tokenizers, sentencepiece and what the official modules import.
+torch, torchvision, einops, tokenizers, sentencepiece and what the official modules import.
 """
 import argparse
 import hashlib
@@ -21,12 +21,12 @@ if __debug__:                        # the official asserts name dtypes that a f
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden"))
 import torch                         # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 
 import modes                         # noqa: E402
 import official                      # noqa: E402
 import philox                        # noqa: E402
 import pipeline                      # noqa: E402
+import store                         # noqa: E402
 
 BF16 = torch.bfloat16
 SEED = 1
@@ -69,12 +69,12 @@ class Golden:
     def save(self, name, tensors, **meta):
         tensors = {k: v.float() if v.dtype == torch.float64 and k.endswith(".exact") else v for k, v in tensors.items()}
         meta = {"upstream": f"TurboDiffusion {self.commit}", "torch": torch.__version__,
-                "weights": f"tdsynth --seed={SEED}", "command": f"tools/dump_golden.py {name}", **{k: str(v) for k, v in meta.items()}}
+                "weights": f"tdsynth --seed={SEED}", "command": f"tools/dump_golden.py {name}",
+                **{k: str(v) for k, v in meta.items()}}
         path = os.path.join(self.args.out, f"{name}.safetensors")
-        save_file({k: v.contiguous().clone() for k, v in sorted(tensors.items())}, path, metadata=meta)
+        store.save(path, tensors, meta)
         if os.path.getsize(path) > 1 << 20:
             raise SystemExit(f"{path}: {os.path.getsize(path)} bytes, want at most 1 MiB")
-        os.chmod(path, 0o644)
         self.written.append(path)
 
     def compare(self, what, tensors, name):

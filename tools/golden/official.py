@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The official networks, imported from a checkout outside this repository, on the weights of a tdsynth directory.
 
-The classes are the official ones; what needs a GPU is replaced by the formula of the kernel it stands for: rotary
-embedding, fast norms, block pooling, sparse attention, 128x128 quantiser and int8 product. float32 autocast regions are
-reproduced by holding the weights used in them as float32.
+The classes are the official ones. On the CPU, what needs a GPU is replaced by the formula of the kernel it stands for:
+rotary embedding, fast norms, block pooling, sparse attention, 128x128 quantiser and int8 product; float32 autocast
+regions are reproduced by holding the weights used in them as float32. On a GPU nothing is replaced.
 """
 import glob
 import os
@@ -15,6 +15,7 @@ import torch
 BF16 = torch.bfloat16
 block_maps = []          # (map, lut, n) of every sparse attention call, in order
 replayed_maps = None     # iterator over maps recorded earlier, or None
+device = "cpu"
 
 
 # ---- formulas of the GPU kernels ----
@@ -108,8 +109,24 @@ class DequantisedLinear(torch.nn.Module):
 
 # ---- import with the replacements in place ----
 
-def setup(root):
+def setup(root, gpu=False):
+    global device
     sys.path[:0] = [os.path.join(root, "turbodiffusion"), os.path.join(root, "turbodiffusion", "inference")]
+    if gpu:
+        device = "cuda"
+    else:
+        replace_kernels()
+    import SLA.core
+    official_map = SLA.core.get_block_map
+
+    def block_map(*args, **kwargs):
+        result = official_map(*args, **kwargs) if replayed_maps is None else next(replayed_maps)
+        block_maps.append(result)
+        return result
+    SLA.core.get_block_map = block_map
+
+
+def replace_kernels():
     stub = types.ModuleType("turbo_diffusion_ops")
     stub.quant_cuda = lambda x, a, b: quantise(x)
     stub.gemm_cuda = lambda x, xs, w, ws, y: y.copy_(int8_product(x, xs, w, ws))
@@ -125,13 +142,6 @@ def setup(root):
     ops.core.layernorm = fast_layer_norm
     SLA.core._attention = SparseAttention
     SLA.utils.mean_pool = mean_pool
-    official_map = SLA.utils.get_block_map
-
-    def block_map(*args, **kwargs):
-        result = official_map(*args, **kwargs) if replayed_maps is None else next(replayed_maps)
-        block_maps.append(result)
-        return result
-    SLA.core.get_block_map = block_map
     wan2pt1.flash_apply_rotary_emb = wan2pt2.flash_apply_rotary_emb = rotary
 
 
@@ -176,6 +186,8 @@ def load_dit(path, attention="sla", topk=0.5, default_norm=False, exact=False):
             if isinstance(layer, Int8Linear):
                 net.get_submodule(name.rpartition(".")[0]).add_module(name.rpartition(".")[2], DequantisedLinear(layer))
         return net.double()
+    if device == "cuda":
+        return net.cuda()
     for layer in (net.time_embedding, net.time_projection, net.head.head):
         layer.float()                # they run under float32 autocast
     return net
@@ -190,14 +202,14 @@ def load_umt5(path, exact=False):
                    dim_ffn=sd["blocks.0.ffn.fc1.weight"].shape[0], encoder_layers=n,
                    num_heads=sd["blocks.0.pos_embedding.embedding.weight"].shape[1])
     net.load_state_dict(sd, assign=True)
-    net = net.eval().requires_grad_(False)
+    net = net.to(device).eval().requires_grad_(False)
     return net.double() if exact else net
 
 
 def encode_ids(net, ids, n):
     """Rows past the valid ones are zero, as in the official wrapper. [512, d]"""
     mask = (torch.arange(512) < n).long()[None]
-    out = net(ids[None], mask)[0]
+    out = net(ids[None].to(device), mask.to(device))[0]
     out[n:] = 0
     return out
 
@@ -209,13 +221,13 @@ def load_vae(path, exact=False):
     dim = sd["encoder.conv1.weight"].shape[0]
     official = wan2pt1._video_vae
     wan2pt1._video_vae = lambda pretrained_path, z_dim, device, temporal_window: official(
-        pretrained_path=None, z_dim=z_dim, device="cpu", dim=dim, temporal_window=temporal_window)
+        pretrained_path=None, z_dim=z_dim, device=device, dim=dim, temporal_window=temporal_window)
     try:
-        vae = wan2pt1.WanVAE(dtype=BF16, is_amp=False, vae_pth="", device="cpu")
+        vae = wan2pt1.WanVAE(dtype=BF16, is_amp=False, vae_pth="", device=device)
     finally:
         wan2pt1._video_vae = official
     vae.model.load_state_dict(sd, assign=True)
-    vae.model = vae.model.to(BF16).eval().requires_grad_(False)
+    vae.model = vae.model.to(device=device, dtype=BF16).eval().requires_grad_(False)
     if exact:
         vae.dtype = torch.float64
         vae.model = vae.model.double()

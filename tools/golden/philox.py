@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""torch.randn(float32) of a CUDA device, computed on the host: Philox4x32-10 counters laid out as the kernel's grid does
-and the Box-Muller transform of cuRAND. Equal to the device's numbers up to its fast sine and cosine (about 4e-6)."""
+"""torch.randn(float32) of a CUDA device, computed on the host: Philox4x32-10 counters laid out as the kernel's grid
+does and the Box-Muller transform of cuRAND. Equal to the device's numbers up to its fast sine and cosine (4e-6)."""
 import numpy as np
 
 H100_GRID = 132 * 8 * 256            # threads: multiprocessors x blocks each x block size

@@ -50,7 +50,8 @@ class Tokenizer:
         return self.vae.decode(z) if self.vae else torch.zeros(1, 3, 2, 8, 8)
 
 
-def run(root, script, nets, vae, emb, size=(96, 64), n_frames=17, steps=4, noise=None, args=(), image=None):
+def run(root, script, nets, vae, emb, size=(96, 64), n_frames=17, steps=4, noise=None, args=(), image=None,
+        device="cpu"):
     """One clip. nets: list in the order the script creates them; noise: list of draws, or None for torch's own with
     seed 0. @return dict with noise, samples, frames (and latent for image input)"""
     import imaginaire.utils.io as out
@@ -64,13 +65,13 @@ def run(root, script, nets, vae, emb, size=(96, 64), n_frames=17, steps=4, noise
 
     def randn(*shape, **kw):
         x = official_randn(*shape, **kw) if noise is None else noise[len(record["noise"])].reshape(shape).clone()
-        record["noise"].append(x)
+        record["noise"].append(x.cpu())
         return x
 
     rcm.datasets.utils.VIDEO_RES_SIZE_INFO["small"] = {"any": size}
     rcm.utils.umt5.get_umt5_embedding = lambda checkpoint_path, prompts: emb[None]
     rcm.utils.umt5.clear_umt5_memory = lambda: None
-    modify_model.tensor_kwargs = {"device": "cpu", "dtype": BF16}
+    modify_model.tensor_kwargs = {"device": device, "dtype": BF16}
     modify_model.create_model = lambda dit_path, args: queue.pop(0)
     rcm.tokenizers.wan2pt1.Wan2pt1VAEInterface = lambda **kw: Tokenizer(vae, record)
     out.easy_io.dump = lambda obj, *a, **kw: record.__setitem__("frames", torch.from_numpy(np.array(obj)))
