@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * libFuzzer target: a .safetensors file. Seeds: tests/fuzz/corpus/safetensors. */
+ * libFuzzer target: a .safetensors file. Seeds: tests/fuzz/seeds/safetensors. */
 #include "fuzz_ckpt.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * libFuzzer target: a SentencePiece .model file, then a prompt tokenised with it.
- * Seeds: tests/fuzz/corpus/spiece and tests/data/spiece.model. */
+ * Seeds: tests/fuzz/seeds/spiece. */
 #include <stdlib.h>
 #include <string.h>
 #include "engine/tokenizer_priv.h"

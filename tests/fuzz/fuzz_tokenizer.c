@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * libFuzzer target: a prompt, cleaned and tokenised with tests/data/spiece.model (run it from the project's root).
- * Seeds: tests/fuzz/corpus/tokenizer. */
+ * Seeds: tests/fuzz/seeds/tokenizer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
