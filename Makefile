@@ -53,7 +53,8 @@ CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
 all: lib tools
-lib: $(LIB_A) $(LIB_SO) $(CUDA_SO)
+lib: $(LIB_A) $(LIB_SO)
+cuda: $(CUDA_SO)
 tools: $(TOOLS)
 tests: $(UNITS) $(CHECKOPS)
 
@@ -206,7 +207,7 @@ fuzz: $(FUZZERS)
 install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
 	install -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)
-	install -m 755 $(LIB_SO).$(VERSION) $(CUDA_SO) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(LIB_SO).$(VERSION) $(wildcard $(BUILD)/libturbodiff-cuda.so) $(DESTDIR)$(LIBDIR)
 	ln -sf libturbodiff.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libturbodiff.so.$(SOMAJOR)
 	ln -sf libturbodiff.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libturbodiff.so
 	install -m 644 $(BUILD)/turbodiff.pc $(DESTDIR)$(LIBDIR)/pkgconfig
@@ -224,7 +225,7 @@ uninstall:
 
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(CUDA_OBJS:.o=.d)
 
-.PHONY: lib tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall \
+.PHONY: lib cuda tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall \
     $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
 .SECONDARY:
 

@@ -147,7 +147,7 @@ fi
 
 # ---- build ----
 
-if [ -f ffmpeg_g ] && [ "$TD_LIB" -nt ffmpeg_g ]; then
+if [ -f ffmpeg_g ] && [ -n "$(find "$TD_LIB" -newer ffmpeg_g)" ]; then
     rm -f ffmpeg_g ffprobe_g
 fi
 echo "build_ffmpeg: building FFmpeg $(cat RELEASE) ($set)"

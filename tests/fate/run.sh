@@ -190,7 +190,7 @@ equal "-frames within the clip" "$(count -f lavfi -i "$base:frames=33" -frames:v
 equal "trim within the clip" "$(count -f lavfi -i "$base:frames=33,trim=end_frame=6")" 6
 equal "select keeps times" "$(run -copyts -f lavfi -i "$base,select=gte(n\\,7)" -fps_mode passthrough -f framecrc - |
     grep '^0,' | cut -d , -f 3 | tr -d ' \n')" "78"
-equal "two sources in one graph" "$(count -filter_complex "$base[a];$base:seed=2[b];[a][b]hstack")" 9
+equal "two sources in one graph" "$(count -filter_complex "${base}[a];${base}:seed=2[b];[a][b]hstack")" 9
 run -filter_complex "$base,split[a][b]" -map '[a]' -f hash -hash md5 "$tmp/a" -map '[b]' -f hash -hash md5 "$tmp/b"
 equal "split to two outputs" "$(cat "$tmp/a") $(cat "$tmp/b")" "$ref $ref"
 run -f lavfi -i "$base" -c:v ffv1 "$tmp/a.mkv"
