@@ -257,8 +257,9 @@ static int push_global(TDPickle *p, const uint8_t *module, size_t module_len, co
             strlen(globals[i].name) == name_len && !memcmp(globals[i].name, name, name_len))
             return push(p, TD_PK_GLOBAL, (int64_t)i);
     if (module_len == 5 && !memcmp(module, "torch", 5))
-        return td_error(p->log, ENOTSUP, "%s: holds torch.%s, want float, bfloat16, half, double, bool or integer tensors",
-                        p->label, td_ckpt_quote(q2, name, name_len));
+        return td_error(p->log, ENOTSUP,
+                        "%s: holds torch.%s, want float, bfloat16, half, double, bool or integer tensors", p->label,
+                        td_ckpt_quote(q2, name, name_len));
     return BAD(p, "names '%s.%s', want only tensors, storages and OrderedDict of torch.save",
                td_ckpt_quote(q1, module, module_len), td_ckpt_quote(q2, name, name_len));
 }

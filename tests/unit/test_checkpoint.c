@@ -248,6 +248,10 @@ static void test_hostile_pickles(void)
     BAD_PICKLE("call of a storage class", PROTO "ctorch\nFloatStorage\n)R.", EBADMSG, "calls torch.FloatStorage");
     BAD_PICKLE("call of a string", PROTO KEY("a") ")R.", EBADMSG, "finds str, want global");
     BAD_PICKLE("build on a tensor", PROTO "}" KEY("a") FLOATS "}bs.", EBADMSG, "finds tensor, want dict");
+    BAD_PICKLE("OrderedDict of a string", PROTO "ccollections\nOrderedDict\n" KEY("a") "\x85R.", EBADMSG,
+               "OrderedDict of str, want a list of pairs");
+    BAD_PICKLE("OrderedDict of single values", PROTO "ccollections\nOrderedDict\n]K\1\x85" "a\x85R.", EBADMSG,
+               "OrderedDict of 1 values, want pairs");
     test_begin("stack, marks and memo");
     BAD_PICKLE("empty", "", EBADMSG, "0 are left");
     BAD_PICKLE("no stop", PROTO "}", EBADMSG, "truncated");
@@ -369,6 +373,8 @@ static void test_bad_tensors(void)
     BAD_PICKLE("untyped without a dtype", PROTO "}" KEY("a") "ctorch._utils\n_rebuild_tensor_v2\n("
                "(X\7\0\0\0storage" "ctorch.storage\nUntypedStorage\n" KEY("0") KEY("c") "K\x18tQ"
                "K\0K\6\x85K\1\x85" HOOKS "tRs.", EBADMSG, "no dtype");
+    BAD_PICKLE("dtype that is none", PROTO "}" KEY("a") "ctorch._utils\n_rebuild_tensor_v3\n("
+               STORAGE("Float", "0", "K\6") "K\0K\6\x85K\1\x85" HOOKS "K\1" "tRs.", EBADMSG, "is not a torch dtype");
     BAD_PICKLE("persistent id of another kind", PROTO "K\1\x85Q.", EBADMSG, "persistent id");
     BAD_PICKLE("persistent id without a class", PROTO "(X\7\0\0\0storage" KEY("x") KEY("0") KEY("c") "K\6tQ.", EBADMSG,
                "without a storage class");
@@ -441,6 +447,14 @@ static void test_bad_zips(void)
     zip.central.data[zip.central.n - 28] = 2;
     bad_zip("no zip64 sizes", EBADMSG, "zip64 sizes are missing");
     zip_begin();
+    zip_add_raw(&zip, "a/data/0", floats, 24, ZIP64, 0, 0, 24, UINT64_MAX);
+    zip.central.data[zip.central.n - 26] = 23;
+    bad_zip("zip64 sizes cut", EBADMSG, "zip64 sizes are missing");
+    zip_begin();
+    zip_add_raw(&zip, "a/data/0", floats, 24, ZIP64, 0, 0, 24, UINT64_MAX);
+    zip.central.data[zip.central.n - 26] = 25;
+    bad_zip("zip64 field too long", EBADMSG, "zip64 sizes are missing");
+    zip_begin();
     zip_add(&zip, "a/data/0", floats, 24, 0);
     zip.central.data[20]++;
     bad_zip("sizes differ", EBADMSG, "want");
@@ -497,7 +511,7 @@ static void test_other_files(void)
     static const char good[] = "M\xe9\3.}.}" KEY("a") FLOATS "s.]" KEY("0") "a.\6\0\0\0\0\0\0\0"
                                "012345678901234567890123";
     TDCheckpoint *c;
-    char other[100];
+    char other[100], long_name[300] = "";
     Buf b = { .n = 0 };
 
     test_begin("other files");
@@ -511,6 +525,9 @@ static void test_other_files(void)
     CHECK_INT(td_checkpoint_open(&c, dir, &tlog), TD_ERR(EBADMSG));
     CHECK_INT(td_checkpoint_open(&c, "/dev/null", &tlog), TD_ERR(EBADMSG));
     CHECK_INT(td_checkpoint_open(&c, "/nonexistent/file", NULL), TD_ERR(ENOENT));
+    memset(long_name, 'x', sizeof(long_name) - 1);
+    CHECK_INT(td_checkpoint_open(&c, long_name, &tlog), TD_ERR(ENOENT));
+    CHECK(strstr(tlog.last_error, "xxx: cannot open it: ") || strlen(tlog.last_error) == sizeof(tlog.last_error) - 1);
     snprintf(other, sizeof(other), "%s/secret", dir);
     save_as("secret", "x", 1);
     chmod(other, 0);

@@ -105,6 +105,11 @@ static void test_shards(void)
         check_values(c, "b", TD_F32, 1, 6, floats);
         td_checkpoint_close(&c);
     }
+    save_as("file", "{", 1);
+    CHECK(!truncate(path, (16 << 20) + 1));
+    CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
+    CHECK(strstr(tlog.last_error, "index of 16777217 bytes"));
+    check_bad("damaged index", "{\"weight_map\":", 14, EBADMSG, "JSON line 1");
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         check_bad(bad[i].json, bad[i].json, strlen(bad[i].json), bad[i].err, bad[i].words);
 }

@@ -79,6 +79,8 @@ static void test_cleaning(void)
     check_clean("\x1b[31mred\x1b[0m", "red");
     check_clean("AT&amp;T R&D &copy 2024 &notit", "AT&T R&D \xc2\xa9 2024 \xc2\xacit");
     check_clean("&EACUTE; BUNDESSTRA&SZLIG;E &FFLIG;", "\xc3\x89 BUNDESSTRASSE FF");
+    check_clean("&nTILDE; &fjlig; &FJLIG; &NotEqualTilde;", "&nTILDE; fj FJ \xe2\x89\x82\xcc\xb8");
+    check_clean("<&fjlig;", "<fj");
     check_clean("&ldquo;a&rdquo;", "\"a\"");
     check_clean("<&ldquo;a&rdquo;", "<\xe2\x80\x9c" "a\xe2\x80\x9d");
     check_clean("&ldquo;a\n<&ldquo;b\n&ldquo;c", "\"a <\xe2\x80\x9c" "b \xe2\x80\x9c" "c");
