@@ -190,17 +190,23 @@ tsan:
 
 FUZZ_SECONDS ?= 60
 
-$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(LIB_SRCS)
-	@mkdir -p $(@D)
-	clang $(CPPFLAGS_ALL) -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=fuzzer,address,undefined \
-	    -fno-sanitize-recover=all $< $(LIB_SRCS) -o $@ $(LIBS_ALL)
+FUZZ_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
+FUZZ_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/fuzz/%.o)
 
-# seeds are read from tests/fuzz/seeds/NAME, what is found goes to $(BUILD)/corpus_NAME
+$(BUILD)/fuzz/%.o: %.c config.mak
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS_ALL) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJS)
+	clang $(CPPFLAGS_ALL) $(FUZZ_FLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d $< $(FUZZ_OBJS) -o $@ $(LIBS_ALL)
+
+# seeds are in tests/fuzz/seeds/NAME, dictionaries in tests/fuzz/NAME.dict; what is found goes to $(BUILD)/corpus_NAME
 fuzz: $(FUZZERS)
-	@set -e; for f in $(FUZZERS); do n=$${f##*/fuzz_}; mkdir -p $(BUILD)/corpus_$$n; s=tests/fuzz/seeds/$$n; \
-	    [ -d $$s ] || s=; echo "fuzz: $$n for $(FUZZ_SECONDS) s"; \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -artifact_prefix=$(BUILD)/ -verbosity=0 \
-	        -print_final_stats=1 $(BUILD)/corpus_$$n $$s; done
+	@set -e; for f in $(FUZZERS); do n=$${f##*/fuzz_}; d=tests/fuzz/$$n.dict; mkdir -p $(BUILD)/corpus_$$n; \
+	    echo "fuzz: $$n for $(FUZZ_SECONDS) s"; [ -f $$d ] || d=; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(BUILD)/ -verbosity=0 \
+	        -print_final_stats=1 $${d:+-dict=$$d} $(BUILD)/corpus_$$n tests/fuzz/seeds/$$n \
+        > $$f.log 2>&1 || { tail -n 60 $$f.log; exit 1; }; grep '^stat::' $$f.log; done
 
 # ---- installation ----
 
@@ -223,7 +229,8 @@ uninstall:
 	    libturbodiff.so.$(VERSION) libturbodiff-cuda.so pkgconfig/turbodiff.pc) \
 	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo)
 
--include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(CUDA_OBJS:.o=.d)
+-include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(CUDA_OBJS:.o=.d) \
+    $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall \
     $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
