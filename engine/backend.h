@@ -87,12 +87,13 @@ typedef struct TDQkv {
     TDAttnConfig cfg;
     int64_t n_q, n_kv, n_heads, head_dim;
     TDTensor q, k, v;                            ///< bf16 [L,D]
-    TDTensor k_panel, v_panel;                   ///< CPU: f32 operands, packed per head and key block
+    TDTensor k_panel, v_panel;                   ///< CPU: f32 operands, packed per head and key block; CUDA sagesla: codes
     TDTensor q_code, q_scale, k_scale, v_scale;  ///< sagesla: i8 [L,D]; f32 per (head, block); f32 per (head, channel)
     TDTensor k_mean;                             ///< sla, sagesla: bf16-valued f32 [D]
     TDTensor q_pool, k_pool;                     ///< sla, sagesla: bf16-valued f32 [H, blocks, d]
     TDTensor map;                                ///< sla, sagesla: i32 [H, query blocks, n_keep], in loop order
-    TDTensor kv, k_sum;                          ///< linear branch: bf16-valued f32 [H,d,d], [H,d]
+    TDTensor kv, k_sum;                          ///< linear branch: bf16-valued f32 (CUDA: bf16) [H,d,d], f32 [H,d]
+    TDTensor partial;                            ///< CUDA: partial sums
     int64_t n_keep;                              ///< key blocks per query block
 } TDQkv;
 
@@ -112,6 +113,7 @@ struct TDOps {
     int  (*upload)(TDDev *dev, TDTensor *dst, const void *src);       ///< dense host array of the same shape and dtype
     int  (*download)(TDDev *dev, void *dst, const TDTensor *src);
     int  (*zero)(TDDev *dev, TDTensor *t);
+    int  (*sync)(TDDev *dev);                    ///< wait until all slots called so far are done
     int  (*unpack)(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind);
     void (*close)(TDDev **dev);
 
@@ -146,7 +148,7 @@ struct TDOps {
     int  (*linear_residual)(TDDev *dev, TDTensor *x, const TDAct *y, const TDLinear *lin, const float *gate);
     /** q, k = RoPE(RMS(.)), each rounded; v copied; then what attn needs. qkv: bf16 [L,3D]; rope: f32 [L,d/2,2] */
     int  (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope);
-    /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads */
+    /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch alone */
     int  (*attn_sla)(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l);
     /** o = softmax(q k^T / sqrt(d)) v per head, P -> bf16 unnormalised, row sum f32 */
     int  (*attn_dense)(TDDev *dev, TDAct *o, TDQkv *qkv);

@@ -241,6 +241,12 @@ static void block_task(void *arg, int64_t i, int worker)
 
     td_flash_carve(&f, job->cpu->scratch[worker], d);
     rows = td_flash_block(job->cpu, &f, qkv, h, qi, (const int32_t *)qkv->map.data + (h * n_q + qi) * qkv->n_keep, qkv->n_keep);
+    if (!job->proj_l->n) {                        /* a transformer without proj_l: the sparse branch alone */
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < d; c++)
+                job->o[((q0 + r) * qkv->n_heads + h) * d + c] = td_f32_to_bf16(f.o[r * d + c]);
+        return;
+    }
     tiles = td_blocks(rows, TD_MR);
     fq = f.more;
     b = fq + TD_FLASH_ROWS * d;

@@ -42,6 +42,12 @@ static int cpu_zero(TDDev *dev, TDTensor *t)
     return 0;
 }
 
+static int cpu_sync(TDDev *dev)
+{
+    (void)dev;
+    return 0;
+}
+
 static int cpu_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
 {
     void *p;
@@ -129,7 +135,7 @@ static void cpu_close(TDDev **dev)
 
 static const TDOps cpu_ops = {
     .name = "cpu",
-    .alloc = cpu_alloc, .free = cpu_free, .upload = cpu_upload, .download = cpu_download, .zero = cpu_zero,
+    .alloc = cpu_alloc, .free = cpu_free, .upload = cpu_upload, .download = cpu_download, .zero = cpu_zero, .sync = cpu_sync,
     .unpack = cpu_unpack, .close = cpu_close,
     .pack_linear = td_cpu_pack_linear, .pack_vector = cpu_pack_vector, .pack_table = td_cpu_pack_table, .pack_conv = td_cpu_pack_conv,
     .plan_act = cpu_plan_act, .plan_qkv = td_cpu_plan_qkv,
