@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Whole clips through the public API against the official script's frames for the same weights, seed and noise. */
+ * Whole clips through the public API: against the official script's frames for the same weights, seed and noise; and, for
+ * every attention, linear and sampler, what must not change the bytes (threads, residency, another context) and what must
+ * (the seed). */
 #include "golden.h"
 #include "turbodiff.h"
 
@@ -19,7 +21,7 @@ static double psnr(const uint8_t *a, const float *b, int64_t n)
     return d > 0 ? 10 * log10(255.0 * 255.0 * (double)n / d) : 99;
 }
 
-static void check_clip(const char *golden, const char *title, enum TDNoise noise, enum TDQuant quant, double least)
+static void check_clip(const char *golden, const char *title, enum TDNoise noise, enum TDQuant quant, double topk, double least)
 {
     char path[512];
     TDLog log = golden_logger();
@@ -46,7 +48,7 @@ static void check_clip(const char *golden, const char *title, enum TDNoise noise
     p.width = 96;
     p.height = 64;
     p.n_frames = 17;
-    p.sla_topk = 0.5;
+    p.sla_topk = topk;
     p.noise = noise;
     if (!want || !CHECK_INT(n, 17 * bytes) || !CHECK(td_open(&c, &s) == 0) || !CHECK(td_start(c, &p) == 0))
         goto end;
@@ -69,9 +71,116 @@ end:
     td_checkpoint_close(&g);
 }
 
+/* ---- what changes the bytes ---- */
+
+enum { W = 96, H = 96, N = 5, BYTES = W * H * 3 * N };
+
+typedef struct Kind {
+    const char *title;
+    enum TDAttention attention;
+    enum TDQuant quant;
+    enum TDSampler sampler;
+    int steps, ode;
+    double guidance;
+} Kind;
+
+static const Kind kinds[] = {
+    { "dense bf16",           TD_ATTN_DENSE,   TD_QUANT_NONE, TD_SAMPLER_RCM,   4, 0, 1 },
+    { "dense int8, ODE",      TD_ATTN_DENSE,   TD_QUANT_INT8, TD_SAMPLER_RCM,   2, 1, 1 },
+    { "sla int8",             TD_ATTN_SLA,     TD_QUANT_INT8, TD_SAMPLER_RCM,   1, 0, 1 },
+    { "sagesla bf16",         TD_ATTN_SAGESLA, TD_QUANT_NONE, TD_SAMPLER_RCM,   3, 0, 1 },
+    { "UniPC, guidance",      TD_ATTN_DENSE,   TD_QUANT_NONE, TD_SAMPLER_UNIPC, 3, 0, 5 },
+    { "UniPC, no guidance",   TD_ATTN_DENSE,   TD_QUANT_NONE, TD_SAMPLER_UNIPC, 3, 0, 1 },
+};
+
+static TDContext *open_kind(const Kind *k, int n_threads, enum TDResidency residency)
+{
+    char path[512];
+    TDContext *c = NULL;
+    TDSettings s;
+
+    td_default_settings(&s, sizeof(s));
+    s.model = golden_path(path, "TD_MODELS", "build/models", "tiny");
+    s.attention = k->attention;
+    s.quant = k->quant;
+    s.n_threads = n_threads;
+    s.residency = residency;
+    s.logger = (TDLogger){ NULL, log_line, TD_LOG_WARNING };
+    CHECK_INT(td_open(&c, &s), 0);
+    return c;
+}
+
+static int start_kind(TDContext *c, const Kind *k, uint64_t seed, const char *prompt)
+{
+    TDParams p;
+
+    td_default_params(&p, sizeof(p));
+    p.prompt = prompt;
+    p.width = W;
+    p.height = H;
+    p.n_frames = N;
+    p.seed = seed;
+    p.sampler = k->sampler;
+    p.n_steps = k->steps;
+    p.ode = k->ode;
+    p.guidance = k->guidance;
+    p.sla_topk = 0.5;                            /* one of two key blocks */
+    return CHECK_INT(td_start(c, &p), 0);
+}
+
+static int read_one(TDContext *c, uint8_t *frames, int i)
+{
+    TDFrame f = { .format = TD_PIX_RGB24, .stride = { W * 3 }, .data = { frames + (size_t)i * W * H * 3 } };
+
+    return CHECK_INT(td_read_frame(c, &f), 1) && CHECK_INT(f.index, i);
+}
+
+static void read_all(TDContext *c, uint8_t *frames)
+{
+    TDFrame f = { .format = TD_PIX_RGB24 };
+
+    memset(frames, 0, BYTES);
+    for (int i = 0; i < N && read_one(c, frames, i); i++)
+        ;
+    CHECK_INT(td_read_frame(c, &f), 0);
+}
+
+static void check_kind(const Kind *k)
+{
+    uint8_t *a = malloc(BYTES), *b = malloc(BYTES), *b2 = malloc(BYTES);
+    TDContext *c, *d;
+
+    test_begin(k->title);
+    c = open_kind(k, 1, TD_RESIDENT_ALL);
+    d = open_kind(k, 2, TD_RESIDENT_STAGE);
+    if (c && d && start_kind(c, k, 7, "a dog")) {
+        read_all(c, a);
+        if (start_kind(c, k, 7, "a dog"))                /* again, in the memory of the first */
+            read_all(c, b);
+        CHECK(!memcmp(a, b, BYTES));
+        if (start_kind(c, k, 8, "a dog") && start_kind(d, k, 7, "a dog"))
+            for (int i = 0; i < N; i++)                  /* two contexts in turn; d: two threads, weights by stage */
+                if (!read_one(c, b, i) || !read_one(d, b2, i))
+                    break;
+        CHECK(memcmp(a, b, BYTES) != 0);                 /* another seed is another clip */
+        CHECK(!memcmp(a, b2, BYTES));
+        if (start_kind(d, k, 7, "a red house by the sea"))
+            read_all(d, b);
+        CHECK(memcmp(a, b, BYTES) != 0);
+    }
+    free(b2);
+    td_close(&c);
+    td_close(&d);
+    free(a);
+    free(b);
+}
+
 int main(void)
 {
-    check_clip("clip_cpu", "clip, bf16 sla, CPU noise", TD_NOISE_CPU, TD_QUANT_NONE, 40);
-    check_clip("clip_h100", "clip, bf16 sla, H100 noise", TD_NOISE_H100, TD_QUANT_NONE, 40);
+    check_clip("clip_cpu", "clip, bf16 sla, CPU noise", TD_NOISE_CPU, TD_QUANT_NONE, 0.5, 40);
+    check_clip("clip_h100", "clip, bf16 sla, H100 noise", TD_NOISE_H100, TD_QUANT_NONE, 0.5, 40);
+    check_clip("clip_int8", "clip, int8 sla, H100 noise", TD_NOISE_H100, TD_QUANT_AUTO, 1.0, 40);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+        check_kind(&kinds[i]);
     return test_end();
 }
