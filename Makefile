@@ -78,16 +78,18 @@ $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)
 	ln -sf $(@F).$(SOMAJOR) $@
 
-NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Xcompiler -fPIC,-fvisibility=hidden \
-    -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 \
-    -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_120,code=[sm_120,compute_120]
+NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Icuda -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -warn-spills \
+    $(CUDA_GENCODE)
 
 $(BUILD)/%.cu.o: %.cu config.mak
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
 
-$(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS)
-	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) -lcublas -lcublasLt
+# the engine's symbols are hidden, so the module brings the few it needs
+CUDA_ENGINE := $(addprefix $(BUILD)/engine/,arena.o entry.o log.o tensor.o weights.o)
+
+$(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS) $(CUDA_ENGINE)
+	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) $(CUDA_ENGINE)
 
 # ---- tools and tests ----
 

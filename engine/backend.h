@@ -24,6 +24,7 @@ typedef struct TDDev {
     const TDOps *ops;
     TDLog *log;
     const char *name;                            ///< for people, e.g. "2 threads, avx2"; owned by the device
+    int64_t noise_blocks;                        ///< GPU: blocks of 256 threads it holds at once (rng.h), CPU: 0
 } TDDev;
 
 /** Device memory that lives as long as a stage's weights. */
@@ -184,6 +185,10 @@ void td_weights_free(TDDev *dev, TDWeights *w);
 /** Open the CPU backend. n_threads 0 = cores. cancel and interrupt end the running slot with ECANCELED. */
 struct TDCancel;
 int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log);
+
+/** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */
+typedef int (*TDCudaOpen)(TDDev **dev, int ordinal, TDLog *log);
+#define TD_BACKEND_ABI ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 | (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear)) % 65536))
 
 /** `TRY(call)`: leave through `fail` with the code in ret. */
 #define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)

@@ -87,7 +87,7 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
         c->n_prompts++;
     }
     TRY(reserve(c, max_bytes));
-    td_rng_init(&c->rng, cfg->noise, cfg->seed);
+    td_rng_init(&c->rng, cfg->noise, model->dev->noise_blocks, cfg->seed);
     return 0;
 fail:
     td_clip_close(out);

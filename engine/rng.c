@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <math.h>
+#include <stdio.h>
 #include "rng.h"
 
 /* blocks of 256 threads the device holds at once: multiprocessors x resident blocks */
@@ -9,9 +10,20 @@ static const struct { const char *name; int64_t blocks; } profiles[] = {
     [TD_NOISE_A100] = { "a100", 108 * 8 },        [TD_NOISE_CPU] = { "cpu", 0 },
 };
 
-const char *td_noise_name(enum TDNoise profile)
+static int64_t blocks_of(enum TDNoise profile, int64_t blocks)
 {
-    return profiles[profile].name;
+    return profile != TD_NOISE_AUTO ? profiles[profile].blocks : blocks ? blocks : profiles[TD_NOISE_H100].blocks;
+}
+
+const char *td_noise_name(char buf[32], enum TDNoise profile, int64_t blocks)
+{
+    int64_t want = blocks_of(profile, blocks);
+
+    for (size_t i = TD_NOISE_H100; i < sizeof(profiles) / sizeof(*profiles); i++)
+        if (profile == (enum TDNoise)i || (profile == TD_NOISE_AUTO && profiles[i].blocks == want))
+            return profiles[i].name;
+    snprintf(buf, 32, "blocks%lld", (long long)want);
+    return buf;
 }
 
 /* ---- CUDA: Philox4x32-10, four normals per thread and pass, a grid's width apart ---- */
@@ -47,7 +59,7 @@ static int64_t grid_width(const TDRng *rng, int64_t n)
 {
     int64_t blocks = (n + 255) / 256;
 
-    return 256 * (blocks < profiles[rng->profile].blocks ? blocks : profiles[rng->profile].blocks);
+    return 256 * (blocks < rng->blocks ? blocks : rng->blocks);
 }
 
 static void cuda_normal(TDRng *rng, float *out, int64_t n)
@@ -139,9 +151,9 @@ static void cpu_normal(TDRng *rng, float *out, int64_t n)
     }
 }
 
-void td_rng_init(TDRng *rng, enum TDNoise profile, uint64_t seed)
+void td_rng_init(TDRng *rng, enum TDNoise profile, int64_t blocks, uint64_t seed)
 {
-    *rng = (TDRng){ .profile = profile, .seed = seed, .mt_next = 624 };
+    *rng = (TDRng){ .profile = profile, .blocks = blocks_of(profile, blocks), .seed = seed, .mt_next = 624 };
     rng->mt[0] = (uint32_t)seed;
     for (uint32_t i = 1; i < 624; i++)
         rng->mt[i] = 1812433253u * (rng->mt[i - 1] ^ rng->mt[i - 1] >> 30) + i;

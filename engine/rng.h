@@ -8,7 +8,8 @@
 #include "turbodiff.h"
 
 typedef struct TDRng {
-    enum TDNoise profile;                        ///< not AUTO
+    enum TDNoise profile;
+    int64_t blocks;                              ///< of 256 threads the GPU holds at once: multiprocessors x resident blocks
     uint64_t seed, offset;                       ///< Philox
     uint32_t mt[624];                            ///< MT19937
     int mt_next;
@@ -16,11 +17,13 @@ typedef struct TDRng {
     int has_cached;
 } TDRng;
 
-void td_rng_init(TDRng *rng, enum TDNoise profile, uint64_t seed);
+/** @param blocks for profile AUTO: the grid of the GPU at hand (TDDev.noise_blocks); 0 = H100's */
+void td_rng_init(TDRng *rng, enum TDNoise profile, int64_t blocks, uint64_t seed);
 /** The next torch.randn(n) in f32 of this generator. */
 void td_rng_normal(TDRng *rng, float *out, int64_t n);
 /** Advance as td_rng_normal() would, making no numbers (CUDA profiles: O(1)). */
 void td_rng_skip(TDRng *rng, int64_t n);
-const char *td_noise_name(enum TDNoise profile);
+/** Name of the profile, or of the one with that grid; "blocksN" if none has it. buf holds 32 bytes. */
+const char *td_noise_name(char buf[32], enum TDNoise profile, int64_t blocks);
 
 #endif /* TD_RNG_H */

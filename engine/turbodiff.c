@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 #include "clip.h"
-#include "thread.h"
+#include "device.h"
 
 #define XSTR(x) #x
 #define STR(x) XSTR(x)
@@ -28,6 +28,7 @@ struct TDContext {
     TDInfo info;
     double started, stage_began;                 /* of the clip, of its current stage */
     int stage, nonblocking;
+    char noise_name[32];
 };
 
 /* the official negative prompt (Wan shared configuration), used when guidance needs one and none is given */
@@ -130,11 +131,7 @@ int td_open(TDContext **out, const TDSettings *s)
         ret = td_error(&c->log, EINVAL, "%s: value outside its enum", bad);
         goto fail;
     }
-    if (s->backend == TD_BACKEND_CUDA) {
-        ret = td_error(&c->log, ENOTSUP, "backend=cuda: this build has no CUDA backend; want auto or cpu");
-        goto fail;
-    }
-    TRY(td_cpu_open(&c->dev, s->n_threads, &c->cancel, &c->log));
+    TRY(td_device_open(&c->dev, s->backend, s->device, s->n_threads, &c->cancel, &c->log));
     TRY(td_model_open(&c->model, s, c->dev, &c->log));
     TRY(td_cancel_check(&c->cancel));
     c->info.model = c->model->name;
@@ -196,7 +193,7 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
         return td_error(&c->log, EINVAL, "no prompt");
     *g = (TDClipConfig){ .width = p->width ? p->width : c->info.default_width, .height = p->height ? p->height : c->info.default_height,
                          .n_frames = p->n_frames, .n_steps = p->n_steps ? p->n_steps : rcm ? 4 : 50, .ode = p->ode, .sampler = p->sampler,
-                         .seed = p->seed, .noise = p->noise == TD_NOISE_AUTO ? TD_NOISE_H100 : p->noise,
+                         .seed = p->seed, .noise = p->noise,
                          .sigma_max = p->sigma_max != 0.0 ? p->sigma_max : 80.0, .guidance = p->guidance, .shift = p->shift };
     if (g->width < 16 || g->width > 2048 || g->height < 16 || g->height > 2048 || g->width % 16 || g->height % 16)
         return td_error(&c->log, EINVAL, "size: %dx%d, want multiples of 16 from 16 to 2048", g->width, g->height);
@@ -234,7 +231,7 @@ static int start(TDContext *c, const TDParams *p)
     c->stage = TD_STAGE_TEXT;
     TRY(td_clip_open(&c->clip, c->model, &g, prompts, c->settings.max_bytes, &c->log));
     c->nonblocking = p->nonblocking;
-    c->info.noise = td_noise_name(g.noise);
+    c->info.noise = td_noise_name(c->noise_name, g.noise, c->dev->noise_blocks);
     c->info.clip_width = g.width;
     c->info.clip_height = g.height;
     c->info.clip_frames = g.n_frames;

@@ -13,6 +13,8 @@ static const char usage[] =
     "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64 or 64x128 (128x64)\n"
     "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu (auto)\n"
     "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
+    "  -B BACKEND  auto, cpu, cuda (auto)                      -D N       CUDA device (0)\n"
+    "  -c N        make the clip N times (1)\n"
     "  -t N        threads (all cores)                         -v         more log lines\n";
 
 static void log_line(void *cookie, int level, const char *line)
@@ -39,6 +41,7 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     static const char *const attention[] = { "auto", "dense", "sla", "sagesla", NULL }, *const quant[] = { "auto", "none", "int8", NULL };
     static const char *const norm[] = { "official", "exact", NULL }, *const block[] = { "auto", "128x64", "64x128", NULL };
     static const char *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL }, *const sampler[] = { "rcm", "unipc", NULL };
+    static const char *const backend[] = { "auto", "cpu", "cuda", NULL };
 
     switch (o) {
     case 's': return sscanf(v, "%dx%d", &p->width, &p->height) == 2 ? 0 : -1;
@@ -52,6 +55,8 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     case 'N': s->norm = choice("N", v, norm); return 0;
     case 'R': p->noise = choice("R", v, noise); return 0;
     case 'S': p->sampler = choice("S", v, sampler); return 0;
+    case 'B': s->backend = choice("B", v, backend); return 0;
+    case 'D': s->device = atoi(v); return 0;
     case 't': s->n_threads = atoi(v); return 0;
     default:  return -1;
     }
@@ -66,7 +71,7 @@ int main(int argc, char **argv)
     TDFrame f = { .format = TD_PIX_RGB24 };
     FILE *out = NULL;
     size_t bytes;
-    int i = 1, ret;
+    int i = 1, n_clips = 1, ret;
 
     td_default_settings(&s, sizeof(s));
     td_default_params(&p, sizeof(p));
@@ -76,6 +81,8 @@ int main(int argc, char **argv)
             s.logger.level = TD_LOG_DEBUG;
         else if (!strcmp(argv[i], "-o"))
             p.ode = 1;
+        else if (!strcmp(argv[i], "-c") && i + 1 < argc)
+            n_clips = atoi(argv[++i]);
         else if (argv[i][2] || i + 1 == argc || option(argv[i][1], argv[i + 1], &s, &p) < 0) {
             fprintf(stderr, "td: %s: unknown option or bad value\n%s", argv[i], usage);
             return 2;
@@ -92,22 +99,27 @@ int main(int argc, char **argv)
         perror(argv[i + 2]);
         return 1;
     }
-    if ((ret = td_open(&c, &s)) < 0 || (ret = td_start(c, &p)) < 0)
+    if ((ret = td_open(&c, &s)) < 0)
         goto end;
-    td_info(c, &info);
-    bytes = (size_t)info.clip_width * (size_t)info.clip_height * 3;
-    f.stride[0] = (ptrdiff_t)info.clip_width * 3;
-    f.data[0] = malloc(bytes);
-    if (!f.data[0]) {
-        ret = TD_ERR(ENOMEM);
-        goto end;
-    }
-    while ((ret = td_read_frame(c, &f)) > 0)
-        if (fwrite(f.data[0], 1, bytes, out) != bytes) {
-            perror(argv[i + 2]);
-            ret = TD_ERR(EIO);
-            break;
+    for (int n = 0; n < n_clips; n++) {
+        if ((ret = td_start(c, &p)) < 0)
+            goto end;
+        td_info(c, &info);
+        bytes = (size_t)info.clip_width * (size_t)info.clip_height * 3;
+        f.stride[0] = (ptrdiff_t)info.clip_width * 3;
+        if (!f.data[0] && !(f.data[0] = malloc(bytes))) {
+            ret = TD_ERR(ENOMEM);
+            goto end;
         }
+        while ((ret = td_read_frame(c, &f)) > 0)
+            if (fwrite(f.data[0], 1, bytes, out) != bytes) {
+                perror(argv[i + 2]);
+                ret = TD_ERR(EIO);
+                goto end;
+            }
+        if (ret < 0)
+            goto end;
+    }
 end:
     if (ret < 0)
         fprintf(stderr, "td: %s\n", td_strerror(ret));

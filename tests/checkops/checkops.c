@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * usage: checkops [--test=SUBSTRING] [--impl=cpu] [--seed=N] [--bench] */
+ * usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--bench] */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include "checkops.h"
+#include "device.h"
 
 #define ARENA_BYTES ((size_t)1 << 29)
 
@@ -173,7 +174,8 @@ static void close_run(Run *r)
         free(r->host[i]);
 }
 
-static int check_case(const Case *c, TDDev *dev, TDBuf *buf, uint64_t seed, enum Fill fill, int bench)
+/* cpu: NULL when dev is the CPU backend itself */
+static int check_case(const Case *c, TDDev *dev, TDBuf *buf, TDDev *cpu, TDBuf *cpu_buf, uint64_t seed, enum Fill fill, int bench)
 {
     Run a, b;
     float *x = NULL, *y = NULL;
@@ -182,7 +184,6 @@ static int check_case(const Case *c, TDDev *dev, TDBuf *buf, uint64_t seed, enum
     int ok = 0;
 
     open_run(&a, dev, buf, seed, fill, bench);
-    open_run(&b, dev, buf, seed, fill, 0);
     if (c->run(&a, c, &x, &n) < 0) {
         printf("  %s %s: the slot failed\n", c->op, c->title);
         goto end;
@@ -191,10 +192,23 @@ static int check_case(const Case *c, TDDev *dev, TDBuf *buf, uint64_t seed, enum
     c->reference(&a, c, ref);
     error = relative(x, ref, n, &bad);
     bound = (fill == FILL_OUTLIER || fill == FILL_LARGE) && c->wild_bound > 0 ? c->wild_bound : c->bound;
+    if (cpu) {
+        double *ref2 = calloc((size_t)n + 1, sizeof(*ref2));
+        int64_t at = 0;
+
+        open_run(&b, cpu, cpu_buf, seed, fill, 0);
+        if (c->run(&b, c, &y, &n2) >= 0 && n2 == n) {
+            c->reference(&b, c, ref2);
+            bound = 2 * relative(y, ref2, n, &at) + 1e-6;
+        }
+        free(ref2);
+        close_run(&b);
+    }
     ok = error <= bound;
     if (!ok)
         printf("  %s %s, fill %s, seed %llu: error %.3e, want <= %.1e; worst at %lld of %lld: %g, reference %g\n", c->op, c->title, fill_names[fill],
                (unsigned long long)seed, error, bound, (long long)bad, (long long)n, x[bad], ref[bad]);
+    open_run(&b, dev, buf, seed, fill, 0);
     if (c->run(&b, c, &y, &n2) < 0 || n2 != n || memcmp(x, y, (size_t)n * sizeof(*x))) {
         printf("  %s %s, fill %s: two runs differ\n", c->op, c->title, fill_names[fill]);
         ok = 0;
@@ -202,10 +216,10 @@ static int check_case(const Case *c, TDDev *dev, TDBuf *buf, uint64_t seed, enum
     if (bench)
         printf("  %-16s %-34s %9.3f ms %8.1f %s  error %.1e\n", c->op, c->title, a.seconds * 1e3,
                c->flops ? c->flops(c) / a.seconds * 1e-9 : (double)n / a.seconds * 1e-9, c->flops ? "GFLOP/s" : "Gvalue/s", error);
+    close_run(&b);
 end:
     free(ref);
     close_run(&a);
-    close_run(&b);
     return ok;
 }
 
@@ -214,8 +228,8 @@ int main(int argc, char **argv)
     static const Case *const families[] = { linear_cases, norm_cases, attention_cases, vae_cases, embed_cases };
     TDLog log = { .out = { NULL, log_line, TD_LOG_ERROR } };
     TDCancel cancel = { 0 };
-    TDDev *dev = NULL;
-    TDBuf buf;
+    TDDev *dev = NULL, *cpu = NULL;
+    TDBuf buf, cpu_buf = { 0 };
     const char *only = "", *impl = "cpu";
     uint64_t seed = 1;
     int bench = 0, bad = 0;
@@ -230,11 +244,17 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--bench"))
             bench = 5;
         else {
-            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu] [--seed=N] [--bench]\n");
+            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--bench]\n");
             return 2;
         }
     }
-    if (strcmp(impl, "cpu") || td_cpu_open(&dev, 0, &cancel, &log) < 0 || dev->ops->alloc(dev, &buf, ARENA_BYTES) < 0) {
+    if (!strcmp(impl, "cpu")) {
+        td_device_open(&dev, TD_BACKEND_CPU, 0, 0, &cancel, &log);
+    } else if (!strcmp(impl, "cuda") && td_device_open(&dev, TD_BACKEND_CUDA, 0, 0, &cancel, &log) == 0) {
+        if (td_device_open(&cpu, TD_BACKEND_CPU, 0, 0, &cancel, &log) < 0 || cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES) < 0)
+            return 1;
+    }
+    if (!dev || dev->ops->alloc(dev, &buf, ARENA_BYTES) < 0) {
         fprintf(stderr, "checkops: --impl=%s cannot be opened\n", impl);
         return 1;
     }
@@ -245,12 +265,16 @@ int main(int argc, char **argv)
             if (!strstr(c->op, only) && !strstr(c->title, only))
                 continue;
             for (int fill = 0; fill < (bench ? 1 : N_FILLS); fill++)
-                ok &= check_case(c, dev, &buf, seed, fill, bench);
+                ok &= check_case(c, dev, &buf, cpu, &cpu_buf, seed, fill, bench);
             if (!bench)
                 printf("%s %s: %s\n", ok ? "ok" : "FAIL", c->op, c->title);
             bad |= !ok;
         }
     dev->ops->free(dev, &buf);
     dev->ops->close(&dev);
+    if (cpu) {
+        cpu->ops->free(cpu, &cpu_buf);
+        cpu->ops->close(&cpu);
+    }
     return bad;
 }

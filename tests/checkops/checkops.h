@@ -59,6 +59,7 @@ int run_download(Run *r, float **out, int64_t *count, const void *obj, enum TDUn
         for (int rep_ = 0; rep_ < ((r)->bench ? (r)->bench : 1); rep_++) { \
             double t_ = run_clock(); \
             TRY(call); \
+            TRY((r)->dev->ops->sync((r)->dev)); \
             t_ = run_clock() - t_; \
             if (rep_ == 0 || t_ < (r)->seconds) (r)->seconds = t_; \
         } } while (0)

@@ -20,7 +20,7 @@ static void check_cpu(const TDCheckpoint *g)
     TDRng rng, skip;
 
     for (int s = 0; s < 5; s++) {
-        td_rng_init(&rng, TD_NOISE_CPU, seeds[s]);
+        td_rng_init(&rng, TD_NOISE_CPU, 0, seeds[s]);
         for (int i = 0; i < 7; i++) {
             char key[64];
             float *want;
@@ -54,7 +54,7 @@ static void check_h100(const TDCheckpoint *g)
     for (int s = 0; s < 3; s++) {
         char key[64];
 
-        td_rng_init(&rng, TD_NOISE_H100, seeds[s]);
+        td_rng_init(&rng, TD_NOISE_H100, 0, seeds[s]);
         for (int i = 0; i < 3; i++) {
             float *want;
 
@@ -64,7 +64,7 @@ static void check_h100(const TDCheckpoint *g)
                 CHECK_NEAR(worst(out, want, 1024), 0, 4e-6);
             free(want);
         }
-        td_rng_init(&rng, TD_NOISE_H100, seeds[s]);
+        td_rng_init(&rng, TD_NOISE_H100, 0, seeds[s]);
         for (int i = 0; i < 2; i++) {
             float *want;
 
@@ -87,9 +87,9 @@ static void check_profiles(void)
     float *a = malloc((size_t)n * sizeof(*a)), *b = malloc((size_t)n * sizeof(*b));
     TDRng rng;
 
-    td_rng_init(&rng, TD_NOISE_H100, 0);
+    td_rng_init(&rng, TD_NOISE_H100, 0, 0);
     td_rng_normal(&rng, a, n);
-    td_rng_init(&rng, TD_NOISE_RTX5090, 0);
+    td_rng_init(&rng, TD_NOISE_RTX5090, 0, 0);
     td_rng_normal(&rng, b, n);
     CHECK_NEAR(a[0], b[0], 0);
     CHECK_NEAR(b[2096639], 0.924151, 4e-6);

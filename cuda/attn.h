@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Sparse-linear attention on the device: pointers of one call, and its stages by file. */
+#ifndef TD_CUDA_ATTN_H
+#define TD_CUDA_ATTN_H
+
+#include "device.h"
+
+/** Head dim 128. dim = 128 heads; n tokens; n_pad: n rounded up to 128. Code and v pointers are NULL for sla. */
+struct SlaArgs {
+    const bf16 *q, *k, *v;
+    bf16 *o;                                     /* [n, dim] */
+    float *k_mean, *q_pool, *k_pool;             /* [dim], [H, blocks, 128] */
+    int32_t *map;                                /* [H, n_qb, n_keep] */
+    int8_t *q_code, *k_code;                     /* [n, dim] */
+    float *q_scale, *k_scale, *v_scale;          /* [H, blocks], [2, dim]: scale and its reciprocal */
+    uint8_t *v_code;                             /* e4m3 [dim, n_pad] */
+    float *partial_sum, *partial_max;            /* [chunks, dim] */
+    float *kv_part, *k_sum_part;                 /* [H, parts, 128, 128], [H, parts, 128] */
+    bf16 *kv;                                    /* [H, 128, 128], channel of v innermost */
+    float *k_sum;                                /* [H, 128] */
+    int n, n_pad, dim, n_heads, bq, bk, n_qb, n_kb, n_keep, ascending;
+};
+
+int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a);                      /* attn_prepare.cu */
+int64_t td_cuda_attn_chunks(int64_t n);                                      /* rows of partial_* */
+int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: o = sparse branch */
+int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l);   /* attn_linear.cu: o += linear branch */
+#define TD_KV_PARTS 16
+
+#endif /* TD_CUDA_ATTN_H */

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Causal convolution over channels-last frames as an implicit matrix product on tensor cores: row = output pixel,
+ * k = (tap, input channel) in steps of 32 channels of one tap. Frames before the first of x come from the cache.
+ *
+ * 8 warps; a warp's tile is (16 MF) x (8 NF). Shared rows are 64 bytes; their 16-byte chunks are permuted by row so that ldmatrix
+ * reads without bank conflicts. */
+#include <stdlib.h>
+#include "device.h"
+#include "ptx_sm80.cuh"
+
+#define STAGES 4
+#define BK 32
+#define THREADS 256
+
+struct ConvArgs {
+    const bf16 *x, *cache, *w, *residual;
+    const float *bias;
+    void *y;
+    int64_t n_pixels;
+    int c_in, c_out, kt, kh, kw, stride_t, stride_s, up, interleave, n_cache, pad_y, pad_x;
+    int h, wd, h_out, w_out, f32;
+};
+
+__device__ __forceinline__ int chunk_offset(int row, int chunk) { return row * 64 + ((chunk ^ (row >> 1 & 3)) << 4); }
+
+template <int WM, int WN, int MF, int NF> struct ConvTile {
+    static const int bm = WM * MF * 16, bn = WN * NF * 8, bytes = (bm + bn) * 64;
+    static_assert(WM * WN * 32 == THREADS, "8 warps");
+    static_assert(bm % 64 == 0, "rows of A are spread evenly over the threads");
+};
+
+/* one step: 32 channels of one tap for the rows and columns of the tile */
+template <class T> __device__ __forceinline__ void load_step(const ConvArgs &a, uint8_t *stage, const int (&pt)[T::bm / 64], const int (&py)[T::bm / 64],
+                                                             const int (&px)[T::bm / 64], int n0, int tap, int c0)
+{
+    int chunk = threadIdx.x % 4, c = c0 + chunk * 8, dx = tap % a.kw, dy = tap / a.kw % a.kh, dt = tap / (a.kw * a.kh);
+    bool in_c = c < a.c_in;
+
+#pragma unroll
+    for (int i = 0; i < T::bm / 64; i++) {
+        int t = pt[i] + dt, y = py[i] + dy, x = px[i] + dx, row = threadIdx.x / 4 + i * 64;
+        bool ok = in_c && pt[i] > -1000 && (unsigned)y < (unsigned)(a.h << a.up) && (unsigned)x < (unsigned)(a.wd << a.up);
+        const bf16 *frame = t < 0 ? a.cache + (int64_t)(t + a.n_cache) * a.h * a.wd * a.c_in : a.x + (int64_t)t * a.h * a.wd * a.c_in;
+
+        cp_async16(stage + chunk_offset(row, chunk), ok ? frame + ((int64_t)(y >> a.up) * a.wd + (x >> a.up)) * a.c_in + c : a.x, ok ? 16 : 0);
+    }
+    stage += T::bm * 64;
+    for (int row = threadIdx.x / 4; row < T::bn; row += 64) {
+        bool ok = in_c && n0 + row < a.c_out;
+
+        cp_async16(stage + chunk_offset(row, chunk), ok ? a.w + ((int64_t)(n0 + row) * a.kt * a.kh * a.kw + tap) * a.c_in + c : a.w, ok ? 16 : 0);
+    }
+}
+
+template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THREADS) conv3d_kernel(ConvArgs a)
+{
+    typedef ConvTile<WM, WN, MF, NF> T;
+    extern __shared__ __align__(128) uint8_t smem[];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp / WN, wn = warp % WN, n0 = blockIdx.x * T::bn;
+    int64_t m0 = (int64_t)blockIdx.y * T::bm;
+    int per_tap = (a.c_in + BK - 1) / BK, n_steps = a.kt * a.kh * a.kw * per_tap;
+    int pt[T::bm / 64], py[T::bm / 64], px[T::bm / 64];
+    float acc[MF][NF][4] = {};
+
+    for (int i = 0; i < T::bm / 64; i++) {
+        int64_t m = m0 + threadIdx.x / 4 + i * 64;
+        int x = (int)(m % a.w_out), y = (int)(m / a.w_out % a.h_out), t = (int)(m / a.w_out / a.h_out);
+
+        pt[i] = m < a.n_pixels ? t * a.stride_t - a.n_cache : -100000;
+        py[i] = y * a.stride_s - a.pad_y;
+        px[i] = x * a.stride_s - a.pad_x;
+    }
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (s < n_steps)
+            load_step<T>(a, smem + s * T::bytes, pt, py, px, n0, s / per_tap, s % per_tap * BK);
+        cp_async_commit();
+    }
+    for (int s = 0, tap = (STAGES - 1) / per_tap, part = (STAGES - 1) % per_tap; s < n_steps; s++) {
+        const uint8_t *sa = smem + s % STAGES * T::bytes, *sb = sa + T::bm * 64;
+
+        cp_async_wait<STAGES - 2>();
+        __syncthreads();
+        if (s + STAGES - 1 < n_steps) {
+            load_step<T>(a, smem + (s + STAGES - 1) % STAGES * T::bytes, pt, py, px, n0, tap, part * BK);
+            if (++part == per_tap) {
+                part = 0;
+                tap++;
+            }
+        }
+        cp_async_commit();
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            uint32_t fa[MF][4], fb[NF / 2][4];
+
+#pragma unroll
+            for (int i = 0; i < MF; i++)
+                ldmatrix4(fa[i], sa + chunk_offset((wm * MF + i) * 16 + lane % 16, k * 2 + lane / 16));
+#pragma unroll
+            for (int j = 0; j < NF / 2; j++)
+                ldmatrix4(fb[j], sb + chunk_offset((wn * NF + j * 2) * 8 + lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2));
+#pragma unroll
+            for (int i = 0; i < MF; i++)
+#pragma unroll
+                for (int j = 0; j < NF; j++)
+                    mma_bf16(acc[i][j], fa[i], fb[j / 2][j % 2 * 2], fb[j / 2][j % 2 * 2 + 1]);
+        }
+    }
+    int channels = a.interleave ? a.c_out / 2 : a.c_out;
+    int64_t area = (int64_t)a.h_out * a.w_out;
+
+#pragma unroll
+    for (int i = 0; i < MF; i++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int64_t m = m0 + (wm * MF + i) * 16 + lane / 4 + half * 8;
+
+            if (m >= a.n_pixels)
+                continue;
+#pragma unroll
+            for (int j = 0; j < NF; j++) {
+                int ch = n0 + (wn * NF + j) * 8 + lane % 4 * 2;
+                int64_t pixel = a.interleave ? (m / area * 2 + ch / channels) * area + m % area : m, at = pixel * channels + ch % channels;
+                float v[2] = { acc[i][j][half * 2], acc[i][j][half * 2 + 1] };
+
+                if (ch >= a.c_out)
+                    continue;
+                if (a.f32 || ch + 1 >= a.c_out || channels % 2) {
+                    for (int e = 0; e < 2 && ch + e < a.c_out; e++) {
+                        float o = v[e] + a.bias[ch + e] + (a.residual ? to_f32(a.residual[at + e]) : 0.0f);
+
+                        if (a.f32)
+                            ((float *)a.y)[at + e] = o;
+                        else
+                            ((bf16 *)a.y)[at + e] = to_bf16(o);
+                    }
+                    continue;
+                }
+                v[0] += a.bias[ch];
+                v[1] += a.bias[ch + 1];
+                if (a.residual) {
+                    uint32_t r = *(const uint32_t *)(a.residual + at);
+
+                    v[0] += low_f32(r);
+                    v[1] += high_f32(r);
+                }
+                *(uint32_t *)((bf16 *)a.y + at) = pack_bf16(v[0], v[1]);
+            }
+        }
+}
+
+template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const ConvArgs &a)
+{
+    typedef ConvTile<WM, WN, MF, NF> T;
+    dim3 grid((unsigned)td_blocks(a.c_out, T::bn), (unsigned)td_blocks(a.n_pixels, T::bm));
+
+    CU(dev, cudaFuncSetAttribute(conv3d_kernel<WM, WN, MF, NF>, cudaFuncAttributeMaxDynamicSharedMemorySize, STAGES * T::bytes));
+    conv3d_kernel<WM, WN, MF, NF><<<grid, THREADS, STAGES * T::bytes, td_cuda(dev)->stream>>>(a);
+    CU_LAUNCHED(dev, "conv3d_kernel");
+    return 0;
+}
+
+/* keep the last frames of cache ++ x */
+static int update_cache(TDDev *dev, TDTensor *cache, const TDTensor *x)
+{
+    cudaStream_t stream = td_cuda(dev)->stream;
+    int64_t n = cache->shape[0], t = x->shape[0];
+    size_t frame = td_tensor_bytes(x) / (size_t)t;
+    uint8_t *c = (uint8_t *)cache->data;
+
+    if (t >= n) {
+        CU(dev, cudaMemcpyAsync(c, (const uint8_t *)x->data + (size_t)(t - n) * frame, (size_t)n * frame, cudaMemcpyDeviceToDevice, stream));
+        return 0;
+    }
+    for (int64_t i = 0; i < n - t; i++)          /* frame by frame: source and destination may overlap as a whole */
+        CU(dev, cudaMemcpyAsync(c + (size_t)i * frame, c + (size_t)(i + t) * frame, frame, cudaMemcpyDeviceToDevice, stream));
+    CU(dev, cudaMemcpyAsync(c + (size_t)(n - t) * frame, x->data, (size_t)t * frame, cudaMemcpyDeviceToDevice, stream));
+    return 0;
+}
+
+int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *cv, const TDTensor *residual)
+{
+    ConvArgs a = {};
+    int ret;
+
+    a.x = (const bf16 *)x->data;
+    a.cache = cache ? (const bf16 *)cache->data : NULL;
+    a.w = (const bf16 *)cv->w;
+    a.bias = cv->bias;
+    a.residual = residual ? (const bf16 *)residual->data : NULL;
+    a.y = y->data;
+    a.f32 = y->dtype == TD_F32;
+    a.h_out = (int)y->shape[1];
+    a.w_out = (int)y->shape[2];
+    a.n_pixels = (cv->interleave ? y->shape[0] / 2 : y->shape[0]) * a.h_out * a.w_out;
+    a.c_in = (int)cv->c_in;
+    a.c_out = (int)cv->c_out;
+    a.kt = cv->kt;
+    a.kh = cv->kh;
+    a.kw = cv->kw;
+    a.stride_t = cv->stride_t;
+    a.stride_s = cv->stride_s;
+    a.up = cv->upsample;
+    a.interleave = cv->interleave;
+    a.n_cache = cv->kt - cv->stride_t;
+    a.pad_y = cv->stride_s == 1 ? cv->kh / 2 : 0;
+    a.pad_x = cv->stride_s == 1 ? cv->kw / 2 : 0;
+    a.h = (int)x->shape[1];
+    a.wd = (int)x->shape[2];
+    if (a.c_out <= 16)
+        TRY((launch<8, 1, 2, 2>(dev, a)));       /* 256 x 16 */
+    else if (a.c_out % 192 == 0)
+        TRY((launch<2, 4, 4, 6>(dev, a)));       /* 128 x 192 */
+    else
+        TRY((launch<4, 2, 4, 6>(dev, a)));       /* 256 x 96 */
+    if (cache)
+        TRY(update_cache(dev, cache, x));
+fail:
+    return ret;
+}
+
+int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)
+{
+    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps;
+    float *src = (float *)malloc((size_t)n * sizeof(*src));
+    uint16_t *dst = (uint16_t *)malloc((size_t)n * sizeof(*dst));
+    void *p;
+    int ret = src && dst ? 0 : td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+
+    TRY(ret);
+    if (conv->c_in % 8) {
+        ret = td_error(dev->log, ENOTSUP, "%s: %lld input channels, want a multiple of 8", e->name, (long long)conv->c_in);
+        goto fail;
+    }
+    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
+    if ((ret = td_entry_to_f32(e, src)) < 0) {
+        td_error(dev->log, -ret, "%s: dtype %s, want a float type", e->name, td_dtype_name(e->dtype));
+        goto fail;
+    }
+    for (int64_t o = 0; o < conv->c_out; o++)
+        for (int64_t i = 0; i < conv->c_in; i++)
+            for (int64_t t = 0; t < taps; t++)
+                dst[(o * taps + t) * conv->c_in + i] = td_f32_to_bf16(src[(o * conv->c_in + i) * taps + t]);
+    TRY(td_cuda_copy_in(dev, p, dst, (size_t)n * sizeof(*dst)));
+    conv->w = (const uint16_t *)p;
+fail:
+    free(src);
+    free(dst);
+    return ret;
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The CUDA backend's device: opening, memory, weights on their way in, and the list of its slots. */
+#include <cuda.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device.h"
+
+int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file, int line)
+{
+    return td_error(dev->log, e == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s:%d: %.80s: %s", strrchr(file, '/') ? strrchr(file, '/') + 1 : file,
+                    line, what, cudaGetErrorName(e));
+}
+
+static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
+{
+    size_t free_bytes = 0, total = 0;
+    cudaError_t e = cudaMalloc(&buf->ptr, bytes ? bytes : 1);
+
+    buf->bytes = bytes;
+    if (e == cudaErrorMemoryAllocation) {
+        cudaGetLastError();                      /* not sticky: the context stays usable */
+        cudaMemGetInfo(&free_bytes, &total);
+        return td_error(dev->log, ENOMEM, "cuda: %zu bytes wanted, %zu free of %zu: %zu short", bytes, free_bytes, total,
+                        bytes > free_bytes ? bytes - free_bytes : bytes);
+    }
+    CU(dev, e);
+    return 0;
+}
+
+static void cuda_free(TDDev *dev, TDBuf *buf)
+{
+    cudaStreamSynchronize(td_cuda(dev)->stream);
+    cudaFree(buf->ptr);
+    *buf = TDBuf{};
+}
+
+/* page-locked halves take turns: one is filled while the other is on its way */
+int td_cuda_copy_in(TDDev *dev, void *dst, const void *src, size_t bytes)
+{
+    TDCuda *c = td_cuda(dev);
+    int turn = 0;
+
+    for (size_t at = 0; at < bytes; at += TD_STAGING_BYTES, turn ^= 1) {
+        size_t n = bytes - at < TD_STAGING_BYTES ? bytes - at : TD_STAGING_BYTES;
+
+        CU(dev, cudaEventSynchronize(c->staged[turn]));
+        memcpy(c->staging[turn], (const uint8_t *)src + at, n);
+        CU(dev, cudaMemcpyAsync((uint8_t *)dst + at, c->staging[turn], n, cudaMemcpyHostToDevice, c->stream));
+        CU(dev, cudaEventRecord(c->staged[turn], c->stream));
+    }
+    return 0;
+}
+
+static int cuda_upload(TDDev *dev, TDTensor *dst, const void *src)
+{
+    return td_cuda_copy_in(dev, dst->data, src, td_tensor_bytes(dst));
+}
+
+static int cuda_download(TDDev *dev, void *dst, const TDTensor *src)
+{
+    TDCuda *c = td_cuda(dev);
+    size_t bytes = td_tensor_bytes(src);
+
+    for (size_t at = 0; at < bytes; at += TD_STAGING_BYTES) {
+        size_t n = bytes - at < TD_STAGING_BYTES ? bytes - at : TD_STAGING_BYTES;
+
+        CU(dev, cudaMemcpyAsync(c->staging[0], (const uint8_t *)src->data + at, n, cudaMemcpyDeviceToHost, c->stream));
+        CU(dev, cudaStreamSynchronize(c->stream));
+        memcpy((uint8_t *)dst + at, c->staging[0], n);
+    }
+    return 0;
+}
+
+static int cuda_zero(TDDev *dev, TDTensor *t)
+{
+    CU(dev, cudaMemsetAsync(t->data, 0, td_tensor_bytes(t), td_cuda(dev)->stream));
+    return 0;
+}
+
+static int cuda_sync(TDDev *dev)
+{
+    CU(dev, cudaStreamSynchronize(td_cuda(dev)->stream));
+    return 0;
+}
+
+/* ---- weights ---- */
+
+static int cuda_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
+{
+    void *p;
+    int ret = td_weights_alloc(dev, w, &p, (size_t)n * sizeof(float));
+
+    if (ret < 0)
+        return ret;
+    *dst = (const float *)p;
+    return td_cuda_copy_in(dev, p, src, (size_t)n * sizeof(float));
+}
+
+/* rows of a float entry to dst as bf16 or f32 */
+static int copy_float(TDDev *dev, void *dst, const TDLinearSource *s, int64_t rows, int64_t k, enum TDDtype want)
+{
+    const TDEntry *e = s->w;
+    size_t elem = td_dtype_size(want), n = (size_t)(rows * k);
+    float *f;
+    int ret;
+
+    if (e->dtype == want && td_entry_is_contiguous(e))
+        return td_cuda_copy_in(dev, dst, e->data + (size_t)(s->row0 * k) * elem, n * elem);
+    f = (float *)malloc((size_t)td_entry_count(e) * sizeof(*f));
+    if (!f)
+        return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+    ret = td_entry_to_f32(e, f);
+    if (ret < 0) {
+        td_error(dev->log, -ret, "%s: dtype %s, want bf16, f16 or f32", e->name, td_dtype_name(e->dtype));
+    } else {
+        float *from = f + s->row0 * k;
+
+        if (want == TD_BF16)                     /* in place: bf16 is half as wide */
+            for (size_t i = 0; i < n; i++)
+                ((uint16_t *)from)[i] = td_f32_to_bf16(from[i]);
+        ret = td_cuda_copy_in(dev, dst, from, n * elem);
+    }
+    free(f);
+    return ret;
+}
+
+static int pack_codes(TDDev *dev, const TDLinear *lin, const TDLinearSource *src, int n_src)
+{
+    int64_t kb = lin->k / 128, rows = lin->part_n, n_scales = (rows + 127) / 128 * kb;
+    int ret = 0;
+
+    for (int p = 0; p < n_src; p++) {
+        const TDEntry *e = src[p].w, *s = src[p].scale;
+        int8_t *code = (int8_t *)lin->w[0] + p * rows * lin->k;
+        float *scale = (float *)lin->scale + p * n_scales;
+
+        if (e->dtype == TD_I8) {
+            if (!s || s->dtype != TD_F32 || td_entry_count(s) != n_scales || !td_entry_is_contiguous(s) || !td_entry_is_contiguous(e))
+                return td_error(dev->log, EBADMSG, "%s: int8 without an f32 scale of [%lld,%lld]", e->name, (long long)((rows + 127) / 128), (long long)kb);
+            TRY(td_cuda_copy_in(dev, code, e->data, (size_t)(rows * lin->k)));
+            TRY(td_cuda_copy_in(dev, scale, s->data, (size_t)n_scales * sizeof(float)));
+        } else {
+            TDBuf tmp = {};
+
+            TRY(dev->ops->alloc(dev, &tmp, (size_t)(rows * lin->k) * 2));
+            ret = copy_float(dev, tmp.ptr, &src[p], rows, lin->k, TD_BF16);
+            if (ret >= 0)
+                ret = td_cuda_quantise_blocks(dev, (const bf16 *)tmp.ptr, rows, lin->k, code, scale);
+            dev->ops->free(dev, &tmp);
+            TRY(ret);
+        }
+    }
+fail:
+    return ret;
+}
+
+int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want)
+{
+    const TDEntry *w = src[0].w;
+    int64_t rows = src[0].n_rows ? src[0].n_rows : w->shape[0];
+    int has_bias = src[0].bias != NULL, ret = 0;
+    float *bias = NULL, *full = NULL;
+    void *p;
+
+    for (int i = 0; i < n_src; i++)
+        if (src[i].w->shape[0] != w->shape[0] || td_entry_count(src[i].w) != td_entry_count(w) || src[i].w->dtype != w->dtype ||
+            (src[i].bias && td_entry_count(src[i].bias) != w->shape[0]))
+            return td_error(dev->log, EBADMSG, "%s: shape or dtype unlike %s", src[i].w->name, w->name);
+    *lin = TDLinear{};
+    lin->n = rows * n_src;
+    lin->k = td_entry_count(w) / w->shape[0];
+    lin->part_n = rows;
+    lin->dtype = w->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && w->dtype != TD_BF16 ? TD_F32 : TD_BF16;
+    if (lin->dtype == TD_I8 && (lin->k % 128 || (n_src > 1 && rows % 128)))
+        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name, (long long)rows, (long long)lin->k);
+    if (want != TD_F32 && (lin->n % 8 || lin->k % 8))
+        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld], want multiples of 8", w->name, (long long)rows, (long long)lin->k);
+    TRY(td_weights_alloc(dev, weights, &p, (size_t)(lin->n * lin->k) * td_dtype_size(lin->dtype)));
+    lin->w[0] = p;
+    if (lin->dtype == TD_I8) {
+        TRY(td_weights_alloc(dev, weights, &p, (size_t)((lin->n + 127) / 128 * (lin->k / 128)) * sizeof(float)));
+        lin->scale = (const float *)p;
+        TRY(pack_codes(dev, lin, src, n_src));
+    } else {
+        for (int i = 0; i < n_src; i++)
+            TRY(copy_float(dev, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i], rows, lin->k, lin->dtype));
+    }
+    if (!has_bias)
+        return 0;
+    bias = (float *)malloc((size_t)lin->n * sizeof(*bias));
+    full = (float *)malloc((size_t)w->shape[0] * sizeof(*full));
+    if (!bias || !full) {
+        ret = td_error(dev->log, ENOMEM, "%s: out of memory", w->name);
+        goto fail;
+    }
+    for (int i = 0; i < n_src; i++) {
+        TRY(td_entry_to_f32(src[i].bias, full));
+        memcpy(bias + i * rows, full + src[i].row0, (size_t)rows * sizeof(*bias));
+    }
+    if (lin->dtype != TD_F32)                    /* a bf16 module adds a bf16 bias */
+        for (int64_t i = 0; i < lin->n; i++)
+            bias[i] = td_bf16_round(bias[i]);
+    TRY(cuda_pack_vector(dev, weights, &lin->bias, bias, lin->n));
+fail:
+    free(bias);
+    free(full);
+    return ret;
+}
+
+int td_cuda_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEntry *e)
+{
+    TDLinearSource src = {};
+    void *p;
+    int ret;
+
+    if (e->n_dims != 2)
+        return td_error(dev->log, EBADMSG, "%s: %d dims, want 2", e->name, e->n_dims);
+    src.w = e;
+    *dst = TDTensor{};
+    dst->n_dims = 2;
+    dst->dtype = TD_BF16;
+    for (int i = 0; i < TD_MAX_DIMS; i++)
+        dst->shape[i] = i < 2 ? e->shape[i] : 1;
+    TRY(td_weights_alloc(dev, weights, &p, td_tensor_bytes(dst)));
+    dst->data = p;
+    TRY(copy_float(dev, p, &src, e->shape[0], e->shape[1], TD_BF16));
+fail:
+    return ret;
+}
+
+static int cuda_plan_act(TDDev *, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8)
+{
+    int ret;
+
+    *act = TDAct{};
+    TRY(carve(a, &act->x, TD_BF16, { rows, k }));
+    if (int8) {
+        TRY(carve(a, &act->code, TD_I8, { rows, k }));
+        TRY(carve(a, &act->scale, TD_F32, { (rows + 127) / 128, (k + 127) / 128 }));
+    }
+fail:
+    return ret;
+}
+
+/* ---- f32 content, for tests and dumps ---- */
+
+static void unpack_blocks(float *dst, const int8_t *code, const float *scale, int64_t rows, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < k; i++)
+            dst[r * k + i] = (float)code[r * k + i] * scale[r / 128 * ((k + 127) / 128) + i / 128];
+}
+
+static int widen(TDDev *dev, float *dst, const TDTensor *t)
+{
+    int64_t n = td_tensor_count(t);
+    uint8_t *host = (uint8_t *)malloc(td_tensor_bytes(t) + 8);
+    int ret = host ? dev->ops->download(dev, host, t) : td_error(dev->log, ENOMEM, "unpack: out of memory");
+
+    for (int64_t i = 0; i < n && ret >= 0; i++)
+        switch (t->dtype) {
+        case TD_F32:  dst[i] = ((const float *)host)[i]; break;
+        case TD_BF16: dst[i] = td_bf16_to_f32(((const uint16_t *)host)[i]); break;
+        case TD_F64:  dst[i] = (float)((const double *)host)[i]; break;
+        case TD_I8:   dst[i] = ((const int8_t *)host)[i]; break;
+        case TD_I32:  dst[i] = (float)((const int32_t *)host)[i]; break;
+        default:      ret = td_error(dev->log, ENOTSUP, "unpack: dtype %s", td_dtype_name(t->dtype));
+        }
+    free(host);
+    return ret;
+}
+
+static TDTensor flat(const void *p, enum TDDtype dtype, int64_t n)
+{
+    TDTensor t = {};
+
+    t.data = (void *)p;
+    t.dtype = dtype;
+    t.n_dims = 1;
+    for (int i = 0; i < TD_MAX_DIMS; i++)
+        t.shape[i] = i ? 1 : n;
+    return t;
+}
+
+static int unpack_codes(TDDev *dev, float *dst, const void *code, const float *scale, int64_t rows, int64_t k)
+{
+    int64_t n_scales = (rows + 127) / 128 * ((k + 127) / 128);
+    int8_t *c = (int8_t *)malloc((size_t)(rows * k));
+    float *s = (float *)malloc((size_t)n_scales * sizeof(*s));
+    TDTensor ct = flat(code, TD_I8, rows * k), st = flat(scale, TD_F32, n_scales);
+    int ret = c && s ? 0 : td_error(dev->log, ENOMEM, "unpack: out of memory");
+
+    TRY(ret);
+    TRY(dev->ops->download(dev, c, &ct));
+    TRY(dev->ops->download(dev, s, &st));
+    unpack_blocks(dst, c, s, rows, k);
+fail:
+    free(c);
+    free(s);
+    return ret;
+}
+
+static int cuda_unpack(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind)
+{
+    const TDAct *act = (const TDAct *)obj;
+    const TDLinear *lin = (const TDLinear *)obj;
+    TDTensor t;
+
+    if (kind == TD_UNPACK_LINEAR) {
+        if (lin->dtype == TD_I8)
+            return unpack_codes(dev, dst, lin->w[0], lin->scale, lin->n, lin->k);
+        t = flat(lin->w[0], lin->dtype, lin->n * lin->k);
+        return widen(dev, dst, &t);
+    }
+    if (kind == TD_UNPACK_ACT && act->code.data)
+        return unpack_codes(dev, dst, act->code.data, (const float *)act->scale.data, act->x.shape[0], act->x.shape[1]);
+    return widen(dev, dst, kind == TD_UNPACK_ACT ? &act->x : (const TDTensor *)obj);
+}
+
+static void cuda_close(TDDev **dev)
+{
+    TDCuda *c = td_cuda(*dev);
+
+    if (!c)
+        return;
+    if (c->stream) {
+        cudaStreamSynchronize(c->stream);
+        cudaStreamDestroy(c->stream);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (c->staged[i])
+            cudaEventDestroy(c->staged[i]);
+        cudaFreeHost(c->staging[i]);
+    }
+    cudaFree(c->ids);
+    cudaFree(c->frame);
+    cudaFreeHost(c->frame_host);
+    free(c);
+    *dev = NULL;
+}
+
+static TDOps make_ops(void)
+{
+    TDOps o = {};
+
+    o.name = "cuda";
+    o.alloc = cuda_alloc;
+    o.free = cuda_free;
+    o.upload = cuda_upload;
+    o.download = cuda_download;
+    o.zero = cuda_zero;
+    o.sync = cuda_sync;
+    o.unpack = cuda_unpack;
+    o.close = cuda_close;
+    o.pack_linear = td_cuda_pack_linear;
+    o.pack_vector = cuda_pack_vector;
+    o.pack_table = td_cuda_pack_table;
+    o.pack_conv = td_cuda_pack_conv;
+    o.plan_act = cuda_plan_act;
+    o.plan_qkv = td_cuda_plan_qkv;
+    o.patch_embed = td_cuda_patch_embed;
+    o.time_embed = td_cuda_time_embed;
+    o.add_modulation = td_cuda_add_modulation;
+    o.norm_modulate = td_cuda_norm_modulate;
+    o.rms_norm = td_cuda_rms_norm;
+    o.quantise = td_cuda_quantise;
+    o.linear = td_cuda_linear;
+    o.linear_gelu = td_cuda_linear_gelu;
+    o.linear_residual = td_cuda_linear_residual;
+    o.qk_norm_rope = td_cuda_qk_norm_rope;
+    o.attn_sla = td_cuda_attn_sla;
+    o.attn_dense = td_cuda_attn_dense;
+    o.head = td_cuda_head;
+    o.rcm_step = td_cuda_rcm_step;
+    o.embed_rows = td_cuda_embed_rows;
+    o.attn_t5 = td_cuda_attn_t5;
+    o.linear_geglu = td_cuda_linear_geglu;
+    o.vae_unscale = td_cuda_vae_unscale;
+    o.causal_conv3d = td_cuda_causal_conv3d;
+    o.rms_silu = td_cuda_rms_silu;
+    o.store_frame = td_cuda_store_frame;
+    return o;
+}
+
+static const TDOps cuda_ops = make_ops();
+
+extern "C" __attribute__((visibility("default"))) unsigned td_cuda_abi(void)
+{
+    return TD_BACKEND_ABI;
+}
+
+/* what the engine looks up after dlopen() */
+extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, int ordinal, TDLog *log)
+{
+    int count = 0, driver = 0, runtime = 0, ret;
+    cudaDeviceProp prop;
+    cudaDriverEntryPointQueryResult found;
+    TDCuda *c = NULL;
+    TDDev probe = { &cuda_ops, log, "", 0 };
+    cudaError_t e = cudaGetDeviceCount(&count);
+
+    *out = NULL;
+    if (e == cudaErrorInsufficientDriver) {
+        cudaDriverGetVersion(&driver);
+        cudaRuntimeGetVersion(&runtime);
+        return driver ? td_error(log, ENOTSUP, "cuda: the driver supports CUDA %d.%d, this build wants %d.%d", driver / 1000, driver % 1000 / 10,
+                                 runtime / 1000, runtime % 1000 / 10)
+                      : td_error(log, ENOTSUP, "cuda: no NVIDIA driver on this machine");
+    }
+    if (e != cudaSuccess || count == 0)
+        return td_error(log, ENOTSUP, "cuda: no usable GPU (%s)", cudaGetErrorName(e != cudaSuccess ? e : cudaErrorNoDevice));
+    if (ordinal < 0 || ordinal >= count)
+        return td_error(log, EINVAL, "cuda: device %d, want 0..%d", ordinal, count - 1);
+    CU(&probe, cudaGetDeviceProperties(&prop, ordinal));
+    if (prop.major < 8)
+        return td_error(log, ENOTSUP, "cuda: %s has compute capability %d.%d, want 8.0 or later", prop.name, prop.major, prop.minor);
+    c = (TDCuda *)calloc(1, sizeof(*c));
+    if (!c)
+        return td_error(log, ENOMEM, "cuda: out of memory");
+    c->dev.ops = &cuda_ops;
+    c->dev.log = log;
+    c->dev.name = c->description;
+    c->ordinal = ordinal;
+    c->sm = prop.major * 10 + prop.minor;
+    c->n_sm = prop.multiProcessorCount;
+    c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);
+    snprintf(c->description, sizeof(c->description), "%.80s, sm_%d", prop.name, c->sm);
+    *out = &c->dev;
+    if ((e = cudaSetDevice(ordinal)) != cudaSuccess || (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess)
+        goto fail;
+    if ((e = cudaMalloc(&c->ids, TD_MAX_IDS * sizeof(*c->ids))) != cudaSuccess)
+        goto fail;
+    for (int i = 0; i < 2; i++)
+        if ((e = cudaMallocHost(&c->staging[i], TD_STAGING_BYTES)) != cudaSuccess ||
+            (e = cudaEventCreateWithFlags(&c->staged[i], cudaEventDisableTiming)) != cudaSuccess)
+            goto fail;
+    if (c->sm == 90 && (e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &c->encode_tiled, 12000, cudaEnableDefault, &found)) != cudaSuccess)
+        goto fail;
+    return 0;
+fail:
+    ret = td_cuda_error(&c->dev, e, "opening the device", __FILE__, __LINE__);
+    cuda_close(out);
+    return ret;
+}

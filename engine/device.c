@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include "device.h"
+
+#define MODULE "libturbodiff-cuda.so"
+
+/* the module beside the file this code is in, else wherever the loader finds it */
+static void *open_module(void)
+{
+    char path[4096];
+    const char *slash;
+    void *m = NULL;
+    Dl_info info;
+
+    if (dladdr((void *)(uintptr_t)td_version, &info) && info.dli_fname && (slash = strrchr(info.dli_fname, '/'))) {
+        int n = snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - info.dli_fname), info.dli_fname, MODULE);
+
+        if (n > 0 && (size_t)n < sizeof(path))
+            m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    }
+    return m ? m : dlopen(MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+}
+
+static int open_cuda(TDDev **dev, int ordinal, TDLog *log)
+{
+    void *m = open_module();
+    TDCudaOpen open;
+    unsigned (*abi)(void);
+    int ret;
+
+    if (!m)
+        return td_error(log, ENOTSUP, "backend=cuda: %s cannot be loaded (%s)", MODULE, dlerror());
+    *(void **)&open = dlsym(m, "td_cuda_open");
+    *(void **)&abi = dlsym(m, "td_cuda_abi");
+    if (!open || !abi || abi() != TD_BACKEND_ABI)
+        ret = td_error(log, ENOTSUP, "backend=cuda: %s is of another version than this library", MODULE);
+    else
+        ret = open(dev, ordinal, log);
+    dlclose(m);                                  /* RTLD_NODELETE: the code stays */
+    return ret;
+}
+
+int td_device_open(TDDev **dev, enum TDBackend backend, int ordinal, int n_threads, TDCancel *cancel, TDLog *log)
+{
+    TDLog quiet = { 0 };
+
+    if (backend == TD_BACKEND_CUDA)
+        return open_cuda(dev, ordinal, log);
+    if (backend == TD_BACKEND_AUTO) {
+        if (open_cuda(dev, ordinal, &quiet) == 0) {
+            (*dev)->log = log;
+            return 0;
+        }
+        td_log(log, TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
+    }
+    return td_cpu_open(dev, n_threads, cancel, log);
+}

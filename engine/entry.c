@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Reading one tensor of a weight file: counting, and copying strided views of any float type as dense f32. Apart from the
+ * file readers, so that a device module can link it alone. */
+#include <string.h>
+#include "checkpoint.h"
+
+int64_t td_entry_count(const TDEntry *e)
+{
+    int64_t n = 1;
+
+    for (int i = 0; i < e->n_dims; i++)
+        n *= e->shape[i];
+    return n;
+}
+
+int td_entry_is_contiguous(const TDEntry *e)
+{
+    int64_t step = 1;
+
+    for (int i = e->n_dims - 1; i >= 0; i--) {
+        if (e->shape[i] > 1 && e->stride[i] != step)
+            return 0;
+        step *= e->shape[i];
+    }
+    return 1;
+}
+
+/* n elements, step elements apart */
+static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n, int64_t step)
+{
+    int64_t s = step * (int64_t)td_dtype_size(dtype);
+    uint16_t h;
+    double d;
+
+    switch (dtype) {
+    case TD_F32:
+        for (int64_t i = 0; i < n; i++, src += s)
+            memcpy(dst + i, src, 4);
+        break;
+    case TD_BF16:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&h, src, 2);
+            dst[i] = td_bf16_to_f32(h);
+        }
+        break;
+    case TD_F16:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&h, src, 2);
+            dst[i] = td_f16_to_f32(h);
+        }
+        break;
+    case TD_F64:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&d, src, 8);
+            dst[i] = (float)d;
+        }
+        break;
+    default:                                     /* TD_I8, checked by the caller */
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = (float)(int8_t)*src;
+        break;
+    }
+}
+
+int td_entry_to_f32(const TDEntry *e, float *dst)
+{
+    int64_t n = td_entry_count(e), inner = n, inner_stride = 1, pos[TD_MAX_DIMS] = { 0 };
+    int outer_dims = 0;
+
+    if (e->dtype > TD_I8)
+        return TD_ERR(ENOTSUP);
+    if (!n)
+        return 0;
+    if (!td_entry_is_contiguous(e)) {
+        outer_dims   = e->n_dims - 1;
+        inner        = e->shape[outer_dims];
+        inner_stride = e->stride[outer_dims];
+    }
+    for (int64_t done = 0; done < n; done += inner) {
+        int64_t offset = 0;
+
+        for (int i = 0; i < outer_dims; i++)
+            offset += pos[i] * e->stride[i];
+        row_to_f32(dst + done, e->data + offset * (int64_t)td_dtype_size(e->dtype), e->dtype, inner, inner_stride);
+        for (int i = outer_dims - 1; i >= 0 && ++pos[i] == e->shape[i]; i--)
+            pos[i] = 0;
+    }
+    return 0;
+}
