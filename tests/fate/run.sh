@@ -292,6 +292,9 @@ bad "dit is a vae"            "Wan2.1_VAE.pth\\|dit"               "$base:dit=$m
 bad "vae is a dit"            "vae\\|TurboWan"                     "$base:vae=$dit"
 bad "tokenizer is text"       "text.pth"                           "$base:tokenizer=$tmp/text.pth"
 bad "tokenizer is empty"      "empty.txt"                          "$base:tokenizer=$tmp/empty.txt"
+if [ ! -e /dev/nvidiactl ]; then
+    bad "no CUDA device"      "cuda"                               "$base:backend=cuda"
+fi
 run -f lavfi -i "$base:bogus=1" -f null -
 equal "error: unknown option" "$? $(grep -c "'bogus'\\|bogus.*not found" "$tmp/err")" "8 1"
 
