@@ -97,7 +97,7 @@ if [ "$set" = full ]; then
     demuxers=$demuxers,image2,image2pipe,image_png_pipe,image_jpeg_pipe,image_bmp_pipe,gif,apng,avi,concat,ffmetadata,wav
     demuxers=$demuxers,yuv4mpegpipe,mpegts
     bsfs=$bsfs,h264_mp4toannexb,h264_metadata,extract_extradata,aac_adtstoasc,vp9_superframe,vp9_superframe_split,setts
-    set -- "$@" --enable-encoder=prores_ks --enable-decoder=h264,hevc,vp8,vp9 --enable-protocol=data,concat,tee
+    set -- "$@" --enable-encoder=prores_ks --enable-decoder=h264 --enable-protocol=data,concat,tee
 
     if [ "$HAVE_ZLIB" = yes ]; then
         set -- "$@" --enable-zlib
@@ -109,7 +109,7 @@ if [ "$set" = full ]; then
         fi
     fi
     if [ "$HAVE_VPX" = yes ]; then
-        set -- "$@" --enable-libvpx --enable-encoder=libvpx_vp8,libvpx_vp9
+        set -- "$@" --enable-libvpx --enable-encoder=libvpx_vp8,libvpx_vp9 --enable-decoder=libvpx_vp8,libvpx_vp9
     fi
     if [ "$HAVE_ZMQ" = yes ]; then
         set -- "$@" --enable-libzmq
