@@ -165,8 +165,16 @@ demo: $(FFMPEG) $(MODEL)/stamp
 	    -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p demo.mp4
 	@echo "demo.mp4: made by the turbodiff filter with a tiny model of random weights"
 
-check-unit: $(UNITS) $(TOOLS)
-	@TD_BUILD=$(BUILD) tests/run.sh unit $(UNITS)
+# the weights that tests/golden was made with (tests/golden/manifest)
+$(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	$(BUILD)/tdsynth --seed=1 --vocab=2048 --spiece=tests/data/spiece.model $(@D)/tiny
+	$(BUILD)/tdsynth --seed=1 --dim=384 --ffn=640 --only=dit --spiece=tests/data/spiece.model $(@D)/wide
+	touch $@
+
+check-unit: $(UNITS) $(TOOLS) $(BUILD)/models/stamp
+	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit $(UNITS)
 
 check-ops: $(CHECKOPS)
 	@tests/run.sh ops $(CHECKOPS)
