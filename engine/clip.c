@@ -267,6 +267,23 @@ fail:
 
 /* ---- decode ---- */
 
+/* weights that are not finite show in the first chunks, which pass through all of them; bf16 overflow would, too */
+static int check_picture(TDClip *c)
+{
+    size_t n = (size_t)td_tensor_count(&c->vae.rgb);
+    float *rgb = malloc(n * sizeof(*rgb));
+    int ret;
+
+    if (!rgb)
+        return td_error(c->log, ENOMEM, "decode: out of memory");
+    ret = c->dev->ops->download(c->dev, rgb, &c->vae.rgb);
+    for (size_t i = 0; i < n && ret >= 0; i++)
+        if (!isfinite(rgb[i]))
+            ret = td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights", c->model->path[TD_FILE_VAE]);
+    free(rgb);
+    return ret;
+}
+
 static int advance_decode(TDClip *c)
 {
     int ret;
@@ -277,6 +294,8 @@ static int advance_decode(TDClip *c)
             return 0;
         }
         TRY(td_vae_decode_next(c->model->vae, &c->vae, &c->latents));
+        if (c->vae.next <= 2)
+            TRY(check_picture(c));
         c->n_ready = (int)c->vae.rgb.shape[0];
         c->next_ready = 0;
     }

@@ -43,9 +43,11 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
     }
     if (td_checkpoint_find(ckpt, "blocks.0.cross_attn.k_img.weight"))
         return td_error(log, ENOTSUP, "%s: a Wan 2.1 image-to-video model (k_img tensors); Wan 2.2 I2V and T2V models are supported", path);
-    if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > 8192 || s->n_blocks < 1 || s->ffn < 1)
-        return td_error(log, ENOTSUP, "%s: dim %lld, %lld blocks, ffn %lld; want a dim that is a multiple of %d up to 8192, blocks and an ffn",
-                        path, (long long)s->dim, (long long)s->n_blocks, (long long)s->ffn, TD_HEAD_DIM);
+    if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > 8192 || s->n_blocks < 1 || s->ffn < 1 ||
+        s->ffn > TD_MAX_WIDTH || s->text_dim > TD_MAX_WIDTH)
+        return td_error(log, ENOTSUP, "%s: dim %lld, %lld blocks, ffn %lld, text %lld; want a dim that is a multiple of %d up to 8192, blocks, "
+                        "and widths up to %d", path, (long long)s->dim, (long long)s->n_blocks, (long long)s->ffn, (long long)s->text_dim,
+                        TD_HEAD_DIM, TD_MAX_WIDTH);
     if (s->in_dim != 16 && s->in_dim != 36)
         return td_error(log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or 36 (image to video)", path, (long long)s->in_dim);
     return 0;
@@ -111,27 +113,15 @@ static int bind_modulation(const TDBind *b, TDDit *dit)
 
     if (!host)
         return td_error(b->dev->log, ENOMEM, "modulation: out of memory");
-    for (int i = 0; i <= dit->n_blocks; i++) {
-        int64_t n = i < dit->n_blocks ? 6 : 2;
-        const TDEntry *e;
+    for (int i = 0; i < dit->n_blocks; i++) {
         char name[64];
 
-        snprintf(name, sizeof(name), i < dit->n_blocks ? "blocks.%d.modulation" : "head.modulation", i);
-        TRY(td_bind_entry(b, &e, name, ""));
-        if (td_entry_count(e) != n * d) {
-            ret = td_error(b->dev->log, EBADMSG, "%s: %s: %lld values, want [1,%lld,%lld]", td_checkpoint_path(b->ckpt), name,
-                           (long long)td_entry_count(e), (long long)n, (long long)d);
-            goto fail;
-        }
-        if (i == dit->n_blocks) {
-            TRY(b->dev->ops->pack_vector(b->dev, b->weights, &p, host, rows * d));
-            dit->modulation = (TDTensor){ (void *)p, { rows, d, 1, 1, 1 }, 2, TD_F32 };
-        }
-        if ((ret = td_entry_to_f32(e, i < dit->n_blocks ? host + i * 6 * d : host)) < 0) {
-            td_error(b->dev->log, -ret, "%s: %s: dtype %s, want a float type", td_checkpoint_path(b->ckpt), name, td_dtype_name(e->dtype));
-            goto fail;
-        }
+        snprintf(name, sizeof(name), "blocks.%d", i);
+        TRY(td_bind_values(b, host + i * 6 * d, 6 * d, name, "modulation"));
     }
+    TRY(b->dev->ops->pack_vector(b->dev, b->weights, &p, host, rows * d));
+    dit->modulation = (TDTensor){ (void *)p, { rows, d, 1, 1, 1 }, 2, TD_F32 };
+    TRY(td_bind_values(b, host, 2 * d, "head", "modulation"));
     TRY(b->dev->ops->pack_vector(b->dev, b->weights, &p, host, 2 * d));
     dit->head_modulation = (TDTensor){ (void *)p, { 2, d, 1, 1, 1 }, 2, TD_F32 };
 fail:
@@ -168,7 +158,7 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     dit->int8 = s.int8 || quant == TD_QUANT_INT8;
     dit->has_sla = s.has_sla;
     dit->head_norm = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = TD_NORM_EXACT };
-    b = (TDBind){ dev, &dit->weights, ckpt };
+    b = (TDBind){ dev, &dit->weights, ckpt, 1 };
     TRY(td_bind_linear(&b, &dit->patch, TD_BF16, s.dim, s.in_dim * 4, 1, &(const char *){ "patch_embedding" }));
     TRY(td_bind_linear(&b, &dit->text_in, TD_BF16, s.dim, s.text_dim, 1, &(const char *){ "text_embedding.0" }));
     TRY(td_bind_linear(&b, &dit->text_out, TD_BF16, s.dim, s.dim, 1, &(const char *){ "text_embedding.2" }));
@@ -176,10 +166,6 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     TRY(td_bind_linear(&b, &dit->time.out, TD_F32, s.dim, s.dim, 1, &(const char *){ "time_embedding.2" }));
     TRY(td_bind_linear(&b, &dit->time.proj, TD_F32, 6 * s.dim, s.dim, 1, &(const char *){ "time_projection.1" }));
     TRY(td_bind_linear(&b, &dit->head, TD_F32, 4 * TD_LATENT_CHANNELS, s.dim, 1, &(const char *){ "head.head" }));
-    if (!dit->patch.bias || !dit->head.bias) {
-        ret = td_error(dev->log, EBADMSG, "%s: patch_embedding or head.head has no bias", td_checkpoint_path(ckpt));
-        goto fail;
-    }
     TRY(td_weights_alloc(dev, &dit->weights, &hidden, (size_t)s.dim * sizeof(float)));
     dit->time.hidden = hidden;
     TRY(bind_modulation(&b, dit));

@@ -70,7 +70,8 @@ static int scan_directory(Scan *scan, const char *dir, TDLog *log)
     int ret = 0;
 
     if (!d)
-        return td_error(log, errno, "model=%s: %s", dir, strerror(errno));
+        return td_error(log, errno == ENOENT || errno == ENOMEM ? errno : errno == ENOTDIR ? EINVAL : EACCES,
+                        "model=%s: %s, want a directory with the model's files", dir, strerror(errno));
     while ((e = readdir(d))) {
         int k = kind_of(e->d_name);
 

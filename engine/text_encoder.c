@@ -12,7 +12,6 @@ static int bind_block(const TDBind *b, TDTextEncoder *te, int i)
     static const char *const suffix[9] = { "attn.q", "attn.k", "attn.v", "attn.o", "ffn.gate.0", "ffn.fc1", "ffn.fc2", "norm1", "norm2" };
     char name[9][64], table[64];
     const char *n[9];
-    const TDEntry *e;
     int ret;
 
     for (int j = 0; j < 9; j++) {
@@ -28,13 +27,7 @@ static int bind_block(const TDBind *b, TDTextEncoder *te, int i)
     TRY(td_bind_linear(b, &k->up, TD_BF16, te->ffn, te->dim, 1, n + 5));
     TRY(td_bind_linear(b, &k->down, TD_BF16, te->dim, te->ffn, 1, n + 6));
     snprintf(table, sizeof(table), "blocks.%d.pos_embedding.embedding", i);
-    TRY(td_bind_entry(b, &e, table, "weight"));
-    if (e->shape[0] != 32 || td_entry_count(e) != 32 * te->n_heads) {
-        ret = td_error(b->dev->log, EBADMSG, "%s: %s: shape [%lld,%lld], want [32,%lld]", td_checkpoint_path(b->ckpt), e->name,
-                       (long long)e->shape[0], (long long)e->shape[1], (long long)te->n_heads);
-        goto fail;
-    }
-    TRY(b->dev->ops->pack_table(b->dev, b->weights, &k->bias, e));
+    TRY(td_bind_table(b, &k->bias, 32, te->n_heads, table));
 fail:
     return ret;
 }
@@ -42,7 +35,7 @@ fail:
 int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
 {
     TDTextEncoder *te = calloc(1, sizeof(*te));
-    TDBind b = { dev, te ? &te->weights : NULL, ckpt };
+    TDBind b = { dev, te ? &te->weights : NULL, ckpt, 0 };
     const TDEntry *table, *q, *pos, *up;
     int ret;
 
@@ -59,15 +52,18 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
     te->width = q->shape[0];
     te->n_heads = pos->shape[1];
     te->ffn = up->shape[0];
-    while (te->n_blocks < 1000) {
-        char name[32];
+    for (int i = 0; i < td_checkpoint_count(ckpt); i++) {
+        int block;
 
-        snprintf(name, sizeof(name), "blocks.%d.attn.q", (int)te->n_blocks);
-        if (!td_bind_has(&b, name, "weight"))
-            break;
-        te->n_blocks++;
+        if (sscanf(td_checkpoint_entry(ckpt, i)->name, "blocks.%d.", &block) == 1 && block >= te->n_blocks && block < 1000)
+            te->n_blocks = block + 1;
     }
-    if (te->n_heads < 1 || te->width % te->n_heads || te->width / te->n_heads % 16 || te->width / te->n_heads > 128) {
+    if (te->n_rows > INT32_MAX || te->dim > TD_MAX_WIDTH || te->width > TD_MAX_WIDTH || te->ffn > TD_MAX_WIDTH) {
+        ret = td_error(dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d", td_checkpoint_path(ckpt),
+                       (long long)te->n_rows, (long long)te->dim, (long long)te->width, (long long)te->ffn, TD_MAX_WIDTH);
+        goto fail;
+    }
+    if (te->width % te->n_heads || te->width / te->n_heads % 16 || te->width / te->n_heads > 128) {
         ret = td_error(dev->log, ENOTSUP, "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to 128",
                        td_checkpoint_path(ckpt), (long long)te->width, (long long)te->n_heads);
         goto fail;
@@ -77,7 +73,7 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
         ret = td_error(dev->log, ENOMEM, "text encoder: out of memory");
         goto fail;
     }
-    TRY(dev->ops->pack_table(dev, &te->weights, &te->table, table));
+    TRY(td_bind_table(&b, &te->table, te->n_rows, te->dim, "token_embedding"));
     for (int i = 0; i < te->n_blocks; i++)
         TRY(bind_block(&b, te, i));
     te->norm = (TDNormW){ .dim = te->dim, .eps = 1e-6f, .profile = TD_NORM_EXACT };

@@ -5,7 +5,8 @@
  *  1. A 3x3x3 convolution is causal over the whole clip with zero history; its cache holds the two frames before the chunk.
  *  2. An upsampler's time convolution is skipped for latent frame 0 and starts with zero history at frame 1: frame 0 never
  *     enters its cache.
- *  3. Activations are bf16 between operations; the last convolution leaves f32. */
+ *  3. The one attention is the second layer, where chunks are one frame: the clip holds memory for one of that size.
+ *  4. Activations are bf16 between operations; the last convolution leaves f32. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "bind.h"
@@ -32,6 +33,9 @@ static int conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const
     snprintf(name, sizeof(name), "%s.%s", prefix, suffix);
     if ((ret = td_bind_entry(b, &e, name, "weight")) >= 0)
         *c_out = e->shape[0];
+    if (ret >= 0 && *c_out > TD_MAX_WIDTH)
+        ret = td_error(b->dev->log, ENOTSUP, "%s: %s: %lld channels, want up to %d", td_checkpoint_path(b->ckpt), e->name,
+                       (long long)*c_out, TD_MAX_WIDTH);
     return ret;
 }
 
@@ -53,7 +57,7 @@ fail:
 
 static int bind_attention(const TDBind *b, TDVaeLayer *l, const char *p)
 {
-    TDLinearSource src = { 0 };
+    TDLinearSource src;
     TDLinear *part[3] = { &l->q, &l->k, &l->v };
     int64_t c = l->c_in;
     char name[96];
@@ -62,13 +66,8 @@ static int bind_attention(const TDBind *b, TDVaeLayer *l, const char *p)
     l->kind = TD_VAE_ATTENTION;
     l->c_out = c;
     TRY(td_bind_vector(b, &l->gamma1, c, p, "norm.gamma"));
-    TRY(td_bind_entry(b, &src.w, p, "to_qkv.weight"));
-    TRY(td_bind_entry(b, &src.bias, p, "to_qkv.bias"));
-    if (src.w->shape[0] != 3 * c || td_entry_count(src.w) != 3 * c * c) {
-        ret = td_error(b->dev->log, EBADMSG, "%s: %s: shape [%lld,%lld,...], want [%lld,%lld,1,1]", td_checkpoint_path(b->ckpt), src.w->name,
-                       (long long)src.w->shape[0], (long long)src.w->shape[1], (long long)(3 * c), (long long)c);
-        goto fail;
-    }
+    snprintf(name, sizeof(name), "%s.to_qkv", p);
+    TRY(td_bind_source(b, &src, TD_BF16, 3 * c, c, name));
     for (int i = 0; i < 3; i++) {
         src.row0 = i * c;
         src.n_rows = c;
@@ -96,11 +95,35 @@ fail:
     return ret;
 }
 
+/* every layer of the file has been bound, the first n_layers of them: none follows a gap or is of another kind */
+static int check_layers(const TDBind *b, const TDVae *vae)
+{
+    int64_t n_up = 0, n_time = 0;
+
+    for (int i = 0; i < vae->n_layers; i++) {
+        n_up += vae->layers[i].kind == TD_VAE_UPSAMPLE;
+        n_time += vae->layers[i].time.c_out != 0;
+    }
+    for (int i = 0; i < td_checkpoint_count(b->ckpt); i++) {
+        const char *name = td_checkpoint_entry(b->ckpt, i)->name;
+        int layer;
+
+        if ((sscanf(name, "decoder.middle.%d.", &layer) == 1 && layer >= vae->n_layers) ||
+            (sscanf(name, "decoder.upsamples.%d.", &layer) == 1 && layer >= vae->n_layers - 3))
+            return td_error(b->dev->log, EBADMSG, "%s: %s: layer %d of the decoder has no residual.0.gamma or resample.1.weight, and an "
+                            "attention only in the middle", td_checkpoint_path(b->ckpt), name, vae->n_layers);
+    }
+    if (n_up != 3 || n_time != 2)
+        return td_error(b->dev->log, ENOTSUP, "%s: the decoder doubles size %lld times and frames %lld times, want 3 and 2 (the Wan 2.1 VAE)",
+                        td_checkpoint_path(b->ckpt), (long long)n_up, (long long)n_time);
+    return 0;
+}
+
 int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt)
 {
     TDVae *vae = calloc(1, sizeof(*vae));
-    TDBind b = { dev, vae ? &vae->weights : NULL, ckpt };
-    int64_t c = 0, n_up = 0;
+    TDBind b = { dev, vae ? &vae->weights : NULL, ckpt, 1 };
+    int64_t c = 0;
     int ret;
 
     *out = NULL;
@@ -118,20 +141,16 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt)
         l->c_in = c;
         if (td_bind_has(&b, p, "residual.0.gamma"))
             TRY(bind_residual(&b, l, p));
-        else if (td_bind_has(&b, p, "to_qkv.weight"))
+        else if (i == 1 && td_bind_has(&b, p, "to_qkv.weight"))
             TRY(bind_attention(&b, l, p));
         else if (td_bind_has(&b, p, "resample.1.weight"))
             TRY(bind_upsample(&b, l, p));
         else
             break;
-        n_up += l->kind == TD_VAE_UPSAMPLE;
         c = l->c_out;
         vae->n_layers++;
     }
-    if (n_up != 3) {
-        ret = td_error(dev->log, ENOTSUP, "%s: %lld upsampling layers in the decoder, want 3 (the Wan 2.1 VAE)", td_checkpoint_path(ckpt), (long long)n_up);
-        goto fail;
-    }
+    TRY(check_layers(&b, vae));
     TRY(td_bind_vector(&b, &vae->gamma_out, c, "decoder.head.0.gamma", ""));
     TRY(bind_conv3(&b, &vae->conv_out, 3, c, 3, 3, "decoder.head.2", ""));
     *out = vae;

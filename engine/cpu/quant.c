@@ -3,7 +3,8 @@
 #include <math.h>
 #include "cpu/cpu.h"
 
-/* amax = max(1e-8, max|x|); code = sat(rint(x * (128/amax))); scale = amax/128. Rows r0 to r0+127 of bf16 [rows,k]. */
+/* amax = max(1e-8, max|x|); code = sat(rint(x * (128/amax))); scale = amax/128. Rows r0 to r0+127 of bf16 [rows,k].
+ * A block with NaN gets scale NaN: its codes would hide it. */
 void td_cpu_quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t r0, int8_t *code, float *scale)
 {
     int64_t r1 = rows - r0 < 128 ? rows : r0 + 128, kb = (k + 127) / 128;
@@ -19,13 +20,13 @@ void td_cpu_quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t 
 
                 top = mag > top ? mag : top;
             }
-        amax = td_bf16_to_f32(top) > amax ? td_bf16_to_f32(top) : amax;
+        amax = td_bf16_to_f32(top) <= amax ? amax : td_bf16_to_f32(top);
         mult = 128.0f / amax;
         for (int64_t r = r0; r < r1; r++)
             for (int64_t i = k0; i < k1; i++) {
                 float v = td_bf16_to_f32(x[r * k + i]) * mult;
 
-                /* adding 1.5*2^23 rounds to an integer, ties to even; |v| <= 128 (NaN becomes some code) */
+                /* adding 1.5*2^23 rounds to an integer, ties to even; |v| <= 128 (NaN becomes -128) */
                 v = (v + 12582912.0f) - 12582912.0f;
                 code[r * k + i] = (int8_t)(v >= 127.0f ? 127 : v > -128.0f ? (int)v : -128);
             }
