@@ -115,7 +115,10 @@ int td_open(TDContext **out, const TDSettings *s)
     const char *bad;
     int ret;
 
-    if (!out || !s || s->struct_size != sizeof(*s))
+    if (!out)
+        return TD_ERR(EINVAL);
+    *out = NULL;
+    if (!s || s->struct_size != sizeof(*s))
         return TD_ERR(EINVAL);
     c = calloc(1, sizeof(*c));
     *out = c;
@@ -175,7 +178,8 @@ static void end_clip(TDContext *c)
 {
     td_clip_close(&c->clip);
     c->info.noise = "";
-    c->info.clip_width = c->info.clip_height = c->info.clip_frames = 0;
+    c->info.clip_width = c->info.clip_height = c->info.clip_frames = c->info.n_steps = 0;
+    c->info.seed = 0;
 }
 
 static int check_range(TDContext *c, const char *what, double v, double low, double high)
@@ -218,12 +222,15 @@ fail:
 
 static int start(TDContext *c, const TDParams *p)
 {
-    const char *prompts[TD_MAX_PROMPTS] = { p->prompt };
+    const char *prompts[TD_MAX_PROMPTS] = { NULL };
     TDClipConfig g;
     int ret;
 
     end_clip(c);
     atomic_store(&c->cancel.flag, 0);
+    if (!p || p->struct_size != sizeof(*p))
+        return td_error(&c->log, EINVAL, "params: %zu bytes, want %zu as set by td_default_params()", p ? p->struct_size : 0, sizeof(*p));
+    prompts[0] = p->prompt;
     TRY(configure(c, &g, p));
     if (g.sampler == TD_SAMPLER_UNIPC && g.guidance != 1.0)
         prompts[1] = p->negative_prompt ? p->negative_prompt : official_negative;
@@ -267,6 +274,24 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
                c->info.stage_seconds[c->stage]);
     c->stage = stage_after;
     c->stage_began = now();
+}
+
+/* of the caller's planes */
+static int check_frame(TDContext *c, const TDFrame *f)
+{
+    static const struct { int n_planes, bytes; } formats[] = { { 1, 3 }, { 3, 1 }, { 3, 1 }, { 3, 1 }, { 3, 2 }, { 3, 2 } };
+
+    if (!f || (unsigned)f->format > TD_PIX_YUV444P10)
+        return td_error(&c->log, EINVAL, "frame: format %d, want 0 to %d", f ? (int)f->format : -1, TD_PIX_YUV444P10);
+    for (int i = 0; i < formats[f->format].n_planes; i++) {
+        int half = i && (f->format == TD_PIX_YUV420P || f->format == TD_PIX_YUV420P10);
+        ptrdiff_t row = (ptrdiff_t)(c->info.clip_width >> half) * formats[f->format].bytes;
+
+        if (!f->data[i] || (f->stride[i] < row && -f->stride[i] < row))
+            return td_error(&c->log, EINVAL, "frame: plane %d at %p with a stride of %td, want memory with a stride of at least %td", i,
+                            (void *)f->data[i], f->stride[i], row);
+    }
+    return 0;
 }
 
 static int read_frame(TDContext *c, TDFrame *f)
@@ -325,7 +350,7 @@ int td_start(TDContext *c, const TDParams *p)
 {
     int ret;
 
-    if (!c || !p || p->struct_size != sizeof(*p))
+    if (!c)
         return TD_ERR(EINVAL);
     if ((ret = enter(c)) < 0)
         return ret;
@@ -340,11 +365,14 @@ int td_read_frame(TDContext *c, TDFrame *f)
 {
     int ret;
 
-    if (!c || !f || (unsigned)f->format > TD_PIX_YUV444P10)
+    if (!c)
         return TD_ERR(EINVAL);
     if ((ret = enter(c)) < 0)
         return ret;
-    ret = c->clip ? read_frame(c, f) : td_error(&c->log, EINVAL, "no clip: td_start() comes first");
+    if (!c->clip)
+        ret = td_error(&c->log, EINVAL, "no clip: td_start() comes first");
+    else if (c->clip->phase == TD_CLIP_DONE || (ret = check_frame(c, f)) >= 0)
+        ret = read_frame(c, f);
     atomic_flag_clear(&c->busy);
     return ret;
 }
