@@ -10,7 +10,7 @@ ifeq ($(wildcard config.mak),)
 demo check:
 	@tools/install_packages.sh
 	./configure
-	@$(MAKE) $@
+	@$(MAKE) -j$(JOBS) $@
 
 all lib tools tests ffmpeg install check-unit check-ops check-api fate fuzz asan tsan:
 	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
