@@ -100,7 +100,8 @@ $(BUILD)/%: tools/%.c $(LIB_A)
 # tests that include alloc_fail.h make the n-th allocation fail
 WRAP_TESTS := $(if $(UNIT_SRCS),$(shell grep -l alloc_fail.h $(UNIT_SRCS)))
 $(WRAP_TESTS:tests/unit/%.c=$(BUILD)/tests/%): \
-    LDFLAGS_ALL += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=aligned_alloc,--wrap=free
+    LDFLAGS_ALL += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=aligned_alloc,--wrap=free \
+        -Wl,--wrap=strdup,--wrap=pthread_create
 
 $(BUILD)/tests/%: tests/unit/%.c $(LIB_A)
 	@mkdir -p $(@D)

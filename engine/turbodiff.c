@@ -123,7 +123,7 @@ int td_open(TDContext **out, const TDSettings *s)
     c = calloc(1, sizeof(*c));
     *out = c;
     if (!c)
-        return TD_ERR(ENOMEM);
+        return td_error(&(TDLog){ .out = s->logger }, ENOMEM, "open: out of memory");
     c->started = now();
     c->log.out = s->logger;
     c->settings = *s;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Makes the n-th allocation of the code under test fail. Include it in one file of a test program; the Makefile then
- * links the program with --wrap for malloc, calloc, realloc, posix_memalign, aligned_alloc and free.
+ * links the program with --wrap for malloc, calloc, realloc, posix_memalign, aligned_alloc, free, strdup and, counted
+ * as an allocation too,
+ * pthread_create.
  *
  *   int hit = 1;
  *   for (long n = 1; hit; n++) {
@@ -23,6 +25,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -30,12 +33,15 @@ void *__real_realloc(void *p, size_t size);
 int   __real_posix_memalign(void **p, size_t align, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
 void  __real_free(void *p);
+int   __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 int   __wrap_posix_memalign(void **p, size_t align, size_t size);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 void  __wrap_free(void *p);
+char *__wrap_strdup(const char *s);
+int   __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
 
 #define ALLOC_FAIL_MAX (1 << 14)
 
@@ -136,6 +142,19 @@ void __wrap_free(void *p)
 {
     alloc_fail_untrack((uintptr_t)p);
     __real_free(p);
+}
+
+char *__wrap_strdup(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    char *copy = __wrap_malloc(n);
+
+    return copy ? memcpy(copy, s, n) : NULL;
+}
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+    return alloc_fail_now() ? EAGAIN : __real_pthread_create(thread, attr, start, arg);
 }
 
 #endif /* ALLOC_FAIL_H */

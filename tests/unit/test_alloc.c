@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Every allocation from td_open() to the last frame fails in turn, and every thread fails to start: the call says ENOMEM with
+ * one line, nothing leaks, and the same context (or the next td_open()) works at once. */
+#include "alloc_fail.h"
+#include "small_model.h"
+
+static char model[256];
+
+/* one try with the n-th allocation failing. @return 1 while an allocation was hit */
+static int attempt(long n, enum TDSampler sampler, enum TDResidency residency, enum TDQuant quant)
+{
+    static uint8_t pixels[32 * 32 * 3];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    TDFrame f = { .format = TD_PIX_RGB24, .data = { pixels }, .stride = { 96 } };
+    Seen seen;
+    int hit, ret;
+
+    small_settings(&s, &seen, model);
+    small_params(&p);
+    s.n_threads = 2;
+    s.residency = residency;
+    s.quant = quant;
+    p.sampler = sampler;
+    p.n_steps = 2;
+    alloc_fail_begin(n);
+    ret = td_open(&c, &s);
+    if (ret >= 0)
+        ret = td_start(c, &p);
+    while (ret >= 0 && (ret = td_read_frame(c, &f)) > 0)
+        ;
+    hit = alloc_fail_end();
+    if (ret != (hit ? TD_ERR(ENOMEM) : 0) || seen.n_errors != hit || seen.n_bad) {
+        printf("  allocation %ld: code %d, %d lines: %s\n", n, ret, seen.n_errors, seen.error);
+        CHECK(!"ENOMEM with one line");
+    }
+    if (c) {                                     /* the context lives on */
+        int frames = 0;
+
+        CHECK_INT(td_start(c, &p), 0);
+        while ((ret = td_read_frame(c, &f)) > 0)
+            frames++;
+        CHECK_INT(ret, 0);
+        CHECK_INT(frames, 5);
+    } else {
+        CHECK(hit && ret == TD_ERR(ENOMEM));
+    }
+    td_close(&c);
+    CHECK_INT(alloc_fail_leak(), 0);
+    return hit && !test_state.bad;
+}
+
+int main(void)
+{
+    static const struct { const char *title; enum TDSampler sampler; enum TDResidency residency; enum TDQuant quant; } kinds[] = {
+        { "allocation failures: rCM, int8", TD_SAMPLER_RCM, TD_RESIDENT_ALL, TD_QUANT_AUTO },
+        { "allocation failures: UniPC with guidance, weights by stage, int8 at load", TD_SAMPLER_UNIPC, TD_RESIDENT_STAGE, TD_QUANT_INT8 },
+    };
+
+    test_begin("model");
+    if (small_model_make("model", "") == 0) {
+        small_path(model, "model");
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+            long n = 1;
+
+            test_begin(kinds[i].title);
+            while (attempt(n, kinds[i].sampler, kinds[i].residency, kinds[i].quant))
+                n++;
+            if (getenv("TD_VERBOSE"))
+                printf("  %ld allocations\n", n - 1);
+            CHECK(n > 100);
+        }
+    }
+    small_model_remove();
+    return test_end();
+}
