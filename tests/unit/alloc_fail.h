@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Makes the n-th allocation of the code under test fail. Include it in one file of a test program; the Makefile then
- * links the program with --wrap for malloc, calloc, realloc, posix_memalign, aligned_alloc, free, strdup and, counted
- * as an allocation too,
- * pthread_create.
+ * links the program with --wrap for malloc, calloc, realloc, posix_memalign, aligned_alloc, free, strdup and
+ * pthread_create, which counts as an allocation too.
  *
  *   int hit = 1;
  *   for (long n = 1; hit; n++) {
