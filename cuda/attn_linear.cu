@@ -27,7 +27,7 @@ __device__ __forceinline__ uint4 feature(uint4 u, float (&v)[8])
     for (int i = 8; i > 0; i >>= 1)
         s += __shfl_xor_sync(~0u, s, i);
     for (int j = 0; j < 8; j++)
-        v[j] = round_bf16(v[j] / s);
+        v[j] = round_bf16(__fdividef(v[j], s));
     return make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
 }
 
@@ -76,7 +76,9 @@ __global__ void __launch_bounds__(256) linear_kv_kernel(SlaArgs a)
     }
     float *kv = a.kv_part + ((int64_t)head * TD_KV_PARTS + part) * D * D;
 
+#pragma unroll
     for (int j = 0; j < 16; j++)
+#pragma unroll
         for (int half = 0; half < 2; half++)
             *(float2 *)(kv + (warp * 16 + lane / 4 + half * 8) * D + j * 8 + lane % 4 * 2) = make_float2(acc[j][half * 2], acc[j][half * 2 + 1]);
     for (int j = 0; j < 8; j++)
@@ -154,11 +156,14 @@ __global__ void __launch_bounds__(256) linear_apply_kernel(SlaArgs a, const bf16
     __syncthreads();
     product<true>(acc, sq, warp * 16, skv);
     __syncwarp();                                /* a warp reads and overwrites its own 16 rows of sq only */
+#pragma unroll
     for (int half = 0; half < 2; half++) {
         int r = warp * 16 + lane / 4 + half * 8;
+        float d = den[r];
 
+#pragma unroll
         for (int j = 0; j < 16; j++) {
-            float x = round_bf16(acc[j][half * 2]) / den[r], y = round_bf16(acc[j][half * 2 + 1]) / den[r];
+            float x = __fdividef(round_bf16(acc[j][half * 2]), d), y = __fdividef(round_bf16(acc[j][half * 2 + 1]), d);
 
             *(uint32_t *)(sq + offset(r, j) + lane % 4 * 4) = pack_bf16(x, y);
             acc[j][half * 2] = acc[j][half * 2 + 1] = 0;
@@ -166,10 +171,14 @@ __global__ void __launch_bounds__(256) linear_apply_kernel(SlaArgs a, const bf16
     }
     __syncwarp();
     product<false>(acc, sq, warp * 16, sw);
+#pragma unroll
     for (int half = 0; half < 2; half++) {
         int row = q0 + warp * 16 + lane / 4 + half * 8;
 
-        for (int j = 0; j < 16 && row < a.n; j++) {
+        if (row >= a.n)
+            continue;
+#pragma unroll
+        for (int j = 0; j < 16; j++) {
             int c = j * 8 + lane % 4 * 2;
             uint32_t *p = (uint32_t *)(a.o + (int64_t)row * a.dim + head * D + c), os = *p;
             float x = round_bf16(acc[j][half * 2] + (bias ? bias[c] : 0.0f)), y = round_bf16(acc[j][half * 2 + 1] + (bias ? bias[c + 1] : 0.0f));

@@ -5,21 +5,12 @@
  * 8 warps; a warp's tile is (16 MF) x (8 NF). Shared rows are 64 bytes; their 16-byte chunks are permuted by row so that ldmatrix
  * reads without bank conflicts. */
 #include <stdlib.h>
-#include "device.h"
+#include "conv.h"
 #include "ptx_sm80.cuh"
 
 #define STAGES 4
 #define BK 32
 #define THREADS 256
-
-struct ConvArgs {
-    const bf16 *x, *cache, *w, *residual;
-    const float *bias;
-    void *y;
-    int64_t n_pixels;
-    int c_in, c_out, kt, kh, kw, stride_t, stride_s, up, interleave, n_cache, pad_y, pad_x;
-    int h, wd, h_out, w_out, f32;
-};
 
 __device__ __forceinline__ int chunk_offset(int row, int chunk) { return row * 64 + ((chunk ^ (row >> 1 & 3)) << 4); }
 
@@ -159,6 +150,15 @@ template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const Co
     return 0;
 }
 
+int td_cuda_conv3d_mma(TDDev *dev, const ConvArgs &a)
+{
+    if (a.c_out <= 16)
+        return launch<8, 1, 2, 2>(dev, a);       /* 256 x 16 */
+    if (a.c_out % 192 == 0)
+        return launch<2, 4, 4, 6>(dev, a);       /* 128 x 192 */
+    return launch<4, 2, 4, 6>(dev, a);           /* 256 x 96 */
+}
+
 /* keep the last frames of cache ++ x */
 static int update_cache(TDDev *dev, TDTensor *cache, const TDTensor *x)
 {
@@ -204,14 +204,10 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
     a.n_cache = cv->kt - cv->stride_t;
     a.pad_y = cv->stride_s == 1 ? cv->kh / 2 : 0;
     a.pad_x = cv->stride_s == 1 ? cv->kw / 2 : 0;
+    a.t = (int)x->shape[0];
     a.h = (int)x->shape[1];
     a.wd = (int)x->shape[2];
-    if (a.c_out <= 16)
-        TRY((launch<8, 1, 2, 2>(dev, a)));       /* 256 x 16 */
-    else if (a.c_out % 192 == 0)
-        TRY((launch<2, 4, 4, 6>(dev, a)));       /* 128 x 192 */
-    else
-        TRY((launch<4, 2, 4, 6>(dev, a)));       /* 256 x 96 */
+    TRY(td_cuda(dev)->sm == 90 && td_cuda_conv3d_sm90_takes(a) ? td_cuda_conv3d_sm90(dev, a) : td_cuda_conv3d_mma(dev, a));
     if (cache)
         TRY(update_cache(dev, cache, x));
 fail:

@@ -87,6 +87,33 @@ __device__ __forceinline__ float gelu_tanh(float x)
     return x - __fdividef(x, 1.0f + __expf(2.0f * u));
 }
 
+/* words of 4 column groups -> the 4 words of group lane%4 from all lanes of the quad */
+__device__ __forceinline__ void transpose_quad(uint32_t (&w)[4])
+{
+    int lane = threadIdx.x & 3;
+    uint32_t a, b;
+
+    /* exchange with the neighbour: after this w[0..1], w[2..3] hold pairs (own, neighbour) of groups of equal parity */
+    a = __shfl_xor_sync(~0u, lane & 1 ? w[0] : w[1], 1);
+    b = __shfl_xor_sync(~0u, lane & 1 ? w[2] : w[3], 1);
+    if (lane & 1) {
+        w[0] = a;
+        w[2] = b;
+    } else {
+        w[1] = a;
+        w[3] = b;
+    }
+    a = __shfl_xor_sync(~0u, lane & 2 ? w[0] : w[2], 2);
+    b = __shfl_xor_sync(~0u, lane & 2 ? w[1] : w[3], 2);
+    if (lane & 2) {
+        w[0] = a;
+        w[1] = b;
+    } else {
+        w[2] = a;
+        w[3] = b;
+    }
+}
+
 /* ---- slots ---- */
 extern "C" {
 int td_cuda_pack_linear(TDDev *, TDWeights *, TDLinear *, const TDLinearSource *, int, enum TDDtype);

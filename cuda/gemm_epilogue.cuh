@@ -32,114 +32,119 @@ __device__ __forceinline__ float gelu_t5(float g)
     return round_bf16(round_bf16(0.5f * g) * round_bf16(1.0f + h));
 }
 
-/* words of 4 column groups -> the 4 words of group lane%4 from all lanes of the quad */
-__device__ __forceinline__ void transpose_quad(uint32_t (&w)[4])
-{
-    int lane = threadIdx.x & 3;
-    uint32_t a, b;
+/* Bias and gate of a tile's 128 columns, in shared memory: loaded once per tile, while its products run. */
+struct EpilogueVectors {
+    float bias[128], gate[128];
+};
 
-    /* exchange with the neighbour: after this w[0..1], w[2..3] hold pairs (own, neighbour) of groups of equal parity */
-    a = __shfl_xor_sync(~0u, lane & 1 ? w[0] : w[1], 1);
-    b = __shfl_xor_sync(~0u, lane & 1 ? w[2] : w[3], 1);
-    if (lane & 1) {
-        w[0] = a;
-        w[2] = b;
-    } else {
-        w[1] = a;
-        w[3] = b;
-    }
-    a = __shfl_xor_sync(~0u, lane & 2 ? w[0] : w[2], 2);
-    b = __shfl_xor_sync(~0u, lane & 2 ? w[1] : w[3], 2);
-    if (lane & 2) {
-        w[0] = a;
-        w[1] = b;
-    } else {
-        w[2] = a;
-        w[3] = b;
-    }
+template <int EPI> __device__ __forceinline__ void load_vectors(EpilogueVectors *v, const EpilogueArgs &g, int i, int n0)
+{
+    bool in = n0 + i < g.n;
+
+    v->bias[i] = in && g.bias ? g.bias[n0 + i] : 0.0f;
+    if (EPI == EPI_RESIDUAL)
+        v->gate[i] = in && g.gate ? round_bf16(g.gate[n0 + i]) : 1.0f;
 }
 
-/* 8 neighbouring values of row m from column n on: finish and return them packed */
-template <int EPI, bool INT8> __device__ __forceinline__ void finish8(uint32_t (&w)[4], const EpilogueArgs &g, int m, int n)
+/* 8 neighbouring values from column c of the tile on, finished and packed; other: the same values of x or of up */
+template <int EPI, bool INT8> __device__ __forceinline__ void finish8(uint32_t (&w)[4], const EpilogueVectors *vec, int c, uint4 other)
 {
+    uint32_t ow[4] = { other.x, other.y, other.z, other.w };
     float v[8];
 
+#pragma unroll
     for (int i = 0; i < 4; i++) {
         v[2 * i] = low_f32(w[i]);
         v[2 * i + 1] = high_f32(w[i]);
     }
-    if (INT8 && g.bias) {
-        float4 b0 = *(const float4 *)(g.bias + n), b1 = *(const float4 *)(g.bias + n + 4);
-        float b[8] = { b0.x, b0.y, b0.z, b0.w, b1.x, b1.y, b1.z, b1.w };
+#pragma unroll
+    for (int i = 0; i < 8; i += 4) {
+        if (INT8) {
+            float4 b = *(const float4 *)(vec->bias + c + i);
 
-        for (int i = 0; i < 8; i++)
-            v[i] = round_bf16(v[i] + b[i]);
-    }
-    if (EPI == EPI_GELU || EPI == EPI_GELU_QUANT)
-        for (int i = 0; i < 8; i++)
-            v[i] = round_bf16(gelu_tanh(v[i]));
-    if (EPI == EPI_GEGLU) {
-        uint4 u = *(const uint4 *)(g.up + (int64_t)m * g.n + n);
-        uint32_t uw[4] = { u.x, u.y, u.z, u.w };
+            v[i] = round_bf16(v[i] + b.x);
+            v[i + 1] = round_bf16(v[i + 1] + b.y);
+            v[i + 2] = round_bf16(v[i + 2] + b.z);
+            v[i + 3] = round_bf16(v[i + 3] + b.w);
+        }
+        if (EPI == EPI_RESIDUAL) {
+            float4 gt = *(const float4 *)(vec->gate + c + i);
 
-        for (int i = 0; i < 4; i++) {
-            v[2 * i] = low_f32(uw[i]) * gelu_t5(v[2 * i]);
-            v[2 * i + 1] = high_f32(uw[i]) * gelu_t5(v[2 * i + 1]);
+            v[i] = round_bf16(v[i] * gt.x);
+            v[i + 1] = round_bf16(v[i + 1] * gt.y);
+            v[i + 2] = round_bf16(v[i + 2] * gt.z);
+            v[i + 3] = round_bf16(v[i + 3] * gt.w);
         }
     }
-    if (EPI == EPI_RESIDUAL) {
-        uint4 x = *(const uint4 *)(g.y + (int64_t)m * g.n + n);
-        uint32_t xw[4] = { x.x, x.y, x.z, x.w };
-
-        if (g.gate)
-            for (int i = 0; i < 8; i++)
-                v[i] = round_bf16(v[i] * round_bf16(g.gate[n + i]));
-        for (int i = 0; i < 4; i++) {
-            v[2 * i] += low_f32(xw[i]);
-            v[2 * i + 1] += high_f32(xw[i]);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        if (EPI == EPI_GELU || EPI == EPI_GELU_QUANT) {
+            v[2 * i] = gelu_tanh(v[2 * i]);
+            v[2 * i + 1] = gelu_tanh(v[2 * i + 1]);
+        } else if (EPI == EPI_GEGLU) {
+            v[2 * i] = low_f32(ow[i]) * gelu_t5(v[2 * i]);
+            v[2 * i + 1] = high_f32(ow[i]) * gelu_t5(v[2 * i + 1]);
+        } else if (EPI == EPI_RESIDUAL) {
+            v[2 * i] += low_f32(ow[i]);
+            v[2 * i + 1] += high_f32(ow[i]);
         }
-    }
-    for (int i = 0; i < 4; i++)
         w[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
+    }
+}
+
+/* Where a tile's x or up is read: shared memory holds it as two halves of 256 rows by 64 columns in the 128-byte swizzle. */
+struct OtherTile {
+    const uint8_t *half;                         /* NULL: read global memory */
+    int row0;                                    /* the warp's first row in the tile */
+};
+
+__device__ __forceinline__ uint4 other_value(const OtherTile &t, const bf16 *other, const EpilogueArgs &g, int row, int m, int n0, int c)
+{
+    if (!t.half)
+        return *(const uint4 *)(other + (int64_t)min(m, g.m - 1) * g.n + min(n0 + c, g.n - 8));
+    row += t.row0;
+    return *(const uint4 *)(t.half + c / 64 * 256 * 128 + row * 128 + ((c % 64 / 8 ^ (row & 7)) << 4));
 }
 
 /* 16x128 of one warp from row m0, column n0; acc: 64 f32 as wgmma leaves them. keep: the packed results, for quantising */
 template <int EPI, bool INT8>
-__device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const EpilogueArgs &g, int m0, int n0, uint32_t (&keep)[32])
+__device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const EpilogueArgs &g, const EpilogueVectors *vec, OtherTile tile, int m0, int n0, uint32_t (&keep)[32])
 {
+    const bf16 *other = EPI == EPI_RESIDUAL ? g.y : g.up;
     int lane = threadIdx.x & 31, quad = lane & 3;
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int m = m0 + lane / 4 + 8 * half;
+        uint4 ahead[4];
 
+        if (EPI == EPI_RESIDUAL || EPI == EPI_GEGLU)
+#pragma unroll
+            for (int group = 0; group < 4; group++)      /* clamped, not skipped: four loads in flight */
+                ahead[group] = other_value(tile, other, g, lane / 4 + 8 * half, m, n0, group * 32 + quad * 8);
 #pragma unroll
         for (int group = 0; group < 4; group++) {
             uint32_t w[4];
-            int n = n0 + group * 32 + quad * 8;
+            int c = group * 32 + quad * 8;
 
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                int j = group * 4 + i, col = n0 + j * 8 + quad * 2;
-                float a = acc[j * 4 + half * 2], b = acc[j * 4 + half * 2 + 1];
+                int j = group * 4 + i;
+                float2 b = INT8 ? make_float2(0.0f, 0.0f) : *(const float2 *)(vec->bias + j * 8 + quad * 2);
 
-                if (!INT8 && g.bias && col < g.n) {
-                    a += g.bias[col];
-                    b += g.bias[col + 1];
-                }
-                w[i] = pack_bf16(a, b);
+                w[i] = pack_bf16(acc[j * 4 + half * 2] + b.x, acc[j * 4 + half * 2 + 1] + b.y);
             }
             transpose_quad(w);
-            if (m < g.m && n < g.n) {
-                finish8<EPI, INT8>(w, g, m, n);
-                if (EPI != EPI_GELU_QUANT)
-                    *(uint4 *)(g.y + (int64_t)m * g.n + n) = make_uint4(w[0], w[1], w[2], w[3]);
-            } else {
-                w[0] = w[1] = w[2] = w[3] = 0;
-            }
-            if (EPI == EPI_GELU_QUANT)
+            finish8<EPI, INT8>(w, vec, c, ahead[group]);
+            if (EPI == EPI_GELU_QUANT) {
+                bool in = m < g.m && n0 + c < g.n;
+
+#pragma unroll
                 for (int i = 0; i < 4; i++)
-                    keep[half * 16 + group * 4 + i] = w[i];
+                    keep[half * 16 + group * 4 + i] = in ? w[i] : 0;
+            } else if (m < g.m && n0 + c < g.n) {
+                *(uint4 *)(g.y + (int64_t)m * g.n + n0 + c) = make_uint4(w[0], w[1], w[2], w[3]);
+            }
         }
     }
 }

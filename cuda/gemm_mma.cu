@@ -74,11 +74,14 @@ __device__ __forceinline__ void mma_step(float (&acc)[64], const uint8_t *s, int
 template <typename T, int EPI> __global__ void __launch_bounds__(256) gemm_mma_kernel(MmaArgs g)
 {
     extern __shared__ __align__(128) uint8_t smem[];
+    __shared__ EpilogueVectors vectors;
     __shared__ float amax_of[8];
     int warp = threadIdx.x / 32, m0 = blockIdx.y * BM, n0 = blockIdx.x * BN;
     uint32_t keep[32];
     float acc[64] = {};
 
+    if (threadIdx.x < BN)
+        load_vectors<EPI>(&vectors, g.epi, threadIdx.x, n0);
     for (int s = 0; s < STAGES - 1; s++) {
         if (s < g.n_steps)
             load_step(g, smem + s * STEP_BYTES, m0, n0, s);
@@ -94,7 +97,7 @@ template <typename T, int EPI> __global__ void __launch_bounds__(256) gemm_mma_k
         cp_async_commit();
         mma_step(acc, smem + s % STAGES * STEP_BYTES, warp, scale, T());
     }
-    epilogue_tile<EPI, sizeof(T) == 1>(acc, g.epi, m0 + warp * 16, n0, keep);
+    epilogue_tile<EPI, sizeof(T) == 1>(acc, g.epi, &vectors, OtherTile{ NULL, 0 }, m0 + warp * 16, n0, keep);
     if (EPI == EPI_GELU_QUANT) {
         float amax = warp_max(abs_max(keep));
 

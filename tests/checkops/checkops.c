@@ -199,7 +199,7 @@ static int check_case(const Case *c, TDDev *dev, TDBuf *buf, TDDev *cpu, TDBuf *
         open_run(&b, cpu, cpu_buf, seed, fill, 0);
         if (c->run(&b, c, &y, &n2) >= 0 && n2 == n) {
             c->reference(&b, c, ref2);
-            bound = 2 * relative(y, ref2, n, &at) + 1e-6;
+            bound = 2 * relative(y, ref2, n, &at) + 4e-6;     /* tensor cores truncate their f32 sums */
         }
         free(ref2);
         close_run(&b);

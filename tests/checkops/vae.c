@@ -15,6 +15,11 @@ static const Form forms[] = {
     { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0 },
     { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0 },
     { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1 },
+    { "32 to 96",       32, 96, 3, 3, 1, 1, 0, 0, 0, 0 },
+    { "64 to 192",      64, 192, 3, 3, 1, 1, 0, 0, 1, 0 },
+    { "up 64 to 96",    64, 96, 1, 3, 1, 1, 1, 0, 0, 0 },
+    { "time 96 x2",     96, 192, 3, 1, 1, 1, 0, 1, 0, 0 },
+    { "96 to 384",      96, 384, 1, 1, 1, 1, 0, 0, 0, 0 },
 };
 
 typedef struct Inputs { const float *x, *w, *b, *res; int64_t out_t, out_h, out_w; } Inputs;
@@ -144,6 +149,11 @@ const Case vae_cases[] = {
     { "causal_conv3d", "down 1x3x3, 2 frames of 8x6",     2, 8, 6, 5, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "time down, 4 frames of 4x5",      4, 4, 5, 6, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "head to f32, 4 frames of 8x12",   4, 8, 12, 7, 1e-5, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3x3x3 32 to 96, 2 frames of 20x18",          2, 20, 18, 8, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3x3x3 64 to 192 residual, 1 frame of 17x33", 1, 17, 33, 9, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "up 64 to 96, 2 frames of 9x17",              2, 9, 17, 10, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time 96 x2, 2 frames of 16x8",               2, 16, 8, 11, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "1x1x1 96 to 384, 3 frames of 8x8",           3, 8, 8, 12, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "vae_unscale",   "latent frame 2 of 3x5x4",         3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },
     { 0 }
 };

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * One convolution call on the device, for its two kernels. */
+#ifndef TD_CUDA_CONV_H
+#define TD_CUDA_CONV_H
+
+#include "device.h"
+
+struct ConvArgs {
+    const bf16 *x, *cache, *w, *residual;        /* [t,h,wd,c_in], [n_cache,h,wd,c_in], [c_out][taps][c_in], as y */
+    const float *bias;
+    void *y;                                     /* bf16, or f32 if f32 is set */
+    int64_t n_pixels;                            /* rows of the product: frames x h_out x w_out, before interleaving */
+    int c_in, c_out, kt, kh, kw, stride_t, stride_s, up, interleave, n_cache, pad_y, pad_x;
+    int t, h, wd, h_out, w_out, f32;
+};
+
+int td_cuda_conv3d_mma(TDDev *dev, const ConvArgs &a);       /* conv3d.cu: any form */
+bool td_cuda_conv3d_sm90_takes(const ConvArgs &a);           /* conv3d_sm90.cu: stride 1, channels in whole tiles */
+int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a);
+
+#endif /* TD_CUDA_CONV_H */

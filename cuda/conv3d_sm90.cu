@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Causal convolution of stride 1 on Hopper as an implicit matrix product by wgmma.
+ *
+ * A tile is a patch of 16x16 pixels of one frame by N output channels (96 or 192); a step is CK input channels of one tap. The bulk copy
+ * engine brings the patch shifted by the tap, with zeros outside the picture, so padding needs no code. Frames before the first of x come
+ * from the cache's own map. A doubled input (nearest) is four products, one per parity of the output pixel: tap d of parity p reads
+ * row y + floor((p + d - 1) / 2) of the small picture. */
+#include "conv.h"
+#include "ptx_sm90.cuh"
+#include "tensor_map.h"
+
+#define PATCH 16
+#define BM (PATCH * PATCH)
+
+template <int N, int CK> struct ConvStorage {
+    static const int stages = CK == 64 ? (N == 192 ? 3 : 4) : 8;
+    uint8_t a[stages][BM * CK * 2];
+    uint8_t b[stages][N * CK * 2];
+    uint64_t full[stages], empty[stages];
+    float bias[N];
+};
+
+struct ConvTiles {
+    int per_tap, n_steps, tiles_x, tiles_y, tiles_n, phases, total;
+};
+
+struct ConvTile { int n0, x0, y0, t, px, py; };
+
+__device__ __forceinline__ ConvTile tile_at(const ConvTiles &g, int i, int n)
+{
+    ConvTile c;
+
+    c.n0 = i % g.tiles_n * n;
+    i /= g.tiles_n;
+    c.x0 = i % g.tiles_x * PATCH;
+    i /= g.tiles_x;
+    c.y0 = i % g.tiles_y * PATCH;
+    i /= g.tiles_y;
+    c.px = g.phases == 4 ? i % 2 : 0;
+    c.py = g.phases == 4 ? i / 2 % 2 : 0;
+    c.t = i / g.phases;
+    return c;
+}
+
+template <int N, int CK> __device__ __forceinline__ void produce(const ConvArgs &a, const ConvTiles &g, ConvStorage<N, CK> *s, const CUtensorMap *map_x,
+                                                                 const CUtensorMap *map_cache, const CUtensorMap *map_w)
+{
+    int stage = 0, phase = 0;
+
+    for (int i = blockIdx.x; i < g.total; i += gridDim.x) {
+        ConvTile c = tile_at(g, i, N);
+
+        for (int dt = 0; dt < a.kt; dt++)
+            for (int dy = 0; dy < a.kh; dy++)
+                for (int dx = 0; dx < a.kw; dx++)
+                    for (int part = 0; part < g.per_tap; part++) {
+                        int t = c.t + dt - a.n_cache, k = ((dt * a.kh + dy) * a.kw + dx) * a.c_in + part * CK;
+                        int x = c.x0 + (a.up ? (c.px + dx - 1) >> 1 : dx - a.pad_x), y = c.y0 + (a.up ? (c.py + dy - 1) >> 1 : dy - a.pad_y);
+
+                        mbarrier_wait(&s->empty[stage], phase ^ 1);
+                        mbarrier_expect(&s->full[stage], (BM + N) * CK * 2);
+                        tma_load_4d(s->a[stage], t < 0 ? map_cache : map_x, &s->full[stage], part * CK, x, y, t < 0 ? t + a.n_cache : t);
+                        tma_load_2d(s->b[stage], map_w, &s->full[stage], k, c.n0);
+                        if (++stage == ConvStorage<N, CK>::stages) {
+                            stage = 0;
+                            phase ^= 1;
+                        }
+                    }
+    }
+}
+
+/* 16 pixels of a warp by N channels: bias, residual, store 8 channels at a time */
+template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N / 2], const ConvArgs &a, const float *bias, const ConvTile &c, int row0)
+{
+    int lane = threadIdx.x % 32, quad = lane & 3, channels = a.interleave ? a.c_out / 2 : a.c_out;
+    int frame = a.interleave ? 2 * c.t + c.n0 / channels : c.t, n0 = c.n0 % channels;
+
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int r = row0 + lane / 4 + half * 8, y = c.y0 + r / PATCH, x = c.x0 + r % PATCH;
+        bool in = y < (a.up ? a.h : a.h_out) && x < (a.up ? a.wd : a.w_out);
+        int64_t at = (((int64_t)frame * a.h_out + (a.up ? 2 * y + c.py : y)) * a.w_out + (a.up ? 2 * x + c.px : x)) * channels + n0 + quad * 8;
+        uint4 ahead[N / 32];
+
+        if (a.residual)
+#pragma unroll
+            for (int group = 0; group < N / 32; group++)
+                ahead[group] = in ? *(const uint4 *)(a.residual + at + group * 32) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int group = 0; group < N / 32; group++) {
+            uint32_t w[4];
+
+            if (a.residual) {                    /* sums stay f32 until the one rounding: transpose both halves of each word apart */
+                uint32_t lo[4], hi[4];
+                uint32_t ow[4] = { ahead[group].x, ahead[group].y, ahead[group].z, ahead[group].w };
+
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    int j = group * 4 + i;
+
+                    lo[i] = __float_as_uint(acc[j * 4 + half * 2] + bias[j * 8 + quad * 2]);
+                    hi[i] = __float_as_uint(acc[j * 4 + half * 2 + 1] + bias[j * 8 + quad * 2 + 1]);
+                }
+                transpose_quad(lo);
+                transpose_quad(hi);
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    w[i] = pack_bf16(__uint_as_float(lo[i]) + low_f32(ow[i]), __uint_as_float(hi[i]) + high_f32(ow[i]));
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    int j = group * 4 + i;
+
+                    w[i] = pack_bf16(acc[j * 4 + half * 2] + bias[j * 8 + quad * 2], acc[j * 4 + half * 2 + 1] + bias[j * 8 + quad * 2 + 1]);
+                }
+                transpose_quad(w);
+            }
+            if (in)
+                *(uint4 *)((bf16 *)a.y + at + group * 32) = make_uint4(w[0], w[1], w[2], w[3]);
+        }
+    }
+}
+
+template <int N, int CK> __global__ void __launch_bounds__(384, 1) conv3d_sm90_kernel(const __grid_constant__ CUtensorMap map_x, const __grid_constant__ CUtensorMap map_cache,
+                                                                                     const __grid_constant__ CUtensorMap map_w, ConvArgs a, ConvTiles g)
+{
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    constexpr int STAGES = ConvStorage<N, CK>::stages;
+    extern __shared__ uint8_t raw[];
+    ConvStorage<N, CK> *s = (ConvStorage<N, CK> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
+    int wg = threadIdx.x / 128;
+
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES; i++) {
+            mbarrier_init(&s->full[i], 1);
+            mbarrier_init(&s->empty[i], 2);
+        }
+        fence_barrier_init();
+    }
+    __syncthreads();
+    if (wg == 2) {
+        registers_down<40>();
+        if (threadIdx.x == 256)
+            produce<N, CK>(a, g, s, &map_x, &map_cache, &map_w);
+    } else {
+        int stage = 0, phase = 0, warp = threadIdx.x / 32 % 4;
+
+        registers_up<232>();
+        for (int i = blockIdx.x; i < g.total; i += gridDim.x) {
+            ConvTile c = tile_at(g, i, N);
+            float acc[2][N / 2];
+
+#pragma unroll
+            for (int j = 0; j < N / 2; j++)
+                acc[0][j] = acc[1][j] = 0.0f;
+            named_barrier<1>(256);               /* the last tile's bias has been read */
+            for (int j = threadIdx.x; j < N; j += 256)
+                s->bias[j] = a.bias[c.n0 + j];
+            named_barrier<1>(256);
+            for (int step = 0; step < g.n_steps; step++) {
+                mbarrier_wait(&s->full[stage], phase);
+                const uint8_t *pa = s->a[stage] + wg * 128 * CK * 2;
+                uint64_t db = CK == 64 ? wgmma_descriptor(s->b[stage]) : wgmma_descriptor64(s->b[stage]);
+                uint64_t d0 = CK == 64 ? wgmma_descriptor(pa) : wgmma_descriptor64(pa);
+                uint64_t d1 = CK == 64 ? wgmma_descriptor(pa + 64 * CK * 2) : wgmma_descriptor64(pa + 64 * CK * 2);
+
+                wgmma_fence();
+#pragma unroll
+                for (int k = 0; k < CK / 16; k++) {
+                    wgmma_bf16(acc[0], d0 + 2 * k, db + 2 * k);
+                    wgmma_bf16(acc[1], d1 + 2 * k, db + 2 * k);
+                }
+                wgmma_commit();
+                wgmma_wait<0>();
+                if (threadIdx.x % 128 == 0)
+                    mbarrier_arrive(&s->empty[stage]);
+                if (++stage == STAGES) {
+                    stage = 0;
+                    phase ^= 1;
+                }
+            }
+            store_rows<N>(acc[0], a, s->bias, c, wg * 128 + warp * 16);
+            store_rows<N>(acc[1], a, s->bias, c, wg * 128 + 64 + warp * 16);
+        }
+    }
+#endif
+}
+
+template <int N, int CK> static int launch(TDDev *dev, const ConvArgs &a)
+{
+    int smem = (int)sizeof(ConvStorage<N, CK>) + 1024, taps = a.kt * a.kh * a.kw, frames = a.t, n_sm = td_cuda(dev)->n_sm, ret;
+    CUtensorMap x, cache, w;
+    ConvTiles g = {};
+
+    static_assert(sizeof(ConvStorage<N, CK>) + 1024 <= 227 * 1024, "the stages fit in shared memory");
+    g.per_tap = a.c_in / CK;
+    g.n_steps = taps * g.per_tap;
+    g.tiles_x = (int)td_blocks(a.up ? a.wd : a.w_out, PATCH);
+    g.tiles_y = (int)td_blocks(a.up ? a.h : a.h_out, PATCH);
+    g.tiles_n = a.c_out / N;
+    g.phases = a.up ? 4 : 1;
+    g.total = g.tiles_x * g.tiles_y * g.tiles_n * g.phases * frames;
+    TRY(td_cuda_map_frames(dev, &x, a.x, frames, a.h, a.wd, a.c_in, PATCH, PATCH, CK));
+    cache = x;
+    if (a.n_cache)
+        TRY(td_cuda_map_frames(dev, &cache, a.cache, a.n_cache, a.h, a.wd, a.c_in, PATCH, PATCH, CK));
+    TRY(td_cuda_map_matrix(dev, &w, a.w, a.c_out, (int64_t)taps * a.c_in, 2, N, CK * 2));
+    CU(dev, cudaFuncSetAttribute(conv3d_sm90_kernel<N, CK>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
+    conv3d_sm90_kernel<N, CK><<<g.total < n_sm ? g.total : n_sm, 384, smem, td_cuda(dev)->stream>>>(x, cache, w, a, g);
+    CU_LAUNCHED(dev, "conv3d_sm90_kernel");
+    return 0;
+fail:
+    return ret;
+}
+
+bool td_cuda_conv3d_sm90_takes(const ConvArgs &a)
+{
+    int channels = a.interleave ? a.c_out / 2 : a.c_out;
+
+    return a.stride_t == 1 && a.stride_s == 1 && !a.f32 && a.c_in % 32 == 0 && channels % 96 == 0;
+}
+
+int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a)
+{
+    int channels = a.interleave ? a.c_out / 2 : a.c_out;
+
+    if (channels % 192 == 0)
+        return a.c_in % 64 == 0 ? launch<192, 64>(dev, a) : launch<192, 32>(dev, a);
+    return a.c_in % 64 == 0 ? launch<96, 64>(dev, a) : launch<96, 32>(dev, a);
+}
