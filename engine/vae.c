@@ -108,10 +108,11 @@ static int check_layers(const TDBind *b, const TDVae *vae)
         const char *name = td_checkpoint_entry(b->ckpt, i)->name;
         int layer;
 
-        if ((sscanf(name, "decoder.middle.%d.", &layer) == 1 && layer >= vae->n_layers) ||
+        if ((sscanf(name, "decoder.middle.%d.", &layer) == 1 && (layer >= vae->n_layers || layer > 2)) ||
             (sscanf(name, "decoder.upsamples.%d.", &layer) == 1 && layer >= vae->n_layers - 3))
-            return td_error(b->dev->log, EBADMSG, "%s: %s: layer %d of the decoder has no residual.0.gamma or resample.1.weight, and an "
-                            "attention only in the middle", td_checkpoint_path(b->ckpt), name, vae->n_layers);
+            return td_error(b->dev->log, EBADMSG, "%s: %s is of no known layer; the first %d have residual.0.gamma, "
+                            "resample.1.weight or, the second one alone, to_qkv.weight", td_checkpoint_path(b->ckpt), name,
+                            vae->n_layers);
     }
     if (n_up != 3 || n_time != 2)
         return td_error(b->dev->log, ENOTSUP, "%s: the decoder doubles size %lld times and frames %lld times, want 3 and 2 (the Wan 2.1 VAE)",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What the tests of the public API share: the smallest model that tdsynth can write, a logger that remembers, and clips of
- * 32x32 that take milliseconds. */
+ * What the tests of the public API share: the smallest model that tdsynth can write, a logger that remembers, and clips
+ * of 32x32 that take milliseconds. */
 #ifndef SMALL_MODEL_H
 #define SMALL_MODEL_H
 
@@ -12,7 +12,7 @@
 typedef struct Seen {
     int n_errors, n_bad;                         /* error lines; lines that are empty or hold control characters */
     char error[512];                             /* the last error line */
-    int n_progress, stop_after;                  /* calls of progress; interrupt answers 1 once there were stop_after, if > 0 */
+    int n_progress, stop_after;                  /* calls of progress, and after how many interrupt says 1; 0: never */
     int backwards;                               /* progress that went back, or past its total */
     TDProgress last;
 } Seen;
@@ -35,7 +35,8 @@ static inline void on_progress(void *cookie, const TDProgress *p)
     Seen *seen = cookie;
 
     seen->n_progress++;
-    seen->backwards += p->done < 0 || p->total < 1 || p->done > p->total || p->stage < seen->last.stage || p->seconds < 0 ||
+    seen->backwards += p->done < 0 || p->total < 1 || p->done > p->total || p->stage < seen->last.stage ||
+                       p->seconds < 0 ||
                        (p->stage == seen->last.stage && p->done < seen->last.done);
     seen->last = *p;
 }
@@ -55,8 +56,10 @@ static inline int small_model_make(const char *name, const char *options)
 
     if (strstr(small_dir, "XXXXXX") && !CHECK(mkdtemp(small_dir) != NULL))
         return -1;
-    snprintf(command, sizeof(command), "%s/tdsynth --format=safetensors --seed=3 --dim=128 --ffn=128 --blocks=1 --text-dim=64 "
-             "--text-heads=1 --text-ffn=64 --text-blocks=1 --vae-dim=4 --threads=1 %s %s/%s", build ? build : "build", options,
+    snprintf(command, sizeof(command),
+             "%s/tdsynth --format=safetensors --seed=3 --dim=128 --ffn=128 --blocks=1 --text-dim=64 "
+             "--text-heads=1 --text-ffn=64 --text-blocks=1 --vae-dim=4 --threads=1 %s %s/%s", build ? build : "build",
+             options,
              small_dir, name);
     return CHECK_INT(system(command), 0) ? 0 : -1;
 }
@@ -134,7 +137,8 @@ static inline int check_error(const Seen *seen, int ret, int want, const char *w
     int ok = ret == want && seen->n_errors == 1 && !seen->n_bad && strstr(seen->error, words);
 
     if (!ok)
-        printf("  code %d, want %d; %d error lines, %d bad lines; the last: \"%s\", want \"%s\"\n", ret, want, seen->n_errors,
+        printf("  code %d, want %d; %d error lines, %d bad lines; the last: \"%s\", want \"%s\"\n", ret, want,
+               seen->n_errors,
                seen->n_bad, seen->error, words);
     return test_check(ok, __FILE__, __LINE__, "one error line that names it");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Every allocation from td_open() to the last frame fails in turn, and every thread fails to start: the call says ENOMEM with
- * one line, nothing leaks, and the same context (or the next td_open()) works at once. */
+ * Every allocation from td_open() to the last frame fails in turn, and every thread fails to start: the call says
+ * ENOMEM with one line, nothing leaks, and the same context (or the next td_open()) works at once. */
 #include "alloc_fail.h"
 #include "small_model.h"
 
@@ -53,9 +53,15 @@ static int attempt(long n, enum TDSampler sampler, enum TDResidency residency, e
 
 int main(void)
 {
-    static const struct { const char *title; enum TDSampler sampler; enum TDResidency residency; enum TDQuant quant; } kinds[] = {
+    static const struct {
+        const char *title;
+        enum TDSampler sampler;
+        enum TDResidency residency;
+        enum TDQuant quant;
+    } kinds[] = {
         { "allocation failures: rCM, int8", TD_SAMPLER_RCM, TD_RESIDENT_ALL, TD_QUANT_AUTO },
-        { "allocation failures: UniPC with guidance, weights by stage, int8 at load", TD_SAMPLER_UNIPC, TD_RESIDENT_STAGE, TD_QUANT_INT8 },
+        { "allocation failures: UniPC with guidance, weights by stage, int8 at load", TD_SAMPLER_UNIPC,
+          TD_RESIDENT_STAGE, TD_QUANT_INT8 },
     };
 
     test_begin("model");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Every tensor of every weight file, damaged in every way a file can hold it: missing, empty, of another shape, of an
- * integer type, with a NaN. What the engine needs must be refused with one line that names the file, at td_open() or,
- * where weights are only seen by computing with them, before a frame is returned. What it does not use must not matter. */
+ * integer type, with a NaN; and tensors too many. What the engine needs must be refused with one line that names the
+ * file, at td_open() or, where weights are only seen by computing with them, before a frame is returned. What it does
+ * not use must not matter. */
 #include <errno.h>
 #include "checkpoint.h"
 #include "small_model.h"
@@ -35,8 +36,9 @@ static void put_nan(uint8_t *data, const TDEntry *e, size_t bytes)
     }
 }
 
-/* src with entry k damaged, as a safetensors file */
-static int write_damaged(const char *path, const TDCheckpoint *src, int k, enum Damage damage)
+/* src with entry k damaged, and a zero f32 vector of n_extra values named extra, as a safetensors file */
+static int write_damaged(const char *path, const TDCheckpoint *src, int k, enum Damage damage, const char *extra,
+                         int64_t n_extra)
 {
     static const char *const dtypes[TD_N_DTYPES] = { [TD_F32] = "F32", [TD_BF16] = "BF16", [TD_I8] = "I8" };
     int n = td_checkpoint_count(src), ok;
@@ -48,7 +50,7 @@ static int write_damaged(const char *path, const TDCheckpoint *src, int k, enum 
 
     for (int i = 0; i < n; i++)                  /* a row or a type more takes at most 4 times as much, and then some */
         at += td_checkpoint_entry(src, i)->bytes * 4 + 1024;
-    data = calloc(at, 1);
+    data = calloc(at + (size_t)n_extra * 4, 1);
     if (!CHECK(header && data && f))
         exit(1);
     at = 0;
@@ -75,6 +77,10 @@ static int write_damaged(const char *path, const TDCheckpoint *src, int k, enum 
             put_nan(data + at, e, bytes);
         length += put_header(header + length, e->name, dtype, e->n_dims, shape, at, bytes, length == 0);
         at += bytes;
+    }
+    if (extra) {
+        length += put_header(header + length, extra, "F32", 1, &n_extra, at, (size_t)n_extra * 4, 0);
+        at += (size_t)n_extra * 4;
     }
     header[length++] = '}';
     while (length % 8)
@@ -106,7 +112,8 @@ static const File files[] = {
     { "NaN: transformer, sla", BF16, AT(dit), TD_QUANT_NONE, TD_ATTN_SLA, { NULL } },
     { "NaN: transformer, sagesla, int8 at load", BF16, AT(dit), TD_QUANT_INT8, TD_ATTN_SAGESLA, { NULL } },
     { "damaged tensors: int8 transformer", INT8_FILE, AT(dit), TD_QUANT_AUTO, TD_ATTN_AUTO, { NULL } },
-    { "damaged tensors: VAE", "Wan2.1_VAE.safetensors", AT(vae), TD_QUANT_NONE, TD_ATTN_DENSE, { "encoder.", "conv1." } },
+    { "damaged tensors: VAE", "Wan2.1_VAE.safetensors", AT(vae), TD_QUANT_NONE, TD_ATTN_DENSE, { "encoder.",
+                                                                                                 "conv1." } },
 };
 
 static int starts_or_has(const char *name, const char *part)
@@ -146,7 +153,8 @@ static int check_one(const File *f, const char *path, const TDEntry *e, enum Dam
         ret = read_clip(c, NULL);
     td_close(&c);
     if (fine ? ret >= 0 && !seen.n_errors
-             : (ret == TD_ERR(EBADMSG) || ret == TD_ERR(ENOTSUP)) && seen.n_errors == 1 && !seen.n_bad && strstr(seen.error, path))
+             : (ret == TD_ERR(EBADMSG) ||
+                ret == TD_ERR(ENOTSUP)) && seen.n_errors == 1 && !seen.n_bad && strstr(seen.error, path))
         return 1;
     printf("  %s %s: code %d, %d error lines: %s\n", e->name, damage_names[damage], ret, seen.n_errors, seen.error);
     return CHECK(!"refused with one line that names the file");
@@ -168,10 +176,48 @@ static void check_file(const File *f)
         if (!strncmp(f->title, "NaN", 3) && damage != NOT_FINITE)
             continue;
         for (int k = 0; k < (damage == NONE ? 1 : td_checkpoint_count(src)) && n_wrong < 20; k++)
-            if (write_damaged(path, src, k, damage))
+            if (write_damaged(path, src, k, damage, NULL, 0))
                 n_wrong += !check_one(f, path, td_checkpoint_entry(src, k), damage);
     }
     td_checkpoint_close(&src);
+}
+
+/* tensors that would mean another model: refused, not left out */
+static void test_extra(void)
+{
+    static const struct { int file; const char *name; int n; const char *words; } extras[] = {
+        { 0, "blocks.0.attn.k.bias", 64, "blocks.0.attn.k.bias: this model has no bias there" },
+        { 0, "blocks.1.norm1.weight", 64, "blocks.1.norm2.weight is missing" },
+        { 1, "blocks.1.norm3.weight", 128, "blocks.1.modulation is missing" },
+        { 1, "blocks.0.cross_attn.k_img.weight", 128, "image-to-video" },
+        { 5, "decoder.upsamples.15.to_qkv.weight", 3, "is of no known layer; the first 18" },
+        { 5, "decoder.middle.3.residual.0.gamma", 16, "is of no known layer; the first 18" },
+    };
+
+    for (size_t i = 0; i < sizeof(extras) / sizeof(*extras); i++) {
+        const File *f = &files[extras[i].file];
+        char source[256], name[200], path[256], model[256];
+        const char *given = small_path(path, "damaged.safetensors");
+        TDLog log = { .out = { NULL, NULL, 0 } };
+        TDCheckpoint *src = NULL;
+        TDContext *c = NULL;
+        TDSettings s;
+        Seen seen;
+        int ret;
+
+        test_begin(extras[i].name);
+        snprintf(name, sizeof(name), "model/%s", f->file);
+        if (!CHECK_INT(td_checkpoint_open(&src, small_path(source, name), &log), 0))
+            return;
+        write_damaged(path, src, -1, NONE, extras[i].name, extras[i].n);
+        td_checkpoint_close(&src);
+        small_settings(&s, &seen, small_path(model, "model"));
+        memcpy((char *)&s + f->setting, &given, sizeof(given));
+        ret = td_open(&c, &s);
+        check_error(&seen, ret, TD_ERR(strstr(extras[i].words, "video") ? ENOTSUP : EBADMSG), extras[i].words);
+        CHECK(strstr(seen.error, path) != NULL);
+        td_close(&c);
+    }
 }
 
 int main(void)
@@ -180,6 +226,7 @@ int main(void)
     if (small_model_make("model", "") == 0)
         for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
             check_file(&files[i]);
+    test_extra();
     small_model_remove();
     return test_end();
 }

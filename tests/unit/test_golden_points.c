@@ -2,8 +2,8 @@
  * Inside a forward pass: values between the operations of the first transformer block and between the layers of the VAE
  * decoder, the int8 linear and sparse-linear attention alone, each against the official code.
  *
- * The device under test is the CPU's with a table of operations that also keeps results: what is tested is the model code
- * itself. q and k between their norm and RoPE are inside one operation, and are tested together. */
+ * The device under test is the CPU's with a table of operations that also keeps results: what is tested is the model
+ * code itself. q and k between their norm and RoPE are inside one operation, and are tested together. */
 #include <stdlib.h>
 #include "dit.h"
 #include "golden.h"
@@ -44,7 +44,8 @@ static void keep_tensor(TDDev *dev, const char *name, const TDTensor *t)
     keep(dev, name, t, TD_UNPACK_TENSOR, t);
 }
 
-static int spy_norm_modulate(TDDev *d, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift, const float *scale)
+static int spy_norm_modulate(TDDev *d, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
+                             const float *scale)
 {
     int ret = spy.real->norm_modulate(d, y, x, norm, shift, scale), n = spy.n_norm++;
 
@@ -53,7 +54,8 @@ static int spy_norm_modulate(TDDev *d, TDAct *y, const TDTensor *x, const TDNorm
     return ret;
 }
 
-static int spy_qk_norm_rope(TDDev *d, TDQkv *out, const TDTensor *qkv, const TDNormW *nq, const TDNormW *nk, const TDTensor *rope)
+static int spy_qk_norm_rope(TDDev *d, TDQkv *out, const TDTensor *qkv, const TDNormW *nq, const TDNormW *nk,
+                            const TDTensor *rope)
 {
     int ret = spy.real->qk_norm_rope(d, out, qkv, nq, nk, rope);
 
@@ -93,7 +95,8 @@ static int spy_linear_gelu(TDDev *d, TDAct *y, const TDAct *x, const TDLinear *l
     return ret;
 }
 
-static int spy_conv(TDDev *d, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv, const TDTensor *residual)
+static int spy_conv(TDDev *d, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+                    const TDTensor *residual)
 {
     static const char *const names[2][6] = {
         { "conv1.0", "middle.0", "upsamples.3.0", "upsamples.4.0", "upsamples.7.0", "head.0" },
@@ -155,8 +158,10 @@ static void test_dit(TDDev *dev, TDLog *log)
 
     test_begin("points of transformer block 0");
     g = golden_open("dit_points", log);
-    if (!g || !CHECK_INT(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/TurboWan2.1-T2V-1.3B-480P.pth"),
-                                            log), 0) || !CHECK_INT(td_dit_bind(&dit, dev, ckpt, TD_QUANT_NONE, TD_NORM_OFFICIAL), 0))
+    if (!g || !CHECK_INT(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models",
+                                                               "tiny/TurboWan2.1-T2V-1.3B-480P.pth"),
+                                            log), 0) || !CHECK_INT(td_dit_bind(&dit, dev, ckpt, TD_QUANT_NONE,
+                                                                               TD_NORM_OFFICIAL), 0))
         goto end;
     x = golden_f32(g, "x", &n);
     t = golden_f32(g, "t", NULL);
@@ -252,7 +257,8 @@ static void test_vae(TDDev *dev, TDLog *log)
 
     test_begin("points of the VAE decoder");
     g = golden_open("vae_points", log);
-    if (!g || !CHECK_INT(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"), log), 0) ||
+    if (!g || !CHECK_INT(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models",
+                                                               "tiny/Wan2.1_VAE.pth"), log), 0) ||
         !CHECK_INT(td_vae_bind(&vae, dev, ckpt), 0) || !(zf = golden_f32(g, "z", &n)) || !CHECK_INT(n, 16 * 3 * 4 * 6))
         goto end;
     for (int pass = 0; pass < 2; pass++) {
@@ -285,11 +291,13 @@ end:
 
 /* ---- sparse-linear attention and the int8 linear, alone ---- */
 
-static int pack_golden(TDDev *dev, TDWeights *w, TDLinear *lin, const TDCheckpoint *g, const char *weight, const char *bias, enum TDDtype want)
+static int pack_golden(TDDev *dev, TDWeights *w, TDLinear *lin, const TDCheckpoint *g, const char *weight,
+                       const char *bias, enum TDDtype want)
 {
     TDLinearSource src = { .w = td_checkpoint_find(g, weight), .bias = bias ? td_checkpoint_find(g, bias) : NULL };
 
-    return CHECK(src.w && (!bias || src.bias)) && CHECK_INT(dev->ops->pack_linear(dev, w, lin, &src, 1, want), 0) ? 0 : -1;
+    return CHECK(src.w && (!bias || src.bias)) && CHECK_INT(dev->ops->pack_linear(dev, w, lin, &src, 1, want),
+                                                            0) ? 0 : -1;
 }
 
 static void put_bf16(TDDev *dev, TDTensor *t, const TDCheckpoint *g, const char *name)
