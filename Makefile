@@ -177,6 +177,13 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 check-unit: $(UNITS) $(TOOLS) $(BUILD)/models/stamp
 	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit $(UNITS)
 
+# on a machine with a GPU
+check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(CUDA_SO)
+	tests/gpu/check.sh $(BUILD)
+
+bench-gpu: $(TOOLS) $(CUDA_SO)
+	tests/gpu/bench.sh $(BUILD)
+
 check-ops: $(CHECKOPS)
 	@tests/run.sh ops $(CHECKOPS)
 

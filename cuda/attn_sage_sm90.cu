@@ -50,11 +50,12 @@ __device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile 
 #pragma unroll
         for (int j = 0; j < 8; j++)
 #pragma unroll
-            for (int e = 0; e < 2; e++) {
-                float v = (float)s[j * 4 + half * 2 + e];
-
-                x[2 * j + e] = t.late ? v * t.dq : v;
-            }
+            for (int e = 0; e < 2; e++)
+                x[2 * j + e] = (float)s[j * 4 + half * 2 + e];
+        if (t.late)                              /* one or two tiles of a list */
+#pragma unroll
+            for (int j = 0; j < 16; j++)
+                x[j] *= t.dq;
         if (t.first + TK > n)
 #pragma unroll
             for (int j = 0; j < 16; j++)

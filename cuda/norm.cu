@@ -25,25 +25,44 @@ __device__ __forceinline__ uint4 pack8(const float (&v)[8])
     return make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
 }
 
+/* sum over a row by one warp of f(8 values); eight loads in flight */
+template <class F> __device__ __forceinline__ float row_sum(const bf16 *x, int dim, F f)
+{
+    float s = 0;
+
+    for (int base = threadIdx.x % 32 * 8; base < dim; base += 8 * 256) {
+        uint4 u[8];
+
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            u[i] = base + i * 256 < dim ? *(const uint4 *)(x + base + i * 256) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            float v[8];
+
+            unpack8(v, u[i]);
+            if (base + i * 256 < dim)
+                s += f(v);
+        }
+    }
+    return warp_sum(s);
+}
+
 /* mean and 1/std of a row by one warp, two passes */
 __device__ __forceinline__ void layer_stats(const bf16 *x, const NormArgs &a, float &mean, float &rstd)
 {
-    int lane = threadIdx.x % 32;
-    float s = 0, v[8];
+    float m, s;
 
-    for (int i = lane * 8; i < a.dim; i += 256) {
-        unpack8(v, *(const uint4 *)(x + i));
-        s += ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
-    }
-    mean = warp_sum(s) / (float)a.dim;
-    s = 0;
-    for (int i = lane * 8; i < a.dim; i += 256) {
-        unpack8(v, *(const uint4 *)(x + i));
+    m = row_sum(x, a.dim, [](const float (&v)[8]) { return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])); }) / (float)a.dim;
+    s = row_sum(x, a.dim, [m](const float (&v)[8]) {
+        float t = 0;
+
         for (int j = 0; j < 8; j++)
-            s += (v[j] - mean) * (v[j] - mean);
-    }
-    s = warp_sum(s) + (float)(a.lanes - a.dim) * mean * mean;
-    rstd = 1.0f / sqrtf(s / (float)a.dim + a.eps);
+            t += (v[j] - m) * (v[j] - m);
+        return t;
+    });
+    mean = m;
+    rstd = 1.0f / sqrtf((s + (float)(a.lanes - a.dim) * m * m) / (float)a.dim + a.eps);
 }
 
 /* one normalised, rounded, modulated value */
@@ -204,14 +223,15 @@ int td_cuda_quantise(TDDev *dev, TDAct *act)
 
 __device__ __forceinline__ float rms_factor(const bf16 *x, int dim, float eps)
 {
-    float s = 0, v[8];
+    float s = row_sum(x, dim, [](const float (&v)[8]) {
+        float t = 0;
 
-    for (int i = threadIdx.x % 32 * 8; i < dim; i += 256) {
-        unpack8(v, *(const uint4 *)(x + i));
         for (int j = 0; j < 8; j++)
-            s += v[j] * v[j];
-    }
-    return 1.0f / sqrtf(warp_sum(s) / (float)dim + eps);
+            t += v[j] * v[j];
+        return t;
+    });
+
+    return 1.0f / sqrtf(s / (float)dim + eps);
 }
 
 /* OFFICIAL rounds once, EXACT before the weight too; the weights hold bf16 values */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--bench] */
+ * usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--fills=N] [--bench] */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,7 +232,7 @@ int main(int argc, char **argv)
     TDBuf buf, cpu_buf = { 0 };
     const char *only = "", *impl = "cpu";
     uint64_t seed = 1;
-    int bench = 0, bad = 0;
+    int bench = 0, bad = 0, n_fills = N_FILLS;
 
     for (int i = 1; i < argc; i++) {
         if (!strncmp(argv[i], "--test=", 7))
@@ -241,10 +241,12 @@ int main(int argc, char **argv)
             impl = argv[i] + 7;
         else if (!strncmp(argv[i], "--seed=", 7))
             seed = strtoull(argv[i] + 7, NULL, 10);
+        else if (!strncmp(argv[i], "--fills=", 8))
+            n_fills = atoi(argv[i] + 8) < N_FILLS ? atoi(argv[i] + 8) : N_FILLS;
         else if (!strcmp(argv[i], "--bench"))
             bench = 5;
         else {
-            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--bench]\n");
+            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--fills=N] [--bench]\n");
             return 2;
         }
     }
@@ -264,7 +266,7 @@ int main(int argc, char **argv)
 
             if (!strstr(c->op, only) && !strstr(c->title, only))
                 continue;
-            for (int fill = 0; fill < (bench ? 1 : N_FILLS); fill++)
+            for (int fill = 0; fill < (bench ? 1 : n_fills); fill++)
                 ok &= check_case(c, dev, &buf, cpu, &cpu_buf, seed, fill, bench);
             if (!bench)
                 printf("%s %s: %s\n", ok ? "ok" : "FAIL", c->op, c->title);

@@ -5,7 +5,7 @@
 #define GOLDEN_H
 
 #include <stdlib.h>
-#include "checkpoint.h"
+#include "device.h"
 #include "test.h"
 
 static inline void golden_log(void *cookie, int level, const char *line)
@@ -25,6 +25,19 @@ static inline const char *golden_path(char buf[512], const char *env, const char
 {
     snprintf(buf, 512, "%s/%s", getenv(env) ? getenv(env) : dir, name);
     return buf;
+}
+
+/* the backend the tests are to run on: TD_TEST_BACKEND=cuda, else the CPU */
+static inline enum TDBackend golden_backend(void)
+{
+    const char *want = getenv("TD_TEST_BACKEND");
+
+    return want && !strcmp(want, "cuda") ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
+}
+
+static inline int golden_device(TDDev **dev, TDCancel *cancel, TDLog *log)
+{
+    return td_device_open(dev, golden_backend(), 0, 0, cancel, log);
 }
 
 /* open tests/golden/NAME.safetensors; NULL fails the case */

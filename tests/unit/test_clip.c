@@ -21,7 +21,27 @@ static double psnr(const uint8_t *a, const float *b, int64_t n)
     return d > 0 ? 10 * log10(255.0 * 255.0 * (double)n / d) : 99;
 }
 
-static void check_clip(const char *golden, const char *title, enum TDNoise noise, enum TDQuant quant, double topk, double least)
+typedef struct OfficialClip {
+    const char *golden, *frames, *title;         /* frames: tensor u8 [17,H,W,3] */
+    int width;
+    enum TDAttention attention;
+    enum TDSlaBlock block;
+    enum TDNoise noise;
+    enum TDQuant quant;
+    double topk, least;                          /* least: PSNR in dB */
+} OfficialClip;
+
+/* the gpu_ ones are frames of the official script and kernels on an H100 */
+static const OfficialClip official[] = {
+    { "clip_cpu", "frames", "clip, bf16 sla, CPU noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_CPU, TD_QUANT_NONE, 0.5, 40 },
+    { "clip_h100", "frames", "clip, bf16 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100, TD_QUANT_NONE, 0.5, 40 },
+    { "clip_int8", "frames", "clip, int8 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100, TD_QUANT_AUTO, 1.0, 40 },
+    { "gpu_clip", "sla.bf16.frames", "clip, bf16 sla of an H100", 128, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100, TD_QUANT_NONE, 0.5, 40 },
+    { "gpu_clip", "sagesla.int8.frames", "clip, int8 sagesla of an H100", 128, TD_ATTN_SAGESLA, TD_SLA_BLOCK_64X128, TD_NOISE_H100,
+      TD_QUANT_AUTO, 0.5, 40 },
+};
+
+static void check_official(const OfficialClip *k)
 {
     char path[512];
     TDLog log = golden_logger();
@@ -30,30 +50,32 @@ static void check_clip(const char *golden, const char *title, enum TDNoise noise
     TDContext *c = NULL;
     TDFrame f = { .format = TD_PIX_RGB24 };
     TDCheckpoint *g;
-    int64_t n = 0, bytes = 96 * 64 * 3;
+    int64_t n = 0, bytes = k->width * 64 * 3;
     float *want;
     uint8_t *frames = NULL;
     int count = 0;
 
-    test_begin(title);
-    g = golden_open(golden, &log);
-    want = golden_f32(g, "frames", &n);
+    test_begin(k->title);
+    g = golden_open(k->golden, &log);
+    want = golden_f32(g, k->frames, &n);
     td_default_settings(&s, sizeof(s));
     td_default_params(&p, sizeof(p));
+    s.backend = golden_backend();
     s.model = golden_path(path, "TD_MODELS", "build/models", "tiny");
-    s.attention = TD_ATTN_SLA;
-    s.quant = quant;
+    s.attention = k->attention;
+    s.sla_block = k->block;
+    s.quant = k->quant;
     s.logger = (TDLogger){ NULL, log_line, TD_LOG_WARNING };
     p.prompt = "a cat walks on a beach at sunset";
-    p.width = 96;
+    p.width = k->width;
     p.height = 64;
     p.n_frames = 17;
-    p.sla_topk = topk;
-    p.noise = noise;
+    p.sla_topk = k->topk;
+    p.noise = k->noise;
     if (!want || !CHECK_INT(n, 17 * bytes) || !CHECK(td_open(&c, &s) == 0) || !CHECK(td_start(c, &p) == 0))
         goto end;
     frames = malloc((size_t)n);
-    f.stride[0] = 96 * 3;
+    f.stride[0] = k->width * 3;
     for (; count < 17; count++) {
         f.data[0] = frames + count * bytes;
         if (!CHECK(td_read_frame(c, &f) == 1))
@@ -62,8 +84,8 @@ static void check_clip(const char *golden, const char *title, enum TDNoise noise
     }
     CHECK_INT(td_read_frame(c, &f), 0);
     if (getenv("TD_VERBOSE"))
-        printf("  %s: PSNR %.2f dB\n", title, psnr(frames, want, n));
-    CHECK(psnr(frames, want, n) >= least);
+        printf("  %s: PSNR %.2f dB\n", k->title, psnr(frames, want, n));
+    CHECK(psnr(frames, want, n) >= k->least);
 end:
     free(frames);
     free(want);
@@ -100,6 +122,7 @@ static TDContext *open_kind(const Kind *k, int n_threads, enum TDResidency resid
     TDSettings s;
 
     td_default_settings(&s, sizeof(s));
+    s.backend = golden_backend();
     s.model = golden_path(path, "TD_MODELS", "build/models", "tiny");
     s.attention = k->attention;
     s.quant = k->quant;
@@ -177,9 +200,8 @@ static void check_kind(const Kind *k)
 
 int main(void)
 {
-    check_clip("clip_cpu", "clip, bf16 sla, CPU noise", TD_NOISE_CPU, TD_QUANT_NONE, 0.5, 40);
-    check_clip("clip_h100", "clip, bf16 sla, H100 noise", TD_NOISE_H100, TD_QUANT_NONE, 0.5, 40);
-    check_clip("clip_int8", "clip, int8 sla, H100 noise", TD_NOISE_H100, TD_QUANT_AUTO, 1.0, 40);
+    for (size_t i = 0; i < sizeof(official) / sizeof(*official); i++)
+        check_official(&official[i]);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         check_kind(&kinds[i]);
     return test_end();

@@ -115,7 +115,7 @@ int main(void)
     TDDev *dev = NULL;
 
     test_begin("open");
-    if (!CHECK(td_cpu_open(&dev, 0, &cancel, &log) == 0))
+    if (!CHECK(golden_device(&dev, &cancel, &log) == 0))
         return test_end();
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const Case *k = &cases[i];

@@ -170,7 +170,7 @@ int main(void)
     test_begin("SageSLA, 64x128 as on an H100");
     in = golden_open("attention", &log);
     g = golden_open("gpu_attention", &log);
-    if (!in || !g || !CHECK(td_cpu_open(&dev, 0, &cancel, &log) == 0))
+    if (!in || !g || !CHECK(golden_device(&dev, &cancel, &log) == 0))
         return test_end();
     check_kind(dev, in, g, "0.4", 64, 128, "sm90");
     check_kind(dev, in, g, "0.7", 64, 128, "sm90");

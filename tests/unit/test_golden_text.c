@@ -58,7 +58,7 @@ int main(void)
 
     test_begin("umT5 encoder");
     g = golden_open("umt5", &log);
-    CHECK(td_cpu_open(&dev, 0, &cancel, &log) == 0);
+    CHECK(golden_device(&dev, &cancel, &log) == 0);
     if (CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/models_t5_umt5-xxl-enc-bf16.pth"), &log) == 0) &&
         CHECK(td_text_bind(&te, dev, ckpt) == 0)) {
         check_prompt(dev, te, g, 0);

@@ -1,0 +1,19 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Stage times of whole clips at the official sizes, random weights. usage: tests/gpu/bench.sh BUILD [1.3B|14B]
+# Three clips in one process; the later two are warm. Device memory is sampled every half second.
+set -eu
+build=$1
+size=${2:-1.3B}
+dir=${TMPDIR:-/tmp}/turbodiff-bench-$size
+[ -d "$dir" ] || "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --preset="$size" --dit=int8 "$dir"
+case $size in
+1.3B) frame=832x480 ;;
+*) frame=1280x720 ;;
+esac
+prompt='a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen'
+nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -lms 500 > "$dir.memory" &
+sampler=$!
+"$build/td" -B cuda -s $frame -n 81 -c 3 -v "$dir" "$prompt" /dev/null
+kill $sampler
+echo "device memory, peak MiB: $(sort -n "$dir.memory" | tail -n 1)"

@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# What only a GPU can show: every slot against the CPU backend, every stage and whole clips against the official goldens, and the
+# sanitizers of the CUDA Toolkit. usage, from the repository's top: tests/gpu/check.sh BUILD
+# BUILD holds checkops, tdsynth, libturbodiff-cuda.so and tests/. Last line: "gpu: N passed, N failed".
+set -u
+build=$(realpath "$1")
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT INT TERM
+passed=0
+failed=0
+
+count() {
+    passed=$((passed + $(grep -c '^ok ' "$1")))
+    failed=$((failed + $(grep -c '^FAIL ' "$1")))
+    grep -v '^ok ' "$1" | cut -c1-220
+}
+
+one() {                                          # one NAME CODE
+    if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $1"; fi
+}
+
+TD_MODELS=$tmp
+TD_TEST_BACKEND=cuda
+LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests find the module
+export TD_MODELS TD_TEST_BACKEND LD_LIBRARY_PATH
+"$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --vocab=2048 "$tmp/tiny" &&
+    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" || exit 1
+"$build/checkops" --impl=cuda > "$tmp/log" 2>&1
+one "checkops" $?
+count "$tmp/log"
+for test in golden_text golden_dit golden_sage golden_vae clip; do
+    "$build/tests/test_$test" > "$tmp/log" 2>&1
+    one "test_$test" $?
+    count "$tmp/log"
+done
+if command -v compute-sanitizer > /dev/null; then
+    for tool in memcheck synccheck initcheck; do
+        compute-sanitizer --tool $tool --error-exitcode 9 "$build/checkops" --impl=cuda --fills=1 > "$tmp/log" 2>&1
+        one "$tool" $?
+        grep 'ERROR SUMMARY' "$tmp/log"
+    done
+fi
+echo "gpu: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
