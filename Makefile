@@ -52,7 +52,7 @@ CUDA_OBJS := $(CUDA_SRCS:%.cu=$(BUILD)/%.cu.o)
 CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
-all: lib tools
+all: lib tools cuda
 lib: $(LIB_A) $(LIB_SO)
 cuda: $(CUDA_SO)
 tools: $(TOOLS)

@@ -25,7 +25,7 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a);                      /* 
 int64_t td_cuda_attn_chunks(int64_t n);                                      /* rows of partial_* */
 int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: o = sparse branch */
 int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a);                    /* the same on Hopper */
-int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l);   /* attn_linear.cu: o += linear branch */
+int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l); /* attn_linear.cu: o += linear branch */
 #define TD_KV_PARTS 16
 
 #endif /* TD_CUDA_ATTN_H */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Attention in bf16 on tensor cores with online softmax: dense over all keys, or sparse over a list of key blocks (sla).
+ * Attention in bf16 on tensor cores with online softmax: dense over all keys, or sparse over a list of key blocks
+ * (sla).
  *
- * A warp owns 16 queries; with SPLIT 2, two warps share them and own half of the head dim's outputs each (d 384 would not fit the
- * registers otherwise). P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V tiles of BK keys are double
- * buffered; shared rows are D bf16, their 16-byte chunks permuted by row. */
+ * A warp owns 16 queries; with SPLIT 2, two warps share them and own half of the head dim's outputs each (d 384 would
+ * not fit the registers otherwise). P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V
+ * tiles of BK keys are double buffered; shared rows are D bf16, their 16-byte chunks permuted by row. */
 #include "device.h"
 #include "ptx_sm80.cuh"
 
@@ -15,24 +16,31 @@ struct FlashArgs {
     float scale;                                 /* log2(e) / sqrt(d) */
 };
 
-template <int D> __device__ __forceinline__ int row_offset(int row, int chunk) { return row * D * 2 + ((chunk ^ (row & 7)) << 4); }
+template <int D> __device__ __forceinline__ int row_offset(int row, int chunk)
+{
+    return row * D * 2 + ((chunk ^ (row & 7)) << 4);
+}
 
-template <int D, int ROWS, int THREADS> __device__ __forceinline__ void load_rows(uint8_t *dst, const bf16 *src, int first, int n, int dim)
+template <int D, int ROWS, int THREADS>
+__device__ __forceinline__ void load_rows(uint8_t *dst, const bf16 *src, int first, int n, int dim)
 {
     for (int i = threadIdx.x; i < ROWS * (D / 8); i += THREADS) {
         int row = i / (D / 8), chunk = i % (D / 8);
         bool ok = first + row < n;
 
-        cp_async16(dst + row_offset<D>(row, chunk), src + (int64_t)(ok ? first + row : 0) * dim + chunk * 8, ok ? 16 : 0);
+        cp_async16(dst + row_offset<D>(row, chunk), src + (int64_t)(ok ? first + row : 0) * dim + chunk * 8,
+                   ok ? 16 : 0);
     }
 }
 
-template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ / 16 * SPLIT * 32) flash_kernel(FlashArgs a)
+template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ / 16 * SPLIT * 32)
+    flash_kernel(FlashArgs a)
 {
     constexpr int THREADS = BQ / 16 * SPLIT * 32, DO = D / SPLIT;
     extern __shared__ __align__(128) uint8_t smem[];
     uint8_t *sq = smem, *sk = sq + BQ * D * 2, *sv = sk + 2 * BK * D * 2;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, r0 = warp / SPLIT * 16, d0 = warp % SPLIT * DO, head = blockIdx.y, q0 = blockIdx.x * BQ;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, r0 = warp / SPLIT * 16, d0 = warp % SPLIT * DO,
+        head = blockIdx.y, q0 = blockIdx.x * BQ;
     const bf16 *k = a.k + head * D, *v = a.v + head * D;
     const int32_t *list = a.map ? a.map + ((int64_t)head * gridDim.x + blockIdx.x) * a.n_keep : NULL;
     int per = a.map ? a.list_bk / BK : 1, n_tiles = a.map ? a.n_keep * per : (a.n_kv + BK - 1) / BK;
@@ -105,7 +113,8 @@ template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ
 #pragma unroll
         for (int c = 0; c < BK / 16; c++) {
             uint32_t p[4] = { pack_bf16(s[2 * c][0], s[2 * c][1]), pack_bf16(s[2 * c][2], s[2 * c][3]),
-                              pack_bf16(s[2 * c + 1][0], s[2 * c + 1][1]), pack_bf16(s[2 * c + 1][2], s[2 * c + 1][3]) };
+                              pack_bf16(s[2 * c + 1][0], s[2 * c + 1][1]),
+                              pack_bf16(s[2 * c + 1][2], s[2 * c + 1][3]) };
 
 #pragma unroll
             for (int j = 0; j < DO / 16; j++) {
@@ -126,7 +135,8 @@ template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ
             continue;
 #pragma unroll
         for (int j = 0; j < DO / 8; j++)
-            *(uint32_t *)(a.o + (int64_t)row * a.dim + head * D + d0 + j * 8 + lane % 4 * 2) = pack_bf16(o[j][half * 2] / l[half], o[j][half * 2 + 1] / l[half]);
+            *(uint32_t *)(a.o + (int64_t)row * a.dim + head * D + d0 + j * 8 + lane % 4 * 2) =
+                pack_bf16(o[j][half * 2] / l[half], o[j][half * 2 + 1] / l[half]);
     }
 }
 
@@ -135,7 +145,9 @@ template <int D, int SPLIT, int BQ, int BK> static int launch(TDDev *dev, const 
     int smem = (BQ + 4 * BK) * D * 2;
 
     CU(dev, cudaFuncSetAttribute(flash_kernel<D, SPLIT, BQ, BK>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
-    flash_kernel<D, SPLIT, BQ, BK><<<dim3((unsigned)td_blocks(a.n_q, BQ), (unsigned)n_heads), BQ / 16 * SPLIT * 32, smem, td_cuda(dev)->stream>>>(a);
+    flash_kernel<D, SPLIT, BQ, BK>
+        <<<dim3((unsigned)td_blocks(a.n_q, BQ), (unsigned)n_heads), BQ / 16 * SPLIT * 32, smem, td_cuda(dev)->stream>>>(
+            a);
     CU_LAUNCHED(dev, "flash_kernel");
     return 0;
 }
@@ -157,13 +169,16 @@ int td_cuda_flash(TDDev *dev, bf16 *o, const TDQkv *qkv)
         a.map = (const int32_t *)qkv->map.data;
         a.n_keep = (int)qkv->n_keep;
         a.list_bk = qkv->cfg.bk;
-        return qkv->cfg.bq == 64 ? launch<128, 1, 64, 64>(dev, a, qkv->n_heads) : launch<128, 1, 128, 64>(dev, a, qkv->n_heads);
+        return qkv->cfg.bq == 64 ? launch<128, 1, 64, 64>(dev, a, qkv->n_heads)
+                                 : launch<128, 1, 128, 64>(dev, a, qkv->n_heads);
     }
     switch (qkv->head_dim) {
     case 64:  return launch<64, 1, 128, 64>(dev, a, qkv->n_heads);
     case 128: return launch<128, 1, 128, 64>(dev, a, qkv->n_heads);
     case 384: return launch<384, 2, 64, 32>(dev, a, qkv->n_heads);
-    default:  return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 128 or 384", (long long)qkv->head_dim);
+    default:
+        return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 128 or 384",
+                        (long long)qkv->head_dim);
     }
 }
 

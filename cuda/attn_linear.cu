@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Linear branch of sparse-linear attention, head dim 128: kv = fk^T v over all tokens, then per query
- * o += proj_l(fq kv / (1e-5 + fq . k_sum)), f = softmax over the head dim. Every line of it is a bf16 tensor in the official code.
+ * o += proj_l(fq kv / (1e-5 + fq . k_sum)), f = softmax over the head dim. Every line of it is a bf16 tensor in the
+ * official code.
  *
  * kv is summed in TD_KV_PARTS parts per head, added in order. Shared rows are 128 bf16, chunks permuted by row. */
 #include "attn.h"
@@ -36,8 +37,10 @@ __global__ void __launch_bounds__(256) linear_kv_kernel(SlaArgs a)
 {
     __shared__ __align__(128) uint8_t sk[ROWS * 256], sv[ROWS * 256];
     __shared__ float sums[16][D];
-    int part = blockIdx.x, head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunk = threadIdx.x % 16, group = threadIdx.x / 16;
-    int steps = (a.n + ROWS - 1) / ROWS, first = (int)((int64_t)steps * part / TD_KV_PARTS), last = (int)((int64_t)steps * (part + 1) / TD_KV_PARTS);
+    int part = blockIdx.x, head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32,
+        chunk = threadIdx.x % 16, group = threadIdx.x / 16;
+    int steps = (a.n + ROWS - 1) / ROWS, first = (int)((int64_t)steps * part / TD_KV_PARTS),
+        last = (int)((int64_t)steps * (part + 1) / TD_KV_PARTS);
     float acc[16][4] = {}, sum[8] = { 0 };
 
     for (int step = first; step < last; step++) {
@@ -60,7 +63,8 @@ __global__ void __launch_bounds__(256) linear_kv_kernel(SlaArgs a)
         for (int c = 0; c < ROWS / 16; c++) {
             uint32_t fa[4], fb[4], t;
 
-            /* A = fk^T: the transposed load gives (k 0-7, k 8-15) x (m 0-7, m 8-15) in the order m, k; the middle two swap places */
+            /* A = fk^T: the transposed load gives (k 0-7, k 8-15) x (m 0-7, m 8-15) in the order m, k; the middle two
+             * swap places */
             ldmatrix4_trans(fa, sk + offset(c * 16 + lane % 16, warp * 2 + lane / 16));
             t = fa[1];
             fa[1] = fa[2];
@@ -80,7 +84,8 @@ __global__ void __launch_bounds__(256) linear_kv_kernel(SlaArgs a)
     for (int j = 0; j < 16; j++)
 #pragma unroll
         for (int half = 0; half < 2; half++)
-            *(float2 *)(kv + (warp * 16 + lane / 4 + half * 8) * D + j * 8 + lane % 4 * 2) = make_float2(acc[j][half * 2], acc[j][half * 2 + 1]);
+            *(float2 *)(kv + (warp * 16 + lane / 4 + half * 8) * D + j * 8 + lane % 4 * 2) =
+                make_float2(acc[j][half * 2], acc[j][half * 2 + 1]);
     for (int j = 0; j < 8; j++)
         sums[group][chunk * 8 + j] = sum[j];
     __syncthreads();
@@ -110,7 +115,8 @@ __global__ void __launch_bounds__(256) linear_sum_kernel(SlaArgs a)
 }
 
 /* c[16x128] = a[16x128 rows in shared] b, b in shared as [k][n] (TRANS) or [n][k] */
-template <bool TRANS> __device__ __forceinline__ void product(float (&acc)[16][4], const uint8_t *sa, int row0, const uint8_t *sb)
+template <bool TRANS>
+__device__ __forceinline__ void product(float (&acc)[16][4], const uint8_t *sa, int row0, const uint8_t *sb)
 {
     int lane = threadIdx.x % 32;
     uint32_t fa[4], fb[4];
@@ -136,7 +142,8 @@ __global__ void __launch_bounds__(256) linear_apply_kernel(SlaArgs a, const bf16
     extern __shared__ __align__(128) uint8_t smem[];
     __shared__ float den[128];
     uint8_t *sq = smem, *skv = sq + 128 * 256, *sw = skv + D * 256;
-    int head = blockIdx.y, q0 = blockIdx.x * 128, warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunk = threadIdx.x % 16, group = threadIdx.x / 16;
+    int head = blockIdx.y, q0 = blockIdx.x * 128, warp = threadIdx.x / 32, lane = threadIdx.x % 32,
+        chunk = threadIdx.x % 16, group = threadIdx.x / 16;
     float acc[16][4] = {};
 
     for (int r = group; r < 128; r += 16) {
@@ -181,7 +188,8 @@ __global__ void __launch_bounds__(256) linear_apply_kernel(SlaArgs a, const bf16
         for (int j = 0; j < 16; j++) {
             int c = j * 8 + lane % 4 * 2;
             uint32_t *p = (uint32_t *)(a.o + (int64_t)row * a.dim + head * D + c), os = *p;
-            float x = round_bf16(acc[j][half * 2] + (bias ? bias[c] : 0.0f)), y = round_bf16(acc[j][half * 2 + 1] + (bias ? bias[c + 1] : 0.0f));
+            float x = round_bf16(acc[j][half * 2] + (bias ? bias[c] : 0.0f)),
+                  y = round_bf16(acc[j][half * 2 + 1] + (bias ? bias[c + 1] : 0.0f));
 
             *p = pack_bf16(low_f32(os) + x, high_f32(os) + y);
         }
@@ -198,7 +206,8 @@ int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l)
     linear_sum_kernel<<<dim3(D * D / 256, a.n_heads), 256, 0, stream>>>(a);
     CU_LAUNCHED(dev, "linear_sum_kernel");
     CU(dev, cudaFuncSetAttribute(linear_apply_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
-    linear_apply_kernel<<<dim3((unsigned)td_blocks(a.n, 128), a.n_heads), 256, smem, stream>>>(a, (const bf16 *)proj_l->w[0], proj_l->bias);
+    linear_apply_kernel<<<dim3((unsigned)td_blocks(a.n, 128), a.n_heads), 256, smem, stream>>>(
+        a, (const bf16 *)proj_l->w[0], proj_l->bias);
     CU_LAUNCHED(dev, "linear_apply_kernel");
     return 0;
 }

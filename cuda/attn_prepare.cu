@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What sparse-linear attention needs from q, k, v: the mean of k, pooled blocks and their map, and for sagesla int8 codes of q and k
- * and e4m3 codes of v, transposed. Head dim 128 throughout. Sums over tokens go through partial sums in a fixed order. */
+ * What sparse-linear attention needs from q, k, v: the mean of k, pooled blocks and their map, and for sagesla int8
+ * codes of q and k and e4m3 codes of v, transposed. Head dim 128 throughout. Sums over tokens go through partial sums
+ * in a fixed order. */
 #include "attn.h"
 #include "ptx_sm80.cuh"
 
@@ -32,15 +33,16 @@ __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chun
         top = fmaxf(top, a.partial_max[(int64_t)i * a.dim + c]);
     }
     a.k_mean[c] = round_bf16((float)s * (1.0f / (float)a.n));
-    if (a.v_scale) {                             /* an all-zero channel keeps scale 1: the official kernel would make NaN */
+    if (a.v_scale) { /* an all-zero channel keeps scale 1: the official kernel would make NaN */
         a.v_scale[c] = top > 0 ? top / 2.25f : 1.0f;
         a.v_scale[a.dim + c] = top > 0 ? 2.25f / top : 1.0f;
     }
 }
 
 /* a block of rows of one head: pooled mean, and for sagesla its codes. 16 lanes a row, 16 rows at a time. */
-template <bool SMOOTH> __device__ __forceinline__ void block_rows(const bf16 *x, const float *mean, int head, int first, int last, int dim, float *pool,
-                                                                  int8_t *code, float *scale)
+template <bool SMOOTH> __device__ __forceinline__ void block_rows(const bf16 *x, const float *mean, int head, int first,
+                                                                  int last, int dim, float *pool, int8_t *code,
+                                                                  float *scale)
 {
     __shared__ float part[16][D], shared[8];
     int lane = threadIdx.x % 16, group = threadIdx.x / 16, c = lane * 8;
@@ -51,7 +53,8 @@ template <bool SMOOTH> __device__ __forceinline__ void block_rows(const bf16 *x,
             mu[j] = mean[head * D + c + j];
     for (int r = first + group; r < last; r += 16) {
         uint4 u = *(const uint4 *)(x + (int64_t)r * dim + head * D + c);
-        float v[8] = { low_f32(u.x), high_f32(u.x), low_f32(u.y), high_f32(u.y), low_f32(u.z), high_f32(u.z), low_f32(u.w), high_f32(u.w) };
+        float v[8] = { low_f32(u.x), high_f32(u.x), low_f32(u.y), high_f32(u.y),
+                       low_f32(u.z), high_f32(u.z), low_f32(u.w), high_f32(u.w) };
 
         for (int j = 0; j < 8; j++) {
             v[j] = SMOOTH ? round_bf16(v[j] - mu[j]) : v[j];
@@ -80,7 +83,8 @@ template <bool SMOOTH> __device__ __forceinline__ void block_rows(const bf16 *x,
         *scale = top;
     for (int r = first + group; r < last; r += 16) {
         uint4 u = *(const uint4 *)(x + (int64_t)r * dim + head * D + c);
-        float v[8] = { low_f32(u.x), high_f32(u.x), low_f32(u.y), high_f32(u.y), low_f32(u.z), high_f32(u.z), low_f32(u.w), high_f32(u.w) };
+        float v[8] = { low_f32(u.x), high_f32(u.x), low_f32(u.y), high_f32(u.y),
+                       low_f32(u.z), high_f32(u.z), low_f32(u.w), high_f32(u.w) };
         uint32_t w[2] = { 0, 0 };
 
         for (int j = 0; j < 8; j++) {
@@ -99,12 +103,14 @@ __global__ void __launch_bounds__(256) block_prepare_kernel(SlaArgs a)
     if (b < a.n_qb) {
         int64_t at = (int64_t)head * a.n_qb + b;
 
-        block_rows<false>(a.q, NULL, head, b * a.bq, min((b + 1) * a.bq, a.n), a.dim, a.q_pool + at * D, a.q_code, a.q_scale + at);
+        block_rows<false>(a.q, NULL, head, b * a.bq, min((b + 1) * a.bq, a.n), a.dim, a.q_pool + at * D, a.q_code,
+                          a.q_scale + at);
     } else {
         int64_t at = (int64_t)head * a.n_kb + b - a.n_qb;
 
         b -= a.n_qb;
-        block_rows<true>(a.k, a.k_mean, head, b * a.bk, min((b + 1) * a.bk, a.n), a.dim, a.k_pool + at * D, a.k_code, a.k_scale + at);
+        block_rows<true>(a.k, a.k_mean, head, b * a.bk, min((b + 1) * a.bk, a.n), a.dim, a.k_pool + at * D, a.k_code,
+                         a.k_scale + at);
     }
 }
 
@@ -126,7 +132,8 @@ __global__ void __launch_bounds__(256) v_code_kernel(SlaArgs a)
         int c = i / 16, w = i % 16, pair = w % 4;            /* word w: positions 4w..4w+3 of the 64 */
         int token = w / 4 * 16 + pair * 2;
         float mult = a.v_scale[a.dim + head * D + c];
-        uint32_t low = pack_e4m3(tile[token][c] * mult, tile[token + 1][c] * mult), high = pack_e4m3(tile[token + 8][c] * mult, tile[token + 9][c] * mult);
+        uint32_t low = pack_e4m3(tile[token][c] * mult, tile[token + 1][c] * mult),
+                 high = pack_e4m3(tile[token + 8][c] * mult, tile[token + 9][c] * mult);
 
         *(uint32_t *)(a.v_code + ((int64_t)head * D + c) * a.n_pad + first + w * 4) = low | high << 16;
     }
@@ -186,7 +193,8 @@ __global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
             float4 v = k[c];
 
             for (int r = 0; r < MAP_ROWS; r++)
-                s[r] = fmaf(v.w, q[r][4 * c + 3], fmaf(v.z, q[r][4 * c + 2], fmaf(v.y, q[r][4 * c + 1], fmaf(v.x, q[r][4 * c], s[r]))));
+                s[r] = fmaf(v.w, q[r][4 * c + 3],
+                            fmaf(v.z, q[r][4 * c + 2], fmaf(v.y, q[r][4 * c + 1], fmaf(v.x, q[r][4 * c], s[r]))));
         }
         for (int r = 0; r < MAP_ROWS; r++)
             keys[r * a.n_kb + kj] = (uint16_t)order_key(s[r]);
@@ -233,7 +241,8 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
         v_code_kernel<<<dim3(a.n_pad / 64, a.n_heads), 256, 0, stream>>>(a);
         CU_LAUNCHED(dev, "v_code_kernel");
     }
-    CU(dev, cudaFuncSetAttribute(block_map_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, map_smem > 49152 ? map_smem : 49152));
+    CU(dev, cudaFuncSetAttribute(block_map_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 map_smem > 49152 ? map_smem : 49152));
     block_map_kernel<<<dim3((unsigned)td_blocks(a.n_qb, MAP_ROWS), a.n_heads), 128, map_smem, stream>>>(a);
     CU_LAUNCHED(dev, "block_map_kernel");
     return 0;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Sparse branch of sagesla on portable tensor-core instructions: int8 QK, e4m3 PV, over an ascending list of key blocks.
+ * Sparse branch of sagesla on portable tensor-core instructions: int8 QK, e4m3 PV, over an ascending list of key
+ * blocks.
  *
- * A warp owns 16 queries; keys come in tiles of 64, double buffered ahead. The score of an early block is S*(sm*dq), of a late one
- * (S*dq)*sm, as in the official kernels; P = 2^(x - m + 8.807) fills the e4m3 range and its row sum is of the unrounded values. Each tile's
- * P V starts at zero and is then added to the output: two-level accumulation. */
+ * A warp owns 16 queries; keys come in tiles of 64, double buffered ahead. The score of an early block is S*(sm*dq), of
+ * a late one (S*dq)*sm, as in the official kernels; P = 2^(x - m + 8.807) fills the e4m3 range and its row sum is of
+ * the unrounded values. Each tile's P V starts at zero and is then added to the output: two-level accumulation. */
 #include "attn.h"
 #include "ptx_sm80.cuh"
 
@@ -22,12 +23,14 @@ template <int THREADS> __device__ __forceinline__ void load_tile(const SlaArgs &
         int row = i / 8, chunk = i % 8;
         bool ok = first + row < a.n;
 
-        cp_async16(dst + k_offset(row, chunk), a.k_code + (int64_t)(ok ? first + row : 0) * a.dim + head * D + chunk * 16, ok ? 16 : 0);
+        cp_async16(dst + k_offset(row, chunk),
+                   a.k_code + (int64_t)(ok ? first + row : 0) * a.dim + head * D + chunk * 16, ok ? 16 : 0);
     }
     for (int i = threadIdx.x; i < D * 4; i += THREADS) {
         int row = i / 4, chunk = i % 4;
 
-        cp_async16(dst + TK * D + v_offset(row, chunk), a.v_code + ((int64_t)head * D + row) * a.n_pad + first + chunk * 16, 16);
+        cp_async16(dst + TK * D + v_offset(row, chunk),
+                   a.v_code + ((int64_t)head * D + row) * a.n_pad + first + chunk * 16, 16);
     }
 }
 
@@ -48,7 +51,8 @@ template <int BQ> __global__ void __launch_bounds__(BQ * 2, BQ == 64 ? 3 : 2) at
         int row = i / 8, chunk = i % 8;
         bool ok = q0 + row < a.n;
 
-        cp_async16(smem + k_offset(row, chunk), a.q_code + (int64_t)(ok ? q0 + row : 0) * a.dim + head * D + chunk * 16, ok ? 16 : 0);
+        cp_async16(smem + k_offset(row, chunk), a.q_code + (int64_t)(ok ? q0 + row : 0) * a.dim + head * D + chunk * 16,
+                   ok ? 16 : 0);
     }
     for (int t = 0; t < STAGES - 1; t++) {
         if (t < n_tiles)
@@ -149,7 +153,8 @@ template <int BQ> __global__ void __launch_bounds__(BQ * 2, BQ == 64 ? 3 : 2) at
             int c = head * D + j * 8 + lane % 4 * 2;
             float2 vs = *(const float2 *)(a.v_scale + c);
 
-            *(uint32_t *)(a.o + (int64_t)row * a.dim + c) = pack_bf16(o[j][half * 2] * inv * vs.x, o[j][half * 2 + 1] * inv * vs.y);
+            *(uint32_t *)(a.o + (int64_t)row * a.dim + c) =
+                pack_bf16(o[j][half * 2] * inv * vs.x, o[j][half * 2 + 1] * inv * vs.y);
         }
     }
 #endif

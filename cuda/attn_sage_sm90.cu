@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Sparse branch of sagesla on Hopper: int8 QK and e4m3 PV by wgmma over an ascending list of key blocks. Numerics as attn_sage.cu.
+ * Sparse branch of sagesla on Hopper: int8 QK and e4m3 PV by wgmma over an ascending list of key blocks. Numerics as
+ * attn_sage.cu.
  *
- * A CTA owns a query block: one consumer warpgroup per 64 queries, and a producer warp that brings tiles of 64 keys (codes of k, and
- * of v transposed) by the list. Tiles are worked on in pairs, so that the second's scores and the first's P V run under the softmax. */
+ * A CTA owns a query block: one consumer warpgroup per 64 queries, and a producer warp that brings tiles of 64 keys
+ * (codes of k, and of v transposed) by the list. Tiles are worked on in pairs, so that the second's scores and the
+ * first's P V run under the softmax. */
 #include "attn.h"
 #include "ptx_sm80.cuh"
 #include "ptx_sm90.cuh"
@@ -38,7 +40,8 @@ struct SageTile {
 };
 
 /* S -> P of one tile: new maximum, the factor for what was summed before, packed e4m3 */
-__device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile &t, SageRow &row, float sm, int n, float (&scale)[2], uint32_t (&p)[2][4])
+__device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile &t, SageRow &row, float sm, int n,
+                                             float (&scale)[2], uint32_t (&p)[2][4])
 {
     float mul = t.late ? sm : sm * t.dq;
     int lane = threadIdx.x % 32;
@@ -120,13 +123,15 @@ __device__ __forceinline__ void add_inner(float (&o)[64], const float (&inner)[6
         o[i] = fmaf(o[i], scale[i / 2 % 2], inner[i]);
 }
 
-template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1) attn_sage_sm90_kernel(const __grid_constant__ CUtensorMap map_q, const __grid_constant__ CUtensorMap map_k,
-                                                                                            const __grid_constant__ CUtensorMap map_v, SlaArgs a, float sm)
+template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
+    attn_sage_sm90_kernel(const __grid_constant__ CUtensorMap map_q, const __grid_constant__ CUtensorMap map_k,
+                          const __grid_constant__ CUtensorMap map_v, SlaArgs a, float sm)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ uint8_t raw[];
     SageStorage<NWG> *s = (SageStorage<NWG> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
-    int wg = threadIdx.x / 128, head = blockIdx.y, qi = blockIdx.x, per = a.bk / TK, n_tiles = a.n_keep * per, n_late = a.bk == 128 ? 1 : 2;
+    int wg = threadIdx.x / 128, head = blockIdx.y, qi = blockIdx.x, per = a.bk / TK, n_tiles = a.n_keep * per,
+        n_late = a.bk == 128 ? 1 : 2;
     const int32_t *list = a.map + ((int64_t)head * a.n_qb + qi) * a.n_keep;
 
     if (threadIdx.x == 0) {
@@ -169,7 +174,8 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1) attn_sa
             int s0[32], s1[32], sa = t % STAGES, sb = (t + 1) % STAGES, parity = t / STAGES & 1;
             bool pair = t + 1 < n_tiles;
             SageTile ta = { q_scale * ea.k_scale, ea.block * a.bk + t % per * TK, t / per >= a.n_keep - n_late };
-            SageTile tb = { q_scale * eb.k_scale, eb.block * a.bk + (t + 1) % per * TK, (t + 1) / per >= a.n_keep - n_late };
+            SageTile tb = { q_scale * eb.k_scale, eb.block * a.bk + (t + 1) % per * TK,
+                            (t + 1) / per >= a.n_keep - n_late };
             float scale_a[2], scale_b[2];
             uint32_t pa[2][4], pb[2][4];
 
@@ -217,7 +223,8 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1) attn_sa
                 int c = head * D + j * 8 + lane % 4 * 2;
                 float2 vs = *(const float2 *)(a.v_scale + c);
 
-                *(uint32_t *)(a.o + (int64_t)r * a.dim + c) = pack_bf16(o[j * 4 + half * 2] * inv * vs.x, o[j * 4 + half * 2 + 1] * inv * vs.y);
+                *(uint32_t *)(a.o + (int64_t)r * a.dim + c) =
+                    pack_bf16(o[j * 4 + half * 2] * inv * vs.x, o[j * 4 + half * 2 + 1] * inv * vs.y);
             }
         }
     }
@@ -234,7 +241,8 @@ template <int NWG> static int launch(TDDev *dev, const SlaArgs &a)
     TRY(td_cuda_map_matrix(dev, &k, a.k_code, a.n, a.dim, 1, TK, 128));
     TRY(td_cuda_map_matrix(dev, &v, a.v_code, a.dim, a.n_pad, 1, D, 64));
     CU(dev, cudaFuncSetAttribute(attn_sage_sm90_kernel<NWG>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
-    attn_sage_sm90_kernel<NWG><<<dim3(a.n_qb, a.n_heads), NWG * 128 + 128, smem, td_cuda(dev)->stream>>>(q, k, v, a, sm);
+    attn_sage_sm90_kernel<NWG>
+        <<<dim3(a.n_qb, a.n_heads), NWG * 128 + 128, smem, td_cuda(dev)->stream>>>(q, k, v, a, sm);
     CU_LAUNCHED(dev, "attn_sage_sm90_kernel");
     return 0;
 fail:

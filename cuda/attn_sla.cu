@@ -17,7 +17,8 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
     if (d != 128 || q->n_q != q->n_kv)
         return td_error(dev->log, ENOTSUP, "cuda: sparse-linear attention with head dim %lld, want 128", (long long)d);
     if (sage && td_cuda(dev)->sm < 89)
-        return td_error(dev->log, ENOTSUP, "cuda: sagesla needs e4m3 (compute capability 8.9), this GPU has %d.%d; want attention=sla",
+        return td_error(dev->log, ENOTSUP,
+                        "cuda: sagesla needs e4m3 (compute capability 8.9), this GPU has %d.%d; want attention=sla",
                         td_cuda(dev)->sm / 10, td_cuda(dev)->sm % 10);
     n_q = td_blocks(q->n_q, q->cfg.bq);
     n_k = td_blocks(q->n_kv, q->cfg.bk);
@@ -25,7 +26,8 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
     q->n_keep = q->n_keep > n_k ? n_k : q->n_keep;
     if (q->n_keep < 1) {
         if (a->base)
-            td_log(dev->log, TD_LOG_WARNING, "attention: topk %g of %lld key blocks rounds to none; keeping 1", q->cfg.topk, (long long)n_k);
+            td_log(dev->log, TD_LOG_WARNING, "attention: topk %g of %lld key blocks rounds to none; keeping 1",
+                   q->cfg.topk, (long long)n_k);
         q->n_keep = 1;
     }
     TRY(carve(a, &q->k_mean, TD_F32, { dim }));
@@ -85,7 +87,9 @@ int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
     a.n_keep = (int)q->n_keep;
     a.ascending = q->cfg.kind == TD_ATTN_SAGESLA;
     TRY(td_cuda_attn_prepare(dev, a));
-    TRY(q->cfg.kind != TD_ATTN_SAGESLA ? td_cuda_flash(dev, a.o, q) : td_cuda(dev)->sm == 90 ? td_cuda_attn_sage_sm90(dev, a) : td_cuda_attn_sage(dev, a));
+    TRY(q->cfg.kind != TD_ATTN_SAGESLA ? td_cuda_flash(dev, a.o, q)
+        : td_cuda(dev)->sm == 90       ? td_cuda_attn_sage_sm90(dev, a)
+                                       : td_cuda_attn_sage(dev, a));
     if (proj_l->n)
         TRY(td_cuda_attn_linear(dev, a, proj_l));
     if (o->code.data)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * umT5 attention over up to 512 tokens: scores to bf16, plus bias to bf16, softmax in f32 to bf16. A CTA owns 16 queries of a head. */
+ * umT5 attention over up to 512 tokens: scores to bf16, plus bias to bf16, softmax in f32 to bf16. A CTA owns 16
+ * queries of a head. */
 #include "device.h"
 
 #define QUERIES 16
@@ -15,7 +16,15 @@ struct T5Args {
 /* bucket of key - query: exact below 8, then logarithmic up to 128; thresholds of the f32 formula */
 __device__ __forceinline__ int t5_bucket(int rel)
 {
-    int n = abs(rel), b = n < 8 ? n : n < 12 ? 8 : n < 16 ? 9 : n < 23 ? 10 : n < 32 ? 11 : n < 46 ? 12 : n < 64 ? 13 : n < 91 ? 14 : 15;
+    int n = abs(rel), b = n < 8    ? n
+                          : n < 12 ? 8
+                          : n < 16 ? 9
+                          : n < 23 ? 10
+                          : n < 32 ? 11
+                          : n < 46 ? 12
+                          : n < 64 ? 13
+                          : n < 91 ? 14
+                                   : 15;
 
     return (rel > 0 ? 16 : 0) + b;
 }
@@ -24,7 +33,8 @@ __global__ void __launch_bounds__(256) attn_t5_kernel(T5Args a)
 {
     extern __shared__ float smem[];
     float *s = smem, *q = s + QUERIES * MAX_TOKENS;
-    int h = blockIdx.y, q0 = blockIdx.x * QUERIES, w = a.n_heads * a.d, rows = min(QUERIES, a.n - q0), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int h = blockIdx.y, q0 = blockIdx.x * QUERIES, w = a.n_heads * a.d, rows = min(QUERIES, a.n - q0),
+        warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
     for (int i = threadIdx.x; i < rows * a.d; i += 256)
         q[i] = to_f32(a.qkv[(int64_t)(q0 + i / a.d) * 3 * w + h * a.d + i % a.d]);
@@ -40,7 +50,8 @@ __global__ void __launch_bounds__(256) attn_t5_kernel(T5Args a)
                 acc[r] = fmaf(q[r * a.d + c + 1], high_f32(kw), fmaf(q[r * a.d + c], low_f32(kw), acc[r]));
         }
         for (int r = 0; r < rows; r++)
-            s[r * MAX_TOKENS + j] = round_bf16(round_bf16(acc[r]) + to_f32(a.bias[t5_bucket(j - q0 - r) * a.n_heads + h]));
+            s[r * MAX_TOKENS + j] =
+                round_bf16(round_bf16(acc[r]) + to_f32(a.bias[t5_bucket(j - q0 - r) * a.n_heads + h]));
     }
     __syncthreads();
     for (int r = warp; r < rows; r += 8) {

@@ -2,8 +2,8 @@
  * Causal convolution over channels-last frames as an implicit matrix product on tensor cores: row = output pixel,
  * k = (tap, input channel) in steps of 32 channels of one tap. Frames before the first of x come from the cache.
  *
- * 8 warps; a warp's tile is (16 MF) x (8 NF). Shared rows are 64 bytes; their 16-byte chunks are permuted by row so that ldmatrix
- * reads without bank conflicts. */
+ * 8 warps; a warp's tile is (16 MF) x (8 NF). Shared rows are 64 bytes; their 16-byte chunks are permuted by row so
+ * that ldmatrix reads without bank conflicts. */
 #include <stdlib.h>
 #include "conv.h"
 #include "ptx_sm80.cuh"
@@ -21,7 +21,8 @@ template <int WM, int WN, int MF, int NF> struct ConvTile {
 };
 
 /* one step: 32 channels of one tap for the rows and columns of the tile */
-template <class T> __device__ __forceinline__ void load_step(const ConvArgs &a, uint8_t *stage, const int (&pt)[T::bm / 64], const int (&py)[T::bm / 64],
+template <class T> __device__ __forceinline__ void load_step(const ConvArgs &a, uint8_t *stage,
+                                                             const int (&pt)[T::bm / 64], const int (&py)[T::bm / 64],
                                                              const int (&px)[T::bm / 64], int n0, int tap, int c0)
 {
     int chunk = threadIdx.x % 4, c = c0 + chunk * 8, dx = tap % a.kw, dy = tap / a.kw % a.kh, dt = tap / (a.kw * a.kh);
@@ -30,16 +31,20 @@ template <class T> __device__ __forceinline__ void load_step(const ConvArgs &a, 
 #pragma unroll
     for (int i = 0; i < T::bm / 64; i++) {
         int t = pt[i] + dt, y = py[i] + dy, x = px[i] + dx, row = threadIdx.x / 4 + i * 64;
-        bool ok = in_c && pt[i] > -1000 && (unsigned)y < (unsigned)(a.h << a.up) && (unsigned)x < (unsigned)(a.wd << a.up);
-        const bf16 *frame = t < 0 ? a.cache + (int64_t)(t + a.n_cache) * a.h * a.wd * a.c_in : a.x + (int64_t)t * a.h * a.wd * a.c_in;
+        bool ok =
+            in_c && pt[i] > -1000 && (unsigned)y < (unsigned)(a.h << a.up) && (unsigned)x < (unsigned)(a.wd << a.up);
+        const bf16 *frame =
+            t < 0 ? a.cache + (int64_t)(t + a.n_cache) * a.h * a.wd * a.c_in : a.x + (int64_t)t * a.h * a.wd * a.c_in;
 
-        cp_async16(stage + chunk_offset(row, chunk), ok ? frame + ((int64_t)(y >> a.up) * a.wd + (x >> a.up)) * a.c_in + c : a.x, ok ? 16 : 0);
+        cp_async16(stage + chunk_offset(row, chunk),
+                   ok ? frame + ((int64_t)(y >> a.up) * a.wd + (x >> a.up)) * a.c_in + c : a.x, ok ? 16 : 0);
     }
     stage += T::bm * 64;
     for (int row = threadIdx.x / 4; row < T::bn; row += 64) {
         bool ok = in_c && n0 + row < a.c_out;
 
-        cp_async16(stage + chunk_offset(row, chunk), ok ? a.w + ((int64_t)(n0 + row) * a.kt * a.kh * a.kw + tap) * a.c_in + c : a.w, ok ? 16 : 0);
+        cp_async16(stage + chunk_offset(row, chunk),
+                   ok ? a.w + ((int64_t)(n0 + row) * a.kt * a.kh * a.kw + tap) * a.c_in + c : a.w, ok ? 16 : 0);
     }
 }
 
@@ -88,7 +93,8 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
                 ldmatrix4(fa[i], sa + chunk_offset((wm * MF + i) * 16 + lane % 16, k * 2 + lane / 16));
 #pragma unroll
             for (int j = 0; j < NF / 2; j++)
-                ldmatrix4(fb[j], sb + chunk_offset((wn * NF + j * 2) * 8 + lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2));
+                ldmatrix4(fb[j],
+                          sb + chunk_offset((wn * NF + j * 2) * 8 + lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2));
 #pragma unroll
             for (int i = 0; i < MF; i++)
 #pragma unroll
@@ -110,7 +116,8 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
 #pragma unroll
             for (int j = 0; j < NF; j++) {
                 int ch = n0 + (wn * NF + j) * 8 + lane % 4 * 2;
-                int64_t pixel = a.interleave ? (m / area * 2 + ch / channels) * area + m % area : m, at = pixel * channels + ch % channels;
+                int64_t pixel = a.interleave ? (m / area * 2 + ch / channels) * area + m % area : m,
+                        at = pixel * channels + ch % channels;
                 float v[2] = { acc[i][j][half * 2], acc[i][j][half * 2 + 1] };
 
                 if (ch >= a.c_out)
@@ -144,7 +151,8 @@ template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const Co
     typedef ConvTile<WM, WN, MF, NF> T;
     dim3 grid((unsigned)td_blocks(a.c_out, T::bn), (unsigned)td_blocks(a.n_pixels, T::bm));
 
-    CU(dev, cudaFuncSetAttribute(conv3d_kernel<WM, WN, MF, NF>, cudaFuncAttributeMaxDynamicSharedMemorySize, STAGES * T::bytes));
+    CU(dev, cudaFuncSetAttribute(conv3d_kernel<WM, WN, MF, NF>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 STAGES * T::bytes));
     conv3d_kernel<WM, WN, MF, NF><<<grid, THREADS, STAGES * T::bytes, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "conv3d_kernel");
     return 0;
@@ -168,16 +176,19 @@ static int update_cache(TDDev *dev, TDTensor *cache, const TDTensor *x)
     uint8_t *c = (uint8_t *)cache->data;
 
     if (t >= n) {
-        CU(dev, cudaMemcpyAsync(c, (const uint8_t *)x->data + (size_t)(t - n) * frame, (size_t)n * frame, cudaMemcpyDeviceToDevice, stream));
+        CU(dev, cudaMemcpyAsync(c, (const uint8_t *)x->data + (size_t)(t - n) * frame, (size_t)n * frame,
+                                cudaMemcpyDeviceToDevice, stream));
         return 0;
     }
     for (int64_t i = 0; i < n - t; i++)          /* frame by frame: source and destination may overlap as a whole */
-        CU(dev, cudaMemcpyAsync(c + (size_t)i * frame, c + (size_t)(i + t) * frame, frame, cudaMemcpyDeviceToDevice, stream));
+        CU(dev, cudaMemcpyAsync(c + (size_t)i * frame, c + (size_t)(i + t) * frame, frame, cudaMemcpyDeviceToDevice,
+                                stream));
     CU(dev, cudaMemcpyAsync(c + (size_t)(n - t) * frame, x->data, (size_t)t * frame, cudaMemcpyDeviceToDevice, stream));
     return 0;
 }
 
-int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *cv, const TDTensor *residual)
+int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *cv,
+                          const TDTensor *residual)
 {
     ConvArgs a = {};
     int ret;
@@ -207,7 +218,8 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
     a.t = (int)x->shape[0];
     a.h = (int)x->shape[1];
     a.wd = (int)x->shape[2];
-    TRY(td_cuda(dev)->sm == 90 && td_cuda_conv3d_sm90_takes(a) ? td_cuda_conv3d_sm90(dev, a) : td_cuda_conv3d_mma(dev, a));
+    TRY(td_cuda(dev)->sm == 90 && td_cuda_conv3d_sm90_takes(a) ? td_cuda_conv3d_sm90(dev, a)
+                                                               : td_cuda_conv3d_mma(dev, a));
     if (cache)
         TRY(update_cache(dev, cache, x));
 fail:
@@ -224,7 +236,8 @@ int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntr
 
     TRY(ret);
     if (conv->c_in % 8) {
-        ret = td_error(dev->log, ENOTSUP, "%s: %lld input channels, want a multiple of 8", e->name, (long long)conv->c_in);
+        ret = td_error(dev->log, ENOTSUP, "%s: %lld input channels, want a multiple of 8", e->name,
+                       (long long)conv->c_in);
         goto fail;
     }
     TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Causal convolution of stride 1 on Hopper as an implicit matrix product by wgmma.
  *
- * A tile is a patch of 16x16 pixels of one frame by N output channels (96 or 192); a step is CK input channels of one tap. The bulk copy
- * engine brings the patch shifted by the tap, with zeros outside the picture, so padding needs no code. Frames before the first of x come
- * from the cache's own map. A doubled input (nearest) is four products, one per parity of the output pixel: tap d of parity p reads
- * row y + floor((p + d - 1) / 2) of the small picture. */
+ * A tile is a patch of 16x16 pixels of one frame by N output channels (96 or 192); a step is CK input channels of one
+ * tap. The bulk copy engine brings the patch shifted by the tap, with zeros outside the picture, so padding needs no
+ * code. Frames before the first of x come from the cache's own map. A doubled input (nearest) is four products, one per
+ * parity of the output pixel: tap d of parity p reads row y + floor((p + d - 1) / 2) of the small picture. */
 #include "conv.h"
 #include "ptx_sm90.cuh"
 #include "tensor_map.h"
@@ -42,7 +42,8 @@ __device__ __forceinline__ ConvTile tile_at(const ConvTiles &g, int i, int n)
     return c;
 }
 
-template <int N, int CK> __device__ __forceinline__ void produce(const ConvArgs &a, const ConvTiles &g, ConvStorage<N, CK> *s, const CUtensorMap *map_x,
+template <int N, int CK> __device__ __forceinline__ void produce(const ConvArgs &a, const ConvTiles &g,
+                                                                 ConvStorage<N, CK> *s, const CUtensorMap *map_x,
                                                                  const CUtensorMap *map_cache, const CUtensorMap *map_w)
 {
     int stage = 0, phase = 0;
@@ -55,11 +56,13 @@ template <int N, int CK> __device__ __forceinline__ void produce(const ConvArgs 
                 for (int dx = 0; dx < a.kw; dx++)
                     for (int part = 0; part < g.per_tap; part++) {
                         int t = c.t + dt - a.n_cache, k = ((dt * a.kh + dy) * a.kw + dx) * a.c_in + part * CK;
-                        int x = c.x0 + (a.up ? (c.px + dx - 1) >> 1 : dx - a.pad_x), y = c.y0 + (a.up ? (c.py + dy - 1) >> 1 : dy - a.pad_y);
+                        int x = c.x0 + (a.up ? (c.px + dx - 1) >> 1 : dx - a.pad_x),
+                            y = c.y0 + (a.up ? (c.py + dy - 1) >> 1 : dy - a.pad_y);
 
                         mbarrier_wait(&s->empty[stage], phase ^ 1);
                         mbarrier_expect(&s->full[stage], (BM + N) * CK * 2);
-                        tma_load_4d(s->a[stage], t < 0 ? map_cache : map_x, &s->full[stage], part * CK, x, y, t < 0 ? t + a.n_cache : t);
+                        tma_load_4d(s->a[stage], t < 0 ? map_cache : map_x, &s->full[stage], part * CK, x, y,
+                                    t < 0 ? t + a.n_cache : t);
                         tma_load_2d(s->b[stage], map_w, &s->full[stage], k, c.n0);
                         if (++stage == ConvStorage<N, CK>::stages) {
                             stage = 0;
@@ -70,7 +73,8 @@ template <int N, int CK> __device__ __forceinline__ void produce(const ConvArgs 
 }
 
 /* 16 pixels of a warp by N channels: bias, residual, store 8 channels at a time */
-template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N / 2], const ConvArgs &a, const float *bias, const ConvTile &c, int row0)
+template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N / 2], const ConvArgs &a,
+                                                            const float *bias, const ConvTile &c, int row0)
 {
     int lane = threadIdx.x % 32, quad = lane & 3, channels = a.interleave ? a.c_out / 2 : a.c_out;
     int frame = a.interleave ? 2 * c.t + c.n0 / channels : c.t, n0 = c.n0 % channels;
@@ -79,7 +83,9 @@ template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N
     for (int half = 0; half < 2; half++) {
         int r = row0 + lane / 4 + half * 8, y = c.y0 + r / PATCH, x = c.x0 + r % PATCH;
         bool in = y < (a.up ? a.h : a.h_out) && x < (a.up ? a.wd : a.w_out);
-        int64_t at = (((int64_t)frame * a.h_out + (a.up ? 2 * y + c.py : y)) * a.w_out + (a.up ? 2 * x + c.px : x)) * channels + n0 + quad * 8;
+        int64_t at =
+            (((int64_t)frame * a.h_out + (a.up ? 2 * y + c.py : y)) * a.w_out + (a.up ? 2 * x + c.px : x)) * channels +
+            n0 + quad * 8;
         uint4 ahead[N / 32];
 
         if (a.residual)
@@ -90,7 +96,7 @@ template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N
         for (int group = 0; group < N / 32; group++) {
             uint32_t w[4];
 
-            if (a.residual) {                    /* sums stay f32 until the one rounding: transpose both halves of each word apart */
+            if (a.residual) { /* sums stay f32 until the one rounding: transpose both halves of each word apart */
                 uint32_t lo[4], hi[4];
                 uint32_t ow[4] = { ahead[group].x, ahead[group].y, ahead[group].z, ahead[group].w };
 
@@ -111,7 +117,8 @@ template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N
                 for (int i = 0; i < 4; i++) {
                     int j = group * 4 + i;
 
-                    w[i] = pack_bf16(acc[j * 4 + half * 2] + bias[j * 8 + quad * 2], acc[j * 4 + half * 2 + 1] + bias[j * 8 + quad * 2 + 1]);
+                    w[i] = pack_bf16(acc[j * 4 + half * 2] + bias[j * 8 + quad * 2],
+                                     acc[j * 4 + half * 2 + 1] + bias[j * 8 + quad * 2 + 1]);
                 }
                 transpose_quad(w);
             }
@@ -121,8 +128,9 @@ template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N
     }
 }
 
-template <int N, int CK> __global__ void __launch_bounds__(384, 1) conv3d_sm90_kernel(const __grid_constant__ CUtensorMap map_x, const __grid_constant__ CUtensorMap map_cache,
-                                                                                     const __grid_constant__ CUtensorMap map_w, ConvArgs a, ConvTiles g)
+template <int N, int CK> __global__ void __launch_bounds__(384, 1)
+    conv3d_sm90_kernel(const __grid_constant__ CUtensorMap map_x, const __grid_constant__ CUtensorMap map_cache,
+                       const __grid_constant__ CUtensorMap map_w, ConvArgs a, ConvTiles g)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     constexpr int STAGES = ConvStorage<N, CK>::stages;
@@ -188,7 +196,8 @@ template <int N, int CK> __global__ void __launch_bounds__(384, 1) conv3d_sm90_k
 
 template <int N, int CK> static int launch(TDDev *dev, const ConvArgs &a)
 {
-    int smem = (int)sizeof(ConvStorage<N, CK>) + 1024, taps = a.kt * a.kh * a.kw, frames = a.t, n_sm = td_cuda(dev)->n_sm, ret;
+    int smem = (int)sizeof(ConvStorage<N, CK>) + 1024, taps = a.kt * a.kh * a.kw, frames = a.t,
+        n_sm = td_cuda(dev)->n_sm, ret;
     CUtensorMap x, cache, w;
     ConvTiles g = {};
 

@@ -8,8 +8,8 @@
 
 int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file, int line)
 {
-    return td_error(dev->log, e == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s:%d: %.80s: %s", strrchr(file, '/') ? strrchr(file, '/') + 1 : file,
-                    line, what, cudaGetErrorName(e));
+    return td_error(dev->log, e == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s:%d: %.80s: %s",
+                    strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line, what, cudaGetErrorName(e));
 }
 
 static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
@@ -21,8 +21,8 @@ static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
     if (e == cudaErrorMemoryAllocation) {
         cudaGetLastError();                      /* not sticky: the context stays usable */
         cudaMemGetInfo(&free_bytes, &total);
-        return td_error(dev->log, ENOMEM, "cuda: %zu bytes wanted, %zu free of %zu: %zu short", bytes, free_bytes, total,
-                        bytes > free_bytes ? bytes - free_bytes : bytes);
+        return td_error(dev->log, ENOMEM, "cuda: %zu bytes wanted, %zu free of %zu: %zu short", bytes, free_bytes,
+                        total, bytes > free_bytes ? bytes - free_bytes : bytes);
     }
     CU(dev, e);
     return 0;
@@ -136,8 +136,10 @@ static int pack_codes(TDDev *dev, const TDLinear *lin, const TDLinearSource *src
         float *scale = (float *)lin->scale + p * n_scales;
 
         if (e->dtype == TD_I8) {
-            if (!s || s->dtype != TD_F32 || td_entry_count(s) != n_scales || !td_entry_is_contiguous(s) || !td_entry_is_contiguous(e))
-                return td_error(dev->log, EBADMSG, "%s: int8 without an f32 scale of [%lld,%lld]", e->name, (long long)((rows + 127) / 128), (long long)kb);
+            if (!s || s->dtype != TD_F32 || td_entry_count(s) != n_scales || !td_entry_is_contiguous(s) ||
+                !td_entry_is_contiguous(e))
+                return td_error(dev->log, EBADMSG, "%s: int8 without an f32 scale of [%lld,%lld]", e->name,
+                                (long long)((rows + 127) / 128), (long long)kb);
             TRY(td_cuda_copy_in(dev, code, e->data, (size_t)(rows * lin->k)));
             TRY(td_cuda_copy_in(dev, scale, s->data, (size_t)n_scales * sizeof(float)));
         } else {
@@ -155,7 +157,8 @@ fail:
     return ret;
 }
 
-int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want)
+int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLinearSource *src, int n_src,
+                        enum TDDtype want)
 {
     const TDEntry *w = src[0].w;
     int64_t rows = src[0].n_rows ? src[0].n_rows : w->shape[0];
@@ -164,8 +167,8 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
     void *p;
 
     for (int i = 0; i < n_src; i++)
-        if (src[i].w->shape[0] != w->shape[0] || td_entry_count(src[i].w) != td_entry_count(w) || src[i].w->dtype != w->dtype ||
-            (src[i].bias && td_entry_count(src[i].bias) != w->shape[0]))
+        if (src[i].w->shape[0] != w->shape[0] || td_entry_count(src[i].w) != td_entry_count(w) ||
+            src[i].w->dtype != w->dtype || (src[i].bias && td_entry_count(src[i].bias) != w->shape[0]))
             return td_error(dev->log, EBADMSG, "%s: shape or dtype unlike %s", src[i].w->name, w->name);
     *lin = TDLinear{};
     lin->n = rows * n_src;
@@ -173,9 +176,11 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
     lin->part_n = rows;
     lin->dtype = w->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && w->dtype != TD_BF16 ? TD_F32 : TD_BF16;
     if (lin->dtype == TD_I8 && (lin->k % 128 || (n_src > 1 && rows % 128)))
-        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name, (long long)rows, (long long)lin->k);
+        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name, (long long)rows,
+                        (long long)lin->k);
     if (want != TD_F32 && (lin->n % 8 || lin->k % 8))
-        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld], want multiples of 8", w->name, (long long)rows, (long long)lin->k);
+        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld], want multiples of 8", w->name, (long long)rows,
+                        (long long)lin->k);
     TRY(td_weights_alloc(dev, weights, &p, (size_t)(lin->n * lin->k) * td_dtype_size(lin->dtype)));
     lin->w[0] = p;
     if (lin->dtype == TD_I8) {
@@ -184,7 +189,8 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
         TRY(pack_codes(dev, lin, src, n_src));
     } else {
         for (int i = 0; i < n_src; i++)
-            TRY(copy_float(dev, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i], rows, lin->k, lin->dtype));
+            TRY(copy_float(dev, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i],
+                           rows, lin->k, lin->dtype));
     }
     if (!has_bias)
         return 0;
@@ -404,17 +410,19 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     if (e == cudaErrorInsufficientDriver) {
         cudaDriverGetVersion(&driver);
         cudaRuntimeGetVersion(&runtime);
-        return driver ? td_error(log, ENOTSUP, "cuda: the driver supports CUDA %d.%d, this build wants %d.%d", driver / 1000, driver % 1000 / 10,
-                                 runtime / 1000, runtime % 1000 / 10)
+        return driver ? td_error(log, ENOTSUP, "cuda: the driver supports CUDA %d.%d, this build wants %d.%d",
+                                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10)
                       : td_error(log, ENOTSUP, "cuda: no NVIDIA driver on this machine");
     }
     if (e != cudaSuccess || count == 0)
-        return td_error(log, ENOTSUP, "cuda: no usable GPU (%s)", cudaGetErrorName(e != cudaSuccess ? e : cudaErrorNoDevice));
+        return td_error(log, ENOTSUP, "cuda: no usable GPU (%s)",
+                        cudaGetErrorName(e != cudaSuccess ? e : cudaErrorNoDevice));
     if (ordinal < 0 || ordinal >= count)
         return td_error(log, EINVAL, "cuda: device %d, want 0..%d", ordinal, count - 1);
     CU(&probe, cudaGetDeviceProperties(&prop, ordinal));
     if (prop.major < 8)
-        return td_error(log, ENOTSUP, "cuda: %s has compute capability %d.%d, want 8.0 or later", prop.name, prop.major, prop.minor);
+        return td_error(log, ENOTSUP, "cuda: %s has compute capability %d.%d, want 8.0 or later", prop.name, prop.major,
+                        prop.minor);
     c = (TDCuda *)calloc(1, sizeof(*c));
     if (!c)
         return td_error(log, ENOMEM, "cuda: out of memory");
@@ -427,7 +435,8 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);
     snprintf(c->description, sizeof(c->description), "%.80s, sm_%d", prop.name, c->sm);
     *out = &c->dev;
-    if ((e = cudaSetDevice(ordinal)) != cudaSuccess || (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess)
+    if ((e = cudaSetDevice(ordinal)) != cudaSuccess ||
+        (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess)
         goto fail;
     if ((e = cudaMalloc(&c->ids, TD_MAX_IDS * sizeof(*c->ids))) != cudaSuccess)
         goto fail;
@@ -435,7 +444,8 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
         if ((e = cudaMallocHost(&c->staging[i], TD_STAGING_BYTES)) != cudaSuccess ||
             (e = cudaEventCreateWithFlags(&c->staged[i], cudaEventDisableTiming)) != cudaSuccess)
             goto fail;
-    if (c->sm == 90 && (e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &c->encode_tiled, 12000, cudaEnableDefault, &found)) != cudaSuccess)
+    if (c->sm == 90 && (e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &c->encode_tiled, 12000,
+                                                             cudaEnableDefault, &found)) != cudaSuccess)
         goto fail;
     return 0;
 fail:

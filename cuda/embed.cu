@@ -19,7 +19,8 @@ struct PatchArgs {
 __global__ void __launch_bounds__(256) patch_embed_kernel(PatchArgs a)
 {
     __shared__ float patch[PATCH_MAX_K][PATCH_TOKENS];
-    int per_frame = a.h / 2 * (a.wd / 2), n_tokens = a.t * per_frame, t0 = blockIdx.x * PATCH_TOKENS, o = blockIdx.y * 256 + threadIdx.x;
+    int per_frame = a.h / 2 * (a.wd / 2), n_tokens = a.t * per_frame, t0 = blockIdx.x * PATCH_TOKENS,
+        o = blockIdx.y * 256 + threadIdx.x;
     int64_t plane = (int64_t)a.t * a.h * a.wd;
     float acc[PATCH_TOKENS] = { 0 };
 
@@ -63,7 +64,8 @@ int td_cuda_patch_embed(TDDev *dev, TDTensor *x, const TDTensor *z, const TDTens
     a.wd = (int)z->shape[3];
     a.n = (int)lin->n;
     a.k = (int)lin->k;
-    patch_embed_kernel<<<dim3((unsigned)td_blocks(x->shape[0], PATCH_TOKENS), (unsigned)td_blocks(a.n, 256)), 256, 0, td_cuda(dev)->stream>>>(a);
+    patch_embed_kernel<<<dim3((unsigned)td_blocks(x->shape[0], PATCH_TOKENS), (unsigned)td_blocks(a.n, 256)), 256, 0,
+                         td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "patch_embed_kernel");
     return 0;
 }
@@ -78,7 +80,8 @@ __global__ void frequencies_kernel(float *dst, Frequencies f)
 }
 
 /* y = W f(x) + b; silu: f = SiLU */
-__global__ void __launch_bounds__(256) matvec_kernel(float *y, const float *x, const void *w, const float *bias, int n, int k, bool wide, bool silu)
+__global__ void __launch_bounds__(256)
+    matvec_kernel(float *y, const float *x, const void *w, const float *bias, int n, int k, bool wide, bool silu)
 {
     int o = blockIdx.x * 8 + threadIdx.x / 32;
     float s = 0;
@@ -86,7 +89,8 @@ __global__ void __launch_bounds__(256) matvec_kernel(float *y, const float *x, c
     if (o >= n)
         return;
     for (int i = threadIdx.x % 32; i < k; i += 32) {
-        float v = x[i], u = wide ? ((const float *)w)[(int64_t)o * k + i] : to_f32(((const bf16 *)w)[(int64_t)o * k + i]);
+        float v = x[i],
+              u = wide ? ((const float *)w)[(int64_t)o * k + i] : to_f32(((const bf16 *)w)[(int64_t)o * k + i]);
 
         s = fmaf(silu ? v / (1.0f + expf(-v)) : v, u, s);
     }
@@ -97,7 +101,9 @@ __global__ void __launch_bounds__(256) matvec_kernel(float *y, const float *x, c
 
 static int matvec(TDDev *dev, float *y, const float *x, const TDLinear *lin, bool silu)
 {
-    matvec_kernel<<<(unsigned)td_blocks(lin->n, 8), 256, 0, td_cuda(dev)->stream>>>(y, x, lin->w[0], lin->bias, (int)lin->n, (int)lin->k, lin->dtype == TD_F32, silu);
+    matvec_kernel<<<(unsigned)td_blocks(lin->n, 8), 256, 0, td_cuda(dev)->stream>>>(y, x, lin->w[0], lin->bias,
+                                                                                    (int)lin->n, (int)lin->k,
+                                                                                    lin->dtype == TD_F32, silu);
     CU_LAUNCHED(dev, "matvec_kernel");
     return 0;
 }
@@ -134,8 +140,10 @@ int td_cuda_add_modulation(TDDev *dev, TDTensor *m, const TDTensor *table, const
 {
     int64_t n = td_tensor_count(table);
 
-    add_modulation_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, td_cuda(dev)->stream>>>((float *)m->data, (const float *)table->data, (const float *)e->data, n,
-                                                                                   td_tensor_count(e));
+    add_modulation_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, td_cuda(dev)->stream>>>((float *)m->data,
+                                                                                         (const float *)table->data,
+                                                                                         (const float *)e->data, n,
+                                                                                         td_tensor_count(e));
     CU_LAUNCHED(dev, "add_modulation_kernel");
     return 0;
 }
@@ -158,7 +166,8 @@ struct HeadArgs {
 __global__ void __launch_bounds__(256) head_kernel(HeadArgs a)
 {
     __shared__ float z[HEAD_TOKENS][HEAD_K + 1], w[HEAD_K][64 + 1], mean[HEAD_TOKENS], rstd[HEAD_TOKENS];
-    int per_frame = a.h / 2 * (a.wd / 2), n_tokens = a.t * per_frame, t0 = blockIdx.x * HEAD_TOKENS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int per_frame = a.h / 2 * (a.wd / 2), n_tokens = a.t * per_frame, t0 = blockIdx.x * HEAD_TOKENS,
+        warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int tok = threadIdx.x / 8, out = threadIdx.x % 8 * 8;
     int64_t plane = (int64_t)a.t * a.h * a.wd;
     float acc[8] = { 0 };
@@ -207,7 +216,8 @@ __global__ void __launch_bounds__(256) head_kernel(HeadArgs a)
     }
 }
 
-int td_cuda_head(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m, const TDLinear *lin)
+int td_cuda_head(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
+                 const TDLinear *lin)
 {
     HeadArgs a = {};
 
@@ -236,7 +246,8 @@ __global__ void rcm_step_kernel(double *x, const float *v, const float *noise, i
     if (i >= n)
         return;
     if (noise)
-        x[i] = __dadd_rn(__dmul_rn(1.0 - s, __dsub_rn(x[i], __dmul_rn(t, (double)v[i]))), (double)__fmul_rn((float)s, noise[i]));
+        x[i] = __dadd_rn(__dmul_rn(1.0 - s, __dsub_rn(x[i], __dmul_rn(t, (double)v[i]))),
+                         (double)__fmul_rn((float)s, noise[i]));
     else
         x[i] = __dsub_rn(x[i], __dmul_rn(t - s, (double)v[i]));
 }
@@ -245,8 +256,8 @@ int td_cuda_rcm_step(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor 
 {
     int64_t n = td_tensor_count(x);
 
-    rcm_step_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, td_cuda(dev)->stream>>>((double *)x->data, (const float *)v->data,
-                                                                            noise ? (const float *)noise->data : NULL, n, t, s);
+    rcm_step_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, td_cuda(dev)->stream>>>(
+        (double *)x->data, (const float *)v->data, noise ? (const float *)noise->data : NULL, n, t, s);
     CU_LAUNCHED(dev, "rcm_step_kernel");
     return 0;
 }
@@ -265,7 +276,9 @@ int td_cuda_embed_rows(TDDev *dev, TDTensor *x, const int32_t *ids, const TDTens
 
     if (ret < 0)
         return ret;
-    embed_rows_kernel<<<(unsigned)x->shape[0], 256, 0, td_cuda(dev)->stream>>>((bf16 *)x->data, td_cuda(dev)->ids, (const bf16 *)table->data, (int)table->shape[1]);
+    embed_rows_kernel<<<(unsigned)x->shape[0], 256, 0, td_cuda(dev)->stream>>>((bf16 *)x->data, td_cuda(dev)->ids,
+                                                                               (const bf16 *)table->data,
+                                                                               (int)table->shape[1]);
     CU_LAUNCHED(dev, "embed_rows_kernel");
     return 0;
 }

@@ -28,8 +28,8 @@ int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
         s.scale[c] = td_bf16_round(1.0f / td_bf16_round(std[c]));
         s.mean[c] = td_bf16_round(mean[c]);
     }
-    unscale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>((bf16 *)y->data, (const float *)z->data + t * area, area,
-                                                                                   z->shape[1] * area, s);
+    unscale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>(
+        (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, s);
     CU_LAUNCHED(dev, "unscale_kernel");
     return 0;
 }
@@ -41,7 +41,10 @@ struct StoreArgs {
 };
 
 __device__ __forceinline__ float unit(float x) { return (1.0f + fminf(fmaxf(x, -1.0f), 1.0f)) * 0.5f; }
-__device__ __forceinline__ float luma(const float *p) { return 0.2126f * unit(p[0]) + 0.7152f * unit(p[1]) + 0.0722f * unit(p[2]); }
+__device__ __forceinline__ float luma(const float *p)
+{
+    return 0.2126f * unit(p[0]) + 0.7152f * unit(p[1]) + 0.0722f * unit(p[2]);
+}
 
 __device__ __forceinline__ void put(uint8_t *plane, int64_t i, bool ten, float v)
 {
@@ -89,9 +92,11 @@ int td_cuda_store_frame(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t
 {
     TDCuda *c = td_cuda(dev);
     int64_t h = rgb->shape[1], w = rgb->shape[2];
-    int sub = dst->format == TD_PIX_YUV420P || dst->format == TD_PIX_YUV420P10, bytes = dst->format >= TD_PIX_YUV420P10 ? 2 : 1;
+    int sub = dst->format == TD_PIX_YUV420P || dst->format == TD_PIX_YUV420P10,
+        bytes = dst->format >= TD_PIX_YUV420P10 ? 2 : 1;
     int n_planes = dst->format == TD_PIX_RGB24 ? 1 : 3;
-    int64_t row[3] = { (dst->format == TD_PIX_RGB24 ? 3 * w : w) * bytes, (w >> sub) * bytes, (w >> sub) * bytes }, rows[3] = { h, h >> sub, h >> sub };
+    int64_t row[3] = { (dst->format == TD_PIX_RGB24 ? 3 * w : w) * bytes, (w >> sub) * bytes, (w >> sub) * bytes },
+            rows[3] = { h, h >> sub, h >> sub };
     size_t total = 0;
     StoreArgs a = {};
 
@@ -118,6 +123,7 @@ int td_cuda_store_frame(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t
     CU(dev, cudaStreamSynchronize(c->stream));
     for (int p = 0; p < n_planes; p++)
         for (int64_t y = 0; y < rows[p]; y++)
-            memcpy(dst->data[p] + y * dst->stride[p], c->frame_host + (a.plane[p] - c->frame) + y * row[p], (size_t)row[p]);
+            memcpy(dst->data[p] + y * dst->stride[p], c->frame_host + (a.plane[p] - c->frame) + y * row[p],
+                   (size_t)row[p]);
     return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What happens to a finished 64x128 accumulator of one warpgroup (rows of a warp: 16; a thread holds rows lane/4 and lane/4+8,
- * columns 8j + 2(lane%4) and the next). Values are rounded to bf16, transposed inside each quad so that a thread owns 8 neighbouring
- * columns, finished, and stored 16 bytes at a time.
+ * What happens to a finished 64x128 accumulator of one warpgroup (rows of a warp: 16; a thread holds rows lane/4 and
+ * lane/4+8, columns 8j + 2(lane%4) and the next). Values are rounded to bf16, transposed inside each quad so that a
+ * thread owns 8 neighbouring columns, finished, and stored 16 bytes at a time.
  *
- * Rounding: int8 rounds the sum to bf16 before the bias and again after it; bf16 adds the bias first and rounds once. */
+ * Rounding: int8 rounds the sum to bf16 before the bias and again after it; bf16 adds the bias first and rounds once.
+ */
 #ifndef TD_CUDA_GEMM_EPILOGUE_CUH
 #define TD_CUDA_GEMM_EPILOGUE_CUH
 
@@ -37,7 +38,8 @@ struct EpilogueVectors {
     float bias[128], gate[128];
 };
 
-template <int EPI> __device__ __forceinline__ void load_vectors(EpilogueVectors *v, const EpilogueArgs &g, int i, int n0)
+template <int EPI>
+__device__ __forceinline__ void load_vectors(EpilogueVectors *v, const EpilogueArgs &g, int i, int n0)
 {
     bool in = n0 + i < g.n;
 
@@ -47,7 +49,8 @@ template <int EPI> __device__ __forceinline__ void load_vectors(EpilogueVectors 
 }
 
 /* 8 neighbouring values from column c of the tile on, finished and packed; other: the same values of x or of up */
-template <int EPI, bool INT8> __device__ __forceinline__ void finish8(uint32_t (&w)[4], const EpilogueVectors *vec, int c, uint4 other)
+template <int EPI, bool INT8>
+__device__ __forceinline__ void finish8(uint32_t (&w)[4], const EpilogueVectors *vec, int c, uint4 other)
 {
     uint32_t ow[4] = { other.x, other.y, other.z, other.w };
     float v[8];
@@ -92,13 +95,15 @@ template <int EPI, bool INT8> __device__ __forceinline__ void finish8(uint32_t (
     }
 }
 
-/* Where a tile's x or up is read: shared memory holds it as two halves of 256 rows by 64 columns in the 128-byte swizzle. */
+/* Where a tile's x or up is read: shared memory holds it as two halves of 256 rows by 64 columns in the 128-byte
+ * swizzle. */
 struct OtherTile {
     const uint8_t *half;                         /* NULL: read global memory */
     int row0;                                    /* the warp's first row in the tile */
 };
 
-__device__ __forceinline__ uint4 other_value(const OtherTile &t, const bf16 *other, const EpilogueArgs &g, int row, int m, int n0, int c)
+__device__ __forceinline__ uint4 other_value(const OtherTile &t, const bf16 *other, const EpilogueArgs &g, int row,
+                                             int m, int n0, int c)
 {
     if (!t.half)
         return *(const uint4 *)(other + (int64_t)min(m, g.m - 1) * g.n + min(n0 + c, g.n - 8));
@@ -106,9 +111,11 @@ __device__ __forceinline__ uint4 other_value(const OtherTile &t, const bf16 *oth
     return *(const uint4 *)(t.half + c / 64 * 256 * 128 + row * 128 + ((c % 64 / 8 ^ (row & 7)) << 4));
 }
 
-/* 16x128 of one warp from row m0, column n0; acc: 64 f32 as wgmma leaves them. keep: the packed results, for quantising */
+/* 16x128 of one warp from row m0, column n0; acc: 64 f32 as wgmma leaves them. keep: the packed results, for quantising
+ */
 template <int EPI, bool INT8>
-__device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const EpilogueArgs &g, const EpilogueVectors *vec, OtherTile tile, int m0, int n0, uint32_t (&keep)[32])
+__device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const EpilogueArgs &g, const EpilogueVectors *vec,
+                                              OtherTile tile, int m0, int n0, uint32_t (&keep)[32])
 {
     const bf16 *other = EPI == EPI_RESIDUAL ? g.y : g.up;
     int lane = threadIdx.x & 31, quad = lane & 3;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * C[M,N] = A[M,K] B[N,K]^T with portable tensor-core instructions: int8 with one scale per 128x128 block, or bf16.
  *
- * A CTA of 8 warps makes a 128x128 tile, which is one quantisation block; a warp owns 16 rows by all 128 columns, the layout the epilogue
- * expects. K goes in steps of 128 bytes; shared rows are 128 bytes, their 16-byte chunks permuted by row. */
+ * A CTA of 8 warps makes a 128x128 tile, which is one quantisation block; a warp owns 16 rows by all 128 columns, the
+ * layout the epilogue expects. K goes in steps of 128 bytes; shared rows are 128 bytes, their 16-byte chunks permuted
+ * by row. */
 #include "gemm.h"
 #include "ptx_sm80.cuh"
 
@@ -88,7 +89,9 @@ template <typename T, int EPI> __global__ void __launch_bounds__(256) gemm_mma_k
         cp_async_commit();
     }
     for (int s = 0; s < g.n_steps; s++) {
-        float scale = sizeof(T) == 1 ? g.scale_a[(int64_t)blockIdx.y * g.n_steps + s] * g.scale_b[(int64_t)blockIdx.x * g.n_steps + s] : 0.0f;
+        float scale = sizeof(T) == 1 ? g.scale_a[(int64_t)blockIdx.y * g.n_steps + s] *
+                                           g.scale_b[(int64_t)blockIdx.x * g.n_steps + s]
+                                     : 0.0f;
 
         cp_async_wait<STAGES - 2>();
         __syncthreads();
@@ -115,7 +118,8 @@ template <typename T, int EPI> static int launch(TDDev *dev, const MmaArgs &g)
 {
     dim3 grid((unsigned)td_blocks(g.epi.n, BN), (unsigned)td_blocks(g.epi.m, BM));
 
-    CU(dev, cudaFuncSetAttribute(gemm_mma_kernel<T, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize, STAGES * STEP_BYTES));
+    CU(dev,
+       cudaFuncSetAttribute(gemm_mma_kernel<T, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize, STAGES * STEP_BYTES));
     gemm_mma_kernel<T, EPI><<<grid, 256, STAGES * STEP_BYTES, td_cuda(dev)->stream>>>(g);
     CU_LAUNCHED(dev, "gemm_mma_kernel");
     return 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * C[M,N] = A[M,K] B[N,K]^T on Hopper: int8 with one scale per 128x128 block, or bf16.
  *
- * A persistent CTA of one producer warp and two consumer warpgroups; a tile is 256x128, a warpgroup owns 128 rows as two
- * waves of 64. int8: each wave's exact int32 sum over 128 of K becomes f32 times its scale while the other warpgroup's products
- * run; two int32 waves at once would not fit the registers. A warpgroup's 128x128 is one quantisation block, so the fused quantiser
- * needs no other CTA. The residual's tile comes to shared memory while the products run: read in place it would cost as much as they do. */
+ * A persistent CTA of one producer warp and two consumer warpgroups; a tile is 256x128, a warpgroup owns 128 rows as
+ * two waves of 64. int8: each wave's exact int32 sum over 128 of K becomes f32 times its scale while the other
+ * warpgroup's products run; two int32 waves at once would not fit the registers. A warpgroup's 128x128 is one
+ * quantisation block, so the fused quantiser needs no other CTA. The residual's tile comes to shared memory while the
+ * products run: read in place it would cost as much as they do. */
 #include "gemm_epilogue.cuh"
 #include "gemm.h"
 #include "ptx_sm90.cuh"
@@ -12,7 +13,7 @@
 
 #define BM 256
 #define BN 128
-#define GROUP 12                                 /* row tiles walked together, so that a wave of CTAs shares rows and columns in L2 */
+#define GROUP 12 /* row tiles walked together, so that a wave of CTAs shares rows and columns in L2 */
 #define ROW_BYTES 128
 
 template <int EPI> struct SharedStorage {
@@ -34,13 +35,15 @@ struct GemmArgs {
 
 __device__ __forceinline__ void tile_at(const GemmArgs &g, int tile, int &tm, int &tn)
 {
-    int per_group = GROUP * g.tiles_n, group = tile / per_group, first = group * GROUP, rows = min(GROUP, g.tiles_m - first), in = tile % per_group;
+    int per_group = GROUP * g.tiles_n, group = tile / per_group, first = group * GROUP,
+        rows = min(GROUP, g.tiles_m - first), in = tile % per_group;
 
     tm = first + in % rows;
     tn = in / rows;
 }
 
-template <int EPI> __device__ __forceinline__ void produce(const GemmArgs &g, SharedStorage<EPI> *s, const CUtensorMap *map_a, const CUtensorMap *map_b,
+template <int EPI> __device__ __forceinline__ void produce(const GemmArgs &g, SharedStorage<EPI> *s,
+                                                           const CUtensorMap *map_a, const CUtensorMap *map_b,
                                                            const CUtensorMap *map_other, int elem)
 {
     int stage = 0, phase = 0, turn = 0;
@@ -112,14 +115,16 @@ __device__ __forceinline__ void warpgroup_barrier(int wg)
         named_barrier<1>(128);
 }
 
-template <int EPI, bool INT8>
-__device__ __forceinline__ void epilogue(const float (&acc)[2][64], const EpilogueArgs &e, SharedStorage<EPI> *s, int wg, int m0, int n0)
+template <int EPI, bool INT8> __device__ __forceinline__ void epilogue(const float (&acc)[2][64], const EpilogueArgs &e,
+                                                                       SharedStorage<EPI> *s, int wg, int m0, int n0)
 {
     int warp = threadIdx.x / 32 % 4;
     uint32_t keep[2][32];
 
-    epilogue_tile<EPI, INT8>(acc[0], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + warp * 16 }, m0 + warp * 16, n0, keep[0]);
-    epilogue_tile<EPI, INT8>(acc[1], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + 64 + warp * 16 }, m0 + 64 + warp * 16, n0, keep[1]);
+    epilogue_tile<EPI, INT8>(acc[0], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + warp * 16 }, m0 + warp * 16,
+                             n0, keep[0]);
+    epilogue_tile<EPI, INT8>(acc[1], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + 64 + warp * 16 },
+                             m0 + 64 + warp * 16, n0, keep[1]);
     if (EPI == EPI_GELU_QUANT) {
         float mult, amax = warp_max(fmaxf(abs_max(keep[0]), abs_max(keep[1])));
 
@@ -135,9 +140,9 @@ __device__ __forceinline__ void epilogue(const float (&acc)[2][64], const Epilog
     }
 }
 
-template <typename T, int EPI>
-__global__ void __launch_bounds__(384, 1) gemm_sm90_kernel(const __grid_constant__ CUtensorMap map_a, const __grid_constant__ CUtensorMap map_b,
-                                                         const __grid_constant__ CUtensorMap map_other, GemmArgs g)
+template <typename T, int EPI> __global__ void __launch_bounds__(384, 1)
+    gemm_sm90_kernel(const __grid_constant__ CUtensorMap map_a, const __grid_constant__ CUtensorMap map_b,
+                     const __grid_constant__ CUtensorMap map_other, GemmArgs g)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ uint8_t raw[];
@@ -201,7 +206,8 @@ __global__ void __launch_bounds__(384, 1) gemm_sm90_kernel(const __grid_constant
 #endif
 }
 
-template <typename T, int EPI> static int launch(TDDev *dev, const CUtensorMap &a, const CUtensorMap &b, const CUtensorMap &other, const GemmArgs &g)
+template <typename T, int EPI>
+static int launch(TDDev *dev, const CUtensorMap &a, const CUtensorMap &b, const CUtensorMap &other, const GemmArgs &g)
 {
     size_t smem = sizeof(SharedStorage<EPI>) + 1024;
     int tiles = g.tiles_m * g.tiles_n, n_sm = td_cuda(dev)->n_sm;
@@ -213,7 +219,8 @@ template <typename T, int EPI> static int launch(TDDev *dev, const CUtensorMap &
     return 0;
 }
 
-template <typename T> static int dispatch(TDDev *dev, int epi, const CUtensorMap &a, const CUtensorMap &b, const CUtensorMap &other, const GemmArgs &g)
+template <typename T> static int dispatch(TDDev *dev, int epi, const CUtensorMap &a, const CUtensorMap &b,
+                                          const CUtensorMap &other, const GemmArgs &g)
 {
     switch (epi) {
     case EPI_STORE:    return launch<T, EPI_STORE>(dev, a, b, other, g);
@@ -240,8 +247,10 @@ int td_cuda_gemm_sm90(TDDev *dev, const TDGemm *q)
     TRY(td_cuda_map_matrix(dev, &b, q->b, q->epi.n, q->k, elem, BN, ROW_BYTES));
     other = a;
     if (q->epilogue == EPI_RESIDUAL || q->epilogue == EPI_GEGLU)
-        TRY(td_cuda_map_matrix(dev, &other, q->epilogue == EPI_RESIDUAL ? q->epi.y : q->epi.up, q->epi.m, q->epi.n, 2, BM, ROW_BYTES));
-    return q->int8 ? dispatch<int8_t>(dev, q->epilogue, a, b, other, g) : dispatch<bf16>(dev, q->epilogue, a, b, other, g);
+        TRY(td_cuda_map_matrix(dev, &other, q->epilogue == EPI_RESIDUAL ? q->epi.y : q->epi.up, q->epi.m, q->epi.n, 2,
+                               BM, ROW_BYTES));
+    return q->int8 ? dispatch<int8_t>(dev, q->epilogue, a, b, other, g)
+                   : dispatch<bf16>(dev, q->epilogue, a, b, other, g);
 fail:
     return ret;
 }

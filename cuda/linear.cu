@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The linear slots: a product with the epilogue the slot wants, by the Hopper kernel where it runs, else the portable one. */
+ * The linear slots: a product with the epilogue the slot wants, by the Hopper kernel where it runs, else the portable
+ * one. */
 #include "gemm.h"
 
 static int product(TDDev *dev, const TDAct *x, const TDLinear *lin, int epilogue, EpilogueArgs epi)

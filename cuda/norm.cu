@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Norms with what follows them, and the block quantiser. Memory-bound: 16-byte accesses, a row is read once from DRAM and again from cache. */
+ * Norms with what follows them, and the block quantiser. Memory-bound: 16-byte accesses, a row is read once from DRAM
+ * and again from cache. */
 #include "device.h"
 
 #define WARPS 8                                  /* rows per CTA of the row kernels */
@@ -53,7 +54,9 @@ __device__ __forceinline__ void layer_stats(const bf16 *x, const NormArgs &a, fl
 {
     float m, s;
 
-    m = row_sum(x, a.dim, [](const float (&v)[8]) { return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])); }) / (float)a.dim;
+    m = row_sum(x, a.dim,
+                [](const float(&v)[8]) { return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7])); }) /
+        (float)a.dim;
     s = row_sum(x, a.dim, [m](const float (&v)[8]) {
         float t = 0;
 
@@ -183,7 +186,8 @@ static NormArgs norm_args(const TDTensor *x, const TDNormW *norm)
     return a;
 }
 
-int td_cuda_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift, const float *scale)
+int td_cuda_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
+                          const float *scale)
 {
     NormArgs a = norm_args(x, norm);
 
@@ -209,14 +213,16 @@ int td_cuda_quantise_blocks(TDDev *dev, const bf16 *x, int64_t rows, int64_t k, 
     a.dim = (int)k;
     a.code = code;
     a.scale = scale;
-    norm_quant_kernel<0><<<dim3((unsigned)td_blocks(rows, 128), (unsigned)td_blocks(k, 128)), 512, 0, td_cuda(dev)->stream>>>(a);
+    norm_quant_kernel<0>
+        <<<dim3((unsigned)td_blocks(rows, 128), (unsigned)td_blocks(k, 128)), 512, 0, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "quantise");
     return 0;
 }
 
 int td_cuda_quantise(TDDev *dev, TDAct *act)
 {
-    return td_cuda_quantise_blocks(dev, (const bf16 *)act->x.data, act->x.shape[0], act->x.shape[1], (int8_t *)act->code.data, (float *)act->scale.data);
+    return td_cuda_quantise_blocks(dev, (const bf16 *)act->x.data, act->x.shape[0], act->x.shape[1],
+                                   (int8_t *)act->code.data, (float *)act->scale.data);
 }
 
 /* ---- RMS norm over the row ---- */
@@ -240,7 +246,8 @@ __device__ __forceinline__ float rms_value(float x, float r, float w, bool exact
     return round_bf16(exact ? round_bf16(x * r) * round_bf16(w) : x * r * w);
 }
 
-__global__ void __launch_bounds__(WARPS * 32) rms_kernel(bf16 *y, const bf16 *x, const float *w, int rows, int dim, float eps, bool exact)
+__global__ void __launch_bounds__(WARPS * 32)
+    rms_kernel(bf16 *y, const bf16 *x, const float *w, int rows, int dim, float eps, bool exact)
 {
     int row = blockIdx.x * WARPS + threadIdx.x / 32;
     float r, v[8];
@@ -260,8 +267,9 @@ int td_cuda_rms_norm(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *nor
 {
     int rows = (int)x->shape[0];
 
-    rms_kernel<<<(unsigned)td_blocks(rows, WARPS), WARPS * 32, 0, td_cuda(dev)->stream>>>((bf16 *)y->x.data, (const bf16 *)x->data, norm->weight, rows,
-                                                                                     (int)norm->dim, norm->eps, norm->profile == TD_NORM_EXACT);
+    rms_kernel<<<(unsigned)td_blocks(rows, WARPS), WARPS * 32, 0, td_cuda(dev)->stream>>>(
+        (bf16 *)y->x.data, (const bf16 *)x->data, norm->weight, rows, (int)norm->dim, norm->eps,
+        norm->profile == TD_NORM_EXACT);
     CU_LAUNCHED(dev, "rms_kernel");
     return y->code.data ? td_cuda_quantise(dev, y) : 0;
 }
@@ -308,7 +316,8 @@ __global__ void __launch_bounds__(WARPS * 32) qk_norm_rope_kernel(QkArgs a)
     }
 }
 
-int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope)
+int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
+                         const TDTensor *rope)
 {
     QkArgs a = {};
 
@@ -333,7 +342,8 @@ int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNo
 
 #define PIXELS 4
 
-__global__ void __launch_bounds__(WARPS * 32) rms_silu_kernel(bf16 *y, const bf16 *x, const float *gamma, int64_t pixels, int dim, float root, bool silu)
+__global__ void __launch_bounds__(WARPS * 32)
+    rms_silu_kernel(bf16 *y, const bf16 *x, const float *gamma, int64_t pixels, int dim, float root, bool silu)
 {
     int64_t p0 = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * PIXELS;
     int lane = threadIdx.x % 32;
@@ -371,8 +381,8 @@ int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *ga
 
     if (dim % 8)
         return td_error(dev->log, ENOTSUP, "cuda: VAE norm over %lld channels, want a multiple of 8", (long long)dim);
-    rms_silu_kernel<<<(unsigned)td_blocks(pixels, WARPS * PIXELS), WARPS * 32, 0, td_cuda(dev)->stream>>>((bf16 *)y->data, (const bf16 *)x->data, gamma, pixels,
-                                                                                                    (int)dim, sqrtf((float)dim), silu != 0);
+    rms_silu_kernel<<<(unsigned)td_blocks(pixels, WARPS * PIXELS), WARPS * 32, 0, td_cuda(dev)->stream>>>(
+        (bf16 *)y->data, (const bf16 *)x->data, gamma, pixels, (int)dim, sqrtf((float)dim), silu != 0);
     CU_LAUNCHED(dev, "rms_silu_kernel");
     return 0;
 }

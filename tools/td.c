@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * td: a prompt to raw frames through the public API alone. Writes rgb24 frames, one after another, to a file or stdout. */
+ * td: a prompt to raw frames through the public API alone. Writes rgb24 frames, one after another, to a file or stdout.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@ static const char usage[] =
     "  -i N        steps (4)                                   -r SEED    seed (0)\n"
     "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (0.1)\n"
     "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64 or 64x128 (128x64)\n"
-    "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu (auto)\n"
+    "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu "
+    "(auto)\n"
     "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
     "  -B BACKEND  auto, cpu, cuda (auto)                      -D N       CUDA device (0)\n"
     "  -c N        make the clip N times (1)\n"
@@ -38,9 +40,13 @@ static int choice(const char *option, const char *word, const char *const names[
 
 static int option(char o, const char *v, TDSettings *s, TDParams *p)
 {
-    static const char *const attention[] = { "auto", "dense", "sla", "sagesla", NULL }, *const quant[] = { "auto", "none", "int8", NULL };
-    static const char *const norm[] = { "official", "exact", NULL }, *const block[] = { "auto", "128x64", "64x128", NULL };
-    static const char *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL }, *const sampler[] = { "rcm", "unipc", NULL };
+    static const char *const attention[] = { "auto", "dense", "sla", "sagesla", NULL }, *const quant[] = {
+        "auto", "none", "int8", NULL
+    };
+    static const char *const norm[] = { "official", "exact", NULL }, *const block[] = { "auto", "128x64", "64x128",
+                                                                                        NULL };
+    static const char *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL },
+                             *const sampler[] = { "rcm", "unipc", NULL };
     static const char *const backend[] = { "auto", "cpu", "cuda", NULL };
 
     switch (o) {

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Attention. m queries, n keys, k head dim, extra heads. Sparse kinds: m tokens; the reference takes the block map the device
- * chose, and the map's own scores are checked apart. */
+ * Attention. m queries, n keys, k head dim, extra heads. Sparse kinds: m tokens; the reference takes the block map the
+ * device chose, and the map's own scores are checked apart. */
 #include <math.h>
 #include <stdlib.h>
 #include "checkops.h"
 
-typedef struct Inputs { const float *q, *k, *v, *w, *proj_bias, *map; const double *relative; int64_t n_keep, bq, bk; } Inputs;
+typedef struct Inputs {
+    const float *q, *k, *v, *w, *proj_bias, *map;
+    const double *relative;
+    int64_t n_keep, bq, bk;
+} Inputs;
 
 static Inputs *inputs(Run *r)
 {
@@ -55,8 +59,10 @@ fail:
     return ret;
 }
 
-/* softmax(scale q k^T + bias) v of one query and head over the keys in use; relative: [h][2n] by key - query + n, or NULL */
-static void attend(double *o, const Inputs *in, int64_t h, int64_t i, int64_t d, int64_t dim, const char *use, int64_t n, double scale)
+/* softmax(scale q k^T + bias) v of one query and head over the keys in use; relative: [h][2n] by key - query + n, or
+ * NULL */
+static void attend(double *o, const Inputs *in, int64_t h, int64_t i, int64_t d, int64_t dim, const char *use,
+                   int64_t n, double scale)
 {
     double *p = malloc((size_t)n * sizeof(*p)), m = -INFINITY, sum = 0;
 
@@ -84,7 +90,8 @@ static void ref_dense(Run *r, const Case *c, double *ref)
 
     for (int64_t h = 0; h < c->extra; h++)
         for (int64_t i = 0; i < c->m; i++)
-            attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, NULL, c->n, 1 / sqrt((double)c->k));
+            attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, NULL, c->n,
+                   1 / sqrt((double)c->k));
 }
 
 /* ---- sparse-linear: kind in the title's first letters ---- */
@@ -195,17 +202,20 @@ static void ref_sparse(Run *r, const Case *c, double *ref)
             if (i % in->bq == 0) {
                 memset(use, 0, (size_t)c->m);
                 for (int64_t b = 0; b < in->n_keep; b++)
-                    for (int64_t j = 0, k0 = (int64_t)in->map[(h * n_q + i / in->bq) * in->n_keep + b] * in->bk; j < in->bk && k0 + j < c->m; j++)
+                    for (int64_t j = 0, k0 = (int64_t)in->map[(h * n_q + i / in->bq) * in->n_keep + b] * in->bk;
+                         j < in->bk && k0 + j < c->m; j++)
                         use[k0 + j] = 1;
             }
-            attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, use, c->m, 1 / sqrt((double)c->k));
+            attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, use, c->m,
+                   1 / sqrt((double)c->k));
         }
         ref_linear_branch(in, c, h, ref);
     }
     free(use);
 }
 
-/* ---- the block map alone: share of the best possible score the chosen blocks reach, per query block (1 = the top ones) ---- */
+/* ---- the block map alone: share of the best possible score the chosen blocks reach, per query block (1 = the top
+ * ones) ---- */
 
 static int run_map(Run *r, const Case *c, float **out, int64_t *count)
 {

@@ -54,7 +54,9 @@ float *run_values(Run *r, int stream, int64_t n, float scale, int bf16)
 
     for (int64_t i = 0; i < n; i++) {
         uint64_t x = mix(r->seed * 1000003u + (uint64_t)stream * 7919u + mix((uint64_t)i));
-        float g = ((float)(x & 0xffff) + (float)(x >> 16 & 0xffff) + (float)(x >> 32 & 0xffff) + (float)(x >> 48)) / 65536.0f - 2.0f;
+        float g = ((float)(x & 0xffff) + (float)(x >> 16 & 0xffff) + (float)(x >> 32 & 0xffff) + (float)(x >> 48)) /
+                      65536.0f -
+                  2.0f;
 
         v[i] = g * 1.7320508f * scale;           /* four uniforms: variance 1/3 */
         if (r->fill == FILL_ZERO && stream == 0)
@@ -108,9 +110,11 @@ fail:
     return ret;
 }
 
-int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int stream, int no_bias, float **w, float **bias)
+int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int stream, int no_bias, float **w,
+               float **bias)
 {
-    float *wv = run_values(r, stream, n * k, 1.0f / sqrtf((float)k), want != TD_F32), *bv = run_values(r, stream + 1, n, 0.5f, 1);
+    float *wv = run_values(r, stream, n * k, 1.0f / sqrtf((float)k), want != TD_F32),
+          *bv = run_values(r, stream + 1, n, 0.5f, 1);
     uint16_t *half = keep(r, malloc((size_t)(n * k) * sizeof(*half)));
     TDEntry *e = keep(r, calloc(2, sizeof(*e)));
     TDLinearSource src = { .w = &e[0], .bias = no_bias ? NULL : &e[1] };
@@ -118,7 +122,12 @@ int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, i
 
     for (int64_t i = 0; i < n * k; i++)
         half[i] = td_f32_to_bf16(wv[i]);
-    e[0] = (TDEntry){ "weight", want == TD_F32 ? TD_F32 : TD_BF16, 2, { n, k, 1, 1, 1 }, { k, 1 }, want == TD_F32 ? (void *)wv : (void *)half,
+    e[0] = (TDEntry){ "weight",
+                      want == TD_F32 ? TD_F32 : TD_BF16,
+                      2,
+                      { n, k, 1, 1, 1 },
+                      { k, 1 },
+                      want == TD_F32 ? (void *)wv : (void *)half,
                       (size_t)(n * k) * (want == TD_F32 ? 4 : 2) };
     e[1] = (TDEntry){ "bias", TD_F32, 1, { n, 1, 1, 1, 1 }, { 1 }, (void *)bv, (size_t)n * 4 };
     TRY(r->dev->ops->pack_linear(r->dev, &r->weights, lin, &src, 1, want));
@@ -175,7 +184,8 @@ static void close_run(Run *r)
 }
 
 /* cpu: NULL when dev is the CPU backend itself */
-static int check_case(const Case *c, TDDev *dev, TDBuf *buf, TDDev *cpu, TDBuf *cpu_buf, uint64_t seed, enum Fill fill, int bench)
+static int check_case(const Case *c, TDDev *dev, TDBuf *buf, TDDev *cpu, TDBuf *cpu_buf, uint64_t seed, enum Fill fill,
+                      int bench)
 {
     Run a, b;
     float *x = NULL, *y = NULL;
@@ -206,8 +216,9 @@ static int check_case(const Case *c, TDDev *dev, TDBuf *buf, TDDev *cpu, TDBuf *
     }
     ok = error <= bound;
     if (!ok)
-        printf("  %s %s, fill %s, seed %llu: error %.3e, want <= %.1e; worst at %lld of %lld: %g, reference %g\n", c->op, c->title, fill_names[fill],
-               (unsigned long long)seed, error, bound, (long long)bad, (long long)n, x[bad], ref[bad]);
+        printf("  %s %s, fill %s, seed %llu: error %.3e, want <= %.1e; worst at %lld of %lld: %g, reference %g\n",
+               c->op, c->title, fill_names[fill], (unsigned long long)seed, error, bound, (long long)bad, (long long)n,
+               x[bad], ref[bad]);
     open_run(&b, dev, buf, seed, fill, 0);
     if (c->run(&b, c, &y, &n2) < 0 || n2 != n || memcmp(x, y, (size_t)n * sizeof(*x))) {
         printf("  %s %s, fill %s: two runs differ\n", c->op, c->title, fill_names[fill]);
@@ -215,7 +226,8 @@ static int check_case(const Case *c, TDDev *dev, TDBuf *buf, TDDev *cpu, TDBuf *
     }
     if (bench)
         printf("  %-16s %-34s %9.3f ms %8.1f %s  error %.1e\n", c->op, c->title, a.seconds * 1e3,
-               c->flops ? c->flops(c) / a.seconds * 1e-9 : (double)n / a.seconds * 1e-9, c->flops ? "GFLOP/s" : "Gvalue/s", error);
+               c->flops ? c->flops(c) / a.seconds * 1e-9 : (double)n / a.seconds * 1e-9,
+               c->flops ? "GFLOP/s" : "Gvalue/s", error);
     close_run(&b);
 end:
     free(ref);
@@ -253,7 +265,8 @@ int main(int argc, char **argv)
     if (!strcmp(impl, "cpu")) {
         td_device_open(&dev, TD_BACKEND_CPU, 0, 0, &cancel, &log);
     } else if (!strcmp(impl, "cuda") && td_device_open(&dev, TD_BACKEND_CUDA, 0, 0, &cancel, &log) == 0) {
-        if (td_device_open(&cpu, TD_BACKEND_CPU, 0, 0, &cancel, &log) < 0 || cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES) < 0)
+        if (td_device_open(&cpu, TD_BACKEND_CPU, 0, 0, &cancel, &log) < 0 ||
+            cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES) < 0)
             return 1;
     }
     if (!dev || dev->ops->alloc(dev, &buf, ARENA_BYTES) < 0) {

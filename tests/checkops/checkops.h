@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Operator tests: every slot of the seam on real and awkward shapes, against a plain double loop.
  *
- * A case builds its inputs from a seed on any device, runs one slot and returns what it wrote as floats. The harness runs it
- * on the CPU backend and on the backend under test and compares both with the case's double reference:
- *   cpu:    error <= bound of the case (its rounding points)
- *   other:  error <= 2 x the CPU backend's error + 4e-6 */
+ * A case builds its inputs from a seed on any device, runs one slot and returns what it wrote as floats. The harness
+ * runs it on the CPU backend and on the backend under test and compares both with the case's double reference: cpu:
+ * error <= bound of the case (its rounding points) other:  error <= 2 x the CPU backend's error + 4e-6 */
 #ifndef CHECKOPS_H
 #define CHECKOPS_H
 
@@ -24,15 +23,15 @@ typedef struct Run {
     double seconds;                              ///< best time of the slot
     void *host[64];                              ///< host arrays of this run
     int n_host;
-    const void *note;                            ///< what the device chose and the reference needs (block map), host memory
+    const void *note; ///< what the device chose and the reference needs (block map), host memory
 } Run;
 
 typedef struct Case {
     const char *op, *title;
     int64_t m, n, k, extra;                      ///< shape; meaning by op
     double bound;                                ///< largest relative error of the CPU backend against the reference
-    double wild_bound;                           ///< the same for fills with outliers or huge values, where a scale per block or a
-                                                 ///< saturated softmax loses more by design; 0 = bound
+    double wild_bound; ///< the same for fills with outliers or huge values, where a scale per block or a
+                       ///< saturated softmax loses more by design; 0 = bound
     /** Run the slot; write the result to out (malloc'd by the case with run_floats), its length to *count. */
     int  (*run)(Run *r, const struct Case *c, float **out, int64_t *count);
     /** The same in double from the same inputs; r is a finished run on any device. */
@@ -48,8 +47,10 @@ float *run_values(Run *r, int stream, int64_t n, float scale, int bf16);
 int run_tensor(Run *r, TDTensor *t, enum TDDtype dtype, const float *src, int64_t a, int64_t b, int64_t c, int64_t d);
 /** Activation [rows,k] holding bf16 src, quantised if int8. */
 int run_act(Run *r, TDAct *act, const float *src, int64_t rows, int64_t k, int int8);
-/** Linear [n,k] from values of `stream`, with bias from stream + 1 unless no_bias; *w gets the weights as the device uses them. */
-int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int stream, int no_bias, float **w, float **bias);
+/** Linear [n,k] from values of `stream`, with bias from stream + 1 unless no_bias; *w gets the weights as the device
+ * uses them. */
+int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int stream, int no_bias, float **w,
+               float **bias);
 /** f32 vector on the device */
 int run_vector(Run *r, const float **dst, const float *src, int64_t n);
 int run_download(Run *r, float **out, int64_t *count, const void *obj, enum TDUnpack kind);
@@ -65,6 +66,7 @@ int run_download(Run *r, float **out, int64_t *count, const void *obj, enum TDUn
         } } while (0)
 double run_clock(void);
 
-extern const Case linear_cases[], norm_cases[], attention_cases[], vae_cases[], embed_cases[];   /* each ends with op NULL */
+extern const Case linear_cases[], norm_cases[], attention_cases[], vae_cases[],
+    embed_cases[]; /* each ends with op NULL */
 
 #endif /* CHECKOPS_H */

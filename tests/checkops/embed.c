@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The ends of the transformer, the sampler's update and frame storage. m, n, k: latent frames, height, width unless said. */
+ * The ends of the transformer, the sampler's update and frame storage. m, n, k: latent frames, height, width unless
+ * said. */
 #include <math.h>
 #include <stdlib.h>
 #include "checkops.h"
@@ -31,7 +32,8 @@ static int run_patch(Run *r, const Case *c, float **out, int64_t *count)
     in->bias = b;
     TRY(run_tensor(r, &z, TD_F64, in->x = run_values(r, 0, 16 * plane, 1, 1), 16, c->m, c->n, c->k));
     if (c->extra > 16)
-        TRY(run_tensor(r, &cond, TD_BF16, in->cond = run_values(r, 3, (c->extra - 16) * plane, 1, 1), c->extra - 16, c->m, c->n, c->k));
+        TRY(run_tensor(r, &cond, TD_BF16, in->cond = run_values(r, 3, (c->extra - 16) * plane, 1, 1), c->extra - 16,
+                       c->m, c->n, c->k));
     TRY(run_tensor(r, &x, TD_BF16, NULL, plane / 4, DIM, 0, 0));
     TIMED(r, r->dev->ops->patch_embed(r->dev, &x, &z, c->extra > 16 ? &cond : NULL, &lin));
     TRY(run_download(r, out, count, &x, TD_UNPACK_TENSOR));
@@ -53,7 +55,8 @@ static void ref_patch(Run *r, const Case *c, double *ref)
                     for (int64_t f = 0; f < c->extra * 4; f++) {
                         int64_t ch = f / 4, at = (t * c->n + y + f / 2 % 2) * c->k + x + f % 2;
 
-                        s += (double)(ch < 16 ? in->x[ch * plane + at] : in->cond[(ch - 16) * plane + at]) * in->w[o * c->extra * 4 + f];
+                        s += (double)(ch < 16 ? in->x[ch * plane + at] : in->cond[(ch - 16) * plane + at]) *
+                             in->w[o * c->extra * 4 + f];
                     }
                     ref[tok * DIM + o] = s;
                 }
@@ -243,7 +246,8 @@ static int run_store(Run *r, const Case *c, float **out, int64_t *count)
     Inputs *in = inputs(r);
     enum TDPixFmt fmt = (enum TDPixFmt)c->extra;
     int sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10, bytes = fmt >= TD_PIX_YUV420P10 ? 2 : 1;
-    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, c->k >> sub, c->k >> sub }, h[3] = { c->n, c->n >> sub, c->n >> sub }, at = 0;
+    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, c->k >> sub, c->k >> sub },
+            h[3] = { c->n, c->n >> sub, c->n >> sub }, at = 0;
     TDFrame f = { .format = fmt };
     TDTensor rgb;
     int ret, planes = fmt == TD_PIX_RGB24 ? 1 : 3;
@@ -300,7 +304,10 @@ static void ref_store(Run *r, const Case *c, double *ref)
                 else {
                     double luma = 0.2126 * acc[0] + 0.7152 * acc[1] + 0.0722 * acc[2];
 
-                    *p++ = plane == 0 ? scale * (16 + 219 * luma) : scale * (128 + 224 * (plane == 1 ? (acc[2] - luma) / 1.8556 : (acc[0] - luma) / 1.5748));
+                    *p++ =
+                        plane == 0
+                            ? scale * (16 + 219 * luma)
+                            : scale * (128 + 224 * (plane == 1 ? (acc[2] - luma) / 1.8556 : (acc[0] - luma) / 1.5748));
                 }
             }
 }

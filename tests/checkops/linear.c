@@ -101,7 +101,7 @@ static int run_residual(Run *r, const Case *c, float **out, int64_t *count)
     in->res = res;
     in->gate = gate;
     TRY(run_vector(r, &gate_dev, gate, c->n));
-    r->bench = 0;                                /* the slot adds to x: repeat on a copy, then once more for the check */
+    r->bench = 0; /* the slot adds to x: repeat on a copy, then once more for the check */
     TRY(run_tensor(r, &x, TD_BF16, res, c->m, c->n, 0, 0));
     if (bench) {
         r->bench = bench;

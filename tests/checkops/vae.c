@@ -4,7 +4,10 @@
 #include <math.h>
 #include "checkops.h"
 
-typedef struct Form { const char *name; int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32; } Form;
+typedef struct Form {
+    const char *name;
+    int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32;
+} Form;
 
 static const Form forms[] = {
     { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0 },
@@ -36,12 +39,25 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
 {
     const Form *f = &forms[c->extra];
     Inputs *in = inputs(r);
-    TDConv conv = { .c_out = f->c_out, .c_in = f->c_in, .kt = f->kt, .kh = f->k, .kw = f->k, .stride_t = f->stride_t, .stride_s = f->stride_s,
-                    .upsample = f->up, .interleave = f->interleave };
+    TDConv conv = { .c_out = f->c_out,
+                    .c_in = f->c_in,
+                    .kt = f->kt,
+                    .kh = f->k,
+                    .kw = f->k,
+                    .stride_t = f->stride_t,
+                    .stride_s = f->stride_s,
+                    .upsample = f->up,
+                    .interleave = f->interleave };
     int64_t taps = (int64_t)f->kt * f->k * f->k, n_w = taps * f->c_in * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
     int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part;
     TDTensor x, y, cache, spare, res;
-    TDEntry e = { "weight", TD_F32, 5, { f->c_out, f->c_in, f->kt, f->k, f->k }, { f->c_in * taps, taps, f->k * f->k, f->k, 1 }, NULL, (size_t)n_w * 4 };
+    TDEntry e = { "weight",
+                  TD_F32,
+                  5,
+                  { f->c_out, f->c_in, f->kt, f->k, f->k },
+                  { f->c_in * taps, taps, f->k * f->k, f->k, 1 },
+                  NULL,
+                  (size_t)n_w * 4 };
     float *p;
     int ret;
 
@@ -67,7 +83,8 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
         TRY(run_tensor(r, &y, f->f32 ? TD_F32 : TD_BF16, NULL, t, in->out_h, in->out_w, ch));
         TRY(run_tensor(r, &res, TD_BF16, in->res + chunk * *count / 2, t, in->out_h, in->out_w, ch));
         if (bench && chunk)                      /* repeating moves a cache on: on a spare one */
-            TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, f->kt > 1 ? &spare : NULL, &conv, f->residual ? &res : NULL));
+            TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, f->kt > 1 ? &spare : NULL, &conv,
+                                                f->residual ? &res : NULL));
         TRY(r->dev->ops->causal_conv3d(r->dev, &y, &x, f->kt > 1 ? &cache : NULL, &conv, f->residual ? &res : NULL));
         TRY(run_download(r, &p, &part, &y, TD_UNPACK_TENSOR));
         memcpy(*out + chunk * *count / 2, p, (size_t)part * sizeof(*p));
@@ -81,13 +98,15 @@ static void ref_conv(Run *r, const Case *c, double *ref)
 {
     const Form *f = &forms[c->extra];
     const Inputs *in = r->note;
-    int64_t h = c->n, w = c->k, ch = f->c_out / (f->interleave + 1), n_cache = f->kt - f->stride_t, pad = f->stride_s == 1 ? f->k / 2 : 0;
+    int64_t h = c->n, w = c->k, ch = f->c_out / (f->interleave + 1), n_cache = f->kt - f->stride_t,
+            pad = f->stride_s == 1 ? f->k / 2 : 0;
 
     for (int64_t t = 0; t < 2 * in->out_t; t++)
         for (int64_t y = 0; y < in->out_h; y++)
             for (int64_t x = 0; x < in->out_w; x++)
                 for (int64_t o = 0; o < ch; o++) {
-                    int64_t at = ((t * in->out_h + y) * in->out_w + x) * ch + o, row = f->interleave ? t % 2 * ch + o : o;
+                    int64_t at = ((t * in->out_h + y) * in->out_w + x) * ch + o,
+                            row = f->interleave ? t % 2 * ch + o : o;
                     double s = in->b[row] + (f->residual ? in->res[at] : 0);
 
                     for (int64_t dt = 0; dt < f->kt; dt++)
@@ -109,7 +128,8 @@ static void ref_conv(Run *r, const Case *c, double *ref)
 static double flops_conv(const Case *c)
 {
     const Form *f = &forms[c->extra];
-    double pixels = (double)(c->m / f->stride_t) * (double)(f->stride_s == 2 ? c->n * c->k / 4 : c->n * c->k << 2 * f->up);
+    double pixels =
+        (double)(c->m / f->stride_t) * (double)(f->stride_s == 2 ? c->n * c->k / 4 : c->n * c->k << 2 * f->up);
 
     return 2 * pixels * f->kt * f->k * f->k * f->c_in * f->c_out;
 }
@@ -141,19 +161,20 @@ static void ref_unscale(Run *r, const Case *c, double *ref)
 }
 
 const Case vae_cases[] = {
-    { "causal_conv3d", "3x3x3, 1 frame of 7x5",           1, 7, 5, 0, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3x3x3, 1 frame of 7x5", 1, 7, 5, 0, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "3x3x3 residual, 2 frames of 9x6", 2, 9, 6, 1, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "1x1x1, 3 frames of 4x4",          3, 4, 4, 2, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "up 1x3x3, 2 frames of 5x6",       2, 5, 6, 3, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time 3x1x1 x2, 1 frame of 6x6",   1, 6, 6, 4, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "down 1x3x3, 2 frames of 8x6",     2, 8, 6, 5, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time down, 4 frames of 4x5",      4, 4, 5, 6, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "head to f32, 4 frames of 8x12",   4, 8, 12, 7, 1e-5, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3x3x3 32 to 96, 2 frames of 20x18",          2, 20, 18, 8, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3x3x3 64 to 192 residual, 1 frame of 17x33", 1, 17, 33, 9, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "up 64 to 96, 2 frames of 9x17",              2, 9, 17, 10, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time 96 x2, 2 frames of 16x8",               2, 16, 8, 11, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "1x1x1 96 to 384, 3 frames of 8x8",           3, 8, 8, 12, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "vae_unscale",   "latent frame 2 of 3x5x4",         3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },
+    { "causal_conv3d", "1x1x1, 3 frames of 4x4", 3, 4, 4, 2, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "up 1x3x3, 2 frames of 5x6", 2, 5, 6, 3, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time 3x1x1 x2, 1 frame of 6x6", 1, 6, 6, 4, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "down 1x3x3, 2 frames of 8x6", 2, 8, 6, 5, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time down, 4 frames of 4x5", 4, 4, 5, 6, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "head to f32, 4 frames of 8x12", 4, 8, 12, 7, 1e-5, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3x3x3 32 to 96, 2 frames of 20x18", 2, 20, 18, 8, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3x3x3 64 to 192 residual, 1 frame of 17x33", 1, 17, 33, 9, 3e-3, 0, run_conv, ref_conv,
+      flops_conv },
+    { "causal_conv3d", "up 64 to 96, 2 frames of 9x17", 2, 9, 17, 10, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time 96 x2, 2 frames of 16x8", 2, 16, 8, 11, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "1x1x1 96 to 384, 3 frames of 8x8", 3, 8, 8, 12, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "vae_unscale", "latent frame 2 of 3x5x4", 3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },
     { 0 }
 };
