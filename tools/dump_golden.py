@@ -441,12 +441,12 @@ def stage_vae_encode(g):
 
 # ---- clips ----
 
-def clip(g, script, paths, noise, exact, maps, topk=0.5, **kw):
+def clip(g, script, paths, noise, exact, maps, topk=0.5, attention="sla", **kw):
     official.block_maps.clear()
     official.replayed_maps = iter(maps) if exact else None
     bf16, wide, _, _ = g.embedding()
     with modes.Float64() if exact else modes.GpuRounding():
-        nets = [official.load_dit(p, attention="sla", topk=topk, exact=exact) for p in paths]
+        nets = [official.load_dit(p, attention=attention, topk=topk, exact=exact) for p in paths]
         vae = official.load_vae(g.path("tiny", "Wan2.1_VAE.pth"), exact=exact)
         return pipeline.run(g.args.official, script, [pipeline.Bf16Time(n) for n in nets] if exact else nets, vae,
                             bf16.double() if exact else bf16, noise=noise, **kw)
@@ -469,20 +469,24 @@ def both_clips(g, name, script, paths, noise, **kw):
 
 
 def stage_clip(g):
-    """17 frames of 96x64: official script, SLA, prompt 0, seed 0. With topk 0.5 each query block keeps one of two key
-    blocks; int8 errors can turn that choice, so the int8 clip keeps both."""
+    """17 frames of 96x64: official script, SLA or dense, prompt 0, seed 0. With topk 0.5 each query block keeps one of
+    two key blocks; int8 errors can turn that choice, so the int8 clip keeps both."""
     _, _, n, ids = g.embedding()
     h100, offset = [], 0
     for _ in range(5):
         x, offset = philox.normals(0, offset, 16 * 5 * 8 * 12)
         h100.append(torch.from_numpy(x))
-    for name, file, noise, topk in (("clip_cpu", BF16_FILE, None, 0.5), ("clip_h100", BF16_FILE, h100, 0.5),
-                                    ("clip_int8", INT8_FILE, h100, 1.0)):
-        out, _, _, meta = both_clips(g, name, "wan2.1_t2v_infer.py", [g.path("tiny", file)], noise, topk=topk)
+    for name, file, noise, topk, attention in (("clip_cpu", BF16_FILE, None, 0.5, "sla"),
+                                               ("clip_h100", BF16_FILE, h100, 0.5, "sla"),
+                                               ("clip_int8", INT8_FILE, h100, 1.0, "sla"),
+                                               ("clip_dense", BF16_FILE, h100, 1.0, "original")):
+        out, _, _, meta = both_clips(g, name, "wan2.1_t2v_infer.py", [g.path("tiny", file)], noise, topk=topk,
+                                     attention=attention)
         out["ids"] = ids[:n].to(torch.int32)
-        if name == "clip_int8":      # the draws of clip_h100
+        if name in ("clip_int8", "clip_dense"):      # the draws of clip_h100
             out = {k: v for k, v in out.items() if not k.startswith("noise.")}
-        g.save(name, out, prompt=PROMPTS[0], seed=0, steps=4, attention="sla", topk=topk, width=96, height=64, frames=17,
+        g.save(name, out, prompt=PROMPTS[0], seed=0, steps=4, attention=attention, topk=topk, width=96, height=64,
+               frames=17,
                noise="cpu" if noise is None else "h100", dit=file, **meta)
 
 

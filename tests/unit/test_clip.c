@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Whole clips through the public API: against the official script's frames for the same weights, seed and noise; and, for
- * every attention, linear and sampler, what must not change the bytes (threads, residency, another context) and what must
- * (the seed). */
+ * Whole clips through the public API: against the official script's frames for the same weights, seed and noise; and,
+ * for every attention, linear and sampler, what must not change the bytes (threads, residency, another context) and
+ * what must (the seed). */
 #include "golden.h"
 #include "turbodiff.h"
 
@@ -33,12 +33,18 @@ typedef struct OfficialClip {
 
 /* the gpu_ ones are frames of the official script and kernels on an H100 */
 static const OfficialClip official[] = {
-    { "clip_cpu", "frames", "clip, bf16 sla, CPU noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_CPU, TD_QUANT_NONE, 0.5, 40 },
-    { "clip_h100", "frames", "clip, bf16 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100, TD_QUANT_NONE, 0.5, 40 },
-    { "clip_int8", "frames", "clip, int8 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100, TD_QUANT_AUTO, 1.0, 40 },
-    { "gpu_clip", "sla.bf16.frames", "clip, bf16 sla of an H100", 128, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100, TD_QUANT_NONE, 0.5, 40 },
-    { "gpu_clip", "sagesla.int8.frames", "clip, int8 sagesla of an H100", 128, TD_ATTN_SAGESLA, TD_SLA_BLOCK_64X128, TD_NOISE_H100,
-      TD_QUANT_AUTO, 0.5, 40 },
+    { "clip_cpu", "frames", "clip, bf16 sla, CPU noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_CPU,
+      TD_QUANT_NONE, 0.5, 40 },
+    { "clip_h100", "frames", "clip, bf16 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
+      TD_QUANT_NONE, 0.5, 40 },
+    { "clip_int8", "frames", "clip, int8 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
+      TD_QUANT_AUTO, 1.0, 40 },
+    { "clip_dense", "frames", "clip, bf16 dense, H100 noise", 96, TD_ATTN_DENSE, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
+      TD_QUANT_NONE, 1.0, 40 },
+    { "gpu_clip", "sla.bf16.frames", "clip, bf16 sla of an H100", 128, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
+      TD_QUANT_NONE, 0.5, 40 },
+    { "gpu_clip", "sagesla.int8.frames", "clip, int8 sagesla of an H100", 128, TD_ATTN_SAGESLA, TD_SLA_BLOCK_64X128,
+      TD_NOISE_H100, TD_QUANT_AUTO, 0.5, 40 },
 };
 
 static void check_official(const OfficialClip *k)
