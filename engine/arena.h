@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Bump allocator over one block of device memory. A plan runs twice: first with base NULL, which only measures, then over
- * the allocated block, so that both passes carve the same addresses. */
+ * Bump allocator over one block of device memory. A plan runs twice: first with base NULL, which only measures, then
+ * over the allocated block, so that both passes carve the same addresses. */
 #ifndef TD_ARENA_H
 #define TD_ARENA_H
 
@@ -26,7 +26,8 @@ static inline size_t td_arena_mark(const TDArena *a) { return a->used; }
 static inline void td_arena_reset(TDArena *a, size_t mark) { a->used = mark; }
 
 /** td_arena_tensor() with the shape written in place: TD_CARVE(a, &t, TD_BF16, L, D) */
-#define TD_CARVE(a, t, dtype, ...) \
-    td_arena_tensor(a, t, dtype, (int)(sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (const int64_t[]){ __VA_ARGS__ })
+#define TD_CARVE(a, t, dtype, ...)                                                                                     \
+    td_arena_tensor(a, t, dtype, (int)(sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)),                    \
+                    (const int64_t[]){ __VA_ARGS__ })
 
 #endif /* TD_ARENA_H */

@@ -8,8 +8,10 @@
  * Rules
  *  1. Every slot of a table is set. Slots return 0 or TD_ERR(): EIO, ENOMEM, ECANCELED (ENOTSUP only from pack_*).
  *  2. Only the backend looks inside TDLinear.w, TDAct, TDQkv; unpack gives tests and dumps the f32 content.
- *  3. No slot allocates after td_start(): memory comes from TDArena through plan_*, weights from TDWeights through pack_*.
- *  4. Tensors are dense row-major. bf16 stores round to nearest even; sums inside a slot are f32 unless said otherwise. */
+ *  3. No slot allocates after td_start(): memory comes from TDArena through plan_*, weights from TDWeights through
+ * pack_*.
+ *  4. Tensors are dense row-major. bf16 stores round to nearest even; sums inside a slot are f32 unless said otherwise.
+ */
 #ifndef TD_BACKEND_H
 #define TD_BACKEND_H
 
@@ -31,7 +33,7 @@ typedef struct TDDev {
 typedef struct TDWeights {
     TDBuf *bufs;
     int n_bufs, cap;
-    size_t bytes;                                ///< device memory held, without what a backend reads from the file mapping
+    size_t bytes; ///< device memory held, without what a backend reads from the file mapping
 } TDWeights;
 
 /** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all. scale, bias may be NULL. */
@@ -74,7 +76,7 @@ typedef struct TDConv {
 /** Activation of a linear: bf16 [L,K], and int8 codes with one f32 scale per 128x128 block where the linear is int8. */
 typedef struct TDAct {
     TDTensor x;                                  ///< bf16 [L,K]
-    TDTensor code, scale;                        ///< i8 [L,K], f32 [ceil(L/128), ceil(K/128)]; data NULL if not quantised
+    TDTensor code, scale; ///< i8 [L,K], f32 [ceil(L/128), ceil(K/128)]; data NULL if not quantised
 } TDAct;
 
 typedef struct TDAttnConfig {
@@ -88,7 +90,7 @@ typedef struct TDQkv {
     TDAttnConfig cfg;
     int64_t n_q, n_kv, n_heads, head_dim;
     TDTensor q, k, v;                            ///< bf16 [L,D]
-    TDTensor k_panel, v_panel;                   ///< CPU: f32 operands, packed per head and key block; CUDA sagesla: codes
+    TDTensor k_panel, v_panel; ///< CPU: f32 operands, packed per head and key block; CUDA sagesla: codes
     TDTensor q_code, q_scale, k_scale, v_scale;  ///< sagesla: i8 [L,D]; f32 per (head, block); f32 per (head, channel)
     TDTensor k_mean;                             ///< sla, sagesla: bf16-valued f32 [D]
     TDTensor q_pool, k_pool;                     ///< sla, sagesla: bf16-valued f32 [H, blocks, d]
@@ -119,14 +121,15 @@ struct TDOps {
     void (*close)(TDDev **dev);
 
     /* at load; the entries stay valid as long as the weights */
-    int  (*pack_linear)(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want);
+    int (*pack_linear)(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src,
+                       enum TDDtype want);
     int  (*pack_vector)(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n);  ///< f32, host array
     int  (*pack_table)(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e);                  ///< bf16 [rows, K]
-    int  (*pack_conv)(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *weight);               ///< c_*, k* set by caller
+    int (*pack_conv)(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *weight); ///< c_*, k* set by caller
 
     /* at td_start: carve from the arena */
     int  (*plan_act)(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
-    int  (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv);             ///< cfg, n_q, n_kv, n_heads, head_dim set by caller
+    int (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv); ///< cfg, n_q, n_kv, n_heads, head_dim set by caller
 
     /* transformer */
     /** x[L,D] bf16 = patches of bf16(f32(z)) and cond. z: f64 [16,T,h,w]; cond: bf16 [C-16,T,h,w] or NULL */
@@ -136,25 +139,30 @@ struct TDOps {
     /** m[i] = table[i] + e[i mod rows(e)], f32 rows of D */
     int  (*add_modulation)(TDDev *dev, TDTensor *m, const TDTensor *table, const TDTensor *e);
     /** y = LN(x) -> bf16; with shift and scale (f32 [D]): y = y*(1+scale)+shift -> bf16; quantised if y is */
-    int  (*norm_modulate)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift, const float *scale);
+    int (*norm_modulate)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
+                         const float *scale);
     /** y = RMS(x)*weight -> bf16; OFFICIAL rounds once, EXACT before and after the weight; y->x may be x */
     int  (*rms_norm)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm);
     /** y = x W^T + b. bf16: one rounding; int8: bf16(bf16(acc) + b). y: bf16 [L,N] */
     int  (*linear)(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin);
-    /** act->x -> codes and scales: amax = max(1e-8, max|x|) per 128x128 block, code = sat(rint(x * (128/amax))), scale = amax/128 */
+    /** act->x -> codes and scales: amax = max(1e-8, max|x|) per 128x128 block, code = sat(rint(x * (128/amax))), scale
+     * = amax/128 */
     int  (*quantise)(TDDev *dev, TDAct *act);
     /** y = gelu_tanh(linear(x) -> bf16) -> bf16, quantised if y is */
     int  (*linear_gelu)(TDDev *dev, TDAct *y, const TDAct *x, const TDLinear *lin);
     /** x += bf16(linear(y) * bf16(gate)) -> bf16; gate f32 [D] or NULL = 1 */
     int  (*linear_residual)(TDDev *dev, TDTensor *x, const TDAct *y, const TDLinear *lin, const float *gate);
     /** q, k = RoPE(RMS(.)), each rounded; v copied; then what attn needs. qkv: bf16 [L,3D]; rope: f32 [L,d/2,2] */
-    int  (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope);
-    /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch alone */
+    int (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
+                        const TDTensor *rope);
+    /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch
+     * alone */
     int  (*attn_sla)(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l);
     /** o = softmax(q k^T / sqrt(d)) v per head, P -> bf16 unnormalised, row sum f32 */
     int  (*attn_dense)(TDDev *dev, TDAct *o, TDQkv *qkv);
     /** v: f32 [16,T,h,w]; m: f32 [2,D] shift, scale; LN exact, product and head in f32 */
-    int  (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m, const TDLinear *lin);
+    int (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
+                const TDLinear *lin);
     /** SDE: x = (1-s)*(x - t*v) + f32(s)*noise; noise NULL = ODE: x = x - (t-s)*v. x f64, v f32, noise f32 */
     int  (*rcm_step)(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor *noise, double t, double s);
 
@@ -171,7 +179,8 @@ struct TDOps {
     int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t);
     /** y = conv(cache ++ x) + bias [+ residual] -> dtype of y, one rounding. cache: the kt-1 frames before x, updated;
      *  NULL where kt is 1 */
-    int  (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv, const TDTensor *residual);
+    int (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+                         const TDTensor *residual);
     /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16 */
     int  (*rms_silu)(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu);
     /** frame t of rgb (f32 [T,H,W,3], nominally -1..1) into the caller's planes, clamped */
@@ -188,7 +197,8 @@ int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log)
 
 /** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */
 typedef int (*TDCudaOpen)(TDDev **dev, int ordinal, TDLog *log);
-#define TD_BACKEND_ABI ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 | (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear)) % 65536))
+#define TD_BACKEND_ABI                                                                                                 \
+    ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 | (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear)) % 65536))
 
 /** `TRY(call)`: leave through `fail` with the code in ret. */
 #define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)

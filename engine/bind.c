@@ -28,7 +28,8 @@ int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const 
     if (!*e)
         return td_error(b->dev->log, EBADMSG, "%s: tensor %s is missing", td_checkpoint_path(b->ckpt), name);
     if (td_entry_count(*e) < 1 || (uint64_t)td_entry_count(*e) > (*e)->bytes / td_dtype_size((*e)->dtype))
-        return td_error(b->dev->log, EBADMSG, "%s: %s: %lld values over %zu bytes, want at least one, and each stored once",
+        return td_error(b->dev->log, EBADMSG,
+                        "%s: %s: %lld values over %zu bytes, want at least one, and each stored once",
                         td_checkpoint_path(b->ckpt), name, (long long)td_entry_count(*e), (*e)->bytes);
     return 0;
 }
@@ -37,23 +38,25 @@ static int check_count(const TDBind *b, const TDEntry *e, int64_t n, int64_t k)
 {
     if (td_entry_count(e) == n * k && (k == 1 || e->shape[0] == n))
         return 0;
-    return td_error(b->dev->log, EBADMSG, "%s: %s: shape [%lld,%lld,...] of %lld values, want [%lld,%lld]", td_checkpoint_path(b->ckpt), e->name,
-                    (long long)e->shape[0], (long long)e->shape[1], (long long)td_entry_count(e), (long long)n, (long long)k);
+    return td_error(b->dev->log, EBADMSG, "%s: %s: shape [%lld,%lld,...] of %lld values, want [%lld,%lld]",
+                    td_checkpoint_path(b->ckpt), e->name, (long long)e->shape[0], (long long)e->shape[1],
+                    (long long)td_entry_count(e), (long long)n, (long long)k);
 }
 
 static int check_dtype(const TDBind *b, const TDEntry *e, enum TDDtype want)
 {
     if (e->dtype == want)
         return 0;
-    return td_error(b->dev->log, EBADMSG, "%s: %s: dtype %s, want %s", td_checkpoint_path(b->ckpt), e->name, td_dtype_name(e->dtype),
-                    td_dtype_name(want));
+    return td_error(b->dev->log, EBADMSG, "%s: %s: dtype %s, want %s", td_checkpoint_path(b->ckpt), e->name,
+                    td_dtype_name(e->dtype), td_dtype_name(want));
 }
 
 static int check_float(const TDBind *b, const TDEntry *e)
 {
     if (e->dtype == TD_F32 || e->dtype == TD_BF16 || e->dtype == TD_F16 || e->dtype == TD_F64)
         return 0;
-    return td_error(b->dev->log, ENOTSUP, "%s: %s: dtype %s, want a float type", td_checkpoint_path(b->ckpt), e->name, td_dtype_name(e->dtype));
+    return td_error(b->dev->log, ENOTSUP, "%s: %s: dtype %s, want a float type", td_checkpoint_path(b->ckpt), e->name,
+                    td_dtype_name(e->dtype));
 }
 
 /* dst: one f32 a value */
@@ -65,8 +68,8 @@ static int read_finite(const TDBind *b, const TDEntry *e, float *dst)
     TRY(td_entry_to_f32(e, dst));
     for (int64_t i = 0, n = td_entry_count(e); i < n; i++)
         if (!isfinite(dst[i]))
-            return td_error(b->dev->log, EBADMSG, "%s: %s[%lld] is %g, want a finite value", td_checkpoint_path(b->ckpt), e->name,
-                            (long long)i, dst[i]);
+            return td_error(b->dev->log, EBADMSG, "%s: %s[%lld] is %g, want a finite value",
+                            td_checkpoint_path(b->ckpt), e->name, (long long)i, dst[i]);
 fail:
     return ret;
 }
@@ -103,13 +106,15 @@ int td_bind_source(const TDBind *b, TDLinearSource *src, enum TDDtype want, int6
         TRY(check_count(b, src->bias, n, 1));
         TRY(check_finite(b, src->bias));
     } else if (td_bind_has(b, prefix, "bias")) {
-        ret = td_error(b->dev->log, EBADMSG, "%s: %s.bias: this model has no bias there", td_checkpoint_path(b->ckpt), prefix);
+        ret = td_error(b->dev->log, EBADMSG, "%s: %s.bias: this model has no bias there", td_checkpoint_path(b->ckpt),
+                       prefix);
     }
 fail:
     return ret;
 }
 
-int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int n_parts, const char *const prefix[])
+int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int n_parts,
+                   const char *const prefix[])
 {
     TDLinearSource src[TD_LINEAR_PARTS];
     int ret;
@@ -131,8 +136,9 @@ int td_bind_table(const TDBind *b, TDTensor *table, int64_t n, int64_t k, const 
     TRY(td_bind_entry(b, &e, prefix, "weight"));
     TRY(check_float(b, e));
     if (e->n_dims != 2 || e->shape[0] != n || e->shape[1] != k) {
-        ret = td_error(b->dev->log, EBADMSG, "%s: %s: %d dims, [%lld,%lld,...], want [%lld,%lld]", td_checkpoint_path(b->ckpt), e->name,
-                       e->n_dims, (long long)e->shape[0], (long long)e->shape[1], (long long)n, (long long)k);
+        ret = td_error(b->dev->log, EBADMSG, "%s: %s: %d dims, [%lld,%lld,...], want [%lld,%lld]",
+                       td_checkpoint_path(b->ckpt), e->name, e->n_dims, (long long)e->shape[0], (long long)e->shape[1],
+                       (long long)n, (long long)k);
         goto fail;
     }
     TRY(b->dev->ops->pack_table(b->dev, b->weights, table, e));

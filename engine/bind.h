@@ -20,7 +20,8 @@ int td_bind_has(const TDBind *b, const char *prefix, const char *suffix);
 
 /** Linear [n,k] from PREFIX.weight or, where int8 is wanted, PREFIX.int8_weight + PREFIX.scale; and PREFIX.bias. Up to
  *  TD_LINEAR_PARTS prefixes of equal shape stack along n; n is that of one. */
-int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int n_parts, const char *const prefix[]);
+int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, int n_parts,
+                   const char *const prefix[]);
 /** What td_bind_linear() packs, checked. */
 int td_bind_source(const TDBind *b, TDLinearSource *src, enum TDDtype want, int64_t n, int64_t k, const char *prefix);
 /** bf16 table [n,k] from PREFIX.weight */
@@ -29,7 +30,8 @@ int td_bind_table(const TDBind *b, TDTensor *table, int64_t n, int64_t k, const 
 int td_bind_values(const TDBind *b, float *dst, int64_t n, const char *prefix, const char *suffix);
 /** n finite values as f32 on the device */
 int td_bind_vector(const TDBind *b, const float **dst, int64_t n, const char *prefix, const char *suffix);
-/** Convolution of known channels and kernel from PREFIX.weight and PREFIX.bias; conv's shape fields set by the caller */
+/** Convolution of known channels and kernel from PREFIX.weight and PREFIX.bias; conv's shape fields set by the caller
+ */
 int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix);
 
 #endif /* TD_BIND_H */

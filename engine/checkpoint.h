@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * One view of a weight file: name -> dtype, shape, bytes. Reads .pth (zip and legacy torch.save) and .safetensors
- * (single, or sharded through NAME.safetensors.index.json). Files are memory-mapped read-only; nothing is copied at open
- * and nothing in them is executed. Every offset, size product, shape and dtype is checked: all bytes are hostile. */
+ * (single, or sharded through NAME.safetensors.index.json). Files are memory-mapped read-only; nothing is copied at
+ * open and nothing in them is executed. Every offset, size product, shape and dtype is checked: all bytes are hostile.
+ */
 #ifndef TD_CHECKPOINT_H
 #define TD_CHECKPOINT_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Invariants
- *  1. All device memory is one block, carved by plan(); the text, denoise and decode stages overlay each other in it, and
- *     only emb, z and latents outlive a stage.
- *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or one
- *     latent frame of the VAE. Cancelling between or inside pieces leaves nothing to undo but td_clip_close(). */
+ *  1. All device memory is one block, carved by plan(); the text, denoise and decode stages overlay each other in it,
+ * and only emb, z and latents outlive a stage.
+ *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or
+ * one latent frame of the VAE. Cancelling between or inside pieces leaves nothing to undo but td_clip_close(). */
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -39,7 +39,8 @@ fail:
 /* measure, compare with what may be used, allocate, carve */
 static int reserve(TDClip *c, uint64_t max_bytes)
 {
-    uint64_t weights = td_model_bytes(c->model), total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t weights = td_model_bytes(c->model),
+             total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     size_t n = 0, bytes;
     TDArena a;
     int ret;
@@ -49,10 +50,12 @@ static int reserve(TDClip *c, uint64_t max_bytes)
     bytes = a.peak;
     c->planned_bytes = bytes;
     if (max_bytes && weights + bytes > max_bytes)
-        return td_error(c->log, ENOMEM, "clip: weights %llu + clip %zu bytes are %llu more than the limit of %llu", (unsigned long long)weights,
-                        bytes, (unsigned long long)(weights + bytes - max_bytes), (unsigned long long)max_bytes);
+        return td_error(c->log, ENOMEM, "clip: weights %llu + clip %zu bytes are %llu more than the limit of %llu",
+                        (unsigned long long)weights, bytes, (unsigned long long)(weights + bytes - max_bytes),
+                        (unsigned long long)max_bytes);
     if (bytes > total)
-        return td_error(c->log, ENOMEM, "clip: %zu bytes are %llu more than this machine's memory; want a smaller size or fewer frames",
+        return td_error(c->log, ENOMEM,
+                        "clip: %zu bytes are %llu more than this machine's memory; want a smaller size or fewer frames",
                         bytes, (unsigned long long)(bytes - total));
     TRY(c->dev->ops->alloc(c->dev, &c->block, bytes));
     td_arena_init(&a, c->block.ptr, bytes, c->log);
@@ -69,7 +72,8 @@ fail:
     return ret;
 }
 
-int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS], uint64_t max_bytes, TDLog *log)
+int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
+                 uint64_t max_bytes, TDLog *log)
 {
     TDClip *c = calloc(1, sizeof(*c));
     int ret = 0;
@@ -123,7 +127,8 @@ static int check_embedding(TDClip *c, int i)
     ret = c->dev->ops->download(c->dev, emb, &c->emb[i]);
     for (size_t k = 0; k < n && ret >= 0; k++)
         if ((emb[k] & 0x7f80) == 0x7f80)
-            ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights", c->model->path[TD_FILE_TEXT]);
+            ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights",
+                           c->model->path[TD_FILE_TEXT]);
     free(emb);
     return ret;
 }
@@ -218,7 +223,8 @@ static int end_denoise(TDClip *c)
     for (int64_t i = 0; i < n; i++) {
         c->host[i] = (float)c->host_z[i];
         if (!isfinite(c->host[i])) {
-            ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights", c->model->path[TD_FILE_DIT]);
+            ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
+                           c->model->path[TD_FILE_DIT]);
             goto fail;
         }
     }
@@ -279,7 +285,8 @@ static int check_picture(TDClip *c)
     ret = c->dev->ops->download(c->dev, rgb, &c->vae.rgb);
     for (size_t i = 0; i < n && ret >= 0; i++)
         if (!isfinite(rgb[i]))
-            ret = td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights", c->model->path[TD_FILE_VAE]);
+            ret = td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights",
+                           c->model->path[TD_FILE_VAE]);
     free(rgb);
     return ret;
 }
@@ -335,7 +342,9 @@ void td_clip_progress(const TDClip *c, TDProgress *p)
 
     switch (c->phase) {
     case TD_CLIP_TEXT:
-        *p = (TDProgress){ .stage = TD_STAGE_TEXT, .done = (int)(c->prompt * text + c->block_at), .total = (int)(c->n_prompts * text) };
+        *p = (TDProgress){ .stage = TD_STAGE_TEXT,
+                           .done = (int)(c->prompt * text + c->block_at),
+                           .total = (int)(c->n_prompts * text) };
         break;
     case TD_CLIP_DENOISE:
         *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.n_steps * c->n_prompts * dit) };

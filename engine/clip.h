@@ -57,7 +57,8 @@ typedef struct TDClip {
 } TDClip;
 
 /** Plan, reserve memory, tokenize. prompts[1] NULL = no guidance. max_bytes 0 = no limit */
-int  td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS], uint64_t max_bytes, TDLog *log);
+int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
+                 uint64_t max_bytes, TDLog *log);
 /** One bounded piece of work. @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
 int  td_clip_advance(TDClip *clip);
 int  td_clip_frame(TDClip *clip, TDFrame *f);

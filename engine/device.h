@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Which backend a context runs on. The CUDA backend is a module of its own (libturbodiff-cuda.so beside this library), opened at
- * run time, so that one program starts on machines with and without a GPU. */
+ * Which backend a context runs on. The CUDA backend is a module of its own (libturbodiff-cuda.so beside this library),
+ * opened at run time, so that one program starts on machines with and without a GPU. */
 #ifndef TD_DEVICE_H
 #define TD_DEVICE_H
 
 #include "backend.h"
 #include "thread.h"
 
-/** AUTO falls back to the CPU where the module, the driver or a usable GPU is missing, and says why at verbose level. */
+/** AUTO falls back to the CPU where the module, the driver or a usable GPU is missing, and says why at verbose level.
+ */
 int td_device_open(TDDev **dev, enum TDBackend backend, int ordinal, int n_threads, TDCancel *cancel, TDLog *log);
 
 #endif /* TD_DEVICE_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Wan DiT, written once against the seam. Tensor names and order of operations: TurboDiffusion rcm/networks/wan2pt1.py and
- * wan2pt2.py; rounding points: doc/numerics.md.
+ * Wan DiT, written once against the seam. Tensor names and order of operations: TurboDiffusion rcm/networks/wan2pt1.py
+ * and wan2pt2.py; rounding points: doc/numerics.md.
  *
  * Details that have caused bugs elsewhere
  *  1. Modulation rows are shift, scale, gate (attention), shift, scale, gate (ffn); the head's are shift, scale.
@@ -20,7 +20,8 @@
 
 int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
 {
-    const TDEntry *patch = td_checkpoint_find(ckpt, "patch_embedding.weight"), *text = td_checkpoint_find(ckpt, "text_embedding.0.weight");
+    const TDEntry *patch = td_checkpoint_find(ckpt, "patch_embedding.weight"),
+                  *text = td_checkpoint_find(ckpt, "text_embedding.0.weight");
     const char *path = td_checkpoint_path(ckpt);
 
     *s = (TDDitShape){ 0 };
@@ -42,18 +43,25 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
             s->ffn = e->shape[0];
     }
     if (td_checkpoint_find(ckpt, "blocks.0.cross_attn.k_img.weight"))
-        return td_error(log, ENOTSUP, "%s: a Wan 2.1 image-to-video model (k_img tensors); Wan 2.2 I2V and T2V models are supported", path);
+        return td_error(log, ENOTSUP,
+                        "%s: a Wan 2.1 image-to-video model (k_img tensors); Wan 2.2 I2V and T2V models are supported",
+                        path);
     if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > 8192 || s->n_blocks < 1 || s->ffn < 1 ||
         s->ffn > TD_MAX_WIDTH || s->text_dim > TD_MAX_WIDTH)
-        return td_error(log, ENOTSUP, "%s: dim %lld, %lld blocks, ffn %lld, text %lld; want a dim that is a multiple of %d up to 8192, blocks, "
-                        "and widths up to %d", path, (long long)s->dim, (long long)s->n_blocks, (long long)s->ffn, (long long)s->text_dim,
-                        TD_HEAD_DIM, TD_MAX_WIDTH);
+        return td_error(
+            log, ENOTSUP,
+            "%s: dim %lld, %lld blocks, ffn %lld, text %lld; want a dim that is a multiple of %d up to 8192, blocks, "
+            "and widths up to %d",
+            path, (long long)s->dim, (long long)s->n_blocks, (long long)s->ffn, (long long)s->text_dim, TD_HEAD_DIM,
+            TD_MAX_WIDTH);
     if (s->in_dim != 16 && s->in_dim != 36)
-        return td_error(log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or 36 (image to video)", path, (long long)s->in_dim);
+        return td_error(log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or 36 (image to video)", path,
+                        (long long)s->in_dim);
     return 0;
 }
 
-static int bind_norm(const TDBind *b, TDNormW *norm, int64_t dim, enum TDNorm profile, const char *prefix, const char *name, int bias)
+static int bind_norm(const TDBind *b, TDNormW *norm, int64_t dim, enum TDNorm profile, const char *prefix,
+                     const char *name, int bias)
 {
     char full[128];
     int ret;
@@ -71,8 +79,9 @@ static int bind_block(const TDBind *b, TDDit *dit, TDDitBlock *k, int i, enum TD
 {
     int64_t d = dit->dim;
     char name[10][96], p[32];
-    static const char *const suffix[10] = { "self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "cross_attn.q", "cross_attn.k",
-                                            "cross_attn.v", "cross_attn.o", "ffn.0", "ffn.2" };
+    static const char *const suffix[10] = { "self_attn.q",  "self_attn.k",  "self_attn.v",  "self_attn.o",
+                                            "cross_attn.q", "cross_attn.k", "cross_attn.v", "cross_attn.o",
+                                            "ffn.0",        "ffn.2" };
     const char *n[10];
     int ret;
 
@@ -140,7 +149,8 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     *out = NULL;
     TRY(td_dit_shape(&s, ckpt, dev->log));
     if (quant == TD_QUANT_NONE && s.int8) {
-        ret = td_error(dev->log, EINVAL, "%s: int8 weights, but quant=none asks for bf16; give the file without -quant", td_checkpoint_path(ckpt));
+        ret = td_error(dev->log, EINVAL, "%s: int8 weights, but quant=none asks for bf16; give the file without -quant",
+                       td_checkpoint_path(ckpt));
         goto fail;
     }
     dit = calloc(1, sizeof(*dit));
@@ -216,7 +226,11 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     TRY(op->plan_act(dit->dev, a, &c->o, L, d, dit->int8));
     top = a->used;
     td_arena_reset(a, mark);
-    c->cross = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE }, .n_q = L, .n_kv = TD_TEXT_LEN, .n_heads = dit->n_heads, .head_dim = TD_HEAD_DIM };
+    c->cross = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE },
+                        .n_q = L,
+                        .n_kv = TD_TEXT_LEN,
+                        .n_heads = dit->n_heads,
+                        .head_dim = TD_HEAD_DIM };
     TRY(op->plan_qkv(dit->dev, a, &c->cross));
     TRY(op->plan_act(dit->dev, a, &c->text_hidden, TD_TEXT_LEN, d, 0));
     TRY(op->plan_act(dit->dev, a, &c->text_ctx, TD_TEXT_LEN, d, dit->int8));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The Wan transformer: weights of one expert, the buffers of one clip, and a forward pass cut into blocks so that a caller can
- * stop between them.
+ * The Wan transformer: weights of one expert, the buffers of one clip, and a forward pass cut into blocks so that a
+ * caller can stop between them.
  *
- *   td_dit_text(ctx)  once per prompt and expert        td_dit_begin(z, t) -> td_dit_block(0..n_blocks-1) -> td_dit_end() */
+ *   td_dit_text(ctx)  once per prompt and expert        td_dit_begin(z, t) -> td_dit_block(0..n_blocks-1) ->
+ * td_dit_end() */
 #ifndef TD_DIT_H
 #define TD_DIT_H
 
@@ -49,7 +50,8 @@ int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant
 void td_dit_free(TDDit **dit);
 
 /** Carve a clip's buffers: once with a measuring arena, once with the real one. */
-int  td_dit_plan(TDDitClip *clip, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w, const TDAttnConfig *attn);
+int td_dit_plan(TDDitClip *clip, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w,
+                const TDAttnConfig *attn);
 int  td_dit_plan_text(TDDitText *text, const TDDit *dit, TDArena *a);
 /** Fill what never changes during the clip. */
 int  td_dit_prepare(TDDitClip *clip, const TDDit *dit);

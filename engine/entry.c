@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Reading one tensor of a weight file: counting, and copying strided views of any float type as dense f32. Apart from the
- * file readers, so that a device module can link it alone. */
+ * Reading one tensor of a weight file: counting, and copying strided views of any float type as dense f32. Apart from
+ * the file readers, so that a device module can link it alone. */
 #include <string.h>
 #include "checkpoint.h"
 

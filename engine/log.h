@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * One log per context: formats a line, remembers the last error, hands it to the caller's callback. No stdio, no globals. */
+ * One log per context: formats a line, remembers the last error, hands it to the caller's callback. No stdio, no
+ * globals. */
 #ifndef TD_LOG_H
 #define TD_LOG_H
 

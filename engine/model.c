@@ -13,7 +13,8 @@ static void name_variant(TDModel *m)
     else if (d->dim == 5120 && d->n_blocks == 40)
         snprintf(m->name, sizeof(m->name), "Wan2.1-%s-14B", task);
     else
-        snprintf(m->name, sizeof(m->name), "Wan-%s-dim%lld-blocks%lld", task, (long long)d->dim, (long long)d->n_blocks);
+        snprintf(m->name, sizeof(m->name), "Wan-%s-dim%lld-blocks%lld", task, (long long)d->dim,
+                 (long long)d->n_blocks);
 }
 
 static void release(TDModel *m, enum TDFile file)
@@ -81,18 +82,23 @@ int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
     }
     m->by_stage = s->residency == TD_RESIDENT_STAGE;
     if (m->dit->in_dim != 16) {
-        ret = td_error(log, ENOTSUP, "%s: an image-to-video transformer (%lld input channels); only text-to-video models are supported",
-                       m->path[TD_FILE_DIT], (long long)m->dit->in_dim);
+        ret =
+            td_error(log, ENOTSUP,
+                     "%s: an image-to-video transformer (%lld input channels); only text-to-video models are supported",
+                     m->path[TD_FILE_DIT], (long long)m->dit->in_dim);
         goto fail;
     }
     if (m->text->dim != m->dit->text_dim) {
-        ret = td_error(log, EINVAL, "%s gives embeddings of %lld values, %s wants %lld; the files belong to different models",
-                       m->path[TD_FILE_TEXT], (long long)m->text->dim, m->path[TD_FILE_DIT], (long long)m->dit->text_dim);
+        ret =
+            td_error(log, EINVAL,
+                     "%s gives embeddings of %lld values, %s wants %lld; the files belong to different models",
+                     m->path[TD_FILE_TEXT], (long long)m->text->dim, m->path[TD_FILE_DIT], (long long)m->dit->text_dim);
         goto fail;
     }
     if (td_tokenizer_n_ids(m->tokenizer) > m->text->n_rows) {
-        ret = td_error(log, EINVAL, "%s has %d ids, %s embeds %lld; the files belong to different models", m->path[TD_FILE_TOKENIZER],
-                       td_tokenizer_n_ids(m->tokenizer), m->path[TD_FILE_TEXT], (long long)m->text->n_rows);
+        ret = td_error(log, EINVAL, "%s has %d ids, %s embeds %lld; the files belong to different models",
+                       m->path[TD_FILE_TOKENIZER], td_tokenizer_n_ids(m->tokenizer), m->path[TD_FILE_TEXT],
+                       (long long)m->text->n_rows);
         goto fail;
     }
     name_variant(m);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The files of a model: found in a directory or named one by one, opened, bound to the device, and kept or released by stage. */
+ * The files of a model: found in a directory or named one by one, opened, bound to the device, and kept or released by
+ * stage. */
 #ifndef TD_MODEL_H
 #define TD_MODEL_H
 

@@ -60,7 +60,9 @@ static int kind_of(const char *name)
         return -1;
     if (of && ends_with(name, ".safetensors"))
         return -1;                               /* a shard */
-    return contains(name, "vae") ? TD_FILE_VAE : contains(name, "t5") || contains(name, "text_encoder") ? TD_FILE_TEXT : TD_FILE_DIT;
+    return contains(name, "vae")                                    ? TD_FILE_VAE
+           : contains(name, "t5") || contains(name, "text_encoder") ? TD_FILE_TEXT
+                                                                    : TD_FILE_DIT;
 }
 
 static int scan_directory(Scan *scan, const char *dir, TDLog *log)
@@ -124,7 +126,8 @@ static int join_path(char **out, const char *dir, const char *name, TDLog *log)
 
 static int find_tokenizer(char **out, const char *dir, TDLog *log)
 {
-    static const char *const names[] = { "google/umt5-xxl/spiece.model", "umt5-xxl/spiece.model", "tokenizer/spiece.model", "spiece.model" };
+    static const char *const names[] = { "google/umt5-xxl/spiece.model", "umt5-xxl/spiece.model",
+                                         "tokenizer/spiece.model", "spiece.model" };
     int ret;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -145,10 +148,12 @@ static int pick(char **out, const Scan *scan, enum TDFile k, const char *dir, TD
     if (scan->n[k] == 1)
         return join_path(out, dir, scan->name[k][0], log);
     if (scan->n[k] == 0)
-        return td_error(log, ENOENT, "model=%s: no file of %s; want e.g. %s, or set %s=", dir, kinds[k].what, kinds[k].example, kinds[k].option);
+        return td_error(log, ENOENT, "model=%s: no file of %s; want e.g. %s, or set %s=", dir, kinds[k].what,
+                        kinds[k].example, kinds[k].option);
     for (int i = 0; i < scan->n[k]; i++)
         snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", scan->name[k][i]);
-    return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s=", dir, kinds[k].what, list, kinds[k].option);
+    return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s=", dir, kinds[k].what, list,
+                    kinds[k].option);
 }
 
 int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
@@ -166,9 +171,11 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
             path[k] = strdup(given[k]);
             ret = path[k] ? 0 : td_error(log, ENOMEM, "%s=: out of memory", kinds[k].option);
         } else if (!s->model) {
-            ret = td_error(log, EINVAL, "no %s: set model= to a directory, or %s= to a file", kinds[k].what + 2, kinds[k].option);
+            ret = td_error(log, EINVAL, "no %s: set model= to a directory, or %s= to a file", kinds[k].what + 2,
+                           kinds[k].option);
         } else {
-            ret = k == TD_FILE_TOKENIZER ? find_tokenizer(&path[k], s->model, log) : pick(&path[k], &scan, k, s->model, log);
+            ret = k == TD_FILE_TOKENIZER ? find_tokenizer(&path[k], s->model, log)
+                                         : pick(&path[k], &scan, k, s->model, log);
         }
         if (ret < 0)
             goto fail;

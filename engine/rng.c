@@ -69,7 +69,8 @@ static void cuda_normal(TDRng *rng, float *out, int64_t n)
     for (int64_t j = 0; j * 4 * g < n; j++)
         for (int64_t idx = 0; idx < g && j * 4 * g + idx < n; idx++) {
             uint64_t counter = rng->offset / 4 + (uint64_t)j;
-            uint32_t c[4] = { (uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)idx, (uint32_t)((uint64_t)idx >> 32) };
+            uint32_t c[4] = { (uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)idx,
+                              (uint32_t)((uint64_t)idx >> 32) };
             float z[4];
 
             philox(c, rng->seed);
@@ -131,7 +132,8 @@ static void cpu_normal(TDRng *rng, float *out, int64_t n)
                 out[i] = (float)rng->cached;
                 rng->has_cached = 0;
             } else {
-                double u1 = uniform64(rng), u2 = uniform64(rng), r = sqrt(-2.0 * log1p(-u2)), th = 6.283185307179586 * u1;
+                double u1 = uniform64(rng), u2 = uniform64(rng), r = sqrt(-2.0 * log1p(-u2)),
+                       th = 6.283185307179586 * u1;
 
                 out[i] = (float)(r * cos(th));
                 rng->cached = r * sin(th);

@@ -9,7 +9,7 @@
 
 typedef struct TDRng {
     enum TDNoise profile;
-    int64_t blocks;                              ///< of 256 threads the GPU holds at once: multiprocessors x resident blocks
+    int64_t blocks; ///< of 256 threads the GPU holds at once: multiprocessors x resident blocks
     uint64_t seed, offset;                       ///< Philox
     uint32_t mt[624];                            ///< MT19937
     int mt_next;

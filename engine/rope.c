@@ -11,7 +11,8 @@ void td_rope_table(float *out, int64_t t, int64_t h, int64_t w, int64_t head_dim
 
         for (int axis = 0; axis < 3; axis++)
             for (int64_t j = 0; j < width[axis] / 2; j++) {
-                float freq = 1.0f / powf(10000.0f, (float)(2 * j) / (float)width[axis]), angle = (float)pos[axis] * freq;
+                float freq = 1.0f / powf(10000.0f, (float)(2 * j) / (float)width[axis]),
+                      angle = (float)pos[axis] * freq;
 
                 *out++ = cosf(angle);
                 *out++ = sinf(angle);

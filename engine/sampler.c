@@ -21,11 +21,10 @@ size_t td_unipc_bytes(int steps, size_t n)
 
 void td_unipc_init(TDUniPC *u, void *mem, int steps, size_t n, double shift)
 {
-    double top = 5000.0 / 5001.0, start = top / (shift - (shift - 1.0) * top);
+    double top = 5000.0 / 5001.0, start = top / (shift - (shift - 1.0) * top), *d = mem;
 
-    double *d = mem;
-
-    *u = (TDUniPC){ .steps = steps, .n = n, .m = { d, d + n, d + 2 * n }, .last = d + 3 * n, .sigma = (float *)(d + 4 * n) };
+    *u = (TDUniPC){ .steps = steps, .n = n, .m = { d, d + n, d + 2 * n }, .last = d + 3 * n };
+    u->sigma = (float *)(d + 4 * n);
     for (int i = 0; i <= steps; i++) {           /* linspace(start, 0), shifted; the last one is 0 */
         double s = start * (1.0 - (double)i / steps);
 

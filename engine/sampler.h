@@ -12,7 +12,8 @@
 /** t[0..steps], t[steps] = 0: t = sin(tau)/(sin(tau)+cos(tau)), tau = atan(sigma_max), 1.5, 1.4, 1.0 */
 void td_rcm_schedule(double t[TD_RCM_MAX_STEPS + 1], int steps, double sigma_max);
 
-/** UniPC, order 2, bh2, x0 prediction, over rectified-flow sigmas; state on the host in f64, scalars in f32 as the rcm scripts. */
+/** UniPC, order 2, bh2, x0 prediction, over rectified-flow sigmas; state on the host in f64, scalars in f32 as the rcm
+ * scripts. */
 typedef struct TDUniPC {
     int steps, i;
     size_t n;                                    ///< values of the state

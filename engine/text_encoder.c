@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Names and order: TurboDiffusion rcm/utils/umt5.py. Every layer has its own relative position table; scores are not scaled. */
+ * Names and order: TurboDiffusion rcm/utils/umt5.py. Every layer has its own relative position table; scores are not
+ * scaled. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "bind.h"
@@ -9,7 +10,8 @@
 static int bind_block(const TDBind *b, TDTextEncoder *te, int i)
 {
     TDTextBlock *k = &te->blocks[i];
-    static const char *const suffix[9] = { "attn.q", "attn.k", "attn.v", "attn.o", "ffn.gate.0", "ffn.fc1", "ffn.fc2", "norm1", "norm2" };
+    static const char *const suffix[9] = { "attn.q",  "attn.k",  "attn.v", "attn.o", "ffn.gate.0",
+                                           "ffn.fc1", "ffn.fc2", "norm1",  "norm2" };
     char name[9][64], table[64];
     const char *n[9];
     int ret;
@@ -55,16 +57,19 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
     for (int i = 0; i < td_checkpoint_count(ckpt); i++) {
         int block;
 
-        if (sscanf(td_checkpoint_entry(ckpt, i)->name, "blocks.%d.", &block) == 1 && block >= te->n_blocks && block < 1000)
+        if (sscanf(td_checkpoint_entry(ckpt, i)->name, "blocks.%d.", &block) == 1 && block >= te->n_blocks &&
+            block < 1000)
             te->n_blocks = block + 1;
     }
     if (te->n_rows > INT32_MAX || te->dim > TD_MAX_WIDTH || te->width > TD_MAX_WIDTH || te->ffn > TD_MAX_WIDTH) {
-        ret = td_error(dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d", td_checkpoint_path(ckpt),
-                       (long long)te->n_rows, (long long)te->dim, (long long)te->width, (long long)te->ffn, TD_MAX_WIDTH);
+        ret = td_error(dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d",
+                       td_checkpoint_path(ckpt), (long long)te->n_rows, (long long)te->dim, (long long)te->width,
+                       (long long)te->ffn, TD_MAX_WIDTH);
         goto fail;
     }
     if (te->width % te->n_heads || te->width / te->n_heads % 16 || te->width / te->n_heads > 128) {
-        ret = td_error(dev->log, ENOTSUP, "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to 128",
+        ret = td_error(dev->log, ENOTSUP,
+                       "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to 128",
                        td_checkpoint_path(ckpt), (long long)te->width, (long long)te->n_heads);
         goto fail;
     }
@@ -114,8 +119,10 @@ int td_text_begin(const TDTextEncoder *te, TDTextClip *c, const int32_t *ids, in
 {
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= te->n_rows)
-            return td_error(te->dev->log, EBADMSG, "text encoder: token id %d, but the embedding has %lld rows; tokenizer and encoder do not match",
-                            ids[i], (long long)te->n_rows);
+            return td_error(
+                te->dev->log, EBADMSG,
+                "text encoder: token id %d, but the embedding has %lld rows; tokenizer and encoder do not match",
+                ids[i], (long long)te->n_rows);
     c->n = c->x.shape[0] = c->qkv.shape[0] = c->u.shape[0] = n;
     c->act.x.shape[0] = c->o.x.shape[0] = c->ffn.x.shape[0] = n;
     return te->dev->ops->embed_rows(te->dev, &c->x, ids, &te->table);

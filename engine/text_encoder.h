@@ -30,7 +30,8 @@ int  td_text_bind(TDTextEncoder **te, TDDev *dev, const TDCheckpoint *ckpt);
 void td_text_free(TDTextEncoder **te);
 int  td_text_plan(TDTextClip *clip, const TDTextEncoder *te, TDArena *a);
 
-/** Padding rows are never computed: masked keys weigh exactly 0, and rows past the prompt become zeros in the embedding. */
+/** Padding rows are never computed: masked keys weigh exactly 0, and rows past the prompt become zeros in the
+ * embedding. */
 int  td_text_begin(const TDTextEncoder *te, TDTextClip *clip, const int32_t *ids, int64_t n);
 int  td_text_block(const TDTextEncoder *te, TDTextClip *clip, int i);
 /** emb: bf16 [512, dim] */

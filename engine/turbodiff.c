@@ -92,9 +92,13 @@ int td_default_params(TDParams *p, size_t struct_size)
 
 static const char *enum_error(const TDSettings *s)
 {
-    return (unsigned)s->backend > TD_BACKEND_CUDA ? "backend" : (unsigned)s->attention > TD_ATTN_SAGESLA ? "attention" :
-           (unsigned)s->quant > TD_QUANT_INT8 ? "quant" : (unsigned)s->norm > TD_NORM_EXACT ? "norm" :
-           (unsigned)s->sla_block > TD_SLA_BLOCK_64X128 ? "sla_block" : (unsigned)s->residency > TD_RESIDENT_STAGE ? "residency" : NULL;
+    return (unsigned)s->backend > TD_BACKEND_CUDA         ? "backend"
+           : (unsigned)s->attention > TD_ATTN_SAGESLA     ? "attention"
+           : (unsigned)s->quant > TD_QUANT_INT8           ? "quant"
+           : (unsigned)s->norm > TD_NORM_EXACT            ? "norm"
+           : (unsigned)s->sla_block > TD_SLA_BLOCK_64X128 ? "sla_block"
+           : (unsigned)s->residency > TD_RESIDENT_STAGE   ? "residency"
+                                                          : NULL;
 }
 
 static enum TDAttention choose_attention(TDContext *c)
@@ -104,7 +108,9 @@ static enum TDAttention choose_attention(TDContext *c)
     if (want == TD_ATTN_AUTO)
         return c->model->dit->has_sla ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
     if (want != TD_ATTN_DENSE && !c->model->dit->has_sla)
-        td_log(&c->log, TD_LOG_WARNING, "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear branch is left out",
+        td_log(&c->log, TD_LOG_WARNING,
+               "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear "
+               "branch is left out",
                want == TD_ATTN_SLA ? "sla" : "sagesla");
     return want;
 }
@@ -149,8 +155,9 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
     c->info.weight_bytes = td_model_bytes(c->model);
     c->info.stage_seconds[TD_STAGE_LOAD] = now() - c->started;
-    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB, %.2f s", c->model->name, c->model->dit->int8 ? "int8" : "bf16",
-           c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, c->info.stage_seconds[TD_STAGE_LOAD]);
+    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB, %.2f s", c->model->name,
+           c->model->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9,
+           c->info.stage_seconds[TD_STAGE_LOAD]);
     return 0;
 fail:
     td_close(out);
@@ -195,10 +202,19 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
         return td_error(&c->log, EINVAL, "sampler or noise: value outside its enum");
     if (!p->prompt)
         return td_error(&c->log, EINVAL, "no prompt");
-    *g = (TDClipConfig){ .width = p->width ? p->width : c->info.default_width, .height = p->height ? p->height : c->info.default_height,
-                         .n_frames = p->n_frames, .n_steps = p->n_steps ? p->n_steps : rcm ? 4 : 50, .ode = p->ode, .sampler = p->sampler,
-                         .seed = p->seed, .noise = p->noise,
-                         .sigma_max = p->sigma_max != 0.0 ? p->sigma_max : 80.0, .guidance = p->guidance, .shift = p->shift };
+    *g = (TDClipConfig){ .width = p->width ? p->width : c->info.default_width,
+                         .height = p->height ? p->height : c->info.default_height,
+                         .n_frames = p->n_frames,
+                         .n_steps = p->n_steps ? p->n_steps
+                                    : rcm      ? 4
+                                               : 50,
+                         .ode = p->ode,
+                         .sampler = p->sampler,
+                         .seed = p->seed,
+                         .noise = p->noise,
+                         .sigma_max = p->sigma_max != 0.0 ? p->sigma_max : 80.0,
+                         .guidance = p->guidance,
+                         .shift = p->shift };
     if (g->width < 16 || g->width > 2048 || g->height < 16 || g->height > 2048 || g->width % 16 || g->height % 16)
         return td_error(&c->log, EINVAL, "size: %dx%d, want multiples of 16 from 16 to 2048", g->width, g->height);
     if (g->n_frames < 1 || g->n_frames > 4 * 127 + 1 || g->n_frames % 4 != 1)
@@ -229,7 +245,8 @@ static int start(TDContext *c, const TDParams *p)
     end_clip(c);
     atomic_store(&c->cancel.flag, 0);
     if (!p || p->struct_size != sizeof(*p))
-        return td_error(&c->log, EINVAL, "params: %zu bytes, want %zu as set by td_default_params()", p ? p->struct_size : 0, sizeof(*p));
+        return td_error(&c->log, EINVAL, "params: %zu bytes, want %zu as set by td_default_params()",
+                        p ? p->struct_size : 0, sizeof(*p));
     prompts[0] = p->prompt;
     TRY(configure(c, &g, p));
     if (g.sampler == TD_SAMPLER_UNIPC && g.guidance != 1.0)
@@ -248,8 +265,9 @@ static int start(TDContext *c, const TDParams *p)
     c->info.first_frame_seconds = 0;
     for (int i = TD_STAGE_TEXT; i < TD_N_STAGES; i++)
         c->info.stage_seconds[i] = 0;
-    td_log(&c->log, TD_LOG_VERBOSE, "clip: %dx%d, %d frames, %d steps, seed %llu, noise %s, %.2f GB of working memory", g.width, g.height,
-           g.n_frames, g.n_steps, (unsigned long long)g.seed, c->info.noise, (double)c->info.workspace_bytes * 1e-9);
+    td_log(&c->log, TD_LOG_VERBOSE, "clip: %dx%d, %d frames, %d steps, seed %llu, noise %s, %.2f GB of working memory",
+           g.width, g.height, g.n_frames, g.n_steps, (unsigned long long)g.seed, c->info.noise,
+           (double)c->info.workspace_bytes * 1e-9);
 fail:
     return ret;
 }
@@ -266,12 +284,14 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
     if (c->stage == stage_after && clip->phase != TD_CLIP_DONE)
         return;
     if (c->stage == TD_STAGE_TEXT)
-        td_log(&c->log, TD_LOG_INFO, "%s: %d tokens, %.2f s", names[c->stage], clip->n_ids[0], c->info.stage_seconds[c->stage]);
-    else if (c->stage == TD_STAGE_DENOISE)
-        td_log(&c->log, TD_LOG_INFO, "%s: %d steps, %.2f s", names[c->stage], clip->cfg.n_steps, c->info.stage_seconds[c->stage]);
-    else
-        td_log(&c->log, TD_LOG_INFO, "%s: %d frames of %dx%d, %.2f s", names[c->stage], (int)clip->next_frame, clip->cfg.width, clip->cfg.height,
+        td_log(&c->log, TD_LOG_INFO, "%s: %d tokens, %.2f s", names[c->stage], clip->n_ids[0],
                c->info.stage_seconds[c->stage]);
+    else if (c->stage == TD_STAGE_DENOISE)
+        td_log(&c->log, TD_LOG_INFO, "%s: %d steps, %.2f s", names[c->stage], clip->cfg.n_steps,
+               c->info.stage_seconds[c->stage]);
+    else
+        td_log(&c->log, TD_LOG_INFO, "%s: %d frames of %dx%d, %.2f s", names[c->stage], (int)clip->next_frame,
+               clip->cfg.width, clip->cfg.height, c->info.stage_seconds[c->stage]);
     c->stage = stage_after;
     c->stage_began = now();
 }
@@ -279,7 +299,9 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
 /* of the caller's planes */
 static int check_frame(TDContext *c, const TDFrame *f)
 {
-    static const struct { int n_planes, bytes; } formats[] = { { 1, 3 }, { 3, 1 }, { 3, 1 }, { 3, 1 }, { 3, 2 }, { 3, 2 } };
+    static const struct {
+        int n_planes, bytes;
+    } formats[] = { { 1, 3 }, { 3, 1 }, { 3, 1 }, { 3, 1 }, { 3, 2 }, { 3, 2 } };
 
     if (!f || (unsigned)f->format > TD_PIX_YUV444P10)
         return td_error(&c->log, EINVAL, "frame: format %d, want 0 to %d", f ? (int)f->format : -1, TD_PIX_YUV444P10);
@@ -288,7 +310,8 @@ static int check_frame(TDContext *c, const TDFrame *f)
         ptrdiff_t row = (ptrdiff_t)(c->info.clip_width >> half) * formats[f->format].bytes;
 
         if (!f->data[i] || (f->stride[i] < row && -f->stride[i] < row))
-            return td_error(&c->log, EINVAL, "frame: plane %d at %p with a stride of %td, want memory with a stride of at least %td", i,
+            return td_error(&c->log, EINVAL,
+                            "frame: plane %d at %p with a stride of %td, want memory with a stride of at least %td", i,
                             (void *)f->data[i], f->stride[i], row);
     }
     return 0;

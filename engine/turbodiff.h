@@ -57,21 +57,30 @@ enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_DENOISE, TD_STAGE_DECODE, 
 
 typedef struct TDProgress {
     enum TDStage stage;
-    int done, total;                 ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames (decode)
+    int done, total; ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames (decode)
     double seconds;                  ///< wall time since the stage began
 } TDProgress;
 
 enum TDBackend   { TD_BACKEND_AUTO, TD_BACKEND_CPU, TD_BACKEND_CUDA };
-enum TDAttention { TD_ATTN_AUTO, TD_ATTN_DENSE, TD_ATTN_SLA, TD_ATTN_SAGESLA };  ///< AUTO: sagesla if proj_l is in the file, else dense
-enum TDQuant     { TD_QUANT_AUTO, TD_QUANT_NONE, TD_QUANT_INT8 };   ///< AUTO: as the file is; INT8: quantise a bf16 file at load
-enum TDNorm      { TD_NORM_OFFICIAL, TD_NORM_EXACT };               ///< OFFICIAL: the official fast kernels, padded lanes included
+enum TDAttention {
+    TD_ATTN_AUTO,
+    TD_ATTN_DENSE,
+    TD_ATTN_SLA,
+    TD_ATTN_SAGESLA
+}; ///< AUTO: sagesla if proj_l is in the file, else dense
+enum TDQuant {
+    TD_QUANT_AUTO,
+    TD_QUANT_NONE,
+    TD_QUANT_INT8
+}; ///< AUTO: as the file is; INT8: quantise a bf16 file at load
+enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT }; ///< OFFICIAL: the official fast kernels, padded lanes included
 enum TDSlaBlock  { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };  ///< queries x keys; AUTO = 128x64
-enum TDResidency { TD_RESIDENT_AUTO, TD_RESIDENT_ALL, TD_RESIDENT_STAGE };         ///< STAGE: one stage's weights in memory
+enum TDResidency { TD_RESIDENT_AUTO, TD_RESIDENT_ALL, TD_RESIDENT_STAGE }; ///< STAGE: one stage's weights in memory
 
 /** Fixed for the life of a context. Strings are copied by td_open(). New fields are appended only. */
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()
-    const char *model;               ///< directory with files under their official names; NULL if all files are given below
+    const char *model; ///< directory with files under their official names; NULL if all files are given below
     const char *dit;                 ///< transformer (.pth/.safetensors); NULL = from model
     const char *text_encoder;        ///< umT5 encoder weights; NULL = from model
     const char *tokenizer;           ///< spiece.model; NULL = from model
@@ -84,11 +93,12 @@ typedef struct TDSettings {
     enum TDNorm norm;                ///< default OFFICIAL
     enum TDSlaBlock sla_block;       ///< default AUTO
     enum TDResidency residency;      ///< default AUTO
-    uint64_t max_bytes;              ///< limit on device (CPU backend: host) memory for weights and clip, 0 = none (default);
-                                     ///< exceeding it is ENOMEM before any work
+    uint64_t max_bytes; ///< limit on device (CPU backend: host) memory for weights and clip, 0 = none (default);
+                        ///< exceeding it is ENOMEM before any work
     TDLogger logger;                 ///< default: silent
     void (*progress)(void *cookie, const TDProgress *p);  ///< on the thread inside td_*(); default NULL
-    int (*interrupt)(void *cookie);  ///< polled often on the thread inside td_*(); nonzero: the call returns ECANCELED; default NULL
+    int (*interrupt)(
+        void *cookie); ///< polled often on the thread inside td_*(); nonzero: the call returns ECANCELED; default NULL
     void *cookie;                    ///< for progress and interrupt
 } TDSettings;
 
@@ -130,7 +140,7 @@ typedef struct TDFrame {
 } TDFrame;
 
 typedef struct TDInfo {
-    const char *model;               ///< e.g. "Wan2.1-T2V-1.3B"; "Wan T2V dim 256, 2 blocks" for other sizes; valid until td_close()
+    const char *model; ///< e.g. "Wan2.1-T2V-1.3B"; "Wan T2V dim 256, 2 blocks" for other sizes; valid until td_close()
     const char *backend;             ///< "cpu", "cuda-sm90", ...
     const char *device_name;         ///< e.g. "2 threads, avx2"
     const char *noise;               ///< noise profile of the clip in flight ("h100", ...), else ""
@@ -167,7 +177,8 @@ TD_API int  td_read_frame(TDContext *c, TDFrame *f);
 
 /** Any thread, any time: the running or next td_read_frame() returns ECANCELED soon. td_start() clears it. */
 TD_API void td_cancel(TDContext *c);
-TD_API const char *td_last_error(const TDContext *c);  ///< text of the last failure, "" if none; valid until the next call
+TD_API const char *td_last_error(
+    const TDContext *c); ///< text of the last failure, "" if none; valid until the next call
 TD_API void td_close(TDContext **c);                   ///< NULL-safe, sets *c = NULL
 
 #ifdef __cplusplus

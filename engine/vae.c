@@ -2,9 +2,10 @@
  * Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. Layer kinds and widths are read from the tensors.
  *
  * Invariants
- *  1. A 3x3x3 convolution is causal over the whole clip with zero history; its cache holds the two frames before the chunk.
- *  2. An upsampler's time convolution is skipped for latent frame 0 and starts with zero history at frame 1: frame 0 never
- *     enters its cache.
+ *  1. A 3x3x3 convolution is causal over the whole clip with zero history; its cache holds the two frames before the
+ *     chunk.
+ *  2. An upsampler's time convolution is skipped for latent frame 0 and starts with zero history at frame 1: frame 0
+ *     never enters its cache.
  *  3. The one attention is the second layer, where chunks are one frame: the clip holds memory for one of that size.
  *  4. Activations are bf16 between operations; the last convolution leaves f32. */
 #include <stdio.h>
@@ -14,7 +15,8 @@
 
 #define N_LATENT 16
 
-static int bind_conv3(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix, const char *suffix)
+static int bind_conv3(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix,
+                      const char *suffix)
 {
     char name[96];
 
@@ -34,8 +36,8 @@ static int conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const
     if ((ret = td_bind_entry(b, &e, name, "weight")) >= 0)
         *c_out = e->shape[0];
     if (ret >= 0 && *c_out > TD_MAX_WIDTH)
-        ret = td_error(b->dev->log, ENOTSUP, "%s: %s: %lld channels, want up to %d", td_checkpoint_path(b->ckpt), e->name,
-                       (long long)*c_out, TD_MAX_WIDTH);
+        ret = td_error(b->dev->log, ENOTSUP, "%s: %s: %lld channels, want up to %d", td_checkpoint_path(b->ckpt),
+                       e->name, (long long)*c_out, TD_MAX_WIDTH);
     return ret;
 }
 
@@ -110,12 +112,14 @@ static int check_layers(const TDBind *b, const TDVae *vae)
 
         if ((sscanf(name, "decoder.middle.%d.", &layer) == 1 && (layer >= vae->n_layers || layer > 2)) ||
             (sscanf(name, "decoder.upsamples.%d.", &layer) == 1 && layer >= vae->n_layers - 3))
-            return td_error(b->dev->log, EBADMSG, "%s: %s is of no known layer; the first %d have residual.0.gamma, "
-                            "resample.1.weight or, the second one alone, to_qkv.weight", td_checkpoint_path(b->ckpt), name,
-                            vae->n_layers);
+            return td_error(b->dev->log, EBADMSG,
+                            "%s: %s is of no known layer; the first %d have residual.0.gamma, "
+                            "resample.1.weight or, the second one alone, to_qkv.weight",
+                            td_checkpoint_path(b->ckpt), name, vae->n_layers);
     }
     if (n_up != 3 || n_time != 2)
-        return td_error(b->dev->log, ENOTSUP, "%s: the decoder doubles size %lld times and frames %lld times, want 3 and 2 (the Wan 2.1 VAE)",
+        return td_error(b->dev->log, ENOTSUP,
+                        "%s: the decoder doubles size %lld times and frames %lld times, want 3 and 2 (the Wan 2.1 VAE)",
                         td_checkpoint_path(b->ckpt), (long long)n_up, (long long)n_time);
     return 0;
 }
@@ -194,7 +198,8 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
             y *= 2;
             x *= 2;
         } else {
-            c->attn = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE }, .n_q = y * x, .n_kv = y * x, .n_heads = 1, .head_dim = l->c_in };
+            c->attn = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE }, .n_q = y * x, .n_kv = y * x, .n_heads = 1 };
+            c->attn.head_dim = l->c_in;
             TRY(op->plan_qkv(vae->dev, a, &c->attn));
             TRY(op->plan_act(vae->dev, a, &c->attn_in, y * x, l->c_in, 0));
             TRY(op->plan_act(vae->dev, a, &c->attn_out, y * x, l->c_in, 0));
@@ -244,7 +249,8 @@ static int residual_layer(const TDVae *vae, TDVaeClip *c, int i, TDTensor *x, TD
 {
     const TDOps *op = vae->dev->ops;
     const TDVaeLayer *l = &vae->layers[i];
-    TDTensor norm1 = view(a, x->shape[0], x->shape[1], x->shape[2], l->c_in), norm2 = view(a, x->shape[0], x->shape[1], x->shape[2], l->c_out);
+    TDTensor norm1 = view(a, x->shape[0], x->shape[1], x->shape[2], l->c_in),
+             norm2 = view(a, x->shape[0], x->shape[1], x->shape[2], l->c_out);
     TDTensor mid = view(b, x->shape[0], x->shape[1], x->shape[2], l->c_out), *skip = x;
     TDDev *d = vae->dev;
     int ret;

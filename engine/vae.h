@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Wan 2.1 causal video VAE: latent frames in, pixel frames out, one latent frame a call (1 pixel frame, then 4 each). */
+ * Wan 2.1 causal video VAE: latent frames in, pixel frames out, one latent frame a call (1 pixel frame, then 4 each).
+ */
 #ifndef TD_VAE_H
 #define TD_VAE_H
 
@@ -44,7 +45,8 @@ int  td_vae_plan(TDVaeClip *clip, const TDVae *vae, TDArena *a, int64_t h, int64
 
 /** Start a clip: empty caches. */
 int  td_vae_begin(const TDVae *vae, TDVaeClip *clip);
-/** Decode latent frame clip->next of z (f32 [16,T,h,w]) into clip->rgb: 1 pixel frame for the first, 4 for each later one. */
+/** Decode latent frame clip->next of z (f32 [16,T,h,w]) into clip->rgb: 1 pixel frame for the first, 4 for each later
+ * one. */
 int  td_vae_decode_next(const TDVae *vae, TDVaeClip *clip, const TDTensor *z);
 
 #endif /* TD_VAE_H */

@@ -9,7 +9,8 @@ int td_cpu_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv)
     int sparse = qkv->cfg.kind != TD_ATTN_DENSE, sage = qkv->cfg.kind == TD_ATTN_SAGESLA, ret;
 
     if (d % TD_NR || d > TD_FLASH_MAX_D)
-        return td_error(dev->log, ENOTSUP, "attention: head dim %lld, want a multiple of %d up to %d", (long long)d, TD_NR, TD_FLASH_MAX_D);
+        return td_error(dev->log, ENOTSUP, "attention: head dim %lld, want a multiple of %d up to %d", (long long)d,
+                        TD_NR, TD_FLASH_MAX_D);
     if (sparse && d > 256)
         return td_error(dev->log, ENOTSUP, "sparse-linear attention: head dim %lld, want up to 256", (long long)d);
     if (!sparse) {
@@ -30,7 +31,8 @@ int td_cpu_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv)
         qkv->n_keep = n_k;
     if (qkv->n_keep < 1) {
         if (a->base)
-            td_log(dev->log, TD_LOG_WARNING, "attention: topk %g of %lld key blocks rounds to none; keeping 1", qkv->cfg.topk, (long long)n_k);
+            td_log(dev->log, TD_LOG_WARNING, "attention: topk %g of %lld key blocks rounds to none; keeping 1",
+                   qkv->cfg.topk, (long long)n_k);
         qkv->n_keep = 1;
     }
     TRY(TD_CARVE(a, &qkv->k_mean, TD_F32, dim));
@@ -43,7 +45,7 @@ int td_cpu_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv)
         TRY(TD_CARVE(a, &qkv->q_code, TD_I8, qkv->n_q, dim));
         TRY(TD_CARVE(a, &qkv->q_scale, TD_F32, h, n_q));
         TRY(TD_CARVE(a, &qkv->k_scale, TD_F32, h, n_k));
-        TRY(TD_CARVE(a, &qkv->v_scale, TD_F32, 2, dim));         /* scale, then its reciprocal as the official code forms it */
+        TRY(TD_CARVE(a, &qkv->v_scale, TD_F32, 2, dim)); /* scale, then its reciprocal as the official code forms it */
     }
     return 0;
 fail:
@@ -114,13 +116,15 @@ static void t5_task(void *arg, int64_t task, int worker)
     int64_t n = job->n, d = job->d, w = job->n_heads * d, h = task / job->n_blocks, q0 = task % job->n_blocks * T5_BQ;
     int64_t rows = n - q0 < T5_BQ ? n - q0 : T5_BQ, tiles = td_blocks(rows, TD_MR), cols = td_blocks(n, TD_NR) * TD_NR;
     const uint16_t *x = job->qkv->data, *bias = job->bias->data;
-    float *q = job->cpu->scratch[worker], *k = q + T5_BQ * d + 8, *v = k + T5_MAX * d, *s = v + T5_MAX * d, *p = s + T5_BQ * T5_MAX;
+    float *q = job->cpu->scratch[worker], *k = q + T5_BQ * d + 8, *v = k + T5_MAX * d, *s = v + T5_MAX * d,
+          *p = s + T5_BQ * T5_MAX;
     float *o = p + T5_BQ * T5_MAX + 8;
     TDMatrix qm = { x + h * d, 3 * w, d, 2 }, km = { x + w + h * d, 3 * w, d, 2 };
     TDRows qr = { TD_BF16, td_rows_matrix, &qm }, kr = { TD_BF16, td_rows_matrix, &km };
 
     for (int64_t t = 0; t < tiles; t++)
-        td_cpu_pack(kern, q + t * TD_MR * d, TD_MR, &qr, q0 + t * TD_MR, (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
+        td_cpu_pack(kern, q + t * TD_MR * d, TD_MR, &qr, q0 + t * TD_MR,
+                    (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
     for (int64_t j = 0; j < n; j += TD_NR)
         td_cpu_pack(kern, k + j * d, TD_NR, &kr, j, (int)(n - j < TD_NR ? n - j : TD_NR), 0, d);
     for (int64_t c = 0; c < d; c++)
@@ -131,7 +135,8 @@ static void t5_task(void *arg, int64_t task, int worker)
         float *row = s + r * T5_MAX, m, sum = 0;
 
         for (int64_t j = 0; j < n; j++)
-            row[j] = td_bf16_round(td_bf16_round(row[j]) + td_bf16_to_f32(bias[t5_bucket(j - q0 - r) * job->n_heads + h]));
+            row[j] =
+                td_bf16_round(td_bf16_round(row[j]) + td_bf16_to_f32(bias[t5_bucket(j - q0 - r) * job->n_heads + h]));
         m = kern->max_row(row, n);
         for (int64_t j = 0; j < n; j++)
             row[j] = (row[j] - m) * 1.44269504f;

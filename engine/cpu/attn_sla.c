@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Sparse-linear attention: a map of the key blocks each query block attends to, the sparse branch over them (flash.c), and
- * a linear branch over all tokens, added.
+ * Sparse-linear attention: a map of the key blocks each query block attends to, the sparse branch over them (flash.c),
+ * and a linear branch over all tokens, added.
  *
- * Rounding points (official SLA): k mean, k - mean, pooled q and k, block scores: bf16; every line of the linear branch: bf16. */
+ * Rounding points (official SLA): k mean, k - mean, pooled q and k, block scores: bf16; every line of the linear
+ * branch: bf16. */
 #include <math.h>
 #include <stdlib.h>
 #include "cpu/flash.h"
@@ -36,7 +37,7 @@ static void mean_task(void *arg, int64_t h, int worker)
         mean[c] = td_bf16_round((float)sum[c] * inv);
     if (qkv->cfg.kind != TD_ATTN_SAGESLA)
         return;
-    for (int64_t c = 0; c < d; c++) {            /* an all-zero channel keeps scale 1: the official kernel would make NaN */
+    for (int64_t c = 0; c < d; c++) { /* an all-zero channel keeps scale 1: the official kernel would make NaN */
         float *scale = (float *)qkv->v_scale.data + h * d + c, top = td_bf16_to_f32(amax[c]);
 
         scale[0] = top > 0 ? top / 2.25f : 1.0f;
@@ -44,7 +45,8 @@ static void mean_task(void *arg, int64_t h, int worker)
     }
 }
 
-static void pool_rows(float *dst, const TDTensor *x, const TDQkv *qkv, int64_t h, int64_t r0, int64_t r1, const float *mean)
+static void pool_rows(float *dst, const TDTensor *x, const TDQkv *qkv, int64_t h, int64_t r0, int64_t r1,
+                      const float *mean)
 {
     for (int64_t c = 0; c < qkv->head_dim; c++) {
         double s = 0;
@@ -98,7 +100,8 @@ static void prepare_task(void *arg, int64_t i, int worker)
     } else {
         int64_t r0 = (b - n_q) * bk, r1 = qkv->n_kv - r0 < bk ? qkv->n_kv : r0 + bk;
 
-        pool_rows((float *)qkv->k_pool.data + (h * n_k + b - n_q) * d, &qkv->k, qkv, h, r0, r1, (const float *)qkv->k_mean.data + h * d);
+        pool_rows((float *)qkv->k_pool.data + (h * n_k + b - n_q) * d, &qkv->k, qkv, h, r0, r1,
+                  (const float *)qkv->k_mean.data + h * d);
         td_flash_pack_kv(job->cpu, qkv, h, b - n_q);
     }
 }
@@ -111,8 +114,8 @@ static uint16_t order_key(float x)
     return b & 0x8000 ? (uint16_t)~b : b | 0x8000;
 }
 
-/* the n largest keys; ties at the n-th go to the lowest index. sla lists the greater ones first, then the ties (its loop
- * order); sagesla's list ascends. */
+/* the n largest keys; ties at the n-th go to the lowest index. sla lists the greater ones first, then the ties (its
+ * loop order); sagesla's list ascends. */
 static void select_blocks(int32_t *list, const uint16_t *key, int64_t n_keys, int64_t n, int ascending)
 {
     int64_t count[256] = { 0 }, above = 0, n_ties, out = 0;
@@ -150,13 +153,15 @@ static void map_task(void *arg, int64_t i, int worker)
     int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), n_k = td_blocks(qkv->n_kv, qkv->cfg.bk), d = qkv->head_dim;
     int64_t n_groups = td_blocks(n_q, MAP_ROWS), h = i / n_groups, r0 = i % n_groups * MAP_ROWS;
     int64_t rows = n_q - r0 < MAP_ROWS ? n_q - r0 : MAP_ROWS, tiles = td_blocks(rows, TD_MR);
-    TDMatrix qm = { (const float *)qkv->q_pool.data + h * n_q * d, d, d, 4 }, km = { (const float *)qkv->k_pool.data + h * n_k * d, d, d, 4 };
+    TDMatrix qm = { (const float *)qkv->q_pool.data + h * n_q * d, d, d, 4 },
+             km = { (const float *)qkv->k_pool.data + h * n_k * d, d, d, 4 };
     TDRows qr = { TD_F32, td_rows_matrix, &qm }, kr = { TD_F32, td_rows_matrix, &km };
     float *a = job->cpu->scratch[worker], *b = a + MAP_ROWS * d + 8, *s = b + MAP_COLS * d;
     uint16_t *key = (uint16_t *)(s + MAP_ROWS * MAP_COLS);
 
     for (int64_t t = 0; t < tiles; t++)
-        td_cpu_pack(kern, a + t * TD_MR * d, TD_MR, &qr, r0 + t * TD_MR, (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
+        td_cpu_pack(kern, a + t * TD_MR * d, TD_MR, &qr, r0 + t * TD_MR,
+                    (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
     for (int64_t c0 = 0; c0 < n_k; c0 += MAP_COLS) {
         int64_t cols = n_k - c0 < MAP_COLS ? n_k - c0 : MAP_COLS;
 
@@ -231,7 +236,8 @@ static void block_task(void *arg, int64_t i, int worker)
     SlaJob *job = arg;
     const TDKernels *kern = job->cpu->k;
     const TDQkv *qkv = job->qkv;
-    int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), h = i / n_q, qi = i % n_q, d = qkv->head_dim, q0 = qi * qkv->cfg.bq, rows, tiles;
+    int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), h = i / n_q, qi = i % n_q, d = qkv->head_dim, q0 = qi * qkv->cfg.bq,
+            rows, tiles;
     const float *kv = (const float *)qkv->kv.data + h * d * d, *k_sum = (const float *)qkv->k_sum.data + h * d;
     TDMatrix wm = { job->proj_l->w[0], d, d, 2 };
     TDRows wr = { TD_BF16, td_rows_matrix, &wm };
@@ -240,7 +246,8 @@ static void block_task(void *arg, int64_t i, int worker)
     float *fq, *b;
 
     td_flash_carve(&f, job->cpu->scratch[worker], d);
-    rows = td_flash_block(job->cpu, &f, qkv, h, qi, (const int32_t *)qkv->map.data + (h * n_q + qi) * qkv->n_keep, qkv->n_keep);
+    rows = td_flash_block(job->cpu, &f, qkv, h, qi, (const int32_t *)qkv->map.data + (h * n_q + qi) * qkv->n_keep,
+                          qkv->n_keep);
     if (!job->proj_l->n) {                        /* a transformer without proj_l: the sparse branch alone */
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = 0; c < d; c++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Causal convolution over channels-last frames as an implicit matrix product: row = output pixel, k = (tap, input channel).
- * Frames before the first of x come from the cache, the kt - stride_t frames that preceded it. */
+ * Causal convolution over channels-last frames as an implicit matrix product: row = output pixel, k = (tap, input
+ * channel). Frames before the first of x come from the cache, the kt - stride_t frames that preceded it. */
 #include <stdlib.h>
 #include "cpu/cpu.h"
 
@@ -17,12 +17,14 @@ static int64_t conv_rows(const void *ctx, int64_t r0, int n, int64_t k0, const v
     const ConvJob *job = ctx;
     const TDConv *cv = job->conv;
     int64_t tap = k0 / cv->c_in, c = k0 % cv->c_in, h = job->x->shape[1], w = job->x->shape[2];
-    int64_t dt = tap / (cv->kh * cv->kw), dy = tap / cv->kw % cv->kh, dx = tap % cv->kw, n_cache = cv->kt - cv->stride_t;
+    int64_t dt = tap / (cv->kh * cv->kw), dy = tap / cv->kw % cv->kh, dx = tap % cv->kw,
+            n_cache = cv->kt - cv->stride_t;
     int64_t pad_y = cv->stride_s == 1 ? cv->kh / 2 : 0, pad_x = cv->stride_s == 1 ? cv->kw / 2 : 0;
     int64_t x_out = r0 % job->w_out, y_out = r0 / job->w_out % job->h_out, t_out = r0 / job->w_out / job->h_out;
 
     for (int i = 0; i < n; i++) {
-        int64_t t = t_out * cv->stride_t + dt - n_cache, y = y_out * cv->stride_s + dy - pad_y, x = x_out * cv->stride_s + dx - pad_x;
+        int64_t t = t_out * cv->stride_t + dt - n_cache, y = y_out * cv->stride_s + dy - pad_y,
+                x = x_out * cv->stride_s + dx - pad_x;
         const uint16_t *frame = t < 0 ? (const uint16_t *)job->cache->data + (t + n_cache) * h * w * cv->c_in
                                       : (const uint16_t *)job->x->data + t * h * w * cv->c_in;
 
@@ -79,10 +81,12 @@ static void update_cache(TDTensor *cache, const TDTensor *x)
     }
 }
 
-int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv, const TDTensor *residual)
+int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+                         const TDTensor *residual)
 {
     ConvJob job = { conv, x, cache, residual, y, y->shape[1], y->shape[2] };
-    int64_t k = (int64_t)conv->kt * conv->kh * conv->kw * conv->c_in, frames = conv->interleave ? y->shape[0] / 2 : y->shape[0];
+    int64_t k = (int64_t)conv->kt * conv->kh * conv->kw * conv->c_in,
+            frames = conv->interleave ? y->shape[0] / 2 : y->shape[0];
     TDMatrix mat = { conv->w, k, k, sizeof(uint16_t) };
     TDRows a = { TD_BF16, conv_rows, &job }, b = { TD_BF16, td_rows_matrix, &mat };
     int ret = td_cpu_gemm(td_cpu(dev), frames * job.h_out * job.w_out, conv->c_out, k, &a, &b, NULL, conv_store, &job);

@@ -46,7 +46,8 @@ int td_cpu_gemm(TDCpu *cpu, int64_t m, int64_t n, int64_t k, const TDRows *a, co
                 const TDBlockScales *scales, TDStore store, void *ctx);
 
 /** Pack n_rows rows (<= width) of src into [k][width], zero-filled; dst needs 8 floats of slack. */
-void td_cpu_pack(const TDKernels *k, float *dst, int width, const TDRows *src, int64_t r0, int n_rows, int64_t k0, int64_t kc);
+void td_cpu_pack(const TDKernels *k, float *dst, int width, const TDRows *src, int64_t r0, int n_rows, int64_t k0,
+                 int64_t kc);
 
 /** c[m_tiles*TD_MR][n_panels*TD_NR] = packed a x packed b over kc; zero: start at 0 */
 void td_cpu_product(const TDKernels *k, int64_t m_tiles, int64_t n_panels, int64_t kc, const float *a, const float *b,

@@ -14,7 +14,8 @@ static void patch_task(void *arg, int64_t task, int worker)
     PatchJob *job = arg;
     const TDLinear *lin = job->lin;
     int64_t h = job->z->shape[2], w = job->z->shape[3], area = h * w, plane = job->z->shape[1] * area, k = lin->k;
-    int64_t n_tokens = plane / 4, t0 = task * PATCH_ROWS, rows = n_tokens - t0 < PATCH_ROWS ? n_tokens - t0 : PATCH_ROWS;
+    int64_t n_tokens = plane / 4, t0 = task * PATCH_ROWS,
+            rows = n_tokens - t0 < PATCH_ROWS ? n_tokens - t0 : PATCH_ROWS;
     int64_t tiles = td_blocks(rows, TD_MR);
     float *a = job->cpu->scratch[worker], *b = a + PATCH_ROWS * k, *c = b + TD_NR * k;
     TDMatrix wm = { lin->w[0], k, k, 2 };
@@ -95,14 +96,23 @@ int td_cpu_add_modulation(TDDev *dev, TDTensor *m, const TDTensor *table, const 
 
 #define HEAD_ROWS 24
 
-typedef struct HeadJob { TDCpu *cpu; const TDTensor *x; const TDNormW *norm; const float *m; const TDLinear *lin; TDTensor *v; } HeadJob;
+typedef struct HeadJob {
+    TDCpu *cpu;
+    const TDTensor *x;
+    const TDNormW *norm;
+    const float *m;
+    const TDLinear *lin;
+    TDTensor *v;
+} HeadJob;
 
 static void head_task(void *arg, int64_t task, int worker)
 {
     HeadJob *job = arg;
     const TDLinear *lin = job->lin;
-    int64_t dim = lin->k, r0 = task * HEAD_ROWS, rows = job->x->shape[0] - r0 < HEAD_ROWS ? job->x->shape[0] - r0 : HEAD_ROWS;
-    int64_t h = job->v->shape[2], w = job->v->shape[3], plane = job->v->shape[1] * h * w, tiles = td_blocks(rows, TD_MR);
+    int64_t dim = lin->k, r0 = task * HEAD_ROWS,
+            rows = job->x->shape[0] - r0 < HEAD_ROWS ? job->x->shape[0] - r0 : HEAD_ROWS;
+    int64_t h = job->v->shape[2], w = job->v->shape[3], plane = job->v->shape[1] * h * w,
+            tiles = td_blocks(rows, TD_MR);
     float *a = job->cpu->scratch[worker], *b = a + HEAD_ROWS * dim, *c = b + TD_NR * dim, *v = job->v->data;
     TDMatrix wm = { lin->w[0], dim, dim, td_dtype_size(lin->dtype) };
     TDRows wr = { lin->dtype, td_rows_matrix, &wm };
@@ -124,7 +134,8 @@ static void head_task(void *arg, int64_t task, int worker)
         td_cpu_product(job->cpu->k, tiles, 1, dim, a, b, c, TD_NR, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < TD_NR; j++) {
-                int64_t f = n0 + j, tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2, x = tok % (w / 2) * 2;
+                int64_t f = n0 + j, tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2,
+                        x = tok % (w / 2) * 2;
 
                 v[f % 16 * plane + (t * h + y + f / 32) * w + x + f / 16 % 2] = c[r * TD_NR + j] + lin->bias[f];
             }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Scores and outputs are f32 products of packed operands; what differs between the kinds is the step from S to P:
  *   dense, sla  s = S*C (C = log2(e)/sqrt(d)), p = 2^(s-m), P = bf16(p)
- *   sagesla     int8 codes: S exact; x*a as in the official kernels (doc/numerics.md), p = 2^(x*a - m + 8.807), P = e4m3(p)
- * Row sums are of the unrounded p. */
+ *   sagesla     int8 codes: S exact; x*a as in the official kernels (doc/numerics.md), p = 2^(x*a - m + 8.807), P =
+ * e4m3(p) Row sums are of the unrounded p. */
 #include <math.h>
 #include "cpu/flash.h"
 
@@ -77,7 +77,8 @@ static void round_row_e4m3(float *p, int64_t n)
 }
 
 /* late: the last block (64x128) or last two (128x64) scale S before the exponent's multiply-add */
-static void softmax_e4m3(const TDKernels *kern, TDFlash *f, int64_t r, int64_t d, int64_t bk, int64_t valid, float dq, int late, float sm)
+static void softmax_e4m3(const TDKernels *kern, TDFlash *f, int64_t r, int64_t d, int64_t bk, int64_t valid, float dq,
+                         int late, float sm)
 {
     float *s = f->s + r * TD_FLASH_BK, a = late ? sm : sm * dq, m, bias;
 
@@ -94,7 +95,8 @@ static void softmax_e4m3(const TDKernels *kern, TDFlash *f, int64_t r, int64_t d
 }
 
 /* P rows -> A tiles, then o (bf16 kinds) or inner (e4m3: added to o afterwards) += P V */
-static void product_pv(const TDKernels *kern, TDFlash *f, const float *v, int64_t rows, int64_t bk, int64_t d, int two_level)
+static void product_pv(const TDKernels *kern, TDFlash *f, const float *v, int64_t rows, int64_t bk, int64_t d,
+                       int two_level)
 {
     int64_t tiles = td_blocks(rows, TD_MR);
 
@@ -111,7 +113,8 @@ static void product_pv(const TDKernels *kern, TDFlash *f, const float *v, int64_
             f->o[i] += f->inner[i];
 }
 
-int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h, int64_t qi, const int32_t *list, int64_t n)
+int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h, int64_t qi, const int32_t *list,
+                       int64_t n)
 {
     const TDKernels *kern = cpu->k;
     int64_t d = qkv->head_dim, dim = d * qkv->n_heads, bq = qkv->cfg.bq, bk = qkv->cfg.bk;
@@ -119,7 +122,8 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
     int64_t n_k = td_blocks(qkv->n_kv, bk), n_q = td_blocks(qkv->n_q, bq);
     int sage = qkv->cfg.kind == TD_ATTN_SAGESLA, n_late = bk == 128 ? 1 : 2;
     const TDTensor *src = sage ? &qkv->q_code : &qkv->q;
-    TDMatrix mat = { (const uint8_t *)src->data + h * d * (int64_t)td_dtype_size(src->dtype), dim, d, td_dtype_size(src->dtype) };
+    TDMatrix mat = { (const uint8_t *)src->data + h * d * (int64_t)td_dtype_size(src->dtype), dim, d,
+                     td_dtype_size(src->dtype) };
     TDRows a = { src->dtype, td_rows_matrix, &mat };
     float c = (float)(1.0 / sqrt((double)d)) * 1.4426950408889634f, sm = (float)(1.0 / sqrt((double)d)) * 1.44269504f;
 
@@ -140,7 +144,8 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
         td_cpu_product(kern, tiles, bk / TD_NR, d, f->q, k, f->s, TD_FLASH_BK, 1);
         for (int64_t r = 0; r < rows; r++) {
             if (sage) {
-                float dq = ((const float *)qkv->q_scale.data)[h * n_q + qi] * ((const float *)qkv->k_scale.data)[h * n_k + kj];
+                float dq =
+                    ((const float *)qkv->q_scale.data)[h * n_q + qi] * ((const float *)qkv->k_scale.data)[h * n_k + kj];
 
                 softmax_e4m3(kern, f, r, d, bk, valid, dq, i >= n - n_late, sm);
             } else {
@@ -153,7 +158,8 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
         float inv = 1.0f / f->l[r];
 
         for (int64_t i = 0; i < d; i++)
-            f->o[r * d + i] = sage ? f->o[r * d + i] * inv * ((const float *)qkv->v_scale.data)[h * d + i] : f->o[r * d + i] / f->l[r];
+            f->o[r * d + i] = sage ? f->o[r * d + i] * inv * ((const float *)qkv->v_scale.data)[h * d + i]
+                                   : f->o[r * d + i] / f->l[r];
     }
     return rows;
 }
@@ -196,7 +202,8 @@ void td_flash_pack_kv(const TDCpu *cpu, TDQkv *qkv, int64_t h, int64_t kj)
 {
     int64_t d = qkv->head_dim, dim = d * qkv->n_heads, bk = qkv->cfg.bk, k0 = kj * bk, n_k = td_blocks(qkv->n_kv, bk);
     int64_t valid = qkv->n_kv - k0 < bk ? qkv->n_kv - k0 : bk;
-    float *kp = (float *)qkv->k_panel.data + (h * n_k + kj) * bk * d, *vp = (float *)qkv->v_panel.data + (h * n_k + kj) * bk * d;
+    float *kp = (float *)qkv->k_panel.data + (h * n_k + kj) * bk * d,
+          *vp = (float *)qkv->v_panel.data + (h * n_k + kj) * bk * d;
     const uint16_t *v = (const uint16_t *)qkv->v.data + k0 * dim + h * d;
     const float *v_mult = (const float *)qkv->v_scale.data + dim;
     TDMatrix mat = { (const uint16_t *)qkv->k.data + h * d, dim, d, sizeof(uint16_t) };
@@ -208,7 +215,11 @@ void td_flash_pack_kv(const TDCpu *cpu, TDQkv *qkv, int64_t h, int64_t kj)
         for (int64_t p = 0; p < bk / TD_NR; p++) {
             int64_t n = valid - p * TD_NR;
 
-            td_cpu_pack(cpu->k, kp + p * TD_NR * d, TD_NR, &rows, k0 + p * TD_NR, (int)(n < 0 ? 0 : n > TD_NR ? TD_NR : n), 0, d);
+            td_cpu_pack(cpu->k, kp + p * TD_NR * d, TD_NR, &rows, k0 + p * TD_NR,
+                        (int)(n < 0       ? 0
+                              : n > TD_NR ? TD_NR
+                                          : n),
+                        0, d);
         }
     for (int64_t p = 0; p < d / TD_NR; p++)
         for (int64_t r = 0; r < bk; r++)

@@ -23,7 +23,8 @@ void td_flash_carve(TDFlash *f, float *scratch, int64_t d);
 
 /** Attend query block qi of head h to the key blocks list[0..n) (NULL: all n, in order). Leaves rows of o normalised
  *  in f32; sagesla: v_scale applied. @return rows of the block */
-int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h, int64_t qi, const int32_t *list, int64_t n);
+int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h, int64_t qi, const int32_t *list,
+                       int64_t n);
 
 /** Fill k_panel and v_panel (and for sagesla the codes and scales) of one head and key block. k_panel: [d] per 16 keys,
  *  v_panel: [keys] per 16 channels. */

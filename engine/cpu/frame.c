@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Latent in, picture out: denormalising a latent frame for the VAE, and storing a decoded frame in the caller's planes.
  *
- * u = (1 + clamp(x)) / 2. RGB: byte = trunc(255 u + 0.5), as the official writer. YUV: BT.709 limited range from the float
- * values; 4:2:0 chroma is sited left: (1 2 1)/4 across, two rows averaged. */
+ * u = (1 + clamp(x)) / 2. RGB: byte = trunc(255 u + 0.5), as the official writer. YUV: BT.709 limited range from the
+ * float values; 4:2:0 chroma is sited left: (1 2 1)/4 across, two rows averaged. */
 #include "cpu/cpu.h"
 
 /* the VAE's latent mean and 1/std, as the official wrapper holds them: rounded to bf16, the reciprocal too */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The matrix product behind every linear and convolution of the CPU backend.
  *
- * A task is a block of up to BLOCKS x mb rows by NT columns over all of K. It packs NT columns of B once per KC steps and
- * streams blocks of mb rows of A past them; sums stay in the task's f32 tile until K is done, then go to `store`.
+ * A task is a block of up to BLOCKS x mb rows by NT columns over all of K. It packs NT columns of B once per KC steps
+ * and streams blocks of mb rows of A past them; sums stay in the task's f32 tile until K is done, then go to `store`.
  * mb is 126 = 21 tiles of TD_MR, or 128 with block scales so that a block of rows has one scale. */
 #include "cpu/cpu.h"
 
@@ -33,7 +33,8 @@ int64_t td_rows_matrix(const void *ctx, int64_t r0, int n, int64_t k0, const voi
     return m->k - k0;
 }
 
-void td_cpu_pack(const TDKernels *kern, float *dst, int width, const TDRows *src, int64_t r0, int n_rows, int64_t k0, int64_t kc)
+void td_cpu_pack(const TDKernels *kern, float *dst, int width, const TDRows *src, int64_t r0, int n_rows, int64_t k0,
+                 int64_t kc)
 {
     for (int r = 0; r < width; r += 8) {
         int n = n_rows - r < 0 ? 0 : n_rows - r > 8 ? 8 : n_rows - r;
@@ -55,8 +56,8 @@ void td_cpu_pack(const TDKernels *kern, float *dst, int width, const TDRows *src
     }
 }
 
-void td_cpu_product(const TDKernels *kern, int64_t m_tiles, int64_t n_panels, int64_t kc, const float *a, const float *b,
-                    float *c, int64_t ldc, int zero)
+void td_cpu_product(const TDKernels *kern, int64_t m_tiles, int64_t n_panels, int64_t kc, const float *a,
+                    const float *b, float *c, int64_t ldc, int zero)
 {
     for (int64_t j = 0; j < n_panels; j++)
         for (int64_t i = 0; i < m_tiles; i++)

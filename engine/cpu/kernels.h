@@ -18,8 +18,9 @@ typedef struct TDKernels {
     void (*tile)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int zero);
     /** c = fma(sum, scale, c): exact integer sums of one 128-deep block, then its scale; zero: c starts at 0 */
     void (*tile_scaled)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, float scale, int zero);
-    /** dst[k][width], k in [0,kc): element k of each of `rows` row pointers (8 per call at most), the rest zero. Writes 8 floats a
-     *  step whatever rows is: dst needs 8 floats of slack at its end, and calls for one tile go in ascending rows. */
+    /** dst[k][width], k in [0,kc): element k of each of `rows` row pointers (8 per call at most), the rest zero. Writes
+     * 8 floats a step whatever rows is: dst needs 8 floats of slack at its end, and calls for one tile go in ascending
+     * rows. */
     void (*pack_bf16)(float *dst, int width, const uint16_t *const row[8], int64_t kc);
     void (*pack_i8)(float *dst, int width, const int8_t *const row[8], int64_t kc);
     void (*pack_f32)(float *dst, int width, const float *const row[8], int64_t kc);

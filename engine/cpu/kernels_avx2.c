@@ -8,7 +8,8 @@
 #define AVX2 __attribute__((target("avx2,fma")))
 
 /* 12 accumulators, 2 registers of b, 2 of broadcast a: all 16 ymm registers */
-AVX2 static inline __attribute__((always_inline)) void tile_sum(__m256 acc[TD_MR][2], int64_t kc, const float *a, const float *b)
+AVX2 static inline __attribute__((always_inline)) void tile_sum(__m256 acc[TD_MR][2], int64_t kc, const float *a,
+                                                                const float *b)
 {
     __m256 c00 = acc[0][0], c01 = acc[0][1], c10 = acc[1][0], c11 = acc[1][1], c20 = acc[2][0], c21 = acc[2][1];
     __m256 c30 = acc[3][0], c31 = acc[3][1], c40 = acc[4][0], c41 = acc[4][1], c50 = acc[5][0], c51 = acc[5][1];
@@ -107,7 +108,8 @@ AVX2 static void name(float *dst, int width, const type *const row[8], int64_t k
             dst[i] = row[i] ? load1(row[i][k]) : 0.0f;                                          \
 }
 
-#define LOAD8_BF16(p) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p))), 16))
+#define LOAD8_BF16(p)                                                                                                  \
+    _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p))), 16))
 #define LOAD8_I8(p)   _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
 
 PACK(pack_bf16, uint16_t, LOAD8_BF16, td_bf16_to_f32)
@@ -126,7 +128,8 @@ AVX2 static inline __attribute__((always_inline)) __m256 exp2_ps(__m256 x)
     p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(2.4022651e-1f));
     p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(6.9314718e-1f));
     p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.0f));
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)));
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(
+                             _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)));
     return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_LT_OQ), p);
 }
 

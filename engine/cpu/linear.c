@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Linears: y = x W^T + b with the epilogues the seam fuses. bf16 weights are read from the file mapping where its layout
- * allows, int8 ones always.
+ * Linears: y = x W^T + b with the epilogues the seam fuses. bf16 weights are read from the file mapping where its
+ * layout allows, int8 ones always.
  *
- * Rounding: bf16 rounds once, bf16(acc + bias); int8 twice, bf16(bf16(acc) + bias), as the official int8 linear does. */
+ * Rounding: bf16 rounds once, bf16(acc + bias); int8 twice, bf16(bf16(acc) + bias), as the official int8 linear does.
+ */
 #include <stdlib.h>
 #include "cpu/cpu.h"
 
@@ -53,7 +54,8 @@ static void store_f32(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, c
 
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++)
-            job->y32[(m0 + i) * job->lin->n + n0 + j] = c[i * ldc + j] + (job->lin->bias ? job->lin->bias[n0 + j] : 0.0f);
+            job->y32[(m0 + i) * job->lin->n + n0 + j] =
+                c[i * ldc + j] + (job->lin->bias ? job->lin->bias[n0 + j] : 0.0f);
 }
 
 /* rows of a weight that may be stacked from parts */
@@ -78,7 +80,8 @@ static int run_linear(TDCpu *cpu, const TDAct *x, LinearJob *job)
     TDRows a = { in->dtype, td_rows_matrix, &mat }, b = { lin->dtype, weight_rows, lin };
     TDBlockScales scales = { x->scale.data, lin->scale, (lin->k + 127) / 128 };
 
-    return td_cpu_gemm(cpu, in->shape[0], lin->n, lin->k, &a, &b, lin->dtype == TD_I8 ? &scales : NULL, store_bf16, job);
+    return td_cpu_gemm(cpu, in->shape[0], lin->n, lin->k, &a, &b, lin->dtype == TD_I8 ? &scales : NULL, store_bf16,
+                       job);
 }
 
 int td_cpu_linear(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin)
@@ -130,17 +133,20 @@ static int check_source(TDDev *dev, const TDLinearSource *s, const TDLinearSourc
 
     if (w->n_dims < 2 || td_entry_count(w) % w->shape[0])
         return td_error(dev->log, EBADMSG, "%s: %d dims, want a matrix", w->name, w->n_dims);
-    if (w->shape[0] != first->w->shape[0] || td_entry_count(w) != td_entry_count(first->w) || w->dtype != first->w->dtype)
-        return td_error(dev->log, EBADMSG, "%s: [%lld,...] %s, want [%lld,...] %s as in %s", w->name, (long long)w->shape[0],
-                        td_dtype_name(w->dtype), (long long)first->w->shape[0], td_dtype_name(first->w->dtype), first->w->name);
+    if (w->shape[0] != first->w->shape[0] || td_entry_count(w) != td_entry_count(first->w) ||
+        w->dtype != first->w->dtype)
+        return td_error(dev->log, EBADMSG, "%s: [%lld,...] %s, want [%lld,...] %s as in %s", w->name,
+                        (long long)w->shape[0], td_dtype_name(w->dtype), (long long)first->w->shape[0],
+                        td_dtype_name(first->w->dtype), first->w->name);
     if (s->bias && td_entry_count(s->bias) != w->shape[0])
-        return td_error(dev->log, EBADMSG, "%s: %lld values, want %lld", s->bias->name, (long long)td_entry_count(s->bias),
-                        (long long)w->shape[0]);
+        return td_error(dev->log, EBADMSG, "%s: %lld values, want %lld", s->bias->name,
+                        (long long)td_entry_count(s->bias), (long long)w->shape[0]);
     return 0;
 }
 
 /* a float weight as bf16 (or f32) rows: in place, or converted into device memory */
-static int pack_float(TDDev *dev, TDWeights *weights, const void **dst, const TDLinearSource *s, int64_t rows, int64_t k, enum TDDtype want)
+static int pack_float(TDDev *dev, TDWeights *weights, const void **dst, const TDLinearSource *s, int64_t rows,
+                      int64_t k, enum TDDtype want)
 {
     const TDEntry *e = s->w;
     size_t elem = td_dtype_size(want), n = (size_t)(rows * k);
@@ -209,7 +215,8 @@ fail:
     return ret;
 }
 
-int td_cpu_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want)
+int td_cpu_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLinearSource *src, int n_src,
+                       enum TDDtype want)
 {
     const TDEntry *w = src[0].w;
     int64_t rows = src[0].n_rows ? src[0].n_rows : w->shape[0];
@@ -223,7 +230,8 @@ int td_cpu_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLi
     lin->dtype = w->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && w->dtype != TD_BF16 ? TD_F32 : TD_BF16;
     if (lin->dtype == TD_I8) {
         if (lin->k % 128 || (n_src > 1 && rows % 128))
-            return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name, (long long)rows, (long long)lin->k);
+            return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name,
+                            (long long)rows, (long long)lin->k);
         TRY(td_weights_alloc(dev, weights, &p, (size_t)((lin->n + 127) / 128 * (lin->k / 128)) * sizeof(float)));
         lin->scale = scale = p;
         TRY(pack_int8(dev, weights, lin, src, n_src, scale));
@@ -261,6 +269,7 @@ int td_cpu_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEnt
     if (e->n_dims != 2)
         return td_error(dev->log, EBADMSG, "%s: %d dims, want 2", e->name, e->n_dims);
     ret = pack_float(dev, weights, &p, &src, e->shape[0], e->shape[1], TD_BF16);
-    *dst = (TDTensor){ .data = (void *)p, .n_dims = 2, .dtype = TD_BF16, .shape = { e->shape[0], e->shape[1], 1, 1, 1 } };
+    *dst =
+        (TDTensor){ .data = (void *)p, .n_dims = 2, .dtype = TD_BF16, .shape = { e->shape[0], e->shape[1], 1, 1, 1 } };
     return ret;
 }

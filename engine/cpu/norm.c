@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Norms with what follows them: modulation and quantisation, RoPE, SiLU. Statistics are summed in f64, the rest is f32. */
+ * Norms with what follows them: modulation and quantisation, RoPE, SiLU. Statistics are summed in f64, the rest is f32.
+ */
 #include <math.h>
 #include "cpu/cpu.h"
 
@@ -94,7 +95,8 @@ static void norm_modulate_task(void *arg, int64_t task, int worker)
         norm_modulate_row(job, r);
 }
 
-int td_cpu_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift, const float *scale)
+int td_cpu_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
+                         const float *scale)
 {
     NormJob job = { .cpu = td_cpu(dev), .x = x, .y = y, .norm = norm, .shift = shift, .scale = scale };
     int ret = td_parallel(job.cpu->pool, (x->shape[0] + ROWS - 1) / ROWS, norm_modulate_task, &job);
@@ -151,7 +153,8 @@ static void qk_norm_rope_task(void *arg, int64_t task, int worker)
     }
 }
 
-int td_cpu_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope)
+int td_cpu_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
+                        const TDTensor *rope)
 {
     NormJob job = { .x = qkv, .qkv = out, .norm = norm_q, .norm_k = norm_k, .rope = rope->data };
 

@@ -95,7 +95,8 @@ static int cpu_unpack(TDDev *dev, float *dst, const void *obj, enum TDUnpack kin
                 unpack_blocks(dst, lin->w[p], lin->scale + p * ((part + 127) / 128) * (lin->k / 128), part, lin->k);
             else
                 for (int64_t i = 0; i < part * lin->k; i++)
-                    dst[i] = lin->dtype == TD_F32 ? ((const float *)lin->w[p])[i] : td_bf16_to_f32(((const uint16_t *)lin->w[p])[i]);
+                    dst[i] = lin->dtype == TD_F32 ? ((const float *)lin->w[p])[i]
+                                                  : td_bf16_to_f32(((const uint16_t *)lin->w[p])[i]);
         return 0;
     }
     if (kind == TD_UNPACK_ACT && act->code.data)
@@ -135,18 +136,40 @@ static void cpu_close(TDDev **dev)
 
 static const TDOps cpu_ops = {
     .name = "cpu",
-    .alloc = cpu_alloc, .free = cpu_free, .upload = cpu_upload, .download = cpu_download, .zero = cpu_zero, .sync = cpu_sync,
-    .unpack = cpu_unpack, .close = cpu_close,
-    .pack_linear = td_cpu_pack_linear, .pack_vector = cpu_pack_vector, .pack_table = td_cpu_pack_table, .pack_conv = td_cpu_pack_conv,
-    .plan_act = cpu_plan_act, .plan_qkv = td_cpu_plan_qkv,
-    .patch_embed = td_cpu_patch_embed, .time_embed = td_cpu_time_embed, .add_modulation = td_cpu_add_modulation,
-    .norm_modulate = td_cpu_norm_modulate, .rms_norm = td_cpu_rms_norm,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_upload,
+    .download = cpu_download,
+    .zero = cpu_zero,
+    .sync = cpu_sync,
+    .unpack = cpu_unpack,
+    .close = cpu_close,
+    .pack_linear = td_cpu_pack_linear,
+    .pack_vector = cpu_pack_vector,
+    .pack_table = td_cpu_pack_table,
+    .pack_conv = td_cpu_pack_conv,
+    .plan_act = cpu_plan_act,
+    .plan_qkv = td_cpu_plan_qkv,
+    .patch_embed = td_cpu_patch_embed,
+    .time_embed = td_cpu_time_embed,
+    .add_modulation = td_cpu_add_modulation,
+    .norm_modulate = td_cpu_norm_modulate,
+    .rms_norm = td_cpu_rms_norm,
     .quantise = cpu_quantise,
-    .linear = td_cpu_linear, .linear_gelu = td_cpu_linear_gelu, .linear_residual = td_cpu_linear_residual,
-    .qk_norm_rope = td_cpu_qk_norm_rope, .attn_sla = td_cpu_attn_sla, .attn_dense = td_cpu_attn_dense,
-    .head = td_cpu_head, .rcm_step = td_cpu_rcm_step,
-    .embed_rows = td_cpu_embed_rows, .attn_t5 = td_cpu_attn_t5, .linear_geglu = td_cpu_linear_geglu,
-    .vae_unscale = td_cpu_vae_unscale, .causal_conv3d = td_cpu_causal_conv3d, .rms_silu = td_cpu_rms_silu,
+    .linear = td_cpu_linear,
+    .linear_gelu = td_cpu_linear_gelu,
+    .linear_residual = td_cpu_linear_residual,
+    .qk_norm_rope = td_cpu_qk_norm_rope,
+    .attn_sla = td_cpu_attn_sla,
+    .attn_dense = td_cpu_attn_dense,
+    .head = td_cpu_head,
+    .rcm_step = td_cpu_rcm_step,
+    .embed_rows = td_cpu_embed_rows,
+    .attn_t5 = td_cpu_attn_t5,
+    .linear_geglu = td_cpu_linear_geglu,
+    .vae_unscale = td_cpu_vae_unscale,
+    .causal_conv3d = td_cpu_causal_conv3d,
+    .rms_silu = td_cpu_rms_silu,
     .store_frame = td_cpu_store_frame,
 };
 
@@ -181,7 +204,8 @@ int td_cpu_open(TDDev **dev, int n_threads, TDCancel *cancel, TDLog *log)
     cpu->k = td_kernels_best();
     TRY(td_pool_open(&cpu->pool, n_threads, cancel, log));
     cpu->n_threads = td_pool_threads(cpu->pool);
-    snprintf(cpu->description, sizeof(cpu->description), "%d thread%s, %s", cpu->n_threads, cpu->n_threads > 1 ? "s" : "", cpu->k->name);
+    snprintf(cpu->description, sizeof(cpu->description), "%d thread%s, %s", cpu->n_threads,
+             cpu->n_threads > 1 ? "s" : "", cpu->k->name);
     ret = make_tables(cpu);
     cpu->scratch = calloc((size_t)cpu->n_threads, sizeof(*cpu->scratch));
     for (int i = 0; cpu->scratch && i < cpu->n_threads && ret >= 0; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The installed library as another program uses it: api MODEL. C99, links the shared library, prints ok and FAIL lines. */
+ * The installed library as another program uses it: api MODEL. C99, links the shared library, prints ok and FAIL lines.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <turbodiff.h>

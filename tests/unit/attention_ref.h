@@ -9,8 +9,8 @@
 #include <string.h>
 
 /* o[n,d] = softmax(q k^T / sqrt(d)) v, query block i attending to the n_keep key blocks map[i*n_keep..] */
-static inline void reference_sparse(double *o, const float *q, const float *k, const float *v, const float *map, int64_t n, int64_t d,
-                                    int64_t bq, int64_t bk, int64_t n_keep)
+static inline void reference_sparse(double *o, const float *q, const float *k, const float *v, const float *map,
+                                    int64_t n, int64_t d, int64_t bq, int64_t bk, int64_t n_keep)
 {
     double *p = malloc((size_t)(n_keep * bk) * sizeof(*p));
 

@@ -112,7 +112,8 @@ static inline int golden_check(const TDCheckpoint *c, const char *name, const fl
     }
     ok = mine <= 2 * theirs + 1e-6;
     if (!ok || getenv("TD_VERBOSE"))
-        printf("  %s: error %.3e, official %.3e, apart %.3e (%lld values, golden %lld)\n", name, mine, theirs, apart, (long long)n, (long long)n_exact);
+        printf("  %s: error %.3e, official %.3e, apart %.3e (%lld values, golden %lld)\n", name, mine, theirs, apart,
+               (long long)n, (long long)n_exact);
     test_check(ok, __FILE__, __LINE__, "error <= 2 x official error");
     free(official);
     free(exact);

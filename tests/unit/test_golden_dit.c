@@ -10,7 +10,7 @@ typedef struct Case {
     enum TDQuant quant;
     enum TDNorm norm;
     TDAttnConfig attn;
-    const char *same_as;                         /* stored as NAME.official only: error is judged against SAME_AS.exact */
+    const char *same_as; /* stored as NAME.official only: error is judged against SAME_AS.exact */
 } Case;
 
 #define BF16 "TurboWan2.1-T2V-1.3B-480P.pth"
@@ -19,15 +19,16 @@ typedef struct Case {
 #define SLA { TD_ATTN_SLA, 128, 64, 0.25 }
 
 static const Case cases[] = {
-    { "dense bf16",            "dit_dense", "bf16", "tiny", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
-    { "dense bf16 exact norm", "dit_dense", "bf16_default_norm", "tiny", BF16, TD_QUANT_AUTO, TD_NORM_EXACT, DENSE, "bf16" },
-    { "dense int8",            "dit_dense", "int8", "tiny", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
-    { "dense int8 at load",    "dit_dense", "int8", "tiny", BF16, TD_QUANT_INT8, TD_NORM_OFFICIAL, DENSE, NULL },
-    { "sla bf16",              "dit_sla", "bf16", "tiny", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, SLA, NULL },
-    { "sla int8",              "dit_sla", "int8", "tiny", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, SLA, "bf16" },
-    { "padded lanes bf16",     "dit_wide", "bf16", "wide", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
-    { "padded lanes, exact",   "dit_wide", "bf16_default_norm", "wide", BF16, TD_QUANT_AUTO, TD_NORM_EXACT, DENSE, NULL },
-    { "padded lanes int8",     "dit_wide", "int8", "wide", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
+    { "dense bf16", "dit_dense", "bf16", "tiny", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
+    { "dense bf16 exact norm", "dit_dense", "bf16_default_norm", "tiny", BF16, TD_QUANT_AUTO, TD_NORM_EXACT, DENSE,
+      "bf16" },
+    { "dense int8", "dit_dense", "int8", "tiny", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
+    { "dense int8 at load", "dit_dense", "int8", "tiny", BF16, TD_QUANT_INT8, TD_NORM_OFFICIAL, DENSE, NULL },
+    { "sla bf16", "dit_sla", "bf16", "tiny", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, SLA, NULL },
+    { "sla int8", "dit_sla", "int8", "tiny", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, SLA, "bf16" },
+    { "padded lanes bf16", "dit_wide", "bf16", "wide", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
+    { "padded lanes, exact", "dit_wide", "bf16_default_norm", "wide", BF16, TD_QUANT_AUTO, TD_NORM_EXACT, DENSE, NULL },
+    { "padded lanes int8", "dit_wide", "int8", "wide", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
 };
 
 static int forward(TDDev *dev, const TDDit *dit, const Case *k, const TDCheckpoint *g, float **v, int64_t *n)
@@ -77,8 +78,8 @@ fail:
     return ret;
 }
 
-/* Runs of the official GPU kernels have no float64 twin with their block maps; ours may be as far from them as two bf16 (int8) runs of
- * different kernels are, 2 x the official error of the same network (tests/golden/manifest). */
+/* Runs of the official GPU kernels have no float64 twin with their block maps; ours may be as far from them as two bf16
+ * (int8) runs of different kernels are, 2 x the official error of the same network (tests/golden/manifest). */
 static const struct { const char *title, *name, *file; TDAttnConfig attn; double most; } gpu_cases[] = {
     { "H100 sla bf16",     "sla.bf16",     BF16, { TD_ATTN_SLA, 128, 64, 0.3 },     2 * 4.4e-3 },
     { "H100 sla int8",     "sla.int8",     INT8, { TD_ATTN_SLA, 128, 64, 0.3 },     2 * 8.8e-3 },
@@ -86,7 +87,8 @@ static const struct { const char *title, *name, *file; TDAttnConfig attn; double
     { "H100 sagesla int8", "sagesla.int8", INT8, { TD_ATTN_SAGESLA, 64, 128, 0.3 }, 2 * 8.8e-3 },
 };
 
-/* the golden rule where only NAME.official is stored: the float64 run is that of the unquantised (or other-norm) twin */
+/* the golden rule where only NAME.official is stored: the float64 run is that of the unquantised (or other-norm) twin
+ */
 static void check_twin(const TDCheckpoint *g, const Case *k, const float *v, int64_t n)
 {
     char key[96];
@@ -101,7 +103,8 @@ static void check_twin(const TDCheckpoint *g, const Case *k, const float *v, int
         mine = relative_error(v, exact, n);
         theirs = relative_error(official, exact, n);
         if (getenv("TD_VERBOSE"))
-            printf("  %s: error %.3e, official %.3e, apart %.3e\n", k->name, mine, theirs, relative_error(v, official, n));
+            printf("  %s: error %.3e, official %.3e, apart %.3e\n", k->name, mine, theirs,
+                   relative_error(v, official, n));
         CHECK(mine <= 2 * theirs + 1e-6);
     }
     free(official);
@@ -129,7 +132,8 @@ int main(void)
         g = golden_open(k->golden, &log);
         snprintf(file, sizeof(file), "%s/%s", k->model, k->file);
         if (g && CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", file), &log) == 0) &&
-            CHECK(td_dit_bind(&dit, dev, ckpt, k->quant, k->norm) == 0) && CHECK(forward(dev, dit, k, g, &v, &n) == 0)) {
+            CHECK(td_dit_bind(&dit, dev, ckpt, k->quant, k->norm) == 0) &&
+            CHECK(forward(dev, dit, k, g, &v, &n) == 0)) {
             if (k->same_as)
                 check_twin(g, k, v, n);
             else
@@ -154,7 +158,8 @@ int main(void)
         snprintf(key, sizeof(key), "%s.v", gpu_cases[i].name);
         want = golden_f32(g, key, NULL);
         if (want && CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", file), &log) == 0) &&
-            CHECK(td_dit_bind(&dit, dev, ckpt, TD_QUANT_AUTO, TD_NORM_OFFICIAL) == 0) && CHECK(forward(dev, dit, &k, g, &v, &n) == 0)) {
+            CHECK(td_dit_bind(&dit, dev, ckpt, TD_QUANT_AUTO, TD_NORM_OFFICIAL) == 0) &&
+            CHECK(forward(dev, dit, &k, g, &v, &n) == 0)) {
             if (getenv("TD_VERBOSE"))
                 printf("  %s: apart %.3e\n", key, relative_error(v, want, n));
             CHECK(relative_error(v, want, n) <= gpu_cases[i].most);

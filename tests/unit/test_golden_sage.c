@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * SageSLA against the official GPU kernels, run on an H100 (64x128 blocks) and in their 128x64 form: block map, int8 codes, scales, the
- * sparse branch alone and with the linear branch. */
+ * SageSLA against the official GPU kernels, run on an H100 (64x128 blocks) and in their 128x64 form: block map, int8
+ * codes, scales, the sparse branch alone and with the linear branch. */
 #include "attention_ref.h"
 #include "backend.h"
 #include "golden.h"
@@ -63,18 +63,23 @@ static int upload(TDDev *dev, TDTensor *t, const float *src)
     return ret;
 }
 
-static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g, const char *topk, int bq, int bk, const char *kind)
+static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g, const char *topk, int bq, int bk,
+                       const char *kind)
 {
     int64_t n = 0, count, n_q, n_k;
     float *q = golden_f32(in, "q", &n), *k = golden_f32(in, "k", NULL), *v = golden_f32(in, "v", NULL);
-    float *w = golden_f32(in, "proj_l.weight", NULL), *b = golden_f32(in, "proj_l.bias", NULL), *sparse, *full = NULL, *out, *map, *ours;
+    float *w = golden_f32(in, "proj_l.weight", NULL), *b = golden_f32(in, "proj_l.bias", NULL), *sparse, *full = NULL,
+          *out, *map, *ours;
     double *exact;
     char prefix[64], key[96];
-    TDEntry e[2] = { { "w", TD_F32, 2, { D, D, 1, 1, 1 }, { D, 1 }, (uint8_t *)w, D * D * 4 }, { "b", TD_F32, 1, { D, 1, 1, 1, 1 }, { 1 }, (uint8_t *)b, D * 4 } };
+    TDEntry e[2] = { { "w", TD_F32, 2, { D, D, 1, 1, 1 }, { D, 1 }, (uint8_t *)w, D * D * 4 },
+                     { "b", TD_F32, 1, { D, 1, 1, 1, 1 }, { 1 }, (uint8_t *)b, D * 4 } };
     TDLinearSource src = { .w = &e[0], .bias = &e[1] };
     TDLinear proj, none = { 0 };
     TDWeights weights = { 0 };
-    TDQkv qkv = { .cfg = { TD_ATTN_SAGESLA, bq, bk, atof(topk) }, .n_q = n / D, .n_kv = n / D, .n_heads = 1, .head_dim = D };
+    TDQkv qkv = {
+        .cfg = { TD_ATTN_SAGESLA, bq, bk, atof(topk) }, .n_q = n / D, .n_kv = n / D, .n_heads = 1, .head_dim = D
+    };
     TDBuf buf;
     TDArena a;
     TDAct o;
@@ -115,8 +120,10 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
     /* codes and scales, where stored */
     snprintf(key, sizeof(key), "%s.q.code", prefix);
     if (td_checkpoint_find(g, key)) {
-        float *code = named(g, prefix, "q.code", NULL), *scale = named(g, prefix, "q.scale", NULL), *k_scale = named(g, prefix, "k.scale", NULL);
-        float *v_scale = named(g, prefix, "v.scale", NULL), *mean = named(g, prefix, "k.mean", NULL), mine_v[2 * D], mine_s[64];
+        float *code = named(g, prefix, "q.code", NULL), *scale = named(g, prefix, "q.scale", NULL),
+              *k_scale = named(g, prefix, "k.scale", NULL);
+        float *v_scale = named(g, prefix, "v.scale", NULL), *mean = named(g, prefix, "k.mean", NULL), mine_v[2 * D],
+              mine_s[64];
         float *codes = malloc((size_t)n * sizeof(*codes));
 
         CHECK(dev->ops->unpack(dev, codes, &qkv.q_code, TD_UNPACK_TENSOR) == 0);

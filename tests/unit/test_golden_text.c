@@ -59,7 +59,9 @@ int main(void)
     test_begin("umT5 encoder");
     g = golden_open("umt5", &log);
     CHECK(golden_device(&dev, &cancel, &log) == 0);
-    if (CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/models_t5_umt5-xxl-enc-bf16.pth"), &log) == 0) &&
+    if (CHECK(td_checkpoint_open(&ckpt,
+                                 golden_path(path, "TD_MODELS", "build/models", "tiny/models_t5_umt5-xxl-enc-bf16.pth"),
+                                 &log) == 0) &&
         CHECK(td_text_bind(&te, dev, ckpt) == 0)) {
         check_prompt(dev, te, g, 0);
         check_prompt(dev, te, g, 1);

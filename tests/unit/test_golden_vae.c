@@ -32,7 +32,9 @@ int main(void)
     test_begin("VAE decode");
     g = golden_open("vae_decode", &log);
     CHECK(golden_device(&dev, &cancel, &log) == 0);
-    if (!g || !CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"), &log) == 0) ||
+    if (!g ||
+        !CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"), &log) ==
+               0) ||
         !CHECK(td_vae_bind(&vae, dev, ckpt) == 0) || !(zf = golden_f32(g, "z", &n)))
         goto end;
     ze = td_checkpoint_find(g, "z");

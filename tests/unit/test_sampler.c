@@ -115,7 +115,10 @@ static void check_guide(void)
 
 int main(void)
 {
-    static const struct { int steps; double shift; } unipc[] = { { 1, 5 }, { 2, 5 }, { 3, 8 }, { 5, 5 }, { 20, 3 }, { 50, 5 } };
+    static const struct {
+        int steps;
+        double shift;
+    } unipc[] = { { 1, 5 }, { 2, 5 }, { 3, 8 }, { 5, 5 }, { 20, 3 }, { 50, 5 } };
     TDLog log = golden_logger();
     TDCancel cancel = { 0 };
     TDCheckpoint *g;
