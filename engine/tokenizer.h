@@ -16,7 +16,8 @@ void td_tokenizer_free(TDTokenizer **tok);
 int td_tokenizer_n_ids(const TDTokenizer *tok);  ///< pieces + the 300 extra ids
 
 /** Clean and tokenize. ids gets max (<= TD_TEXT_LEN) entries: at most max-1 body ids, eos, then pad (0).
- *  @return number of ids up to and including eos (>= 1); EINVAL if text is not UTF-8 or over 65,536 bytes; ENOMEM. Truncation is logged. */
+ *  @return number of ids up to and including eos (>= 1); EINVAL if text is not UTF-8 or over 65,536 bytes; ENOMEM.
+ *  Truncation is logged. */
 int td_tokenize(const TDTokenizer *tok, const char *utf8, int32_t *ids, int max, TDLog *log);
 
 /** The cleaning step alone (tests, tools). *out is malloc'd, NUL-terminated UTF-8, owned by the caller. */
