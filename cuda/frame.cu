@@ -3,6 +3,7 @@
  * Conversions as in engine/cpu/frame.c. */
 #include <string.h>
 #include "device.h"
+#include "latent_stats.h"
 
 struct LatentStats { float scale[16], mean[16]; };
 
@@ -17,16 +18,12 @@ __global__ void unscale_kernel(bf16 *y, const float *z, int64_t area, int64_t pl
 
 int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
 {
-    static const float mean[16] = { -0.7571f, -0.7089f, -0.9113f, 0.1075f, -0.1745f, 0.9653f, -0.1517f, 1.5508f,
-                                    0.4134f, -0.0715f, 0.5517f, -0.3632f, -0.1922f, -0.9497f, 0.2503f, -0.2921f };
-    static const float std[16] = { 2.8184f, 1.4541f, 2.3275f, 2.6558f, 1.2196f, 1.7708f, 2.6052f, 2.0743f,
-                                   3.2687f, 2.1526f, 2.8652f, 1.5579f, 1.6382f, 1.1253f, 2.8251f, 1.9160f };
     int64_t area = z->shape[2] * z->shape[3];
     LatentStats s;
 
     for (int c = 0; c < 16; c++) {
-        s.scale[c] = td_bf16_round(1.0f / td_bf16_round(std[c]));
-        s.mean[c] = td_bf16_round(mean[c]);
+        s.scale[c] = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c]));
+        s.mean[c] = td_bf16_round(td_latent_mean[c]);
     }
     unscale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>(
         (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, s);

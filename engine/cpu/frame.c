@@ -4,12 +4,7 @@
  * u = (1 + clamp(x)) / 2. RGB: byte = trunc(255 u + 0.5), as the official writer. YUV: BT.709 limited range from the
  * float values; 4:2:0 chroma is sited left: (1 2 1)/4 across, two rows averaged. */
 #include "cpu/cpu.h"
-
-/* the VAE's latent mean and 1/std, as the official wrapper holds them: rounded to bf16, the reciprocal too */
-static const float latent_mean[16] = { -0.7571f, -0.7089f, -0.9113f, 0.1075f, -0.1745f, 0.9653f, -0.1517f, 1.5508f,
-                                       0.4134f, -0.0715f, 0.5517f, -0.3632f, -0.1922f, -0.9497f, 0.2503f, -0.2921f };
-static const float latent_std[16] = { 2.8184f, 1.4541f, 2.3275f, 2.6558f, 1.2196f, 1.7708f, 2.6052f, 2.0743f,
-                                      3.2687f, 2.1526f, 2.8652f, 1.5579f, 1.6382f, 1.1253f, 2.8251f, 1.9160f };
+#include "latent_stats.h"
 
 int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
 {
@@ -17,7 +12,7 @@ int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
 
     (void)dev;
     for (int c = 0; c < 16; c++) {
-        float scale = td_bf16_round(1.0f / td_bf16_round(latent_std[c])), mean = td_bf16_round(latent_mean[c]);
+        float scale = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c])), mean = td_bf16_round(td_latent_mean[c]);
 
         for (int64_t p = 0; p < area; p++) {
             float v = td_bf16_round(((const float *)z->data)[c * plane + t * area + p]);
