@@ -39,6 +39,7 @@ struct SageTile {
     bool late;
 };
 
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890      /* e4m3; only sm_90a calls it */
 /* S -> P of one tile: new maximum, the factor for what was summed before, packed e4m3 */
 __device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile &t, SageRow &row, float sm, int n,
                                              float (&scale)[2], uint32_t (&p)[2][4])
@@ -86,6 +87,7 @@ __device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile 
         }
     }
 }
+#endif
 
 __device__ __forceinline__ SageEntry fetch(const int32_t *list, const float *k_scale, int entry)
 {
