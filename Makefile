@@ -64,9 +64,6 @@ $(BUILD)/%.o: %.c config.mak
 	@mkdir -p $(@D)
 	$(COMPILE) -fPIC -c $< -o $@
 
-# the matrix multiplications sum in an order of their own and may fuse multiply and add
-$(BUILD)/engine/cpu/gemm.o: CFLAGS_ALL += -ffp-contract=fast
-
 $(LIB_A): $(LIB_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $(LIB_OBJS)
