@@ -429,7 +429,6 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     c->dev.ops = &cuda_ops;
     c->dev.log = log;
     c->dev.name = c->description;
-    c->ordinal = ordinal;
     c->sm = prop.major * 10 + prop.minor;
     c->n_sm = prop.multiProcessorCount;
     c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);

@@ -12,7 +12,7 @@ extern "C" {
 
 struct TDCuda {
     TDDev dev;
-    int ordinal, sm, n_sm;
+    int sm, n_sm;
     cudaStream_t stream;
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];

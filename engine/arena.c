@@ -27,7 +27,6 @@ int td_arena_tensor(TDArena *a, TDTensor *t, enum TDDtype dtype, int n_dims, con
     return 0;
 
 fail:
-    a->failed = 1;
     return td_error(a->log, ENOMEM, "clip memory: a tensor of %lld x %lld x %lld x %lld %s does not fit in %zu bytes",
                     (long long)t->shape[0], (long long)t->shape[1], (long long)t->shape[2], (long long)t->shape[3],
                     td_dtype_name(dtype), a->size);

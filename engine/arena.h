@@ -13,7 +13,6 @@ typedef struct TDArena {
     uint8_t *base;                               ///< NULL while measuring
     size_t size;                                 ///< bytes of the block; SIZE_MAX while measuring
     size_t used, peak;
-    int failed;                                  ///< a request did not fit or overflowed
     TDLog *log;
 } TDArena;
 

@@ -208,7 +208,7 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     size_t mark, top;
     int ret;
 
-    *c = (TDDitClip){ .t = t, .h = h, .w = w, .n_tokens = L };
+    *c = (TDDitClip){ .t = t, .h = h, .w = w };
     TRY(TD_CARVE(a, &c->rope, TD_F32, L, TD_HEAD_DIM / 2, 2));
     TRY(TD_CARVE(a, &c->x, TD_BF16, L, d));
     TRY(TD_CARVE(a, &c->mod, TD_F32, dit->n_blocks * 6, d));

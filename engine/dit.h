@@ -34,7 +34,7 @@ typedef struct TDDit {
 typedef struct TDDitText { TDTensor k, v; } TDDitText;
 
 typedef struct TDDitClip {
-    int64_t t, h, w, n_tokens;                   ///< latent grid, tokens = t*(h/2)*(w/2)
+    int64_t t, h, w;                             ///< latent grid; t*(h/2)*(w/2) tokens
     TDTensor rope;
     TDTensor x, qkv, mod, head_mod, e6, e;
     TDTensor v;                                  ///< out: velocity f32 [16,T,h,w]

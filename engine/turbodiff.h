@@ -75,7 +75,7 @@ enum TDQuant {
 }; ///< AUTO: as the file is; INT8: quantise a bf16 file at load
 enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT }; ///< OFFICIAL: the official fast kernels, padded lanes included
 enum TDSlaBlock  { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };  ///< queries x keys; AUTO = 128x64
-enum TDResidency { TD_RESIDENT_AUTO, TD_RESIDENT_ALL, TD_RESIDENT_STAGE }; ///< STAGE: one stage's weights in memory
+enum TDResidency { TD_RESIDENT_AUTO, TD_RESIDENT_ALL, TD_RESIDENT_STAGE }; ///< STAGE: one stage's weights; AUTO: all
 
 /** Fixed for the life of a context. Strings are copied by td_open(). New fields are appended only. */
 typedef struct TDSettings {

@@ -145,7 +145,7 @@ typedef struct TurboDiffContext {
         TD_CONST("cuda",      NULL,                                   TD_BACKEND_CUDA,       "backend"), \
     { "device",          "set the number of the CUDA device", TD_OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
     { "residency",       "set which weights stay in device memory", TD_OFFSET(residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
-        TD_CONST("auto",      "all if they fit",                      TD_RESIDENT_AUTO,      "residency"), \
+        TD_CONST("auto",      "the same as all",                      TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency")
 
