@@ -339,7 +339,6 @@ static void cuda_close(TDDev **dev)
             cudaEventDestroy(c->staged[i]);
         cudaFreeHost(c->staging[i]);
     }
-    cudaFree(c->ids);
     cudaFree(c->frame);
     cudaFreeHost(c->frame_host);
     free(c);
@@ -379,7 +378,6 @@ static TDOps make_ops(void)
     o.attn_dense = td_cuda_attn_dense;
     o.head = td_cuda_head;
     o.rcm_step = td_cuda_rcm_step;
-    o.embed_rows = td_cuda_embed_rows;
     o.attn_t5 = td_cuda_attn_t5;
     o.linear_geglu = td_cuda_linear_geglu;
     o.vae_unscale = td_cuda_vae_unscale;
@@ -436,8 +434,6 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     *out = &c->dev;
     if ((e = cudaSetDevice(ordinal)) != cudaSuccess ||
         (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess)
-        goto fail;
-    if ((e = cudaMalloc(&c->ids, TD_MAX_IDS * sizeof(*c->ids))) != cudaSuccess)
         goto fail;
     for (int i = 0; i < 2; i++)
         if ((e = cudaMallocHost(&c->staging[i], TD_STAGING_BYTES)) != cudaSuccess ||

@@ -17,13 +17,11 @@ struct TDCuda {
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];
     void *encode_tiled;                          /* cuTensorMapEncodeTiled */
-    int32_t *ids;                                /* device, TD_MAX_IDS token ids */
     uint8_t *frame, *frame_host;                 /* a stored frame on the device, and page-locked */
     size_t frame_bytes;
     char description[128];
 };
 
-#define TD_MAX_IDS 512
 #define TD_STAGING_BYTES ((size_t)32 << 20)
 
 static inline TDCuda *td_cuda(TDDev *dev) { return (TDCuda *)dev; }
@@ -143,7 +141,6 @@ int td_cuda_time_embed(TDDev *, TDTensor *, TDTensor *, double, const TDTimeEmbe
 int td_cuda_add_modulation(TDDev *, TDTensor *, const TDTensor *, const TDTensor *);
 int td_cuda_head(TDDev *, TDTensor *, const TDTensor *, const TDNormW *, const TDTensor *, const TDLinear *);
 int td_cuda_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
-int td_cuda_embed_rows(TDDev *, TDTensor *, const int32_t *, const TDTensor *);
 
 int td_cuda_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
 int td_cuda_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The ends of the transformer and the sampler's update: patches in, timestep in, text rows in, velocity out. */
+ * The ends of the transformer and the sampler's update: patches in, timestep in, velocity out. */
 #include <math.h>
 #include "device.h"
 
@@ -259,26 +259,5 @@ int td_cuda_rcm_step(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor 
     rcm_step_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, td_cuda(dev)->stream>>>(
         (double *)x->data, (const float *)v->data, noise ? (const float *)noise->data : NULL, n, t, s);
     CU_LAUNCHED(dev, "rcm_step_kernel");
-    return 0;
-}
-
-__global__ void embed_rows_kernel(bf16 *x, const int32_t *ids, const bf16 *table, int dim)
-{
-    const bf16 *row = table + (int64_t)ids[blockIdx.x] * dim;
-
-    for (int i = threadIdx.x; i < dim; i += blockDim.x)
-        x[(int64_t)blockIdx.x * dim + i] = row[i];
-}
-
-int td_cuda_embed_rows(TDDev *dev, TDTensor *x, const int32_t *ids, const TDTensor *table)
-{
-    int ret = td_cuda_copy_in(dev, td_cuda(dev)->ids, ids, (size_t)x->shape[0] * sizeof(*ids));
-
-    if (ret < 0)
-        return ret;
-    embed_rows_kernel<<<(unsigned)x->shape[0], 256, 0, td_cuda(dev)->stream>>>((bf16 *)x->data, td_cuda(dev)->ids,
-                                                                               (const bf16 *)table->data,
-                                                                               (int)table->shape[1]);
-    CU_LAUNCHED(dev, "embed_rows_kernel");
     return 0;
 }

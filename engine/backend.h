@@ -167,7 +167,6 @@ struct TDOps {
     int  (*rcm_step)(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor *noise, double t, double s);
 
     /* text encoder */
-    int  (*embed_rows)(TDDev *dev, TDTensor *x, const int32_t *ids, const TDTensor *table);
     /** umT5 attention of n tokens without mask: no scale, scores and scores+bias -> bf16, P -> bf16.
      *  qkv: bf16 [n, 3*H*d]; bias: bf16 [32 buckets, H] */
     int  (*attn_t5)(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads);

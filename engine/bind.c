@@ -128,19 +128,28 @@ fail:
     return ret;
 }
 
+int td_bind_matrix(const TDBind *b, const TDEntry **out, int64_t n, int64_t k, const char *prefix)
+{
+    const TDEntry *e;
+    int ret;
+
+    TRY(td_bind_entry(b, out, prefix, "weight"));
+    e = *out;
+    TRY(check_float(b, e));
+    if (e->n_dims != 2 || e->shape[0] != n || e->shape[1] != k)
+        ret = td_error(b->dev->log, EBADMSG, "%s: %s: %d dims, [%lld,%lld,...], want [%lld,%lld]",
+                       td_checkpoint_path(b->ckpt), e->name, e->n_dims, (long long)e->shape[0], (long long)e->shape[1],
+                       (long long)n, (long long)k);
+fail:
+    return ret;
+}
+
 int td_bind_table(const TDBind *b, TDTensor *table, int64_t n, int64_t k, const char *prefix)
 {
     const TDEntry *e;
     int ret;
 
-    TRY(td_bind_entry(b, &e, prefix, "weight"));
-    TRY(check_float(b, e));
-    if (e->n_dims != 2 || e->shape[0] != n || e->shape[1] != k) {
-        ret = td_error(b->dev->log, EBADMSG, "%s: %s: %d dims, [%lld,%lld,...], want [%lld,%lld]",
-                       td_checkpoint_path(b->ckpt), e->name, e->n_dims, (long long)e->shape[0], (long long)e->shape[1],
-                       (long long)n, (long long)k);
-        goto fail;
-    }
+    TRY(td_bind_matrix(b, &e, n, k, prefix));
     TRY(b->dev->ops->pack_table(b->dev, b->weights, table, e));
 fail:
     return ret;

@@ -24,6 +24,8 @@ int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n,
                    const char *const prefix[]);
 /** What td_bind_linear() packs, checked. */
 int td_bind_source(const TDBind *b, TDLinearSource *src, enum TDDtype want, int64_t n, int64_t k, const char *prefix);
+/** Float matrix [n,k], PREFIX.weight, left where it is */
+int td_bind_matrix(const TDBind *b, const TDEntry **e, int64_t n, int64_t k, const char *prefix);
 /** bf16 table [n,k] from PREFIX.weight */
 int td_bind_table(const TDBind *b, TDTensor *table, int64_t n, int64_t k, const char *prefix);
 /** n finite values into dst */

@@ -3,6 +3,7 @@
  * scaled. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "bind.h"
 #include "text_encoder.h"
 #include "tokenizer.h"
@@ -78,7 +79,7 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
         ret = td_error(dev->log, ENOMEM, "text encoder: out of memory");
         goto fail;
     }
-    TRY(td_bind_table(&b, &te->table, te->n_rows, te->dim, "token_embedding"));
+    TRY(td_bind_matrix(&b, &te->table, te->n_rows, te->dim, "token_embedding"));
     for (int i = 0; i < te->n_blocks; i++)
         TRY(bind_block(&b, te, i));
     te->norm = (TDNormW){ .dim = te->dim, .eps = 1e-6f, .profile = TD_NORM_EXACT };
@@ -115,6 +116,29 @@ fail:
     return ret;
 }
 
+/* a clip uses a few rows of a table that is a fifth of all weights: they go to the device, the table does not */
+static int embed(const TDTextEncoder *te, TDTensor *x, const int32_t *ids, int64_t n)
+{
+    uint16_t *rows = malloc((size_t)(n * te->dim) * sizeof(*rows));
+    float *wide = malloc((size_t)te->dim * sizeof(*wide));
+    int ret = rows && wide ? 0 : td_error(te->dev->log, ENOMEM, "text encoder: out of memory");
+
+    for (int64_t i = 0; i < n && ret >= 0; i++) {
+        TDEntry row = *te->table;
+
+        row.data += ids[i] * row.stride[0] * (int64_t)td_dtype_size(row.dtype);
+        row.shape[0] = 1;
+        ret = td_entry_to_f32(&row, wide);
+        for (int64_t k = 0; k < te->dim; k++)
+            rows[i * te->dim + k] = td_f32_to_bf16(wide[k]);
+    }
+    if (ret >= 0)
+        ret = te->dev->ops->upload(te->dev, x, rows);
+    free(rows);
+    free(wide);
+    return ret;
+}
+
 int td_text_begin(const TDTextEncoder *te, TDTextClip *c, const int32_t *ids, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -125,7 +149,7 @@ int td_text_begin(const TDTextEncoder *te, TDTextClip *c, const int32_t *ids, in
                 ids[i], (long long)te->n_rows);
     c->n = c->x.shape[0] = c->qkv.shape[0] = c->u.shape[0] = n;
     c->act.x.shape[0] = c->o.x.shape[0] = c->ffn.x.shape[0] = n;
-    return te->dev->ops->embed_rows(te->dev, &c->x, ids, &te->table);
+    return embed(te, &c->x, ids, n);
 }
 
 int td_text_block(const TDTextEncoder *te, TDTextClip *c, int i)

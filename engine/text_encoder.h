@@ -15,7 +15,7 @@ typedef struct TDTextEncoder {
     TDDev *dev;
     TDWeights weights;
     int64_t dim, ffn, width, n_heads, n_blocks, n_rows;   ///< width = n_heads * head dim; n_rows of the embedding table
-    TDTensor table;
+    const TDEntry *table;                        ///< embedding [n_rows, dim], read row by row from the file mapping
     TDNormW norm;
     TDTextBlock *blocks;
 } TDTextEncoder;

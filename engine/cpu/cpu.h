@@ -86,7 +86,6 @@ int td_cpu_time_embed(TDDev *, TDTensor *, TDTensor *, double, const TDTimeEmbed
 int td_cpu_add_modulation(TDDev *, TDTensor *, const TDTensor *, const TDTensor *);
 int td_cpu_head(TDDev *, TDTensor *, const TDTensor *, const TDNormW *, const TDTensor *, const TDLinear *);
 int td_cpu_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
-int td_cpu_embed_rows(TDDev *, TDTensor *, const int32_t *, const TDTensor *);
 
 int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
 int td_cpu_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);

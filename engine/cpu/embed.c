@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The ends of the transformer and the sampler's update: patches in, timestep in, text rows in, velocity out. */
+ * The ends of the transformer and the sampler's update: patches in, timestep in, velocity out. */
 #include <math.h>
 #include "cpu/flash.h"
 
@@ -164,15 +164,5 @@ int td_cpu_rcm_step(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor *
         else
             xd[i] = xd[i] - (t - s) * vd[i];
     }
-    return 0;
-}
-
-int td_cpu_embed_rows(TDDev *dev, TDTensor *x, const int32_t *ids, const TDTensor *table)
-{
-    size_t row = (size_t)table->shape[1] * sizeof(uint16_t);
-
-    (void)dev;
-    for (int64_t i = 0; i < x->shape[0]; i++)
-        memcpy((uint8_t *)x->data + (size_t)i * row, (const uint8_t *)table->data + (size_t)ids[i] * row, row);
     return 0;
 }

@@ -164,7 +164,6 @@ static const TDOps cpu_ops = {
     .attn_dense = td_cpu_attn_dense,
     .head = td_cpu_head,
     .rcm_step = td_cpu_rcm_step,
-    .embed_rows = td_cpu_embed_rows,
     .attn_t5 = td_cpu_attn_t5,
     .linear_geglu = td_cpu_linear_geglu,
     .vae_unscale = td_cpu_vae_unscale,

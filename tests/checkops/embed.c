@@ -213,33 +213,6 @@ static void ref_rcm(Run *r, const Case *c, double *ref)
         ref[i] = c->extra ? 0.4 * (in->x[i] - 0.9 * in->w[i]) + 0.6 * in->m[i] : in->x[i] - 0.3 * in->w[i];
 }
 
-/* m rows of n values out of k */
-static int run_rows(Run *r, const Case *c, float **out, int64_t *count)
-{
-    Inputs *in = inputs(r);
-    int32_t ids[64];
-    TDTensor table, x;
-    int ret;
-
-    for (int64_t i = 0; i < c->m; i++)
-        ids[i] = (int32_t)(i * 7 % c->k);
-    TRY(run_tensor(r, &table, TD_BF16, in->x = run_values(r, 0, c->k * c->n, 1, 1), c->k, c->n, 0, 0));
-    TRY(run_tensor(r, &x, TD_BF16, NULL, c->m, c->n, 0, 0));
-    TIMED(r, r->dev->ops->embed_rows(r->dev, &x, ids, &table));
-    TRY(run_download(r, out, count, &x, TD_UNPACK_TENSOR));
-fail:
-    return ret;
-}
-
-static void ref_rows(Run *r, const Case *c, double *ref)
-{
-    const Inputs *in = r->note;
-
-    for (int64_t i = 0; i < c->m; i++)
-        for (int64_t j = 0; j < c->n; j++)
-            ref[i * c->n + j] = in->x[i * 7 % c->k * c->n + j];
-}
-
 /* frame 1 of 2, n rows of k pixels, extra = format; the planes one after another, stride padded by 32 bytes */
 static int run_store(Run *r, const Case *c, float **out, int64_t *count)
 {
@@ -321,7 +294,6 @@ const Case embed_cases[] = {
     { "head", "1x10x10", 1, 10, 10, 0, 3e-3, 0, run_head, ref_head, NULL },
     { "rcm_step", "SDE 2x4x6", 2, 4, 6, 1, 1e-6, 0, run_rcm, ref_rcm, NULL },
     { "rcm_step", "ODE 2x4x6", 2, 4, 6, 0, 1e-6, 0, run_rcm, ref_rcm, NULL },
-    { "embed_rows", "40 of 100 rows", 40, 256, 100, 0, 0, 0, run_rows, ref_rows, NULL },
     { "store_frame", "rgb24", 0, 16, 32, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
     { "store_frame", "gbrp", 0, 16, 32, TD_PIX_GBRP, 2e-3, 0, run_store, ref_store, NULL },
     { "store_frame", "yuv420p", 0, 16, 32, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
