@@ -229,18 +229,23 @@ fail:
 int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)
 {
     int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps;
-    float *src = (float *)malloc((size_t)n * sizeof(*src));
-    uint16_t *dst = (uint16_t *)malloc((size_t)n * sizeof(*dst));
+    float *src = NULL;
+    uint16_t *dst = NULL;
     void *p;
-    int ret = src && dst ? 0 : td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+    int ret;
 
-    TRY(ret);
-    if (conv->c_in % 8) {
-        ret = td_error(dev->log, ENOTSUP, "%s: %lld input channels, want a multiple of 8", e->name,
-                       (long long)conv->c_in);
+    if (conv->c_in % 8)
+        return td_error(dev->log, ENOTSUP, "%s: %lld input channels, want a multiple of 8", e->name,
+                        (long long)conv->c_in);
+    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
+    if (weights->measure)
+        return 0;
+    src = (float *)malloc((size_t)n * sizeof(*src));
+    dst = (uint16_t *)malloc((size_t)n * sizeof(*dst));
+    if (!src || !dst) {
+        ret = td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
         goto fail;
     }
-    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
     if ((ret = td_entry_to_f32(e, src)) < 0) {
         td_error(dev->log, -ret, "%s: dtype %s, want a float type", e->name, td_dtype_name(e->dtype));
         goto fail;

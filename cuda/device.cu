@@ -84,6 +84,23 @@ static int cuda_sync(TDDev *dev)
     return 0;
 }
 
+/* CUDA's current device belongs to the thread */
+static int cuda_attach(TDDev *dev)
+{
+    CU(dev, cudaSetDevice(dev->ordinal));
+    return 0;
+}
+
+static int cuda_memory(TDDev *dev, uint64_t *available, uint64_t *total)
+{
+    size_t free_bytes = 0, all = 0;
+
+    CU(dev, cudaMemGetInfo(&free_bytes, &all));
+    *available = free_bytes;
+    *total = all;
+    return 0;
+}
+
 /* ---- weights ---- */
 
 static int cuda_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
@@ -91,7 +108,7 @@ static int cuda_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const f
     void *p;
     int ret = td_weights_alloc(dev, w, &p, (size_t)n * sizeof(float));
 
-    if (ret < 0)
+    if (ret < 0 || w->measure)
         return ret;
     *dst = (const float *)p;
     return td_cuda_copy_in(dev, p, src, (size_t)n * sizeof(float));
@@ -125,27 +142,33 @@ static int copy_float(TDDev *dev, void *dst, const TDLinearSource *s, int64_t ro
     return ret;
 }
 
-static int pack_codes(TDDev *dev, const TDLinear *lin, const TDLinearSource *src, int n_src)
+static int pack_codes(TDDev *dev, TDWeights *weights, const TDLinear *lin, const TDLinearSource *src, int n_src)
 {
     int64_t kb = lin->k / 128, rows = lin->part_n, n_scales = (rows + 127) / 128 * kb;
     int ret = 0;
 
     for (int p = 0; p < n_src; p++) {
         const TDEntry *e = src[p].w, *s = src[p].scale;
-        int8_t *code = (int8_t *)lin->w[0] + p * rows * lin->k;
-        float *scale = (float *)lin->scale + p * n_scales;
+        int8_t *code = weights->measure ? NULL : (int8_t *)lin->w[0] + p * rows * lin->k;
+        float *scale = weights->measure ? NULL : (float *)lin->scale + p * n_scales;
+        size_t wide = (size_t)(rows * lin->k) * 2;
 
         if (e->dtype == TD_I8) {
             if (!s || s->dtype != TD_F32 || td_entry_count(s) != n_scales || !td_entry_is_contiguous(s) ||
                 !td_entry_is_contiguous(e))
                 return td_error(dev->log, EBADMSG, "%s: int8 without an f32 scale of [%lld,%lld]", e->name,
                                 (long long)((rows + 127) / 128), (long long)kb);
+            if (weights->measure)
+                continue;
             TRY(td_cuda_copy_in(dev, code, e->data, (size_t)(rows * lin->k)));
             TRY(td_cuda_copy_in(dev, scale, s->data, (size_t)n_scales * sizeof(float)));
         } else {
             TDBuf tmp = {};
 
-            TRY(dev->ops->alloc(dev, &tmp, (size_t)(rows * lin->k) * 2));
+            weights->scratch = wide > weights->scratch ? wide : weights->scratch;
+            if (weights->measure)
+                continue;
+            TRY(dev->ops->alloc(dev, &tmp, wide));
             ret = copy_float(dev, tmp.ptr, &src[p], rows, lin->k, TD_BF16);
             if (ret >= 0)
                 ret = td_cuda_quantise_blocks(dev, (const bf16 *)tmp.ptr, rows, lin->k, code, scale);
@@ -186,9 +209,9 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
     if (lin->dtype == TD_I8) {
         TRY(td_weights_alloc(dev, weights, &p, (size_t)((lin->n + 127) / 128 * (lin->k / 128)) * sizeof(float)));
         lin->scale = (const float *)p;
-        TRY(pack_codes(dev, lin, src, n_src));
+        TRY(pack_codes(dev, weights, lin, src, n_src));
     } else {
-        for (int i = 0; i < n_src; i++)
+        for (int i = 0; i < n_src && !weights->measure; i++)
             TRY(copy_float(dev, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i],
                            rows, lin->k, lin->dtype));
     }
@@ -230,6 +253,8 @@ int td_cuda_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEn
         dst->shape[i] = i < 2 ? e->shape[i] : 1;
     TRY(td_weights_alloc(dev, weights, &p, td_tensor_bytes(dst)));
     dst->data = p;
+    if (weights->measure)
+        return 0;
     TRY(copy_float(dev, p, &src, e->shape[0], e->shape[1], TD_BF16));
 fail:
     return ret;
@@ -356,6 +381,8 @@ static TDOps make_ops(void)
     o.download = cuda_download;
     o.zero = cuda_zero;
     o.sync = cuda_sync;
+    o.attach = cuda_attach;
+    o.memory = cuda_memory;
     o.unpack = cuda_unpack;
     o.close = cuda_close;
     o.pack_linear = td_cuda_pack_linear;
@@ -401,10 +428,12 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     cudaDeviceProp prop;
     cudaDriverEntryPointQueryResult found;
     TDCuda *c = NULL;
-    TDDev probe = { &cuda_ops, log, "", 0 };
+    TDDev probe = {};
     cudaError_t e = cudaGetDeviceCount(&count);
 
     *out = NULL;
+    probe.ops = &cuda_ops;
+    probe.log = log;
     if (e == cudaErrorInsufficientDriver) {
         cudaDriverGetVersion(&driver);
         cudaRuntimeGetVersion(&runtime);
@@ -427,6 +456,8 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     c->dev.ops = &cuda_ops;
     c->dev.log = log;
     c->dev.name = c->description;
+    c->dev.ordinal = ordinal;
+    c->dev.reserve = (uint64_t)256 << 20;        /* kernels that load when first used, and their stacks */
     c->sm = prop.major * 10 + prop.minor;
     c->n_sm = prop.multiProcessorCount;
     c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);

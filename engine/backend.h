@@ -27,13 +27,21 @@ typedef struct TDDev {
     TDLog *log;
     const char *name;                            ///< for people, e.g. "2 threads, avx2"; owned by the device
     int64_t noise_blocks;                        ///< GPU: blocks of 256 threads it holds at once (rng.h), CPU: 0
+    int ordinal;                                 ///< of the GPUs, CPU: 0
+    uint64_t reserve;                            ///< bytes that the driver may still take for itself
+    int maps_files;                              ///< computes from the file mapping: weights cost host memory
+    struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
 } TDDev;
 
-/** Device memory that lives as long as a stage's weights. */
+/** Device memory that lives as long as a stage's weights: one block if its size is known, else one for each request. */
 typedef struct TDWeights {
     TDBuf *bufs;
     int n_bufs, cap;
-    size_t bytes; ///< device memory held, without what a backend reads from the file mapping
+    size_t bytes; ///< device memory held (measure: wanted), without what a backend reads from the file mapping
+    size_t scratch;                              ///< measure: more of it, for the time of packing
+    uint8_t *next;                               ///< free rest of the block
+    size_t left;
+    int measure;                                 ///< only count: memory is NULL, pack_* check what they can and copy nothing
 } TDWeights;
 
 /** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all. scale, bias may be NULL. */
@@ -117,6 +125,9 @@ struct TDOps {
     int  (*download)(TDDev *dev, void *dst, const TDTensor *src);
     int  (*zero)(TDDev *dev, TDTensor *t);
     int  (*sync)(TDDev *dev);                    ///< wait until all slots called so far are done
+    int  (*attach)(TDDev *dev);                  ///< make the device that of the calling thread
+    /** bytes that can still be allocated, and bytes of the device (CPU: of the machine) */
+    int  (*memory)(TDDev *dev, uint64_t *available, uint64_t *total);
     int  (*unpack)(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind);
     void (*close)(TDDev **dev);
 
@@ -186,12 +197,15 @@ struct TDOps {
     int  (*store_frame)(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t);
 };
 
-/** Bytes of device memory owned by w. @return 0 or ENOMEM (logged) */
+#define TD_MEASURE SIZE_MAX
+
+/** Empty weights. block: bytes to allocate at once, 0 = none, TD_MEASURE = measure. @return 0 or ENOMEM (logged) */
+int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
+/** Bytes of device memory owned by w, 256 bytes aligned. @return 0 or ENOMEM (logged) */
 int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);
 void td_weights_free(TDDev *dev, TDWeights *w);
 
 /** Open the CPU backend. n_threads 0 = cores. cancel and interrupt end the running slot with ECANCELED. */
-struct TDCancel;
 int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log);
 
 /** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "bind.h"
+#include "thread.h"
 
 #define MAX_NAME 160
 
@@ -22,7 +23,10 @@ int td_bind_has(const TDBind *b, const char *prefix, const char *suffix)
 int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const char *suffix)
 {
     char name[MAX_NAME];
+    int ret = b->dev->cancel ? td_cancel_check(b->dev->cancel) : 0;
 
+    if (ret < 0)
+        return ret;
     join(name, prefix, suffix);
     *e = td_checkpoint_find(b->ckpt, name);
     if (!*e)

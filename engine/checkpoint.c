@@ -65,6 +65,7 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret;
     TDMapping *maps;
+    TDFileId *ids;
     struct stat st;
     void *data;
 
@@ -93,11 +94,18 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
         goto end;
     }
     ckpt->maps = maps;
+    ids = realloc(ckpt->ids, ((size_t)ckpt->n_maps + 1) * sizeof(*ids));
+    if (!ids) {
+        ret = td_error(log, ENOMEM, "%s: out of memory", path);
+        goto end;
+    }
+    ckpt->ids = ids;
     data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
         ret = td_error(log, ENOMEM, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
         goto end;
     }
+    ids[ckpt->n_maps] = (TDFileId){ st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
     *map = maps[ckpt->n_maps++] = (TDMapping){ .data = data, .size = (size_t)st.st_size };
     ret = 0;
 end:
@@ -249,6 +257,7 @@ void td_checkpoint_close(TDCheckpoint **ckpt)
     free(c->by_name);
     free(c->entries);
     free(c->maps);
+    free(c->ids);
     free(c->path);
     free(c);
     *ckpt = NULL;
@@ -274,6 +283,20 @@ const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index)
 int td_checkpoint_count(const TDCheckpoint *ckpt)
 {
     return ckpt->n_entries;
+}
+
+int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b)
+{
+    if (a->n_maps != b->n_maps || !a->n_maps)
+        return 0;
+    for (int i = 0; i < a->n_maps; i++) {
+        const TDFileId *x = &a->ids[i], *y = &b->ids[i];
+
+        if (x->device != y->device || x->inode != y->inode || x->size != y->size || x->seconds != y->seconds ||
+            x->nanoseconds != y->nanoseconds)
+            return 0;
+    }
+    return 1;
 }
 
 const char *td_checkpoint_path(const TDCheckpoint *ckpt)

@@ -32,6 +32,8 @@ const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name);
 const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index);   ///< in file order; NULL past the end
 int td_checkpoint_count(const TDCheckpoint *ckpt);
 const char *td_checkpoint_path(const TDCheckpoint *ckpt);
+/** Whether both are views of the same files: device, inode, size and time of change of each. */
+int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b);
 
 int64_t td_entry_count(const TDEntry *e);        ///< elements
 int td_entry_is_contiguous(const TDEntry *e);

@@ -15,9 +15,16 @@ typedef struct TDMapping {
     size_t size;
 } TDMapping;
 
+/* which file a mapping shows */
+typedef struct TDFileId {
+    uint64_t device, inode, size;
+    int64_t seconds, nanoseconds;                ///< of the last change
+} TDFileId;
+
 struct TDCheckpoint {
     char *path;
     TDMapping *maps;                             ///< one per file; shards have several
+    TDFileId *ids;                               ///< one per mapping
     int n_maps;
     TDEntry *entries;                            ///< in file order; names are owned
     int n_entries, cap_entries;

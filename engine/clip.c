@@ -1,65 +1,114 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Invariants
- *  1. All device memory is one block, carved by plan(); the text, denoise and decode stages overlay each other in it,
- * and only emb, z and latents outlive a stage.
+ *  1. Device memory is two blocks: `block` holds what outlives a stage (emb, z, latents), and in `work` the text, denoise
+ *     and decode stages overlay each other. Nothing is allocated after td_start(), but where weights come and go by stage:
+ *     there `work` does, too, and has the size of the stage at hand.
  *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or
  * one latent frame of the VAE. Cancelling between or inside pieces leaves nothing to undo but td_clip_close(). */
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include "clip.h"
 
-static int plan(TDClip *c, TDArena *a)
+/* what outlives a stage */
+static int plan_fixed(TDClip *c, TDArena *a)
 {
-    const TDModel *m = c->model;
     int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = c->cfg.height / 8, w = c->cfg.width / 8;
-    size_t mark, top;
-    int ret;
+    int ret = 0;
 
     for (int i = 0; i < c->n_prompts; i++)
-        TRY(TD_CARVE(a, &c->emb[i], TD_BF16, TD_TEXT_LEN, m->dit->text_dim));
+        TRY(TD_CARVE(a, &c->emb[i], TD_BF16, TD_TEXT_LEN, c->model->dit->text_dim));
     TRY(TD_CARVE(a, &c->z, TD_F64, TD_LATENT_CHANNELS, t, h, w));
     TRY(TD_CARVE(a, &c->latents, TD_F32, TD_LATENT_CHANNELS, t, h, w));
-    mark = td_arena_mark(a);
-    TRY(td_text_plan(&c->text, m->text, a));
-    top = a->used;
-    td_arena_reset(a, mark);
-    TRY(TD_CARVE(a, &c->noise, TD_F32, TD_LATENT_CHANNELS, t, h, w));
-    for (int i = 0; i < c->n_prompts; i++)
-        TRY(td_dit_plan_text(&c->dit_text[i], m->dit, a));
-    TRY(td_dit_plan(&c->dit, m->dit, a, t, h, w, &c->cfg.attn));
-    top = a->used > top ? a->used : top;
-    td_arena_reset(a, mark);
-    TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
-    a->used = a->used > top ? a->used : top;
 fail:
     return ret;
 }
 
-/* measure, compare with what may be used, allocate, carve */
-static int reserve(TDClip *c, uint64_t max_bytes)
+/* of the stage that computes with this file */
+static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
 {
-    uint64_t weights = td_model_bytes(c->model),
-             total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    size_t n = 0, bytes;
-    TDArena a;
+    const TDModel *m = c->model;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = c->cfg.height / 8, w = c->cfg.width / 8;
     int ret;
 
+    if (file == TD_FILE_TEXT) {
+        TRY(td_text_plan(&c->text, m->text, a));
+    } else if (file == TD_FILE_DIT) {
+        TRY(TD_CARVE(a, &c->noise, TD_F32, TD_LATENT_CHANNELS, t, h, w));
+        for (int i = 0; i < c->n_prompts; i++)
+            TRY(td_dit_plan_text(&c->dit_text[i], m->dit, a));
+        TRY(td_dit_plan(&c->dit, m->dit, a, t, h, w, &c->cfg.attn));
+    } else {
+        TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
+    }
+fail:
+    return ret;
+}
+
+/* measure every stage. steps: those the clip will go through */
+static int measure(TDClip *c, TDStep steps[TD_FILE_TOKENIZER], int *n)
+{
+    static const enum TDFile order[] = { TD_FILE_TEXT, TD_FILE_DIT, TD_FILE_VAE };
+    TDArena a;
+    int known = c->n_prompts > 0, ret;
+
+    for (int i = 0; i < c->n_prompts; i++)
+        known &= c->cached[i];
     td_arena_init(&a, NULL, 0, c->log);
-    TRY(plan(c, &a));
-    bytes = a.peak;
-    c->planned_bytes = bytes;
-    if (max_bytes && weights + bytes > max_bytes)
-        return td_error(c->log, ENOMEM, "clip: weights %llu + clip %zu bytes are %llu more than the limit of %llu",
-                        (unsigned long long)weights, bytes, (unsigned long long)(weights + bytes - max_bytes),
-                        (unsigned long long)max_bytes);
-    if (bytes > total)
-        return td_error(c->log, ENOMEM,
-                        "clip: %zu bytes are %llu more than this machine's memory; want a smaller size or fewer frames",
-                        bytes, (unsigned long long)(bytes - total));
-    TRY(c->dev->ops->alloc(c->dev, &c->block, bytes));
-    td_arena_init(&a, c->block.ptr, bytes, c->log);
-    TRY(plan(c, &a));
+    TRY(plan_fixed(c, &a));
+    c->fixed_bytes = a.peak;
+    *n = 0;
+    for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++) {
+        td_arena_init(&a, NULL, 0, c->log);
+        TRY(plan_work(c, &a, order[i]));
+        c->work_bytes[order[i]] = a.peak;
+        if (order[i] != TD_FILE_TEXT || !known)
+            steps[(*n)++] = (TDStep){ order[i], a.peak };
+    }
+fail:
+    return ret;
+}
+
+static int alloc(TDClip *c, TDBuf *buf, uint64_t bytes)
+{
+    int ret = c->dev->ops->alloc(c->dev, buf, bytes);
+
+    if (ret >= 0)
+        td_model_account(c->model, (int64_t)bytes);
+    return ret;
+}
+
+static void release(TDClip *c, TDBuf *buf)
+{
+    if (!buf->ptr)
+        return;
+    td_model_account(c->model, -(int64_t)buf->bytes);
+    c->dev->ops->free(c->dev, buf);
+}
+
+/* measure, compare with what may be used, allocate, carve. By stage, `work` comes with each stage. */
+static int reserve(TDClip *c)
+{
+    TDModel *m = c->model;
+    TDStep steps[TD_FILE_TOKENIZER];
+    uint64_t work = 0;
+    int n_steps, ret;
+    size_t n;
+    TDArena a;
+
+    TRY(measure(c, steps, &n_steps));
+    TRY(td_model_plan(m, steps, n_steps, c->fixed_bytes, &c->need, c->log));
+    td_log(c->log, TD_LOG_VERBOSE, "memory: %.2f GB at most: weights %.2f + clip %.2f, of %.2f GB %s%s",
+           (double)(c->need.weights + c->need.clip) * 1e-9, (double)c->need.weights * 1e-9,
+           (double)c->need.clip * 1e-9, (double)c->need.limit * 1e-9, c->need.limited ? "allowed" : "free",
+           m->by_stage ? "; weights by stage" : "");
+    for (int i = 0; i < n_steps; i++)
+        work = steps[i].bytes > work ? steps[i].bytes : work;
+    td_model_make_room(m, c->fixed_bytes);
+    TRY(alloc(c, &c->block, c->fixed_bytes));
+    td_arena_init(&a, c->block.ptr, c->fixed_bytes, c->log);
+    TRY(plan_fixed(c, &a));
+    if (!m->by_stage)
+        TRY(alloc(c, &c->work, work));
 
     n = (size_t)td_tensor_count(&c->z);
     c->host = malloc(2 * n * sizeof(*c->host));
@@ -72,8 +121,38 @@ fail:
     return ret;
 }
 
+/* weights and working memory of the stage that computes with this file */
+static int begin_stage(TDClip *c, enum TDFile file)
+{
+    TDModel *m = c->model;
+    TDArena a;
+    int ret;
+
+    if (m->by_stage)
+        release(c, &c->work);
+    TRY(td_model_require(m, file, m->by_stage ? c->work_bytes[file] : 0));
+    if (m->by_stage)
+        TRY(alloc(c, &c->work, c->work_bytes[file]));
+    td_arena_init(&a, c->work.ptr, c->work.bytes, c->log);
+    TRY(plan_work(c, &a, file));
+fail:
+    return ret;
+}
+
+int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log)
+{
+    TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1 };
+    TDStep steps[TD_FILE_TOKENIZER];
+    int n, ret;
+
+    TRY(measure(&c, steps, &n));
+    TRY(td_model_plan(model, steps, n, c.fixed_bytes, &c.need, NULL));
+fail:
+    return ret;
+}
+
 int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
-                 uint64_t max_bytes, TDLog *log)
+                 TDLog *log)
 {
     TDClip *c = calloc(1, sizeof(*c));
     int ret = 0;
@@ -88,9 +167,10 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     for (int i = 0; i < TD_MAX_PROMPTS && prompts[i]; i++) {
         TRY(td_tokenize(model->tokenizer, prompts[i], c->ids[i], TD_TEXT_LEN, log));
         c->n_ids[i] = ret;
+        c->cached[i] = td_prompt_find(&model->prompts, c->ids[i], ret) != NULL;
         c->n_prompts++;
     }
-    TRY(reserve(c, max_bytes));
+    TRY(reserve(c));
     td_rng_init(&c->rng, cfg->noise, model->dev->noise_blocks, cfg->seed);
     return 0;
 fail:
@@ -104,8 +184,8 @@ void td_clip_close(TDClip **out)
 
     if (!c)
         return;
-    if (c->block.ptr)
-        c->dev->ops->free(c->dev, &c->block);
+    release(c, &c->work);
+    release(c, &c->block);
     free(c->host);
     free(c->host_z);
     free(c->unipc_mem);
@@ -116,7 +196,7 @@ void td_clip_close(TDClip **out)
 /* ---- text ---- */
 
 /* an embedding that is not finite would only show as a black clip much later */
-static int check_embedding(TDClip *c, int i)
+static int check_and_keep(TDClip *c, int i)
 {
     size_t n = (size_t)td_tensor_count(&c->emb[i]);
     uint16_t *emb = malloc(n * sizeof(*emb));
@@ -129,7 +209,22 @@ static int check_embedding(TDClip *c, int i)
         if ((emb[k] & 0x7f80) == 0x7f80)
             ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights",
                            c->model->path[TD_FILE_TEXT]);
+    if (ret >= 0)
+        ret = td_prompt_keep(&c->model->prompts, c->ids[i], c->n_ids[i], emb, c->emb[i].shape[1], c->log);
     free(emb);
+    return ret;
+}
+
+static int upload_embedding(TDClip *c, int i)
+{
+    const uint16_t *kept = td_prompt_find(&c->model->prompts, c->ids[i], c->n_ids[i]);
+    TDTensor rows = c->emb[i];
+    int ret;
+
+    TRY(c->dev->ops->zero(c->dev, &c->emb[i]));
+    rows.shape[0] = c->n_ids[i];
+    TRY(c->dev->ops->upload(c->dev, &rows, kept));
+fail:
     return ret;
 }
 
@@ -138,16 +233,21 @@ static int advance_text(TDClip *c)
     TDModel *m = c->model;
     int ret;
 
+    if (c->cached[c->prompt]) {
+        TRY(upload_embedding(c, c->prompt));
+        goto next;
+    }
     if (c->block_at == 0) {
-        TRY(td_model_require(m, TD_FILE_TEXT));
+        TRY(begin_stage(c, TD_FILE_TEXT));
         TRY(td_text_begin(m->text, &c->text, c->ids[c->prompt], c->n_ids[c->prompt]));
     }
     TRY(td_text_block(m->text, &c->text, c->block_at));
     if (++c->block_at < m->text->n_blocks)
         return 0;
     TRY(td_text_end(m->text, &c->text, &c->emb[c->prompt]));
-    TRY(check_embedding(c, c->prompt));
+    TRY(check_and_keep(c, c->prompt));
     c->block_at = 0;
+next:
     if (++c->prompt == c->n_prompts) {
         c->prompt = 0;
         c->phase = TD_CLIP_DENOISE;
@@ -163,7 +263,7 @@ static int begin_denoise(TDClip *c)
     int64_t n = td_tensor_count(&c->z);
     int ret;
 
-    TRY(td_model_require(c->model, TD_FILE_DIT));
+    TRY(begin_stage(c, TD_FILE_DIT));
     TRY(td_dit_prepare(&c->dit, c->model->dit));
     td_rng_normal(&c->rng, c->host, n);
     if (c->cfg.sampler == TD_SAMPLER_RCM) {
@@ -229,7 +329,7 @@ static int end_denoise(TDClip *c)
         }
     }
     TRY(c->dev->ops->upload(c->dev, &c->latents, c->host));
-    TRY(td_model_require(c->model, TD_FILE_VAE));
+    TRY(begin_stage(c, TD_FILE_VAE));
     TRY(td_vae_begin(c->model->vae, &c->vae));
     c->phase = TD_CLIP_DECODE;
 fail:
@@ -301,6 +401,7 @@ static int advance_decode(TDClip *c)
             return 0;
         }
         TRY(td_vae_decode_next(c->model->vae, &c->vae, &c->latents));
+        TRY(c->dev->ops->sync(c->dev));          /* or the first copy would seem to take as long as the decoding */
         if (c->vae.next <= 2)
             TRY(check_picture(c));
         c->n_ready = (int)c->vae.rgb.shape[0];

@@ -30,15 +30,18 @@ typedef struct TDClip {
     int32_t ids[TD_MAX_PROMPTS][TD_TEXT_LEN];
     int n_ids[TD_MAX_PROMPTS];
 
-    /* device memory, one block for the clip */
-    TDBuf block;
+    int cached[TD_MAX_PROMPTS];                  ///< the embedding of the prompt was kept from an earlier clip
+
+    /* device memory: one block for the clip, one for its stages */
+    TDBuf block, work;
     TDTensor emb[TD_MAX_PROMPTS];                ///< bf16 [512, text_dim]
     TDTensor z, latents, noise;                  ///< f64 state, f32 result, f32 noise: [16,T,h,w]
     TDTextClip text;
     TDDitText dit_text[TD_MAX_PROMPTS];
     TDDitClip dit;
     TDVaeClip vae;
-    uint64_t planned_bytes;
+    uint64_t fixed_bytes, work_bytes[TD_FILE_TOKENIZER];   ///< of block; of work in the stage of each file
+    TDNeed need;
 
     /* host memory */
     float *host;                                 ///< noise on its way up, velocity on its way down
@@ -56,9 +59,11 @@ typedef struct TDClip {
     int64_t next_frame;
 } TDClip;
 
-/** Plan, reserve memory, tokenize. prompts[1] NULL = no guidance. max_bytes 0 = no limit */
+/** Plan, reserve memory, tokenize. prompts[1] NULL = no guidance. */
 int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
-                 uint64_t max_bytes, TDLog *log);
+                 TDLog *log);
+/** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged) or a logged error */
+int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log);
 /** One bounded piece of work. @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
 int  td_clip_advance(TDClip *clip);
 int  td_clip_frame(TDClip *clip, TDFrame *f);

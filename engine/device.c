@@ -45,14 +45,16 @@ static int open_cuda(TDDev **dev, int ordinal, TDLog *log)
 int td_device_open(TDDev **dev, enum TDBackend backend, int ordinal, int n_threads, TDCancel *cancel, TDLog *log)
 {
     TDLog quiet = { 0 };
+    int ret;
 
-    if (backend == TD_BACKEND_CUDA)
-        return open_cuda(dev, ordinal, log);
-    if (backend == TD_BACKEND_AUTO) {
-        if (open_cuda(dev, ordinal, &quiet) == 0) {
+    if (backend != TD_BACKEND_CPU) {
+        ret = open_cuda(dev, ordinal, backend == TD_BACKEND_CUDA ? log : &quiet);
+        if (ret >= 0) {
             (*dev)->log = log;
-            return 0;
+            (*dev)->cancel = cancel;
         }
+        if (ret >= 0 || backend == TD_BACKEND_CUDA)
+            return ret;
         td_log(log, TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
     }
     return td_cpu_open(dev, n_threads, cancel, log);

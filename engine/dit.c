@@ -138,7 +138,8 @@ fail:
     return ret;
 }
 
-int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm)
+int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,
+                size_t block)
 {
     TDDitShape s;
     TDDit *dit = NULL;
@@ -169,6 +170,7 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     dit->has_sla = s.has_sla;
     dit->head_norm = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = TD_NORM_EXACT };
     b = (TDBind){ dev, &dit->weights, ckpt, 1 };
+    TRY(td_weights_init(dev, &dit->weights, block));
     TRY(td_bind_linear(&b, &dit->patch, TD_BF16, s.dim, s.in_dim * 4, 1, &(const char *){ "patch_embedding" }));
     TRY(td_bind_linear(&b, &dit->text_in, TD_BF16, s.dim, s.text_dim, 1, &(const char *){ "text_embedding.0" }));
     TRY(td_bind_linear(&b, &dit->text_out, TD_BF16, s.dim, s.dim, 1, &(const char *){ "text_embedding.2" }));
@@ -185,6 +187,33 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     return 0;
 fail:
     td_dit_free(&dit);
+    return ret;
+}
+
+int td_dit_view(TDDit **out, const TDDit *src, TDDev *dev)
+{
+    TDDit *v = *out ? *out : calloc(1, sizeof(*v)), own;
+    void *hidden = NULL;
+    int ret = 0;
+
+    if (v && !v->blocks)
+        v->blocks = calloc((size_t)src->n_blocks, sizeof(*v->blocks));
+    *out = v;
+    if (!v || !v->blocks)
+        return td_error(dev->log, ENOMEM, "transformer: out of memory");
+    v->dev = dev;
+    if (!v->time.hidden) {
+        TRY(td_weights_alloc(dev, &v->weights, &hidden, (size_t)src->dim * sizeof(float)));
+        v->time.hidden = hidden;
+    }
+    memcpy(v->blocks, src->blocks, (size_t)src->n_blocks * sizeof(*v->blocks));
+    own = *v;
+    *v = *src;
+    v->dev = dev;
+    v->weights = own.weights;
+    v->time.hidden = own.time.hidden;
+    v->blocks = own.blocks;
+fail:
     return ret;
 }
 

@@ -46,7 +46,12 @@ typedef struct TDDitClip {
 typedef struct TDDitShape { int64_t dim, ffn, n_blocks, in_dim, text_dim; int int8, has_sla; } TDDitShape;
 int  td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log);
 
-int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm);
+/** block: as for td_weights_init() */
+int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,
+                 size_t block);
+/** Copy src for another device handle; weights stay src's, scratch is its own. *view: NULL, or from an earlier call.
+ *  @return 0 or ENOMEM */
+int  td_dit_view(TDDit **view, const TDDit *src, TDDev *dev);
 void td_dit_free(TDDit **dit);
 
 /** Carve a clip's buffers: once with a measuring arena, once with the real one. */

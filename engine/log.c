@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "log.h"
 
 static void emit(TDLog *log, int level, const char *fmt, va_list ap)
@@ -15,6 +16,14 @@ static void emit(TDLog *log, int level, const char *fmt, va_list ap)
         memcpy(log->last_error, line, sizeof(line));
     if (log->out.callback && level <= log->out.level)
         log->out.callback(log->out.cookie, level, line);
+}
+
+double td_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 void td_log(TDLog *log, int level, const char *fmt, ...)

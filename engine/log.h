@@ -15,6 +15,9 @@ typedef struct TDLog {
 /** Log one line (no newline). NULL-safe. Called where an error is detected, never where a code is passed on. */
 void td_log(TDLog *log, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/** Seconds of the monotonic clock. */
+double td_now(void);
+
 /** Log an error line and return TD_ERR(err): `return td_error(log, EINVAL, "frames: %d, want 4k+1", n);` */
 int td_error(TDLog *log, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include "model.h"
 
+/* weights leave in this order: those that a clip with a known prompt does without, small ones, the transformer */
+static const enum TDFile leave_order[] = { TD_FILE_TEXT, TD_FILE_VAE, TD_FILE_DIT };
+
+#define N_LEAVE ((int)(sizeof(leave_order) / sizeof(*leave_order)))
+
 static void name_variant(TDModel *m)
 {
     const TDDit *d = m->dit;
@@ -17,46 +22,26 @@ static void name_variant(TDModel *m)
                  (long long)d->n_blocks);
 }
 
-static void release(TDModel *m, enum TDFile file)
+static void name_nets(TDModel *m)
 {
-    TDWeights *w = file == TD_FILE_DIT ? &m->dit->weights : file == TD_FILE_TEXT ? &m->text->weights : &m->vae->weights;
-
-    if (m->loaded[file])
-        td_weights_free(m->dev, w);
-    m->loaded[file] = 0;
+    m->text = m->net[TD_FILE_TEXT].text;
+    m->dit = m->net[TD_FILE_DIT].dit;
+    m->vae = m->net[TD_FILE_VAE].vae;
 }
 
-static int bind(TDModel *m, enum TDFile file)
+static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
 {
-    TDTextEncoder *text = NULL;
-    TDDit *dit = NULL;
-    TDVae *vae = NULL;
+    TDPartKey key = { .kind = file == TD_FILE_TEXT ? TD_PART_TEXT : file == TD_FILE_VAE ? TD_PART_VAE : TD_PART_DIT };
     int ret;
 
-    if (file == TD_FILE_TEXT) {
-        TRY(td_text_bind(&text, m->dev, m->ckpt[file]));
-        td_text_free(&m->text);
-        m->text = text;
-    } else if (file == TD_FILE_DIT) {
-        TRY(td_dit_bind(&dit, m->dev, m->ckpt[file], m->quant, m->norm));
-        td_dit_free(&m->dit);
-        m->dit = dit;
-    } else {
-        TRY(td_vae_bind(&vae, m->dev, m->ckpt[file]));
-        td_vae_free(&m->vae);
-        m->vae = vae;
+    if (key.kind == TD_PART_DIT) {
+        key.quant = s->quant;
+        key.norm = s->norm;
     }
-    m->loaded[file] = 1;
+    TRY(td_part_open(&m->part[file], &key, m->path[file], m->dev));
+    TRY(td_part_view(m->part[file], &m->net[file], m->dev));
 fail:
     return ret;
-}
-
-int td_model_require(TDModel *m, enum TDFile file)
-{
-    for (int f = 0; f < TD_FILE_TOKENIZER && m->by_stage; f++)
-        if (f != (int)file)
-            release(m, f);
-    return m->loaded[file] ? 0 : bind(m, file);
 }
 
 int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
@@ -69,18 +54,13 @@ int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
         return td_error(log, ENOMEM, "model: out of memory");
     m->log = log;
     m->dev = dev;
-    m->quant = s->quant;
-    m->norm = s->norm;
+    m->residency = s->residency;
+    m->max_bytes = s->max_bytes;
     TRY(td_model_find_files(m->path, s, log));
     TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));
     for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        TRY(td_checkpoint_open(&m->ckpt[f], m->path[f], log));
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
-        TRY(bind(m, f));
-        if (s->residency == TD_RESIDENT_STAGE)
-            release(m, f);
-    }
-    m->by_stage = s->residency == TD_RESIDENT_STAGE;
+        TRY(open_part(m, f, s));
+    name_nets(m);
     if (m->dit->in_dim != 16) {
         ret =
             td_error(log, ENOTSUP,
@@ -108,17 +88,11 @@ fail:
     return ret;
 }
 
-uint64_t td_model_bytes(const TDModel *m)
+static void release(TDModel *m, enum TDFile file)
 {
-    uint64_t bytes = m->text->weights.bytes + m->dit->weights.bytes + m->vae->weights.bytes;
-
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        for (int i = 0; i < td_checkpoint_count(m->ckpt[f]); i++) {
-            const TDEntry *e = td_checkpoint_entry(m->ckpt[f], i);
-
-            bytes += (uint64_t)td_entry_count(e) * td_dtype_size(e->dtype);
-        }
-    return bytes;
+    if (m->held[file])
+        td_part_release(m->part[file], m->dev);
+    m->held[file] = 0;
 }
 
 void td_model_close(TDModel **out)
@@ -127,14 +101,205 @@ void td_model_close(TDModel **out)
 
     if (!m)
         return;
-    td_text_free(&m->text);
-    td_dit_free(&m->dit);
-    td_vae_free(&m->vae);
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        td_checkpoint_close(&m->ckpt[f]);
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+        release(m, f);
+        if (m->part[f])
+            td_part_view_free(m->part[f], &m->net[f]);
+        td_part_close(&m->part[f]);
+    }
+    td_prompt_clear(&m->prompts);
     td_tokenizer_free(&m->tokenizer);
     for (int f = 0; f < TD_N_FILES; f++)
         free(m->path[f]);
     free(m);
     *out = NULL;
+}
+
+/* ---- what fits ---- */
+
+/* of a part while it is held; what is mapped counts where the backend computes from it */
+static uint64_t cost(const TDModel *m, enum TDFile file)
+{
+    const TDPart *p = m->part[file];
+
+    return p->bytes + p->scratch + (m->dev->maps_files ? p->mapped : 0);
+}
+
+uint64_t td_model_bytes(const TDModel *m)
+{
+    uint64_t bytes = 0;
+
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        bytes += cost(m, f) - m->part[f]->scratch;
+    return bytes;
+}
+
+/* what weights and clip may take in all. The page cache gives way: mapped weights need no free memory. */
+static int find_limit(TDModel *m, TDNeed *need)
+{
+    uint64_t available, total;
+    int ret = m->dev->ops->memory(m->dev, &available, &total);
+
+    if (ret < 0)
+        return ret;
+    available -= available < m->dev->reserve ? available : m->dev->reserve;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+        if (m->held[f] || td_part_loaded(m->part[f]))
+            available += m->part[f]->bytes + m->part[f]->scratch;
+        if (m->dev->maps_files)
+            available += m->part[f]->mapped;
+    }
+    available += m->clip_bytes;
+    need->limited = m->max_bytes && m->max_bytes < available;
+    need->limit = need->limited ? m->max_bytes : available;
+    return 0;
+}
+
+/* take what is in, add a step's part, and let others leave as td_model_require() will. @return bytes of weights then */
+static uint64_t step_weights(const TDModel *m, int in[TD_FILE_TOKENIZER], const TDStep *step, uint64_t room)
+{
+    uint64_t sum = 0;
+
+    in[step->file] = 1;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        sum += in[f] ? cost(m, f) : 0;
+    for (int i = 0; i < N_LEAVE && m->by_stage; i++) {
+        enum TDFile f = leave_order[i];
+
+        if (f != step->file && in[f] && (m->residency == TD_RESIDENT_STAGE || sum > room)) {
+            in[f] = 0;
+            sum -= cost(m, f);
+        }
+    }
+    return sum;
+}
+
+int td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed *need, TDLog *log)
+{
+    uint64_t all = 0, work = 0, over;
+    int in[TD_FILE_TOKENIZER] = { 0 }, ret;
+
+    if ((ret = find_limit(m, need)) < 0)
+        return ret;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        all += cost(m, f);
+    for (int i = 0; i < n; i++)
+        work = steps[i].bytes > work ? steps[i].bytes : work;
+    m->by_stage = m->residency == TD_RESIDENT_STAGE ||
+                  (m->residency == TD_RESIDENT_AUTO && all + fixed + work > need->limit);
+    need->weights = m->by_stage ? 0 : all;
+    need->clip = m->by_stage ? 0 : fixed + work;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        in[f] = m->held[f];
+    for (int i = 0; i < n && m->by_stage; i++) {
+        uint64_t clip = fixed + steps[i].bytes;
+        uint64_t weights = step_weights(m, in, &steps[i], need->limit > clip ? need->limit - clip : 0);
+
+        if (weights + clip > need->weights + need->clip) {
+            need->weights = weights;
+            need->clip = clip;
+        }
+    }
+    if (need->weights + need->clip <= need->limit)
+        return 0;
+    over = need->weights + need->clip - need->limit;
+    return td_error(log, ENOMEM, "%s: weights %llu + clip %llu bytes%s are %llu more than the %s %llu%s",
+                    n ? "clip" : "model", (unsigned long long)need->weights, (unsigned long long)need->clip,
+                    m->by_stage ? " in the largest stage" : "", (unsigned long long)over,
+                    need->limited ? "limit of" : "free", (unsigned long long)need->limit,
+                    need->limited || !m->by_stage ? "" : "; want a smaller size or fewer frames");
+}
+
+/* ---- what is there ---- */
+
+void td_model_account(TDModel *m, int64_t bytes)
+{
+    uint64_t sum;
+
+    m->clip_bytes += (uint64_t)bytes;
+    sum = m->clip_bytes;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        sum += m->held[f] ? cost(m, f) - m->part[f]->scratch : 0;
+    m->peak_bytes = sum > m->peak_bytes ? sum : m->peak_bytes;
+}
+
+/* whether a part (TD_N_FILES: none) and bytes of a clip could be allocated now */
+static int fits(TDModel *m, enum TDFile file, uint64_t bytes)
+{
+    uint64_t available, total, sum = m->clip_bytes + bytes;
+
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        sum += m->held[f] || f == (int)file ? cost(m, f) : 0;
+    if (m->max_bytes && sum > m->max_bytes)
+        return 0;
+    if (file != TD_N_FILES && !m->held[file] && !td_part_loaded(m->part[file]))
+        bytes += m->part[file]->bytes + m->part[file]->scratch;
+    return m->dev->ops->memory(m->dev, &available, &total) < 0 || bytes + m->dev->reserve <= available;
+}
+
+static void make_room(TDModel *m, enum TDFile file, uint64_t bytes)
+{
+    for (int i = 0; i < N_LEAVE && m->by_stage; i++)
+        if (leave_order[i] != file && m->held[leave_order[i]] &&
+            (m->residency == TD_RESIDENT_STAGE || !fits(m, file, bytes)))
+            release(m, leave_order[i]);
+}
+
+void td_model_make_room(TDModel *m, uint64_t bytes)
+{
+    make_room(m, TD_N_FILES, bytes);
+}
+
+/* @return 1 if the weights had to be loaded, 0 if they were there */
+static int hold(TDModel *m, enum TDFile file)
+{
+    double began = td_now(), seconds;
+    const TDPart *p = m->part[file];
+    int ret = td_part_hold(m->part[file], &m->net[file], m->dev);
+
+    if (ret < 0)
+        return ret;
+    m->held[file] = 1;
+    name_nets(m);
+    td_model_account(m, 0);
+    seconds = td_now() - began;
+    m->load_seconds += seconds;
+    if (ret > 0) {
+        m->loaded_bytes += p->bytes;
+        td_log(m->log, TD_LOG_VERBOSE, "load: %s, %.2f GB at %.1f GB/s, %.2f s", m->path[file], (double)p->bytes * 1e-9,
+               (double)p->bytes * 1e-9 / (seconds > 0 ? seconds : 1e-9), seconds);
+    }
+    return ret;
+}
+
+int td_model_load_all(TDModel *m, char *shared, size_t size)
+{
+    size_t at = 0;
+    int ret = 0;
+
+    *shared = 0;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+        if (m->held[f])
+            continue;
+        TRY(hold(m, f));
+        if (ret == 0 && at < size) {
+            const char *slash = strrchr(m->path[f], '/');
+
+            at += (size_t)snprintf(shared + at, size - at, "%s%s", at ? ", " : "", slash ? slash + 1 : m->path[f]);
+        }
+    }
+    return 0;
+fail:
+    return ret;
+}
+
+int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
+{
+    int ret;
+
+    make_room(m, file, work);
+    if (m->held[file])
+        return 0;
+    ret = hold(m, file);
+    return ret < 0 ? ret : 0;
 }

@@ -1,38 +1,71 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The files of a model: found in a directory or named one by one, opened, bound to the device, and kept or released by
- * stage. */
+ * The model of a context: its files, found in a directory or named one by one; its parts, which contexts share; and which
+ * of their weights are in device memory.
+ *
+ * Residency. `all` holds every part from td_open() on. `stage` holds the part of the stage at work. `auto` is as `all`
+ * where weights and clip fit in what is free; where they do not, a part is given up only when another one, or the working
+ * memory of its stage, needs the place. */
 #ifndef TD_MODEL_H
 #define TD_MODEL_H
 
-#include "dit.h"
-#include "text_encoder.h"
+#include "part.h"
+#include "prompt_cache.h"
 #include "tokenizer.h"
-#include "vae.h"
 
 enum TDFile { TD_FILE_DIT, TD_FILE_TEXT, TD_FILE_VAE, TD_FILE_TOKENIZER, TD_N_FILES };
+
+/** A stage of a clip: the part it computes with, and its working memory. */
+typedef struct TDStep {
+    enum TDFile file;
+    uint64_t bytes;
+} TDStep;
+
+/** What a clip needs, by td_model_plan(). */
+typedef struct TDNeed {
+    uint64_t weights, clip;                      ///< of the moment with the highest sum
+    uint64_t limit;                              ///< what weights and clip may take: free memory, or max_bytes
+    int limited;                                 ///< the limit is max_bytes
+} TDNeed;
 
 typedef struct TDModel {
     TDLog *log;
     TDDev *dev;
-    enum TDQuant quant;
-    enum TDNorm norm;
-    int by_stage;                                ///< release a stage's weights when another stage is required
+    enum TDResidency residency;
+    uint64_t max_bytes;
+    int by_stage;                                ///< weights leave when others need their place; set by td_model_plan()
     char *path[TD_N_FILES];
-    TDCheckpoint *ckpt[TD_FILE_TOKENIZER];
+    TDPart *part[TD_FILE_TOKENIZER];
+    TDNet net[TD_FILE_TOKENIZER];                ///< views of the parts
+    int held[TD_FILE_TOKENIZER];
     TDTokenizer *tokenizer;
-    TDTextEncoder *text;                         ///< dims stay valid while the weights are released
+    TDTextEncoder *text;                         ///< = net[]; shapes stay valid while the weights are released
     TDDit *dit;
     TDVae *vae;
-    int loaded[TD_FILE_TOKENIZER];
+    uint64_t clip_bytes;                         ///< device memory of the clip in flight
+    uint64_t peak_bytes;                         ///< highest sum of weights and clip so far
+    TDPromptCache prompts;
+    double load_seconds;                         ///< of all loads so far
+    uint64_t loaded_bytes;
     char name[64];
 } TDModel;
 
-/** Find, open and check every file; bind the weights. @return 0 or a logged error */
+/** Find, open and check every file; load nothing. @return 0 or a logged error */
 int  td_model_open(TDModel **m, const TDSettings *s, TDDev *dev, TDLog *log);
-/** Make the weights of one file present; with by_stage the others are released first. */
-int  td_model_require(TDModel *m, enum TDFile file);
-uint64_t td_model_bytes(const TDModel *m);       ///< file bytes of tensors in use plus device memory of weights
 void td_model_close(TDModel **m);
+
+/** Compare a clip of n steps, which keeps `fixed` bytes throughout, with the memory there is, and choose by_stage.
+ *  @return 0, or ENOMEM if no residency allowed fits; only logged if log is set */
+int  td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed *need, TDLog *log);
+/** Load what is not there. shared (size bytes): names of the files whose weights another context had loaded. */
+int  td_model_load_all(TDModel *m, char *shared, size_t size);
+/** Make the weights of one file present, and room for `work` bytes more; by_stage others may be released first. */
+int  td_model_require(TDModel *m, enum TDFile file, uint64_t work);
+/** Room for bytes of a clip: by_stage, weights may be released. */
+void td_model_make_room(TDModel *m, uint64_t bytes);
+/** Account device memory that a clip allocates (or frees: negative). */
+void td_model_account(TDModel *m, int64_t bytes);
+/** All weights: device memory, and the file mapping where the backend computes from it. */
+uint64_t td_model_bytes(const TDModel *m);
 
 /** Where the files are (model_files.c): fills path[] with malloc'd strings. */
 int  td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log);

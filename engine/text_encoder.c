@@ -35,7 +35,7 @@ fail:
     return ret;
 }
 
-int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
+int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
 {
     TDTextEncoder *te = calloc(1, sizeof(*te));
     TDBind b = { dev, te ? &te->weights : NULL, ckpt, 0 };
@@ -46,6 +46,7 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
     if (!te)
         return td_error(dev->log, ENOMEM, "text encoder: out of memory");
     te->dev = dev;
+    TRY(td_weights_init(dev, &te->weights, block));
     TRY(td_bind_entry(&b, &table, "token_embedding", "weight"));
     TRY(td_bind_entry(&b, &q, "blocks.0.attn.q", "weight"));
     TRY(td_bind_entry(&b, &pos, "blocks.0.pos_embedding.embedding", "weight"));
@@ -56,11 +57,10 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
     te->n_heads = pos->shape[1];
     te->ffn = up->shape[0];
     for (int i = 0; i < td_checkpoint_count(ckpt); i++) {
-        int block;
+        int at;
 
-        if (sscanf(td_checkpoint_entry(ckpt, i)->name, "blocks.%d.", &block) == 1 && block >= te->n_blocks &&
-            block < 1000)
-            te->n_blocks = block + 1;
+        if (sscanf(td_checkpoint_entry(ckpt, i)->name, "blocks.%d.", &at) == 1 && at >= te->n_blocks && at < 1000)
+            te->n_blocks = at + 1;
     }
     if (te->n_rows > INT32_MAX || te->dim > TD_MAX_WIDTH || te->width > TD_MAX_WIDTH || te->ffn > TD_MAX_WIDTH) {
         ret = td_error(dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d",
@@ -89,6 +89,25 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt)
 fail:
     td_text_free(&te);
     return ret;
+}
+
+int td_text_view(TDTextEncoder **out, const TDTextEncoder *src, TDDev *dev)
+{
+    TDTextEncoder *v = *out ? *out : calloc(1, sizeof(*v));
+    TDTextBlock *blocks;
+
+    if (v && !v->blocks)
+        v->blocks = calloc((size_t)src->n_blocks, sizeof(*blocks));
+    *out = v;
+    if (!v || !v->blocks)
+        return td_error(dev->log, ENOMEM, "text encoder: out of memory");
+    blocks = v->blocks;
+    memcpy(blocks, src->blocks, (size_t)src->n_blocks * sizeof(*blocks));
+    *v = *src;
+    v->dev = dev;
+    v->weights = (TDWeights){ 0 };
+    v->blocks = blocks;
+    return 0;
 }
 
 void td_text_free(TDTextEncoder **te)

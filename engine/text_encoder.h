@@ -26,7 +26,10 @@ typedef struct TDTextClip {
     TDAct act, o, ffn;
 } TDTextClip;
 
-int  td_text_bind(TDTextEncoder **te, TDDev *dev, const TDCheckpoint *ckpt);
+/** block: as for td_weights_init() */
+int  td_text_bind(TDTextEncoder **te, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
+/** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */
+int  td_text_view(TDTextEncoder **view, const TDTextEncoder *src, TDDev *dev);
 void td_text_free(TDTextEncoder **te);
 int  td_text_plan(TDTextClip *clip, const TDTextEncoder *te, TDArena *a);
 

@@ -8,10 +8,11 @@
  *  1. clip is non-NULL exactly in state CLIP.
  *  2. `busy` is held by td_start and td_read_frame; a second thread gets EBUSY. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include "clip.h"
 #include "device.h"
+#include "stats.h"
 
 #define XSTR(x) #x
 #define STR(x) XSTR(x)
@@ -25,9 +26,10 @@ struct TDContext {
     TDDev *dev;
     TDModel *model;
     TDClip *clip;
-    TDInfo info;
+    TDInfo info, last;                           /* last: of the clip that ended last */
     double started, stage_began;                 /* of the clip, of its current stage */
-    int stage, nonblocking;
+    double open_seconds;                         /* of td_open(), until the first clip counts them */
+    int stage, nonblocking, ended;               /* ended: all has been said about this clip */
     char noise_name[32];
 };
 
@@ -62,14 +64,6 @@ const char *td_strerror(int err)
     case EIO:       return "device fault";
     default:        return "unknown error";
     }
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 int td_default_settings(TDSettings *s, size_t struct_size)
@@ -115,6 +109,33 @@ static enum TDAttention choose_attention(TDContext *c)
     return want;
 }
 
+/* Load what is to stay from now on: all, or with `auto` all if a clip of the default size fits beside it. */
+static int load(TDContext *c)
+{
+    TDModel *m = c->model;
+    TDClipConfig cfg = { .width = c->info.default_width, .height = c->info.default_height, .n_frames = 81, .n_steps = 4 };
+    char shared[256] = "", rate[64] = "";
+    TDNeed need;
+    int ret;
+
+    cfg.attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = 0.1 };
+    if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &c->log)) < 0 && ret != TD_ERR(ENOMEM))
+        goto fail;
+    if (m->residency == TD_RESIDENT_ALL)
+        TRY(td_model_plan(m, NULL, 0, 0, &need, &c->log));
+    if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->by_stage))
+        TRY(td_model_load_all(m, shared, sizeof(shared)));
+    c->open_seconds = td_now() - c->started;
+    if (m->loaded_bytes)
+        snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
+    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB%s%s, %.2f s%s%s", m->name,
+           m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, rate,
+           m->by_stage ? " by stage" : "", c->open_seconds, *shared ? "; shares the weights of " : "", shared);
+    ret = 0;
+fail:
+    return ret;
+}
+
 int td_open(TDContext **out, const TDSettings *s)
 {
     TDContext *c;
@@ -130,7 +151,7 @@ int td_open(TDContext **out, const TDSettings *s)
     *out = c;
     if (!c)
         return td_error(&(TDLog){ .out = s->logger }, ENOMEM, "open: out of memory");
-    c->started = now();
+    c->started = td_now();
     c->log.out = s->logger;
     c->settings = *s;
     c->cancel.interrupt = s->interrupt;
@@ -154,14 +175,60 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.attention = choose_attention(c);
     c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
     c->info.weight_bytes = td_model_bytes(c->model);
-    c->info.stage_seconds[TD_STAGE_LOAD] = now() - c->started;
-    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB, %.2f s", c->model->name,
-           c->model->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9,
-           c->info.stage_seconds[TD_STAGE_LOAD]);
+    TRY(load(c));
+    c->info.stage_seconds[TD_STAGE_LOAD] = c->open_seconds;
     return 0;
 fail:
     td_close(out);
     return ret;
+}
+
+/* the numbers so far; what is no stage's and no copy's is the caller's */
+static void tell_time(const TDContext *c, TDInfo *info)
+{
+    double known = info->copy_seconds;
+
+    for (int i = 0; i < TD_N_STAGES; i++)
+        known += info->stage_seconds[i];
+    info->wall_seconds = td_now() - c->started + c->open_seconds;
+    info->caller_seconds = info->wall_seconds > known ? info->wall_seconds - known : 0;
+    info->wall_seconds = known + info->caller_seconds;
+    info->peak_bytes = c->model->peak_bytes;
+    info->frames_out = (int)c->clip->next_frame;
+}
+
+/* the one line about a clip, when its last frame is out or it ends early */
+static void summarise(TDContext *c)
+{
+    char of[32] = "", used[48] = "";
+    TDInfo *n = &c->info;
+
+    if (!c->clip || c->ended)
+        return;
+    c->ended = 1;
+    tell_time(c, n);
+    c->open_seconds = 0;
+    c->last = *n;
+    if (n->frames_out < n->clip_frames)
+        snprintf(of, sizeof(of), "%d of ", n->frames_out);
+    if (n->device_used_bytes)
+        snprintf(used, sizeof(used), " (%.1f in use)", (double)n->device_used_bytes / (1 << 30));
+    td_log(&c->log, TD_LOG_INFO,
+           "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, denoise %.2f, decode %.2f, copy %.2f, caller %.2f, "
+           "first frame %.2f, wall %.2f s, %s memory %.1f GiB%s", of, n->clip_frames, n->clip_width, n->clip_height,
+           n->n_steps, n->stage_seconds[TD_STAGE_LOAD], n->stage_seconds[TD_STAGE_TEXT],
+           n->stage_seconds[TD_STAGE_DENOISE], n->stage_seconds[TD_STAGE_DECODE], n->copy_seconds, n->caller_seconds,
+           n->first_frame_seconds, n->wall_seconds, c->dev->maps_files ? "host" : "GPU",
+           (double)n->peak_bytes / (1 << 30), used);
+}
+
+static void end_clip(TDContext *c)
+{
+    summarise(c);
+    td_clip_close(&c->clip);
+    c->info.noise = "";
+    c->info.clip_width = c->info.clip_height = c->info.clip_frames = c->info.n_steps = 0;
+    c->info.seed = 0;
 }
 
 void td_close(TDContext **out)
@@ -171,7 +238,9 @@ void td_close(TDContext **out)
     if (!out || !*out)
         return;
     c = *out;
-    td_clip_close(&c->clip);
+    if (c->dev)
+        c->dev->ops->attach(c->dev);
+    end_clip(c);
     td_model_close(&c->model);
     if (c->dev)
         c->dev->ops->close(&c->dev);
@@ -180,14 +249,6 @@ void td_close(TDContext **out)
 }
 
 /* ---- start ---- */
-
-static void end_clip(TDContext *c)
-{
-    td_clip_close(&c->clip);
-    c->info.noise = "";
-    c->info.clip_width = c->info.clip_height = c->info.clip_frames = c->info.n_steps = 0;
-    c->info.seed = 0;
-}
 
 static int check_range(TDContext *c, const char *what, double v, double low, double high)
 {
@@ -251,9 +312,12 @@ static int start(TDContext *c, const TDParams *p)
     TRY(configure(c, &g, p));
     if (g.sampler == TD_SAMPLER_UNIPC && g.guidance != 1.0)
         prompts[1] = p->negative_prompt ? p->negative_prompt : official_negative;
-    c->started = c->stage_began = now();
+    c->started = c->stage_began = td_now();
     c->stage = TD_STAGE_TEXT;
-    TRY(td_clip_open(&c->clip, c->model, &g, prompts, c->settings.max_bytes, &c->log));
+    c->ended = 1;                                /* as long as there is nothing to tell */
+    c->model->peak_bytes = 0;
+    td_model_account(c->model, 0);
+    TRY(td_clip_open(&c->clip, c->model, &g, prompts, &c->log));
     c->nonblocking = p->nonblocking;
     c->info.noise = td_noise_name(c->noise_name, g.noise, c->dev->noise_blocks);
     c->info.clip_width = g.width;
@@ -261,10 +325,17 @@ static int start(TDContext *c, const TDParams *p)
     c->info.clip_frames = g.n_frames;
     c->info.n_steps = g.n_steps;
     c->info.seed = g.seed;
-    c->info.workspace_bytes = c->clip->planned_bytes;
-    c->info.first_frame_seconds = 0;
-    for (int i = TD_STAGE_TEXT; i < TD_N_STAGES; i++)
+    c->info.workspace_bytes = c->clip->need.clip;
+    c->info.predicted_bytes = c->clip->need.weights + c->clip->need.clip;
+    c->info.first_frame_seconds = c->info.copy_seconds = c->info.caller_seconds = c->info.wall_seconds = 0;
+    c->info.peak_bytes = c->info.device_used_bytes = 0;
+    c->info.frames_out = 0;
+    c->info.text_cached = c->clip->cached[0];
+    for (int i = 0; i < TD_N_STAGES; i++)
         c->info.stage_seconds[i] = 0;
+    c->info.stage_seconds[TD_STAGE_LOAD] = c->open_seconds;
+    c->info.stage_seconds[TD_STAGE_TEXT] = td_now() - c->started;
+    c->ended = 0;
     td_log(&c->log, TD_LOG_VERBOSE, "clip: %dx%d, %d frames, %d steps, seed %llu, noise %s, %.2f GB of working memory",
            g.width, g.height, g.n_frames, g.n_steps, (unsigned long long)g.seed, c->info.noise,
            (double)c->info.workspace_bytes * 1e-9);
@@ -274,18 +345,22 @@ fail:
 
 /* ---- read ---- */
 
-/* account the time since the last call to the stage it was spent in; log a stage when it is left */
+/* account the time of a piece to the stage it was spent in; log a stage when it is left */
 static void clock_stage(TDContext *c, double spent, int stage_after)
 {
     static const char *const names[TD_N_STAGES] = { "load", "text", "denoise", "decode" };
     const TDClip *clip = c->clip;
+    uint64_t available, total;
 
     c->info.stage_seconds[c->stage] += spent;
     if (c->stage == stage_after && clip->phase != TD_CLIP_DONE)
         return;
+    if (!c->dev->maps_files && c->dev->ops->memory(c->dev, &available, &total) >= 0 &&
+        total - available > c->info.device_used_bytes)
+        c->info.device_used_bytes = total - available;
     if (c->stage == TD_STAGE_TEXT)
-        td_log(&c->log, TD_LOG_INFO, "%s: %d tokens, %.2f s", names[c->stage], clip->n_ids[0],
-               c->info.stage_seconds[c->stage]);
+        td_log(&c->log, TD_LOG_INFO, "%s: %s%d tokens, %.2f s", names[c->stage], clip->cached[0] ? "cached, " : "",
+               clip->n_ids[0], c->info.stage_seconds[c->stage]);
     else if (c->stage == TD_STAGE_DENOISE)
         td_log(&c->log, TD_LOG_INFO, "%s: %d steps, %.2f s", names[c->stage], clip->cfg.n_steps,
                c->info.stage_seconds[c->stage]);
@@ -293,7 +368,7 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
         td_log(&c->log, TD_LOG_INFO, "%s: %d frames of %dx%d, %.2f s", names[c->stage], (int)clip->next_frame,
                clip->cfg.width, clip->cfg.height, c->info.stage_seconds[c->stage]);
     c->stage = stage_after;
-    c->stage_began = now();
+    c->stage_began = td_now();
 }
 
 /* of the caller's planes */
@@ -323,23 +398,30 @@ static int read_frame(TDContext *c, TDFrame *f)
     int ret;
 
     while (c->clip->phase != TD_CLIP_DONE) {
-        double began = now();
+        double began = td_now(), loading = c->model->load_seconds, made, spent;
 
         TRY(td_cancel_check(&c->cancel));
         TRY(td_clip_advance(c->clip));
+        made = td_now();
+        loading = c->model->load_seconds - loading;
+        c->info.stage_seconds[TD_STAGE_LOAD] += loading;
+        spent = made - began - loading;
         if (ret > 0) {
             TRY(td_clip_frame(c->clip, f));
+            c->info.copy_seconds += td_now() - made;
             ret = 1;
         }
         td_clip_progress(c->clip, &p);
-        clock_stage(c, now() - began, (int)p.stage);
+        clock_stage(c, spent, (int)p.stage);
         if (c->settings.progress) {
-            p.seconds = now() - c->stage_began;
+            p.seconds = td_now() - c->stage_began;
             c->settings.progress(c->settings.cookie, &p);
         }
         if (ret > 0) {
             if (f->index == 0)
-                c->info.first_frame_seconds = now() - c->started;
+                c->info.first_frame_seconds = td_now() - c->started;
+            if (c->clip->phase == TD_CLIP_DONE)
+                summarise(c);
             return 1;
         }
         if (c->nonblocking)
@@ -361,7 +443,7 @@ static int enter(TDContext *c)
 {
     if (atomic_flag_test_and_set(&c->busy))
         return TD_ERR(EBUSY);
-    if (c->dead) {
+    if (c->dead || c->dev->ops->attach(c->dev) < 0) {
         atomic_flag_clear(&c->busy);
         return TD_ERR(EIO);
     }
@@ -405,7 +487,21 @@ int td_info(const TDContext *c, TDInfo *out)
     if (!c || !out)
         return TD_ERR(EINVAL);
     *out = c->info;
+    if (c->clip && !c->ended)
+        tell_time(c, out);
     return 0;
+}
+
+int td_stats_json(const TDContext *c, char *dst, size_t size)
+{
+    TDInfo info;
+
+    if (!c || !dst)
+        return TD_ERR(EINVAL);
+    info = c->last;
+    if (c->clip && !c->ended)
+        td_info(c, &info);
+    return info.model ? td_stats_write(&info, dst, size) : TD_ERR(EINVAL);
 }
 
 void td_cancel(TDContext *c)

@@ -41,7 +41,8 @@ extern "C" {
 #define TD_ERR(e) (-(e))
 
 /** One device, one set of weights, at most one clip in flight. A context belongs to one thread at a time;
- *  only td_cancel() may be called from another one. Contexts are independent of each other. */
+ *  only td_cancel() may be called from another one. Contexts are independent of each other; those that use the same
+ *  files on the same device share one copy of the weights, whichever is opened or closed first. */
 typedef struct TDContext TDContext;
 
 enum TDLogLevel { TD_LOG_ERROR, TD_LOG_WARNING, TD_LOG_INFO, TD_LOG_VERBOSE, TD_LOG_DEBUG };
@@ -75,7 +76,11 @@ enum TDQuant {
 }; ///< AUTO: as the file is; INT8: quantise a bf16 file at load
 enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT }; ///< OFFICIAL: the official fast kernels, padded lanes included
 enum TDSlaBlock  { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };  ///< queries x keys; AUTO = 128x64
-enum TDResidency { TD_RESIDENT_AUTO, TD_RESIDENT_ALL, TD_RESIDENT_STAGE }; ///< STAGE: one stage's weights; AUTO: all
+enum TDResidency {
+    TD_RESIDENT_AUTO,  ///< all weights if they and the clip fit in free memory, else as many as do
+    TD_RESIDENT_ALL,   ///< all weights, from td_open() to td_close(); ENOMEM where they do not fit
+    TD_RESIDENT_STAGE  ///< those of the stage at work
+};
 
 /** Fixed for the life of a context. Strings are copied by td_open(). New fields are appended only. */
 typedef struct TDSettings {
@@ -150,9 +155,21 @@ typedef struct TDInfo {
     enum TDAttention attention;                   ///< in use
     enum TDQuant quant;                           ///< in use
     uint64_t seed;                                ///< of the clip in flight
-    uint64_t weight_bytes, workspace_bytes;       ///< workspace: of the last td_start(), else 0
-    double stage_seconds[TD_N_STAGES];            ///< wall time of each stage of this clip (LOAD: of td_open)
+    uint64_t weight_bytes;                        ///< of all stages: device memory (CPU: and mapped files)
+    uint64_t workspace_bytes;                     ///< device memory of the last td_start()'s clip, else 0
+    double stage_seconds[TD_N_STAGES];            ///< wall time of each stage of this clip. LOAD: of td_open() if the
+                                                  ///< clip is the first one, and of weights that came after it
     double first_frame_seconds;                   ///< from td_start() to the first frame's return, 0 before it
+    double copy_seconds;                          ///< storing frames in the caller's memory
+    double caller_seconds;                        ///< between the calls of this clip
+    double wall_seconds;                          ///< sum of stage_seconds, copy_seconds and caller_seconds
+    int frames_out;                               ///< frames returned of this clip
+    int text_cached;                              ///< the prompt's embedding was kept from an earlier clip
+    uint64_t predicted_bytes;                     ///< weights and working memory that td_start() reckons with
+    uint64_t peak_bytes;                          ///< what they were at most: the library's own allocations on the
+                                                  ///< device (CPU: and mapped weights), without those of the driver
+    uint64_t device_used_bytes;                   ///< GPU: highest use of all the device, driver and other programs
+                                                  ///< included, seen when a stage ended; CPU: 0
 } TDInfo;
 
 TD_API const char *td_version(void);              ///< "0.1.0"
@@ -166,6 +183,9 @@ TD_API int  td_default_params(TDParams *p, size_t struct_size);
 /** Load weights and open the device. @return 0; on error *c is NULL and the reason has been logged. */
 TD_API int  td_open(TDContext **c, const TDSettings *s);
 TD_API int  td_info(const TDContext *c, TDInfo *out);
+/** The numbers of the clip in flight, or of the last one, as one line of JSON without a newline; like those of td_info(),
+ *  in bytes and seconds. @return length without the 0, also if it does not fit in size; EINVAL before the first clip */
+TD_API int  td_stats_json(const TDContext *c, char *dst, size_t size);
 
 /** Check everything and reserve all memory of a clip. Abandons a clip still in flight. */
 TD_API int  td_start(TDContext *c, const TDParams *p);

@@ -124,7 +124,7 @@ static int check_layers(const TDBind *b, const TDVae *vae)
     return 0;
 }
 
-int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt)
+int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
 {
     TDVae *vae = calloc(1, sizeof(*vae));
     TDBind b = { dev, vae ? &vae->weights : NULL, ckpt, 1 };
@@ -135,6 +135,7 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt)
     if (!vae)
         return td_error(dev->log, ENOMEM, "VAE: out of memory");
     vae->dev = dev;
+    TRY(td_weights_init(dev, &vae->weights, block));
     TRY(bind_conv3(&b, &vae->conv_latent, N_LATENT, N_LATENT, 1, 1, "conv2", ""));
     TRY(conv_width(&b, &c, "decoder", "conv1"));
     TRY(bind_conv3(&b, &vae->conv_in, c, N_LATENT, 3, 3, "decoder.conv1", ""));
@@ -163,6 +164,19 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt)
 fail:
     td_vae_free(&vae);
     return ret;
+}
+
+int td_vae_view(TDVae **out, const TDVae *src, TDDev *dev)
+{
+    TDVae *v = *out ? *out : malloc(sizeof(*v));
+
+    *out = v;
+    if (!v)
+        return td_error(dev->log, ENOMEM, "VAE: out of memory");
+    *v = *src;
+    v->dev = dev;
+    v->weights = (TDWeights){ 0 };
+    return 0;
 }
 
 void td_vae_free(TDVae **vae)

@@ -3,9 +3,8 @@
 #include <stdlib.h>
 #include "backend.h"
 
-int td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes)
+static int add_block(TDDev *dev, TDWeights *w, TDBuf *buf, size_t bytes)
 {
-    TDBuf buf;
     int ret;
 
     if (w->n_bufs == w->cap) {
@@ -17,10 +16,42 @@ int td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes)
         w->bufs = bufs;
         w->cap = cap;
     }
-    if ((ret = dev->ops->alloc(dev, &buf, bytes)) < 0)
+    if ((ret = dev->ops->alloc(dev, buf, bytes)) >= 0)
+        w->bufs[w->n_bufs++] = *buf;
+    return ret;
+}
+
+int td_weights_init(TDDev *dev, TDWeights *w, size_t block)
+{
+    TDBuf buf;
+    int ret;
+
+    *w = (TDWeights){ .measure = block == TD_MEASURE };
+    if (!block || w->measure)
+        return 0;
+    if ((ret = add_block(dev, w, &buf, block)) < 0)
         return ret;
-    w->bufs[w->n_bufs++] = buf;
-    w->bytes += bytes;
+    w->next = buf.ptr;
+    w->left = block;
+    return 0;
+}
+
+int td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes)
+{
+    size_t padded = (bytes + TD_ARENA_ALIGN - 1) & ~(size_t)(TD_ARENA_ALIGN - 1);
+    TDBuf buf = { 0 };
+    int ret;
+
+    if (padded < bytes || w->bytes + padded < padded)
+        return td_error(dev->log, ENOMEM, "weights: %zu bytes", bytes);
+    if (!w->measure && padded <= w->left) {
+        buf.ptr = w->next;
+        w->next += padded;
+        w->left -= padded;
+    } else if (!w->measure && (ret = add_block(dev, w, &buf, padded)) < 0) {
+        return ret;
+    }
+    w->bytes += padded;
     *ptr = buf.ptr;
     return 0;
 }

@@ -99,14 +99,17 @@ int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *c
 int td_cpu_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)
 {
     int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps;
-    float *src = malloc((size_t)n * sizeof(*src));
+    float *src = NULL;
     uint16_t *dst;
     void *p;
     int ret;
 
+    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
+    if (weights->measure)
+        return 0;
+    src = malloc((size_t)n * sizeof(*src));
     if (!src)
         return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
-    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
     if ((ret = td_entry_to_f32(e, src)) < 0) {
         td_error(dev->log, -ret, "%s: dtype %s, want a float type", e->name, td_dtype_name(e->dtype));
         goto fail;

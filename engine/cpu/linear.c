@@ -150,7 +150,7 @@ static int pack_float(TDDev *dev, TDWeights *weights, const void **dst, const TD
 {
     const TDEntry *e = s->w;
     size_t elem = td_dtype_size(want), n = (size_t)(rows * k);
-    float *row;
+    float *row = NULL;
     void *p;
     int ret;
 
@@ -158,10 +158,12 @@ static int pack_float(TDDev *dev, TDWeights *weights, const void **dst, const TD
         *dst = e->data + (size_t)(s->row0 * k) * elem;
         return 0;
     }
+    TRY(td_weights_alloc(dev, weights, &p, n * elem));
+    if (weights->measure)
+        return 0;
     row = malloc((size_t)td_entry_count(e) * sizeof(*row));
     if (!row)
         return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
-    TRY(td_weights_alloc(dev, weights, &p, n * elem));
     ret = td_entry_to_f32(e, row);
     if (ret < 0) {
         td_error(dev->log, -ret, "%s: dtype %s, want bf16, f16 or f32", e->name, td_dtype_name(e->dtype));
@@ -186,7 +188,7 @@ static int pack_int8(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLine
     int64_t kb = (lin->k + 127) / 128, rows = lin->part_n;
     int ret = 0;
 
-    for (int p = 0; p < n_src; p++, scale += (rows + 127) / 128 * kb) {
+    for (int p = 0; p < n_src; p++, scale = scale ? scale + (rows + 127) / 128 * kb : NULL) {
         const TDEntry *e = src[p].w, *s = src[p].scale;
 
         if (e->dtype == TD_I8) {
@@ -196,15 +198,17 @@ static int pack_int8(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLine
             if (!td_entry_is_contiguous(e))
                 return td_error(dev->log, ENOTSUP, "%s: not contiguous", e->name);
             lin->w[p] = e->data;
-            TRY(td_entry_to_f32(s, scale));
+            if (!weights->measure)
+                TRY(td_entry_to_f32(s, scale));
         } else {
             const void *bf16;
             void *code;
-            TDWeights tmp = { 0 };
+            TDWeights tmp = { .measure = weights->measure };
 
             TRY(td_weights_alloc(dev, weights, &code, (size_t)(rows * lin->k)));
             ret = pack_float(dev, &tmp, &bf16, &src[p], rows, lin->k, TD_BF16);
-            for (int64_t r = 0; r < rows && ret >= 0; r += 128)
+            weights->scratch = tmp.bytes > weights->scratch ? tmp.bytes : weights->scratch;
+            for (int64_t r = 0; r < rows && ret >= 0 && !weights->measure; r += 128)
                 td_cpu_quantise_blocks(bf16, rows, lin->k, r, code, scale);
             td_weights_free(dev, &tmp);
             TRY(ret);
@@ -243,6 +247,8 @@ int td_cpu_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLi
         return 0;
     TRY(td_weights_alloc(dev, weights, &p, (size_t)lin->n * sizeof(float)));
     lin->bias = bias = p;
+    if (weights->measure)
+        return 0;
     full = malloc((size_t)w->shape[0] * sizeof(*full));
     if (!full) {
         ret = td_error(dev->log, ENOMEM, "%s: out of memory", w->name);
@@ -263,7 +269,7 @@ fail:
 int td_cpu_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEntry *e)
 {
     TDLinearSource src = { .w = e };
-    const void *p;
+    const void *p = NULL;
     int ret;
 
     if (e->n_dims != 2)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The CPU backend's device: memory, tables, workers, and the list of its slots. */
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "cpu/cpu.h"
 
 static int cpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
@@ -48,12 +50,40 @@ static int cpu_sync(TDDev *dev)
     return 0;
 }
 
+static int cpu_attach(TDDev *dev)
+{
+    (void)dev;
+    return 0;
+}
+
+/* "MemAvailable:   123 kB" of /proc/meminfo: free memory and what the kernel can free without swapping */
+static int cpu_memory(TDDev *dev, uint64_t *available, uint64_t *total)
+{
+    static const char key[] = "MemAvailable:";
+    char text[4096];
+    const char *p;
+    ssize_t n = 0;
+    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+
+    (void)dev;
+    *total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    *available = *total;
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    if ((p = strstr(text, key)))
+        *available = strtoull(p + sizeof(key) - 1, NULL, 10) * 1024;
+    return 0;
+}
+
 static int cpu_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
 {
     void *p;
     int ret = td_weights_alloc(dev, w, &p, (size_t)n * sizeof(float));
 
-    if (ret < 0)
+    if (ret < 0 || w->measure)
         return ret;
     memcpy(p, src, (size_t)n * sizeof(float));
     *dst = p;
@@ -142,6 +172,8 @@ static const TDOps cpu_ops = {
     .download = cpu_download,
     .zero = cpu_zero,
     .sync = cpu_sync,
+    .attach = cpu_attach,
+    .memory = cpu_memory,
     .unpack = cpu_unpack,
     .close = cpu_close,
     .pack_linear = td_cpu_pack_linear,
@@ -199,7 +231,7 @@ int td_cpu_open(TDDev **dev, int n_threads, TDCancel *cancel, TDLog *log)
     *dev = (TDDev *)cpu;
     if (!cpu)
         return td_error(log, ENOMEM, "cpu: out of memory");
-    cpu->dev = (TDDev){ .ops = &cpu_ops, .log = log, .name = cpu->description };
+    cpu->dev = (TDDev){ .ops = &cpu_ops, .log = log, .name = cpu->description, .maps_files = 1, .cancel = cancel };
     cpu->k = td_kernels_best();
     TRY(td_pool_open(&cpu->pool, n_threads, cancel, log));
     cpu->n_threads = td_pool_threads(cpu->pool);

@@ -132,7 +132,7 @@ int main(void)
         g = golden_open(k->golden, &log);
         snprintf(file, sizeof(file), "%s/%s", k->model, k->file);
         if (g && CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", file), &log) == 0) &&
-            CHECK(td_dit_bind(&dit, dev, ckpt, k->quant, k->norm) == 0) &&
+            CHECK(td_dit_bind(&dit, dev, ckpt, k->quant, k->norm, 0) == 0) &&
             CHECK(forward(dev, dit, k, g, &v, &n) == 0)) {
             if (k->same_as)
                 check_twin(g, k, v, n);
@@ -158,7 +158,7 @@ int main(void)
         snprintf(key, sizeof(key), "%s.v", gpu_cases[i].name);
         want = golden_f32(g, key, NULL);
         if (want && CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", file), &log) == 0) &&
-            CHECK(td_dit_bind(&dit, dev, ckpt, TD_QUANT_AUTO, TD_NORM_OFFICIAL) == 0) &&
+            CHECK(td_dit_bind(&dit, dev, ckpt, TD_QUANT_AUTO, TD_NORM_OFFICIAL, 0) == 0) &&
             CHECK(forward(dev, dit, &k, g, &v, &n) == 0)) {
             if (getenv("TD_VERBOSE"))
                 printf("  %s: apart %.3e\n", key, relative_error(v, want, n));

@@ -62,7 +62,7 @@ int main(void)
     if (CHECK(td_checkpoint_open(&ckpt,
                                  golden_path(path, "TD_MODELS", "build/models", "tiny/models_t5_umt5-xxl-enc-bf16.pth"),
                                  &log) == 0) &&
-        CHECK(td_text_bind(&te, dev, ckpt) == 0)) {
+        CHECK(td_text_bind(&te, dev, ckpt, 0) == 0)) {
         check_prompt(dev, te, g, 0);
         check_prompt(dev, te, g, 1);
     }

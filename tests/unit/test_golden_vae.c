@@ -35,7 +35,7 @@ int main(void)
     if (!g ||
         !CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"), &log) ==
                0) ||
-        !CHECK(td_vae_bind(&vae, dev, ckpt) == 0) || !(zf = golden_f32(g, "z", &n)))
+        !CHECK(td_vae_bind(&vae, dev, ckpt, 0) == 0) || !(zf = golden_f32(g, "z", &n)))
         goto end;
     ze = td_checkpoint_find(g, "z");
     t = ze->shape[1];
