@@ -41,7 +41,7 @@ typedef struct TDWeights {
     size_t scratch;                              ///< measure: more of it, for the time of packing
     uint8_t *next;                               ///< free rest of the block
     size_t left;
-    int measure;                                 ///< only count: memory is NULL, pack_* check what they can and copy nothing
+    int measure;                                 ///< only count: memory is NULL, pack_* check sources and copy nothing
 } TDWeights;
 
 /** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all. scale, bias may be NULL. */

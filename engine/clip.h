@@ -62,7 +62,7 @@ typedef struct TDClip {
 /** Plan, reserve memory, tokenize. prompts[1] NULL = no guidance. */
 int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
                  TDLog *log);
-/** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged) or a logged error */
+/** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
 int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log);
 /** One bounded piece of work. @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
 int  td_clip_advance(TDClip *clip);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The model of a context: its files, found in a directory or named one by one; its parts, which contexts share; and which
- * of their weights are in device memory.
+ * The model of a context: its files, found in a directory or named one by one; its parts, which contexts share; and
+ * which of their weights are in device memory.
  *
  * Residency. `all` holds every part from td_open() on. `stage` holds the part of the stage at work. `auto` is as `all`
- * where weights and clip fit in what is free; where they do not, a part is given up only when another one, or the working
- * memory of its stage, needs the place. */
+ * where weights and clip fit in what is free; where they do not, a part is given up only when another one, or the
+ * working memory of its stage, needs the place. */
 #ifndef TD_MODEL_H
 #define TD_MODEL_H
 

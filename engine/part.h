@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The network of one weight file on one device, shared by all contexts of the process that use the same file in the same
- * way. A context opens the parts it needs, and holds those whose weights it wants in device memory.
+ * The network of one weight file on one device, shared by all contexts of the process that use the same file in the
+ * same way. A context opens the parts it needs, and holds those whose weights it wants in device memory.
  *
  * Invariants
- *  1. Parts are in one list of the process, behind one mutex; the list is the library's only mutable global. Everything
- *     in a part but `file` and its sizes is read and written under that mutex.
- *  2. Weights are there while at least one context holds the part. Who finds them missing loads them, without the mutex;
- *     others that want them wait.
+ *  1. Parts are in one list of the process, behind one mutex; the list is the library's only mutable global.
+ *     Everything in a part but its key, file and sizes is read and written under that mutex.
+ *  2. Weights are there while at least one context holds the part. Who finds them missing loads them, without the
+ *     mutex; others that want them wait.
  *  3. A context computes with a view of its own: it names the context's device, and its shapes stay valid while the
  *     weights are released. */
 #ifndef TD_PART_H
@@ -45,7 +45,8 @@ typedef struct TDPart {
     struct TDPart *next;
 } TDPart;
 
-/** Open the file and check every tensor, or find the part of another context. Loads nothing. @return 0 or a logged error */
+/** Open the file and check every tensor, or find the part of another context. Loads nothing.
+ *  @return 0 or a logged error */
 int  td_part_open(TDPart **part, const TDPartKey *key, const char *path, TDDev *dev);
 void td_part_close(TDPart **part);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The embeddings of a context's last prompts, in host memory, so that a prompt used again needs no text encoder. At most
- * 4 prompts, the one not used for the longest time leaves. */
+ * The embeddings of a context's last prompts, in host memory, so that a prompt used again needs no text encoder. At
+ * most 4 prompts, the one not used for the longest time leaves. */
 #ifndef TD_PROMPT_CACHE_H
 #define TD_PROMPT_CACHE_H
 

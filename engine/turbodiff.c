@@ -113,7 +113,7 @@ static enum TDAttention choose_attention(TDContext *c)
 static int load(TDContext *c)
 {
     TDModel *m = c->model;
-    TDClipConfig cfg = { .width = c->info.default_width, .height = c->info.default_height, .n_frames = 81, .n_steps = 4 };
+    TDClipConfig cfg = { .width = c->info.default_width, .height = c->info.default_height, .n_frames = 81 };
     char shared[256] = "", rate[64] = "";
     TDNeed need;
     int ret;
@@ -214,9 +214,9 @@ static void summarise(TDContext *c)
     if (n->device_used_bytes)
         snprintf(used, sizeof(used), " (%.1f in use)", (double)n->device_used_bytes / (1 << 30));
     td_log(&c->log, TD_LOG_INFO,
-           "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, denoise %.2f, decode %.2f, copy %.2f, caller %.2f, "
-           "first frame %.2f, wall %.2f s, %s memory %.1f GiB%s", of, n->clip_frames, n->clip_width, n->clip_height,
-           n->n_steps, n->stage_seconds[TD_STAGE_LOAD], n->stage_seconds[TD_STAGE_TEXT],
+           "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, denoise %.2f, decode %.2f, copy %.2f, "
+           "caller %.2f, first frame %.2f, wall %.2f s, %s memory %.1f GiB%s",
+           of, n->clip_frames, n->clip_width, n->clip_height, n->n_steps, n->stage_seconds[TD_STAGE_LOAD], n->stage_seconds[TD_STAGE_TEXT],
            n->stage_seconds[TD_STAGE_DENOISE], n->stage_seconds[TD_STAGE_DECODE], n->copy_seconds, n->caller_seconds,
            n->first_frame_seconds, n->wall_seconds, c->dev->maps_files ? "host" : "GPU",
            (double)n->peak_bytes / (1 << 30), used);

@@ -183,8 +183,9 @@ TD_API int  td_default_params(TDParams *p, size_t struct_size);
 /** Load weights and open the device. @return 0; on error *c is NULL and the reason has been logged. */
 TD_API int  td_open(TDContext **c, const TDSettings *s);
 TD_API int  td_info(const TDContext *c, TDInfo *out);
-/** The numbers of the clip in flight, or of the last one, as one line of JSON without a newline; like those of td_info(),
- *  in bytes and seconds. @return length without the 0, also if it does not fit in size; EINVAL before the first clip */
+/** The numbers of the clip in flight, or of the last one, as one line of JSON without a newline; like those of
+ *  td_info(), in bytes and seconds. @return length without the 0, also if it does not fit in size; EINVAL before the
+ *  first clip */
 TD_API int  td_stats_json(const TDContext *c, char *dst, size_t size);
 
 /** Check everything and reserve all memory of a clip. Abandons a clip still in flight. */
