@@ -216,10 +216,10 @@ static void summarise(TDContext *c)
     td_log(&c->log, TD_LOG_INFO,
            "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, denoise %.2f, decode %.2f, copy %.2f, "
            "caller %.2f, first frame %.2f, wall %.2f s, %s memory %.1f GiB%s",
-           of, n->clip_frames, n->clip_width, n->clip_height, n->n_steps, n->stage_seconds[TD_STAGE_LOAD], n->stage_seconds[TD_STAGE_TEXT],
-           n->stage_seconds[TD_STAGE_DENOISE], n->stage_seconds[TD_STAGE_DECODE], n->copy_seconds, n->caller_seconds,
-           n->first_frame_seconds, n->wall_seconds, c->dev->maps_files ? "host" : "GPU",
-           (double)n->peak_bytes / (1 << 30), used);
+           of, n->clip_frames, n->clip_width, n->clip_height, n->n_steps, n->stage_seconds[TD_STAGE_LOAD],
+           n->stage_seconds[TD_STAGE_TEXT], n->stage_seconds[TD_STAGE_DENOISE], n->stage_seconds[TD_STAGE_DECODE],
+           n->copy_seconds, n->caller_seconds, n->first_frame_seconds, n->wall_seconds,
+           c->dev->maps_files ? "host" : "GPU", (double)n->peak_bytes / (1 << 30), used);
 }
 
 static void end_clip(TDContext *c)

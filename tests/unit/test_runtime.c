@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What happens around a clip: residency of weights and the memory it takes, prompts known from before, weights shared by
- * contexts and threads, loading that is interrupted, and the clock. With TD_TEST_BACKEND=cuda on a GPU. */
+ * What happens around a clip: residency of weights and the memory it takes, prompts known from before, weights shared
+ * by contexts and threads, loading that is interrupted, and the clock. With TD_TEST_BACKEND=cuda on a GPU. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
