@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "conv.h"
 #include "ptx_sm80.cuh"
+#include "upload.h"
 
 #define STAGES 4
 #define BK 32
@@ -254,7 +255,7 @@ int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntr
         for (int64_t i = 0; i < conv->c_in; i++)
             for (int64_t t = 0; t < taps; t++)
                 dst[(o * taps + t) * conv->c_in + i] = td_f32_to_bf16(src[(o * conv->c_in + i) * taps + t]);
-    TRY(td_cuda_copy_in(dev, p, dst, (size_t)n * sizeof(*dst)));
+    TRY(td_cuda_load(dev, weights, p, dst, (size_t)n * sizeof(*dst), false));
     conv->w = (const uint16_t *)p;
 fail:
     free(src);

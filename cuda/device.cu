@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "device.h"
+#include "upload.h"
 
 int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file, int line)
 {
@@ -30,6 +31,7 @@ static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
 
 static void cuda_free(TDDev *dev, TDBuf *buf)
 {
+    td_cuda_load_end(dev, true);                 /* weights that are given up while they load */
     cudaStreamSynchronize(td_cuda(dev)->stream);
     cudaFree(buf->ptr);
     *buf = TDBuf{};
@@ -80,6 +82,10 @@ static int cuda_zero(TDDev *dev, TDTensor *t)
 
 static int cuda_sync(TDDev *dev)
 {
+    int ret = td_cuda_load_end(dev, false);
+
+    if (ret < 0)
+        return ret;
     CU(dev, cudaStreamSynchronize(td_cuda(dev)->stream));
     return 0;
 }
@@ -111,11 +117,12 @@ static int cuda_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const f
     if (ret < 0 || w->measure)
         return ret;
     *dst = (const float *)p;
-    return td_cuda_copy_in(dev, p, src, (size_t)n * sizeof(float));
+    return td_cuda_load(dev, w, p, src, (size_t)n * sizeof(float), false);
 }
 
 /* rows of a float entry to dst as bf16 or f32 */
-static int copy_float(TDDev *dev, void *dst, const TDLinearSource *s, int64_t rows, int64_t k, enum TDDtype want)
+static int copy_float(TDDev *dev, const TDWeights *w, void *dst, const TDLinearSource *s, int64_t rows, int64_t k,
+                      enum TDDtype want)
 {
     const TDEntry *e = s->w;
     size_t elem = td_dtype_size(want), n = (size_t)(rows * k);
@@ -123,7 +130,7 @@ static int copy_float(TDDev *dev, void *dst, const TDLinearSource *s, int64_t ro
     int ret;
 
     if (e->dtype == want && td_entry_is_contiguous(e))
-        return td_cuda_copy_in(dev, dst, e->data + (size_t)(s->row0 * k) * elem, n * elem);
+        return td_cuda_load(dev, w, dst, e->data + (size_t)(s->row0 * k) * elem, n * elem, true);
     f = (float *)malloc((size_t)td_entry_count(e) * sizeof(*f));
     if (!f)
         return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
@@ -136,7 +143,7 @@ static int copy_float(TDDev *dev, void *dst, const TDLinearSource *s, int64_t ro
         if (want == TD_BF16)                     /* in place: bf16 is half as wide */
             for (size_t i = 0; i < n; i++)
                 ((uint16_t *)from)[i] = td_f32_to_bf16(from[i]);
-        ret = td_cuda_copy_in(dev, dst, from, n * elem);
+        ret = td_cuda_load(dev, w, dst, from, n * elem, false);
     }
     free(f);
     return ret;
@@ -160,8 +167,8 @@ static int pack_codes(TDDev *dev, TDWeights *weights, const TDLinear *lin, const
                                 (long long)((rows + 127) / 128), (long long)kb);
             if (weights->measure)
                 continue;
-            TRY(td_cuda_copy_in(dev, code, e->data, (size_t)(rows * lin->k)));
-            TRY(td_cuda_copy_in(dev, scale, s->data, (size_t)n_scales * sizeof(float)));
+            TRY(td_cuda_load(dev, weights, code, e->data, (size_t)(rows * lin->k), true));
+            TRY(td_cuda_load(dev, weights, scale, s->data, (size_t)n_scales * sizeof(float), true));
         } else {
             TDBuf tmp = {};
 
@@ -169,7 +176,9 @@ static int pack_codes(TDDev *dev, TDWeights *weights, const TDLinear *lin, const
             if (weights->measure)
                 continue;
             TRY(dev->ops->alloc(dev, &tmp, wide));
-            ret = copy_float(dev, tmp.ptr, &src[p], rows, lin->k, TD_BF16);
+            ret = copy_float(dev, weights, tmp.ptr, &src[p], rows, lin->k, TD_BF16);
+            if (ret >= 0)
+                ret = td_cuda_load_end(dev, false);
             if (ret >= 0)
                 ret = td_cuda_quantise_blocks(dev, (const bf16 *)tmp.ptr, rows, lin->k, code, scale);
             dev->ops->free(dev, &tmp);
@@ -212,7 +221,7 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
         TRY(pack_codes(dev, weights, lin, src, n_src));
     } else {
         for (int i = 0; i < n_src && !weights->measure; i++)
-            TRY(copy_float(dev, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i],
+            TRY(copy_float(dev, weights, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i],
                            rows, lin->k, lin->dtype));
     }
     if (!has_bias)
@@ -255,7 +264,7 @@ int td_cuda_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEn
     dst->data = p;
     if (weights->measure)
         return 0;
-    TRY(copy_float(dev, p, &src, e->shape[0], e->shape[1], TD_BF16));
+    TRY(copy_float(dev, weights, p, &src, e->shape[0], e->shape[1], TD_BF16));
 fail:
     return ret;
 }
@@ -355,6 +364,7 @@ static void cuda_close(TDDev **dev)
 
     if (!c)
         return;
+    td_cuda_loader_free(c);
     if (c->stream) {
         cudaStreamSynchronize(c->stream);
         cudaStreamDestroy(c->stream);

@@ -10,12 +10,15 @@ extern "C" {
 #include "backend.h"
 }
 
+struct TDLoader;                                 /* upload.h */
+
 struct TDCuda {
     TDDev dev;
     int sm, n_sm;
     cudaStream_t stream;
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];
+    TDLoader *loader;
     void *encode_tiled;                          /* cuTensorMapEncodeTiled */
     uint8_t *frame, *frame_host;                 /* a stored frame on the device, and page-locked */
     size_t frame_bytes;

@@ -41,6 +41,7 @@ typedef struct TDWeights {
     size_t scratch;                              ///< measure: more of it, for the time of packing
     uint8_t *next;                               ///< free rest of the block
     size_t left;
+    int deferred;                                ///< copies to the block may go on until the next sync
     int measure;                                 ///< only count: memory is NULL, pack_* check sources and copy nothing
 } TDWeights;
 
@@ -201,6 +202,9 @@ struct TDOps {
 
 /** Empty weights. block: bytes to allocate at once, 0 = none, TD_MEASURE = measure. @return 0 or ENOMEM (logged) */
 int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
+/** Look at the cancel flag and ask the interrupt callback (thread.h). @return 0 or ECANCELED */
+int  td_cancel_check(struct TDCancel *c);
+
 /** Bytes of device memory owned by w, 256 bytes aligned. @return 0 or ENOMEM (logged) */
 int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);
 void td_weights_free(TDDev *dev, TDWeights *w);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include "backend.h"
 #include "thread.h"
 
 #define MAX_THREADS 256

@@ -13,9 +13,6 @@ typedef struct TDCancel {
     void *cookie;
 } TDCancel;
 
-/** Poll. @return 0 or ECANCELED */
-int td_cancel_check(TDCancel *c);
-
 typedef struct TDPool TDPool;
 
 /** @param n_threads 0 = number of usable cores; the calling thread is one of them */

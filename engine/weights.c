@@ -33,6 +33,7 @@ int td_weights_init(TDDev *dev, TDWeights *w, size_t block)
         return ret;
     w->next = buf.ptr;
     w->left = block;
+    w->deferred = 1;
     return 0;
 }
 
