@@ -221,8 +221,8 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
         TRY(pack_codes(dev, weights, lin, src, n_src));
     } else {
         for (int i = 0; i < n_src && !weights->measure; i++)
-            TRY(copy_float(dev, weights, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype), &src[i],
-                           rows, lin->k, lin->dtype));
+            TRY(copy_float(dev, weights, (uint8_t *)lin->w[0] + (size_t)(i * rows * lin->k) * td_dtype_size(lin->dtype),
+                           &src[i], rows, lin->k, lin->dtype));
     }
     if (!has_bias)
         return 0;

@@ -55,6 +55,7 @@ int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
     m->log = log;
     m->dev = dev;
     m->residency = s->residency;
+    m->by_stage = s->residency == TD_RESIDENT_STAGE;
     m->max_bytes = s->max_bytes;
     TRY(td_model_find_files(m->path, s, log));
     TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));

@@ -212,10 +212,10 @@ static void summarise(TDContext *c)
     if (n->frames_out < n->clip_frames)
         snprintf(of, sizeof(of), "%d of ", n->frames_out);
     if (n->device_used_bytes)
-        snprintf(used, sizeof(used), " (%.1f in use)", (double)n->device_used_bytes / (1 << 30));
+        snprintf(used, sizeof(used), " (%.2f in use)", (double)n->device_used_bytes / (1 << 30));
     td_log(&c->log, TD_LOG_INFO,
            "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, denoise %.2f, decode %.2f, copy %.2f, "
-           "caller %.2f, first frame %.2f, wall %.2f s, %s memory %.1f GiB%s",
+           "caller %.2f, first frame %.2f, wall %.2f s, %s memory %.2f GiB%s",
            of, n->clip_frames, n->clip_width, n->clip_height, n->n_steps, n->stage_seconds[TD_STAGE_LOAD],
            n->stage_seconds[TD_STAGE_TEXT], n->stage_seconds[TD_STAGE_DENOISE], n->stage_seconds[TD_STAGE_DECODE],
            n->copy_seconds, n->caller_seconds, n->first_frame_seconds, n->wall_seconds,

@@ -22,6 +22,7 @@
 #include "libavutil/avstring.h"
 #include "libavutil/error.h"
 #include "libavutil/file.h"
+#include "libavutil/file_open.h"
 #include "libavutil/log.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
@@ -159,6 +160,48 @@ static int load_prompt(AVFilterContext *ctx)
     return ret;
 }
 
+static int open_stats(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    if (!s->stats)
+        return 0;
+    if (!strcmp(s->stats, "-")) {
+        av_log(ctx, AV_LOG_ERROR, "stats '-': expected a file, standard output may be a video\n");
+        return AVERROR(EINVAL);
+    }
+    s->stats_file = avpriv_fopen_utf8(s->stats, "w");
+    if (!s->stats_file) {
+        int err = AVERROR(errno);
+
+        av_log(ctx, AV_LOG_ERROR, "stats '%s' cannot be written: %s\n", s->stats, av_err2str(err));
+        return err;
+    }
+    return 0;
+}
+
+/* one line a clip, when its last frame is there or it ends early */
+static int write_stats(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    char line[2048];
+    int len;
+
+    if (!s->stats_due)
+        return 0;
+    s->stats_due = 0;
+    len = td_stats_json(s->td, line, sizeof(line));
+    if (len < 0 || len >= sizeof(line))
+        return AVERROR_BUG;
+    if (fprintf(s->stats_file, "%s\n", line) < 0 || fflush(s->stats_file)) {
+        int err = AVERROR(errno);
+
+        av_log(ctx, AV_LOG_ERROR, "stats '%s' cannot be written: %s\n", s->stats, av_err2str(err));
+        return err;
+    }
+    return 0;
+}
+
 static int parse_size(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
@@ -226,7 +269,8 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx)
 
     if ((ret = load_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
-        (ret = count_frames(ctx)) < 0)
+        (ret = count_frames(ctx)) < 0 ||
+        (ret = open_stats(ctx)) < 0)
         return ret;
 
     if (!s->model && !(s->dit && s->vae && s->text_encoder && s->tokenizer)) {
@@ -279,6 +323,42 @@ static int set_metadata(AVFilterContext *ctx)
         return ret;
     /* the IPTC term for media made by a trained model */
     return av_dict_set(&s->metadata, "lavfi.turbodiff.digital_source_type", "trainedAlgorithmicMedia", 0);
+}
+
+/* of the last frame, which knows how long all took */
+static int set_times(AVFilterContext *ctx, AVDictionary **metadata)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDInfo info;
+    int ret;
+
+    ret = td_info(s->td, &info);
+    if (ret < 0)
+        return error_from_td(ret);
+    {
+        const struct {
+            const char *key;
+            double seconds;
+        } times[] = {
+            { "lavfi.turbodiff.load_seconds",        info.stage_seconds[TD_STAGE_LOAD]    },
+            { "lavfi.turbodiff.text_seconds",        info.stage_seconds[TD_STAGE_TEXT]    },
+            { "lavfi.turbodiff.denoise_seconds",     info.stage_seconds[TD_STAGE_DENOISE] },
+            { "lavfi.turbodiff.decode_seconds",      info.stage_seconds[TD_STAGE_DECODE]  },
+            { "lavfi.turbodiff.copy_seconds",        info.copy_seconds                    },
+            { "lavfi.turbodiff.caller_seconds",      info.caller_seconds                  },
+            { "lavfi.turbodiff.first_frame_seconds", info.first_frame_seconds             },
+            { "lavfi.turbodiff.wall_seconds",        info.wall_seconds                    },
+        };
+
+        for (int i = 0; i < FF_ARRAY_ELEMS(times); i++) {
+            char text[32];
+
+            snprintf(text, sizeof(text), "%.6f", times[i].seconds);
+            if ((ret = av_dict_set(metadata, times[i].key, text, 0)) < 0)
+                return ret;
+        }
+    }
+    return av_dict_set_int(metadata, "lavfi.turbodiff.peak_bytes", info.peak_bytes, 0);
 }
 
 static int open_model(AVFilterContext *ctx)
@@ -348,6 +428,7 @@ static int start_clip(AVFilterContext *ctx)
     if (ret < 0)
         return error_from_td(ret);
     s->pts = 0;
+    s->stats_due = !!s->stats_file;
     return set_metadata(ctx);
 }
 
@@ -419,6 +500,13 @@ int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
         return error_from_td(ret);
     if (ret > 0) {
         s->frame->pts = s->pts++;
+        if (s->pts == s->nb_frames) {
+            int err;
+
+            if ((err = set_times(ctx, &s->frame->metadata)) < 0 ||
+                (err = write_stats(ctx)) < 0)
+                return err;
+        }
         *out = s->frame;
         s->frame = NULL;
     }
@@ -429,7 +517,12 @@ av_cold void ff_turbodiff_close(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
 
+    if (s->td)
+        write_stats(ctx);
     td_close(&s->td);
+    if (s->stats_file)
+        fclose(s->stats_file);
+    s->stats_file = NULL;
     av_frame_free(&s->frame);
     av_dict_free(&s->metadata);
 }

@@ -25,6 +25,8 @@
  * reading frames.
  */
 
+#include <stdio.h>
+
 #include <turbodiff.h>
 
 #include "libavutil/dict.h"
@@ -70,6 +72,7 @@ typedef struct TurboDiffContext {
     int backend;
     int device;
     int residency;
+    char *stats;
 
     /* state */
     int w, h;
@@ -81,6 +84,8 @@ typedef struct TurboDiffContext {
     int64_t pts;                ///< of the next frame
     int progress_stage;         ///< last stage that progress was reported for
     int64_t progress_time;      ///< when that was
+    FILE *stats_file;           ///< NULL if no statistics are wanted
+    int stats_due;              ///< the clip has not had its line yet
 } TurboDiffContext;
 
 #define TD_OFFSET(x) offsetof(TurboDiffContext, x)
@@ -145,9 +150,10 @@ typedef struct TurboDiffContext {
         TD_CONST("cuda",      NULL,                                   TD_BACKEND_CUDA,       "backend"), \
     { "device",          "set the number of the CUDA device", TD_OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
     { "residency",       "set which weights stay in device memory", TD_OFFSET(residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
-        TD_CONST("auto",      "the same as all",                      TD_RESIDENT_AUTO,      "residency"), \
+        TD_CONST("auto",      "as many as fit in free memory",        TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
-        TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency")
+        TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \
+    { "stats",           "set a file to write times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }
 
 /**
  * Check the options that need no model, and derive size and number of frames.

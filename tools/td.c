@@ -16,7 +16,8 @@ static const char usage[] =
     "(auto)\n"
     "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
     "  -B BACKEND  auto, cpu, cuda (auto)                      -D N       CUDA device (0)\n"
-    "  -c N        make the clip N times (1)\n"
+    "  -M KIND     weights in memory: auto, all, stage (auto)  -m BYTES   limit on memory (none)\n"
+    "  -c N        make the clip N times (1)                   -j FILE    statistics, a line of JSON a clip\n"
     "  -t N        threads (all cores)                         -v         more log lines\n";
 
 static void log_line(void *cookie, int level, const char *line)
@@ -47,7 +48,8 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
                                                                                         NULL };
     static const char *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL },
                              *const sampler[] = { "rcm", "unipc", NULL };
-    static const char *const backend[] = { "auto", "cpu", "cuda", NULL };
+    static const char *const backend[] = { "auto", "cpu", "cuda", NULL }, *const residency[] = { "auto", "all",
+                                                                                                "stage", NULL };
 
     switch (o) {
     case 's': return sscanf(v, "%dx%d", &p->width, &p->height) == 2 ? 0 : -1;
@@ -63,6 +65,8 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     case 'S': p->sampler = choice("S", v, sampler); return 0;
     case 'B': s->backend = choice("B", v, backend); return 0;
     case 'D': s->device = atoi(v); return 0;
+    case 'M': s->residency = choice("M", v, residency); return 0;
+    case 'm': s->max_bytes = strtoull(v, NULL, 10); return 0;
     case 't': s->n_threads = atoi(v); return 0;
     default:  return -1;
     }
@@ -75,7 +79,8 @@ int main(int argc, char **argv)
     TDContext *c = NULL;
     TDInfo info;
     TDFrame f = { .format = TD_PIX_RGB24 };
-    FILE *out = NULL;
+    FILE *out = NULL, *stats = NULL;
+    char line[2048];
     size_t bytes;
     int i = 1, n_clips = 1, ret;
 
@@ -89,7 +94,12 @@ int main(int argc, char **argv)
             p.ode = 1;
         else if (!strcmp(argv[i], "-c") && i + 1 < argc)
             n_clips = atoi(argv[++i]);
-        else if (argv[i][2] || i + 1 == argc || option(argv[i][1], argv[i + 1], &s, &p) < 0) {
+        else if (!strcmp(argv[i], "-j") && i + 1 < argc && !stats) {
+            if (!(stats = fopen(argv[++i], "w"))) {
+                perror(argv[i]);
+                return 1;
+            }
+        } else if (argv[i][2] || i + 1 == argc || option(argv[i][1], argv[i + 1], &s, &p) < 0) {
             fprintf(stderr, "td: %s: unknown option or bad value\n%s", argv[i], usage);
             return 2;
         } else
@@ -123,6 +133,8 @@ int main(int argc, char **argv)
                 ret = TD_ERR(EIO);
                 goto end;
             }
+        if (stats && td_stats_json(c, line, sizeof(line)) > 0)
+            fprintf(stats, "%s\n", line);
         if (ret < 0)
             goto end;
     }
@@ -131,6 +143,10 @@ end:
         fprintf(stderr, "td: %s\n", td_strerror(ret));
     free(f.data[0]);
     td_close(&c);
+    if (stats && fclose(stats) != 0 && ret >= 0) {
+        perror("-j");
+        ret = -1;
+    }
     if (fclose(out) != 0 && ret >= 0) {
         perror(argv[i + 2]);
         ret = -1;

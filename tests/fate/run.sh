@@ -182,6 +182,39 @@ differ "negative_prompt" "$(md5 "$unipc:negative_prompt=blurry and dark")" "$(md
 run -v warning -f lavfi -i "$base:negative_prompt=dark" -f null -
 equal "negative_prompt with rcm warns" "$(grep -c 'negative_prompt has no effect' "$tmp/err")" 1
 
+# ---- times and memory ----
+
+# field KEY LINE: a number of a line of JSON
+field() { printf '%s\n' "$2" | sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"; }
+# adds_up LINE: whether the times are there and add up to the wall time
+adds_up() {
+    printf '%s\n' "$1" | awk '{
+        n = split("load text denoise decode copy caller", k, " ")
+        for (i = 1; i <= n; i++) {
+            if (!match($0, "\"" k[i] "_seconds\": [0-9.]+")) exit
+            v = substr($0, RSTART, RLENGTH); sub(/.* /, "", v); s += v
+        }
+        if (!match($0, /"wall_seconds": [0-9.]+/)) exit
+        w = substr($0, RSTART, RLENGTH); sub(/.* /, "", w)
+        if (w > 0 && s - w < 1e-4 && w - s < 1e-4) print "yes" }'
+}
+equal "stats" "$(count -f lavfi -i "$base:stats=$tmp/stats") $(wc -l < "$tmp/stats" | tr -d ' ')" "9 1"
+line=$(cat "$tmp/stats")
+equal "stats: times add up" "$(adds_up "$line")" "yes"
+equal "stats: frames" "$(field frames "$line") $(field frames_out "$line") $(field seed "$line")" "9 9 1"
+equal "stats: memory" "$([ "$(field peak_bytes "$line")" -le "$(field predicted_bytes "$line")" ] && echo fits)" "fits"
+run -f lavfi -i "$base:frames=33:stats=$tmp/stats" -frames:v 3 -f null -
+equal "stats of a clip that ends early" "$(adds_up "$(cat "$tmp/stats")") $(wc -l < "$tmp/stats" | tr -d ' ') $(
+    [ "$(field frames_out "$(cat "$tmp/stats")")" -lt 33 ] && echo early)" "yes 1 early"
+run -filter_complex "${base}:stats=$tmp/stats[a];${base}:seed=2:stats=$tmp/stats2[b];[a][b]hstack" -v info -f null -
+equal "two sources share the weights" "$(grep -c 'shares the weights of' "$tmp/err") $(
+    cat "$tmp/stats" "$tmp/stats2" | grep -c wall_seconds)" "1 2"
+run -v info -f lavfi -i "$base" -f null -
+equal "one summary line" "$(grep -c 'clip: 9 frames 64x48, 4 steps: load .* wall .* memory' "$tmp/err")" 1
+"$ffprobe" -v error -f lavfi -i "$base" -show_entries frame_tags -of flat > "$tmp/tags"
+equal "times in the last frame's metadata only" "$(grep -c 'wall_seconds\|denoise_seconds\|peak_bytes' "$tmp/tags") $(
+    grep -c 'frame.8.*wall_seconds="[0-9]*\.[0-9]*"' "$tmp/tags")" "3 1"
+
 # ---- in filtergraphs, and ends ----
 
 equal "filter_complex" "$(run -filter_complex "$base" -f hash -hash md5 -)" "$ref"
@@ -260,6 +293,8 @@ bad "prompt and textfile"     "expected one of the options"        "$t=model=$mo
 bad "no textfile"             "cannot be read: No such file"       "$t=model=$model:textfile=$tmp/none.txt"
 bad "textfile with NUL"       "is not text"                        "$t=model=$model:textfile=$tmp/nul.txt"
 bad "no model"                "No model: expected"                 "$t=prompt=a"
+bad "stats to stdout"         "expected a file"                    "$base:stats=-"
+bad "stats cannot be written" "cannot be written: No such file"    "$base:stats=$tmp/none/x"
 bad "model without files"     "$tmp/empty"                         "$t=prompt=a:model=$tmp/empty"
 bad "model does not exist"    "$tmp/none"                          "$t=prompt=a:model=$tmp/none"
 bad "size not a multiple"     "expected 480p, 720p or WxH"         "$base:s=833x480"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Stage times of whole clips at the official sizes, random weights. usage: tests/gpu/bench.sh BUILD [1.3B|14B]
-# Three clips in one process; the later two are warm. Device memory is sampled every half second.
+# Stage times of whole clips at the official sizes, random weights. usage: tests/gpu/bench.sh BUILD [1.3B|14B] [RESIDENCY]
+# Three clips in one process; the later two are warm. Prints a line of JSON for each (td_stats_json) and the highest use of
+# device memory, sampled every half second. RESIDENCY is auto, all or stage.
 set -eu
 build=$1
 size=${2:-1.3B}
@@ -14,6 +15,7 @@ esac
 prompt='a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen'
 nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -lms 500 > "$dir.memory" &
 sampler=$!
-"$build/td" -B cuda -s $frame -n 81 -c 3 -v "$dir" "$prompt" /dev/null
+"$build/td" -B cuda -M "${3:-auto}" -s $frame -n 81 -c 3 -j "$dir.json" -v "$dir" "$prompt" /dev/null
 kill $sampler
+cat "$dir.json"
 echo "device memory, peak MiB: $(sort -n "$dir.memory" | tail -n 1)"
