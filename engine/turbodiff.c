@@ -126,7 +126,7 @@ static int load(TDContext *c)
     if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->by_stage))
         TRY(td_model_load_all(m, shared, sizeof(shared)));
     c->open_seconds = td_now() - c->started;
-    if (m->loaded_bytes)
+    if (m->loaded_bytes && !c->dev->maps_files)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
     td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB%s%s, %.2f s%s%s", m->name,
            m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, rate,

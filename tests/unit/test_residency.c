@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Which weights are kept, on a device of a known size: the CPU's slots with a `memory` slot that counts what alloc and
+ * free do, as a GPU's would. What the CPU computes from in the file mapping takes device memory all the same. */
+#include "clip.h"
+#include "device.h"
+#include "small_model.h"
+
+static struct {
+    const TDOps *real;
+    TDOps ops;
+    uint64_t size, used, peak;                   /* of the device */
+    int n_allocs, fail_at;                       /* fail_at: 1 = the next allocation fails; 0: none does */
+} gpu;
+
+static int gpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
+{
+    int ret;
+
+    if (gpu.used + bytes > gpu.size || (gpu.fail_at && ++gpu.n_allocs == gpu.fail_at))
+        return td_error(dev->log, ENOMEM, "gpu: %zu bytes wanted", bytes);
+    ret = gpu.real->alloc(dev, buf, bytes);
+    gpu.used += ret < 0 ? 0 : bytes;
+    gpu.peak = gpu.used > gpu.peak ? gpu.used : gpu.peak;
+    return ret;
+}
+
+static void gpu_free(TDDev *dev, TDBuf *buf)
+{
+    gpu.used -= buf->bytes;
+    gpu.real->free(dev, buf);
+}
+
+static int gpu_memory(TDDev *dev, uint64_t *available, uint64_t *total)
+{
+    (void)dev;
+    *available = gpu.size - gpu.used;
+    *total = gpu.size;
+    return 0;
+}
+
+/* the CPU reads matrices where they are in the file; a GPU would have a copy */
+static int gpu_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src,
+                           enum TDDtype want)
+{
+    int ret = gpu.real->pack_linear(dev, w, lin, src, n_src, want);
+    void *copy;
+
+    return ret < 0 ? ret : td_weights_alloc(dev, w, &copy, (size_t)(lin->n * lin->k) * td_dtype_size(lin->dtype));
+}
+
+static TDCancel cancel;
+static TDLog lines;
+static Seen seen;
+static TDDev *device;
+
+static const TDClipConfig config = {
+    .width = 64, .height = 64, .n_frames = 5, .n_steps = 1, .sigma_max = 80,
+    .attn = { .kind = TD_ATTN_DENSE, .bq = 128, .bk = 64, .topk = 1.0 }
+};
+
+static int open_model(TDModel **m, const char *dir, enum TDResidency residency, uint64_t size)
+{
+    TDSettings s;
+
+    td_default_settings(&s, sizeof(s));
+    s.model = dir;
+    s.residency = residency;
+    gpu.size = size;
+    gpu.peak = 0;
+    memset(&seen, 0, sizeof(seen));
+    return td_model_open(m, &s, device, &lines);
+}
+
+/* a clip to its last frame. @return 0 or the error */
+static int run(TDModel *m, const char *prompt, TDNeed *need)
+{
+    static uint8_t pixels[64 * 64 * 3];
+    const char *prompts[TD_MAX_PROMPTS] = { prompt, NULL };
+    TDFrame f = { .format = TD_PIX_RGB24, .data = { pixels }, .stride = { 3 * 64 } };
+    TDClip *c = NULL;
+    int ret = td_clip_open(&c, m, &config, prompts, &lines);
+
+    if (ret >= 0 && need)
+        *need = c->need;
+    while (ret >= 0 && c->phase != TD_CLIP_DONE) {
+        ret = td_clip_advance(c);
+        if (ret > 0)
+            ret = td_clip_frame(c, &f);
+    }
+    td_clip_close(&c);
+    return ret;
+}
+
+static uint64_t part_bytes(const TDModel *m, enum TDFile f)
+{
+    return m->part[f]->bytes + m->part[f]->scratch;
+}
+
+int main(void)
+{
+    char path[256], shared[64];
+    uint64_t all, stage, all_weights, text, dit;
+    TDModel *m = NULL;
+    TDNeed need;
+
+    test_begin("model");
+    lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
+    /* a large text encoder, as real models have */
+    if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=2") < 0 ||
+        !CHECK_INT(td_cpu_open(&device, 1, &cancel, &lines), 0))
+        return test_end();
+    small_path(path, "model");
+    gpu.real = device->ops;
+    gpu.ops = *device->ops;
+    gpu.ops.alloc = gpu_alloc;
+    gpu.ops.free = gpu_free;
+    gpu.ops.memory = gpu_memory;
+    gpu.ops.pack_linear = gpu_pack_linear;
+    device->ops = &gpu.ops;
+    device->maps_files = 0;
+
+    test_begin("opening a model checks all of it and loads nothing");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, 1 << 30), 0);
+    if (!m)
+        return test_end();
+    CHECK(gpu.used < 4096);                      /* scratch of the timestep */
+    text = part_bytes(m, TD_FILE_TEXT);
+    dit = part_bytes(m, TD_FILE_DIT);
+    all_weights = text + dit + part_bytes(m, TD_FILE_VAE);
+    CHECK(text > 0 && dit > 0);
+
+    test_begin("room for all: what was reckoned is what is used");
+    CHECK_INT(run(m, "a cat", &need), 0);
+    CHECK(!m->by_stage && m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
+    all = need.weights + need.clip;
+    CHECK(gpu.peak <= all + 4096 && gpu.peak + 4096 > all);
+    td_model_close(&m);
+    CHECK_INT((long long)gpu.used, 0);
+
+    test_begin("by stage: less, and as reckoned");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_STAGE, 1 << 30), 0);
+    CHECK_INT(run(m, "a cat", &need), 0);
+    stage = need.weights + need.clip;
+    CHECK(stage < all && gpu.peak <= stage + 4096);
+    CHECK(!m->held[TD_FILE_TEXT] && !m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
+    td_model_close(&m);
+
+    test_begin("auto on every size of device between the two, down to where nothing fits");
+    for (uint64_t size = all + 8192; size >= stage; size -= (all - stage) / 12 + 1) {
+        CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, size), 0);
+        for (int i = 0; i < 2; i++) {
+            CHECK_INT(run(m, i ? "a dog" : "a cat", &need), 0);
+            CHECK(gpu.peak <= size && need.weights + need.clip <= size);
+        }
+        CHECK_INT(m->by_stage, all + 512 > size); /* less the scratch of the timestep */
+        td_model_close(&m);
+        CHECK_INT((long long)gpu.used, 0);
+    }
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, stage / 2), 0);
+    check_error(&seen, run(m, "a cat", NULL), TD_ERR(ENOMEM), "more than the free");
+    td_model_close(&m);
+
+    test_begin("auto gives up the text encoder first, and keeps the transformer");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, (all - text > stage ? all - text : stage) + 8192), 0);
+    CHECK_INT(run(m, "a cat", NULL), 0);
+    CHECK(!m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
+    CHECK_INT(run(m, "a cat", NULL), 0);         /* known: the encoder stays away */
+    CHECK(!m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT]);
+    td_model_close(&m);
+
+    test_begin("all does not fit: refused before anything is loaded");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, all_weights - 1), 0);
+    check_error(&seen, td_model_plan(m, NULL, 0, 0, &need, &lines), TD_ERR(ENOMEM), "more than the free");
+    CHECK(gpu.peak < 4096);
+    td_model_close(&m);
+
+    test_begin("the driver's reserve is left alone");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, all + 8192), 0);
+    device->reserve = 16384;
+    CHECK_INT(run(m, "a cat", NULL), 0);
+    CHECK(m->by_stage && gpu.peak + 16384 <= gpu.size);
+    device->reserve = 0;
+    td_model_close(&m);
+
+    test_begin("the device runs out of memory in mid load: nothing leaks, and the next clip works");
+    for (gpu.fail_at = 1; gpu.fail_at < 12; gpu.fail_at++) {
+        int ret;
+
+        gpu.n_allocs = 0;
+        ret = open_model(&m, path, TD_RESIDENT_STAGE, 1 << 30);
+        if (ret >= 0)
+            ret = run(m, "a cat", NULL);
+        if (gpu.n_allocs < gpu.fail_at) {
+            CHECK_INT(ret, 0);
+            td_model_close(&m);
+            break;
+        }
+        check_error(&seen, ret, TD_ERR(ENOMEM), "gpu:");
+        gpu.n_allocs = 1000;
+        if (m)
+            CHECK_INT(run(m, "a cat", NULL), 0);
+        td_model_close(&m);
+        CHECK_INT((long long)gpu.used, 0);
+    }
+    CHECK(gpu.fail_at > 6);                      /* scratch, block, and weights and work of three stages */
+    gpu.fail_at = 0;
+
+    test_begin("names of shared files");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, 1 << 30), 0);
+    CHECK_INT(td_model_load_all(m, shared, sizeof(shared)), 0);
+    CHECK_STR(shared, "");
+    td_model_close(&m);
+
+    device->ops = gpu.real;
+    device->ops->close(&device);
+    small_model_remove();
+    return test_end();
+}
