@@ -229,7 +229,8 @@ fail:
 
 int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)
 {
-    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps;
+    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps,
+            c_file = conv->c_in - conv->c_pad;
     float *src = NULL;
     uint16_t *dst = NULL;
     void *p;
@@ -254,7 +255,8 @@ int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntr
     for (int64_t o = 0; o < conv->c_out; o++)
         for (int64_t i = 0; i < conv->c_in; i++)
             for (int64_t t = 0; t < taps; t++)
-                dst[(o * taps + t) * conv->c_in + i] = td_f32_to_bf16(src[(o * conv->c_in + i) * taps + t]);
+                dst[(o * taps + t) * conv->c_in + i] =
+                    i < c_file ? td_f32_to_bf16(src[(o * c_file + i) * taps + t]) : 0;
     TRY(td_cuda_load(dev, weights, p, dst, (size_t)n * sizeof(*dst), false));
     conv->w = (const uint16_t *)p;
 fail:

@@ -418,6 +418,8 @@ static TDOps make_ops(void)
     o.attn_t5 = td_cuda_attn_t5;
     o.linear_geglu = td_cuda_linear_geglu;
     o.vae_unscale = td_cuda_vae_unscale;
+    o.vae_scale = td_cuda_vae_scale;
+    o.repeat_frame = td_cuda_repeat_frame;
     o.causal_conv3d = td_cuda_causal_conv3d;
     o.rms_silu = td_cuda_rms_silu;
     o.store_frame = td_cuda_store_frame;

@@ -146,6 +146,8 @@ int td_cuda_head(TDDev *, TDTensor *, const TDTensor *, const TDNormW *, const T
 int td_cuda_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
 
 int td_cuda_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
+int td_cuda_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t);
+int td_cuda_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
 int td_cuda_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
 int td_cuda_rms_silu(TDDev *, TDTensor *, const TDTensor *, const float *, int);
 int td_cuda_store_frame(TDDev *, TDFrame *, const TDTensor *, int64_t);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Latent in, picture out: denormalising a latent frame for the VAE, and storing a decoded frame in the caller's planes.
+ * Latent in, picture out: (de)normalising a latent frame for the VAE, storing a decoded frame in the caller's planes.
  * Conversions as in engine/cpu/frame.c. */
 #include <string.h>
 #include "device.h"
@@ -16,18 +16,53 @@ __global__ void unscale_kernel(bf16 *y, const float *z, int64_t area, int64_t pl
         y[i] = to_bf16(round_bf16(round_bf16(z[c * plane + i / 16]) / s.scale[c]) + s.mean[c]);
 }
 
-int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
+__global__ void scale_kernel(bf16 *y, const bf16 *x, int64_t area, int64_t plane, int n_c, LatentStats s)
 {
-    int64_t area = z->shape[2] * z->shape[3];
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    int c = (int)(i / area);
+
+    if (i < area * 16)
+        y[c * plane + i % area] = to_bf16(round_bf16(to_f32(x[i % area * n_c + c]) - s.mean[c]) * s.scale[c]);
+}
+
+static LatentStats latent_stats(void)
+{
     LatentStats s;
 
     for (int c = 0; c < 16; c++) {
         s.scale[c] = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c]));
         s.mean[c] = td_bf16_round(td_latent_mean[c]);
     }
+    return s;
+}
+
+int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
+{
+    int64_t area = z->shape[2] * z->shape[3];
+
     unscale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>(
-        (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, s);
+        (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, latent_stats());
     CU_LAUNCHED(dev, "unscale_kernel");
+    return 0;
+}
+
+int td_cuda_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
+{
+    int64_t area = y->shape[2] * y->shape[3];
+
+    scale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>(
+        (bf16 *)y->data + t * area, (const bf16 *)x->data, area, y->shape[1] * area, (int)x->shape[3], latent_stats());
+    CU_LAUNCHED(dev, "scale_kernel");
+    return 0;
+}
+
+int td_cuda_repeat_frame(TDDev *dev, TDTensor *y, const TDTensor *x)
+{
+    size_t frame = td_tensor_bytes(x);
+
+    for (int64_t i = 0; i < y->shape[0]; i++)
+        CU(dev, cudaMemcpyAsync((uint8_t *)y->data + (size_t)i * frame, x->data, frame, cudaMemcpyDeviceToDevice,
+                                td_cuda(dev)->stream));
     return 0;
 }
 

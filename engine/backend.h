@@ -74,6 +74,7 @@ typedef struct TDNormW {
 /** Convolution over [T,h,w,C], causal in time. */
 typedef struct TDConv {
     int64_t c_out, c_in;
+    int64_t c_pad;                               ///< the last of c_in: not in the file, their weights are zero
     int kt, kh, kw;                              ///< 1 or 3 each
     int stride_t, stride_s;                      ///< 1 or 2; stride_s 2 pads right and bottom only
     int upsample;                                ///< input is nearest-doubled in h and w first
@@ -192,6 +193,10 @@ struct TDOps {
      *  NULL where kt is 1 */
     int (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
                          const TDTensor *residual);
+    /** frame t of y (bf16 [16,T,h,w]) = the first 16 channels of x (bf16 [1,h,w,C]), normalised, the official chain */
+    int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t);
+    /** every frame of y (bf16 [n,h,w,C]) = x (bf16 [1,h,w,C]) */
+    int  (*repeat_frame)(TDDev *dev, TDTensor *y, const TDTensor *x);
     /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16 */
     int  (*rms_silu)(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu);
     /** frame t of rgb (f32 [T,H,W,3], nominally -1..1) into the caller's planes, clamped */
@@ -215,7 +220,8 @@ int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log)
 /** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */
 typedef int (*TDCudaOpen)(TDDev **dev, int ordinal, TDLog *log);
 #define TD_BACKEND_ABI                                                                                                 \
-    ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 | (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear)) % 65536))
+    ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 |                                                              \
+                (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv)) % 65536))
 
 /** `TRY(call)`: leave through `fail` with the code in ret. */
 #define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)

@@ -192,7 +192,7 @@ int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix)
 
     TRY(td_bind_entry(b, &w, prefix, "weight"));
     TRY(check_float(b, w));
-    TRY(check_count(b, w, conv->c_out, conv->c_in * conv->kt * conv->kh * conv->kw));
+    TRY(check_count(b, w, conv->c_out, (conv->c_in - conv->c_pad) * conv->kt * conv->kh * conv->kw));
     TRY(b->dev->ops->pack_conv(b->dev, b->weights, conv, w));
     TRY(td_bind_vector(b, &conv->bias, conv->c_out, prefix, "bias"));
 fail:

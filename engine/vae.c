@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. Layer kinds and widths are read from the tensors.
+ * Decoder. Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. Layer kinds and widths are read from the tensors.
  *
  * Invariants
  *  1. A 3x3x3 convolution is causal over the whole clip with zero history; its cache holds the two frames before the
@@ -10,13 +10,10 @@
  *  4. Activations are bf16 between operations; the last convolution leaves f32. */
 #include <stdio.h>
 #include <stdlib.h>
-#include "bind.h"
-#include "vae.h"
+#include "vae_priv.h"
 
-#define N_LATENT 16
-
-static int bind_conv3(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix,
-                      const char *suffix)
+int td_vae_bind_conv(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix,
+                     const char *suffix)
 {
     char name[96];
 
@@ -25,8 +22,7 @@ static int bind_conv3(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in
     return td_bind_conv(b, conv, name);
 }
 
-/* output channels of PREFIX.SUFFIX.weight */
-static int conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const char *suffix)
+int td_vae_conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const char *suffix)
 {
     char name[96];
     const TDEntry *e;
@@ -41,23 +37,23 @@ static int conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const
     return ret;
 }
 
-static int bind_residual(const TDBind *b, TDVaeLayer *l, const char *p)
+int td_vae_bind_residual(const TDBind *b, TDVaeLayer *l, const char *p)
 {
     int ret;
 
     l->kind = TD_VAE_RESIDUAL;
-    TRY(conv_width(b, &l->c_out, p, "residual.2"));
+    TRY(td_vae_conv_width(b, &l->c_out, p, "residual.2"));
     TRY(td_bind_vector(b, &l->gamma1, l->c_in, p, "residual.0.gamma"));
-    TRY(bind_conv3(b, &l->conv1, l->c_out, l->c_in, 3, 3, p, "residual.2"));
+    TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 3, 3, p, "residual.2"));
     TRY(td_bind_vector(b, &l->gamma2, l->c_out, p, "residual.3.gamma"));
-    TRY(bind_conv3(b, &l->conv2, l->c_out, l->c_out, 3, 3, p, "residual.6"));
+    TRY(td_vae_bind_conv(b, &l->conv2, l->c_out, l->c_out, 3, 3, p, "residual.6"));
     if (l->c_in != l->c_out)
-        TRY(bind_conv3(b, &l->shortcut, l->c_out, l->c_in, 1, 1, p, "shortcut"));
+        TRY(td_vae_bind_conv(b, &l->shortcut, l->c_out, l->c_in, 1, 1, p, "shortcut"));
 fail:
     return ret;
 }
 
-static int bind_attention(const TDBind *b, TDVaeLayer *l, const char *p)
+int td_vae_bind_attention(const TDBind *b, TDVaeLayer *l, const char *p)
 {
     TDLinearSource src;
     TDLinear *part[3] = { &l->q, &l->k, &l->v };
@@ -86,11 +82,11 @@ static int bind_upsample(const TDBind *b, TDVaeLayer *l, const char *p)
     int ret;
 
     l->kind = TD_VAE_UPSAMPLE;
-    TRY(conv_width(b, &l->c_out, p, "resample.1"));
-    TRY(bind_conv3(b, &l->conv1, l->c_out, l->c_in, 1, 3, p, "resample.1"));
+    TRY(td_vae_conv_width(b, &l->c_out, p, "resample.1"));
+    TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 1, 3, p, "resample.1"));
     l->conv1.upsample = 1;
     if (td_bind_has(b, p, "time_conv.weight")) {
-        TRY(bind_conv3(b, &l->time, 2 * l->c_in, l->c_in, 3, 1, p, "time_conv"));
+        TRY(td_vae_bind_conv(b, &l->time, 2 * l->c_in, l->c_in, 3, 1, p, "time_conv"));
         l->time.interleave = 1;
     }
 fail:
@@ -136,9 +132,9 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
         return td_error(dev->log, ENOMEM, "VAE: out of memory");
     vae->dev = dev;
     TRY(td_weights_init(dev, &vae->weights, block));
-    TRY(bind_conv3(&b, &vae->conv_latent, N_LATENT, N_LATENT, 1, 1, "conv2", ""));
-    TRY(conv_width(&b, &c, "decoder", "conv1"));
-    TRY(bind_conv3(&b, &vae->conv_in, c, N_LATENT, 3, 3, "decoder.conv1", ""));
+    TRY(td_vae_bind_conv(&b, &vae->conv_latent, TD_VAE_LATENT, TD_VAE_LATENT, 1, 1, "conv2", ""));
+    TRY(td_vae_conv_width(&b, &c, "decoder", "conv1"));
+    TRY(td_vae_bind_conv(&b, &vae->conv_in, c, TD_VAE_LATENT, 3, 3, "decoder.conv1", ""));
     for (int i = 0; vae->n_layers < TD_VAE_MAX_LAYERS; i++) {
         TDVaeLayer *l = &vae->layers[vae->n_layers];
         char p[64];
@@ -146,9 +142,9 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
         snprintf(p, sizeof(p), i < 3 ? "decoder.middle.%d" : "decoder.upsamples.%d", i < 3 ? i : i - 3);
         l->c_in = c;
         if (td_bind_has(&b, p, "residual.0.gamma"))
-            TRY(bind_residual(&b, l, p));
+            TRY(td_vae_bind_residual(&b, l, p));
         else if (i == 1 && td_bind_has(&b, p, "to_qkv.weight"))
-            TRY(bind_attention(&b, l, p));
+            TRY(td_vae_bind_attention(&b, l, p));
         else if (td_bind_has(&b, p, "resample.1.weight"))
             TRY(bind_upsample(&b, l, p));
         else
@@ -158,7 +154,7 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
     }
     TRY(check_layers(&b, vae));
     TRY(td_bind_vector(&b, &vae->gamma_out, c, "decoder.head.0.gamma", ""));
-    TRY(bind_conv3(&b, &vae->conv_out, 3, c, 3, 3, "decoder.head.2", ""));
+    TRY(td_vae_bind_conv(&b, &vae->conv_out, 3, c, 3, 3, "decoder.head.2", ""));
     *out = vae;
     return 0;
 fail:
@@ -190,13 +186,12 @@ void td_vae_free(TDVae **vae)
 
 int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w)
 {
-    const TDOps *op = vae->dev->ops;
     int64_t t = 1, y = h, x = w, largest = h * w * vae->conv_in.c_out;
     int ret;
 
     *c = (TDVaeClip){ .h = h, .w = w };
-    TRY(TD_CARVE(a, &c->latent, TD_BF16, 1, h, w, N_LATENT));
-    TRY(TD_CARVE(a, &c->cache_in, TD_BF16, 2, h, w, N_LATENT));
+    TRY(TD_CARVE(a, &c->latent, TD_BF16, 1, h, w, TD_VAE_LATENT));
+    TRY(TD_CARVE(a, &c->cache_in, TD_BF16, 2, h, w, TD_VAE_LATENT));
     for (int i = 0; i < vae->n_layers; i++) {
         const TDVaeLayer *l = &vae->layers[i];
 
@@ -212,11 +207,7 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
             y *= 2;
             x *= 2;
         } else {
-            c->attn = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE }, .n_q = y * x, .n_kv = y * x, .n_heads = 1 };
-            c->attn.head_dim = l->c_in;
-            TRY(op->plan_qkv(vae->dev, a, &c->attn));
-            TRY(op->plan_act(vae->dev, a, &c->attn_in, y * x, l->c_in, 0));
-            TRY(op->plan_act(vae->dev, a, &c->attn_out, y * x, l->c_in, 0));
+            TRY(td_vae_plan_attention(&c->attn, l, vae->dev, a, y, x));
         }
         largest = t * y * x * l->c_in > largest ? t * y * x * l->c_in : largest;
         largest = t * y * x * l->c_out > largest ? t * y * x * l->c_out : largest;
@@ -247,7 +238,7 @@ fail:
 }
 
 /* [T,h,w,C] over a flat buffer */
-static TDTensor view(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c)
+TDTensor td_vae_tensor(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c)
 {
     return (TDTensor){ buf->data, { t, h, w, c, 1 }, 4, TD_BF16 };
 }
@@ -258,45 +249,54 @@ static TDTensor rows(const TDTensor *x)
     return (TDTensor){ x->data, { x->shape[0] * x->shape[1] * x->shape[2], x->shape[3], 1, 1, 1 }, 2, TD_BF16 };
 }
 
-/* x: in and out; a, b: the other two buffers */
-static int residual_layer(const TDVae *vae, TDVaeClip *c, int i, TDTensor *x, TDTensor *a, TDTensor *b)
+int td_vae_residual(TDDev *d, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor *a, TDTensor *b)
 {
-    const TDOps *op = vae->dev->ops;
-    const TDVaeLayer *l = &vae->layers[i];
-    TDTensor norm1 = view(a, x->shape[0], x->shape[1], x->shape[2], l->c_in),
-             norm2 = view(a, x->shape[0], x->shape[1], x->shape[2], l->c_out);
-    TDTensor mid = view(b, x->shape[0], x->shape[1], x->shape[2], l->c_out), *skip = x;
-    TDDev *d = vae->dev;
+    const TDOps *op = d->ops;
+    TDTensor norm1 = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_in),
+             norm2 = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_out);
+    TDTensor mid = td_vae_tensor(b, x->shape[0], x->shape[1], x->shape[2], l->c_out), *skip = x;
     int ret;
 
     TRY(op->rms_silu     (d, &norm1, x, l->gamma1, 1));
-    TRY(op->causal_conv3d(d, &mid, &norm1, &c->cache[i][0], &l->conv1, NULL));
+    TRY(op->causal_conv3d(d, &mid, &norm1, &cache[0], &l->conv1, NULL));
     TRY(op->rms_silu     (d, &norm2, &mid, l->gamma2, 1));
     if (l->shortcut.c_out) {
         TRY(op->causal_conv3d(d, &mid, x, NULL, &l->shortcut, NULL));
         skip = &mid;
     }
-    TRY(op->causal_conv3d(d, &mid, &norm2, &c->cache[i][1], &l->conv2, skip));
+    TRY(op->causal_conv3d(d, &mid, &norm2, &cache[1], &l->conv2, skip));
     *b = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
     *x = mid;
 fail:
     return ret;
 }
 
-static int attention_layer(const TDVae *vae, TDVaeClip *c, int i, TDTensor *x)
+int td_vae_plan_attention(TDVaeAttention *at, const TDVaeLayer *l, TDDev *dev, TDArena *a, int64_t h, int64_t w)
 {
-    const TDOps *op = vae->dev->ops;
-    const TDVaeLayer *l = &vae->layers[i];
-    TDTensor norm = view(&c->attn_in.x, x->shape[0], x->shape[1], x->shape[2], l->c_in), flat = rows(x);
-    TDDev *d = vae->dev;
+    const TDOps *op = dev->ops;
+    int ret;
+
+    at->qkv = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE }, .n_q = h * w, .n_kv = h * w, .n_heads = 1 };
+    at->qkv.head_dim = l->c_in;
+    TRY(op->plan_qkv(dev, a, &at->qkv));
+    TRY(op->plan_act(dev, a, &at->in, h * w, l->c_in, 0));
+    TRY(op->plan_act(dev, a, &at->out, h * w, l->c_in, 0));
+fail:
+    return ret;
+}
+
+int td_vae_attention(TDDev *d, const TDVaeLayer *l, TDVaeAttention *at, TDTensor *x)
+{
+    const TDOps *op = d->ops;
+    TDTensor norm = td_vae_tensor(&at->in.x, x->shape[0], x->shape[1], x->shape[2], l->c_in), flat = rows(x);
     int ret;
 
     TRY(op->rms_silu       (d, &norm, x, l->gamma1, 0));
-    TRY(op->linear         (d, &c->attn.q, &c->attn_in, &l->q));              /* [h*w,C]                */
-    TRY(op->linear         (d, &c->attn.k, &c->attn_in, &l->k));
-    TRY(op->linear         (d, &c->attn.v, &c->attn_in, &l->v));
-    TRY(op->attn_dense     (d, &c->attn_out, &c->attn));
-    TRY(op->linear_residual(d, &flat, &c->attn_out, &l->proj, NULL));
+    TRY(op->linear         (d, &at->qkv.q, &at->in, &l->q));                  /* [h*w,C]                */
+    TRY(op->linear         (d, &at->qkv.k, &at->in, &l->k));
+    TRY(op->linear         (d, &at->qkv.v, &at->in, &l->v));
+    TRY(op->attn_dense     (d, &at->out, &at->qkv));
+    TRY(op->linear_residual(d, &flat, &at->out, &l->proj, NULL));
 fail:
     return ret;
 }
@@ -309,10 +309,10 @@ static int upsample_layer(const TDVae *vae, TDVaeClip *c, int i, TDTensor *x, TD
     int ret;
 
     if (l->time.c_out && c->next > 0) {
-        in = view(a, 2 * x->shape[0], x->shape[1], x->shape[2], l->c_in);
+        in = td_vae_tensor(a, 2 * x->shape[0], x->shape[1], x->shape[2], l->c_in);
         TRY(op->causal_conv3d(vae->dev, &in, x, &c->cache[i][2], &l->time, NULL));
     }
-    out = view(b, in.shape[0], 2 * in.shape[1], 2 * in.shape[2], l->c_out);
+    out = td_vae_tensor(b, in.shape[0], 2 * in.shape[1], 2 * in.shape[2], l->c_out);
     TRY(op->causal_conv3d(vae->dev, &out, &in, NULL, &l->conv1, NULL));
     *b = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
     *x = out;
@@ -323,8 +323,8 @@ fail:
 int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z)
 {
     const TDOps *op = vae->dev->ops;
-    TDTensor x = view(&c->buf[0], 1, c->h, c->w, vae->conv_in.c_out), a = c->buf[1], b = c->buf[2];
-    TDTensor raw = view(&a, 1, c->h, c->w, N_LATENT), norm;
+    TDTensor x = td_vae_tensor(&c->buf[0], 1, c->h, c->w, vae->conv_in.c_out), a = c->buf[1], b = c->buf[2];
+    TDTensor raw = td_vae_tensor(&a, 1, c->h, c->w, TD_VAE_LATENT), norm;
     TDDev *d = vae->dev;
     int ret;
 
@@ -333,13 +333,13 @@ int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z)
     TRY(op->causal_conv3d(d, &x, &c->latent, &c->cache_in, &vae->conv_in, NULL));
     for (int i = 0; i < vae->n_layers; i++) {
         if (vae->layers[i].kind == TD_VAE_RESIDUAL)
-            TRY(residual_layer(vae, c, i, &x, &a, &b));
+            TRY(td_vae_residual(d, &vae->layers[i], c->cache[i], &x, &a, &b));
         else if (vae->layers[i].kind == TD_VAE_ATTENTION)
-            TRY(attention_layer(vae, c, i, &x));
+            TRY(td_vae_attention(d, &vae->layers[i], &c->attn, &x));
         else
             TRY(upsample_layer(vae, c, i, &x, &a, &b));
     }
-    norm = view(&a, x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
+    norm = td_vae_tensor(&a, x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
     TRY(op->rms_silu(d, &norm, &x, vae->gamma_out, 1));
     c->rgb.shape[0] = x.shape[0];
     TRY(op->causal_conv3d(d, &c->rgb, &norm, &c->cache_out, &vae->conv_out, NULL));

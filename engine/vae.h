@@ -8,13 +8,13 @@
 
 #define TD_VAE_MAX_LAYERS 32
 
-enum TDVaeKind { TD_VAE_RESIDUAL, TD_VAE_ATTENTION, TD_VAE_UPSAMPLE };
+enum TDVaeKind { TD_VAE_RESIDUAL, TD_VAE_ATTENTION, TD_VAE_UPSAMPLE, TD_VAE_DOWNSAMPLE };
 
 typedef struct TDVaeLayer {
     enum TDVaeKind kind;
     int64_t c_in, c_out;
     const float *gamma1, *gamma2;                ///< residual: of both norms; attention: gamma1
-    TDConv conv1, conv2;                         ///< residual; upsample: conv1 is the spatial one
+    TDConv conv1, conv2;                         ///< residual; up- and downsample: conv1 is the spatial one
     TDConv shortcut, time;                       ///< c_out 0 if absent
     TDLinear q, k, v, proj;                      ///< attention
 } TDVaeLayer;
@@ -28,14 +28,19 @@ typedef struct TDVae {
     int n_layers;
 } TDVae;
 
+/** Memory of an attention layer. */
+typedef struct TDVaeAttention {
+    TDQkv qkv;
+    TDAct in, out;
+} TDVaeAttention;
+
 typedef struct TDVaeClip {
     int64_t h, w;                                ///< latent grid
     int64_t next;                                ///< latent frame to decode
     TDTensor cache_in, cache_out, cache[TD_VAE_MAX_LAYERS][3];   ///< of conv1, conv2, time
     TDTensor latent;                             ///< bf16 [1,h,w,16]
     TDTensor buf[3];                             ///< bf16, flat, large enough for any layer
-    TDQkv attn;
-    TDAct attn_in, attn_out;
+    TDVaeAttention attn;
     TDTensor rgb;                                ///< out: f32 [1|4, 8h, 8w, 3]
 } TDVaeClip;
 

@@ -88,6 +88,8 @@ int td_cpu_head(TDDev *, TDTensor *, const TDTensor *, const TDNormW *, const TD
 int td_cpu_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
 
 int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
+int td_cpu_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t);
+int td_cpu_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
 int td_cpu_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
 int td_cpu_store_frame(TDDev *, TDFrame *, const TDTensor *, int64_t);
 

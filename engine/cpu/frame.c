@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Latent in, picture out: denormalising a latent frame for the VAE, and storing a decoded frame in the caller's planes.
+ * Latent in, picture out: (de)normalising a latent frame for the VAE, storing a decoded frame in the caller's planes.
  *
  * u = (1 + clamp(x)) / 2. RGB: byte = trunc(255 u + 0.5), as the official writer. YUV: BT.709 limited range from the
  * float values; 4:2:0 chroma is sited left: (1 2 1)/4 across, two rows averaged. */
@@ -20,6 +20,33 @@ int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
             ((uint16_t *)y->data)[p * 16 + c] = td_f32_to_bf16(td_bf16_round(v / scale) + mean);
         }
     }
+    return 0;
+}
+
+int td_cpu_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
+{
+    int64_t area = y->shape[2] * y->shape[3], plane = y->shape[1] * area, n_c = x->shape[3];
+
+    (void)dev;
+    for (int c = 0; c < 16; c++) {
+        float scale = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c])), mean = td_bf16_round(td_latent_mean[c]);
+
+        for (int64_t p = 0; p < area; p++) {
+            float v = td_bf16_to_f32(((const uint16_t *)x->data)[p * n_c + c]);
+
+            ((uint16_t *)y->data)[c * plane + t * area + p] = td_f32_to_bf16(td_bf16_round(v - mean) * scale);
+        }
+    }
+    return 0;
+}
+
+int td_cpu_repeat_frame(TDDev *dev, TDTensor *y, const TDTensor *x)
+{
+    size_t frame = td_tensor_bytes(x);
+
+    (void)dev;
+    for (int64_t i = 0; i < y->shape[0]; i++)
+        memcpy((uint8_t *)y->data + (size_t)i * frame, x->data, frame);
     return 0;
 }
 

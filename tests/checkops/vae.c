@@ -6,23 +6,26 @@
 
 typedef struct Form {
     const char *name;
-    int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32;
+    int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32, c_pad;
 } Form;
 
 static const Form forms[] = {
-    { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0 },
-    { "3x3x3 residual", 96, 96, 3, 3, 1, 1, 0, 0, 1, 0 },
-    { "1x1x1",          48, 32, 1, 1, 1, 1, 0, 0, 0, 0 },
-    { "up 1x3x3",       32, 16, 1, 3, 1, 1, 1, 0, 0, 0 },
-    { "time 3x1x1 x2",  16, 32, 3, 1, 1, 1, 0, 1, 0, 0 },
-    { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0 },
-    { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0 },
-    { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1 },
-    { "32 to 96",       32, 96, 3, 3, 1, 1, 0, 0, 0, 0 },
-    { "64 to 192",      64, 192, 3, 3, 1, 1, 0, 0, 1, 0 },
-    { "up 64 to 96",    64, 96, 1, 3, 1, 1, 1, 0, 0, 0 },
-    { "time 96 x2",     96, 192, 3, 1, 1, 1, 0, 1, 0, 0 },
-    { "96 to 384",      96, 384, 1, 1, 1, 1, 0, 0, 0, 0 },
+    { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0 },
+    { "3x3x3 residual", 96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0 },
+    { "1x1x1",          48, 32, 1, 1, 1, 1, 0, 0, 0, 0, 0 },
+    { "up 1x3x3",       32, 16, 1, 3, 1, 1, 1, 0, 0, 0, 0 },
+    { "time 3x1x1 x2",  16, 32, 3, 1, 1, 1, 0, 1, 0, 0, 0 },
+    { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0, 0 },
+    { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0, 0 },
+    { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1, 0 },
+    { "32 to 96",       32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0 },
+    { "64 to 192",      64, 192, 3, 3, 1, 1, 0, 0, 1, 0, 0 },
+    { "up 64 to 96",    64, 96, 1, 3, 1, 1, 1, 0, 0, 0, 0 },
+    { "time 96 x2",     96, 192, 3, 1, 1, 1, 0, 1, 0, 0, 0 },
+    { "96 to 384",      96, 384, 1, 1, 1, 1, 0, 0, 0, 0, 0 },
+    { "3 of 8 channels", 8, 96, 3, 3, 1, 1, 0, 0, 0, 0, 5 },
+    { "down 96 to 96",  96, 96, 1, 3, 1, 2, 0, 0, 0, 0, 0 },
+    { "time down 192",  192, 192, 3, 1, 2, 1, 0, 0, 0, 0, 0 },
 };
 
 typedef struct Inputs { const float *x, *w, *b, *res; int64_t out_t, out_h, out_w; } Inputs;
@@ -41,6 +44,7 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
     Inputs *in = inputs(r);
     TDConv conv = { .c_out = f->c_out,
                     .c_in = f->c_in,
+                    .c_pad = f->c_pad,
                     .kt = f->kt,
                     .kh = f->k,
                     .kw = f->k,
@@ -48,14 +52,15 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
                     .stride_s = f->stride_s,
                     .upsample = f->up,
                     .interleave = f->interleave };
-    int64_t taps = (int64_t)f->kt * f->k * f->k, n_w = taps * f->c_in * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
+    int64_t taps = (int64_t)f->kt * f->k * f->k, c_file = f->c_in - f->c_pad,
+            n_w = taps * c_file * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
     int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part;
     TDTensor x, y, cache, spare, res;
     TDEntry e = { "weight",
                   TD_F32,
                   5,
-                  { f->c_out, f->c_in, f->kt, f->k, f->k },
-                  { f->c_in * taps, taps, f->k * f->k, f->k, 1 },
+                  { f->c_out, c_file, f->kt, f->k, f->k },
+                  { c_file * taps, taps, f->k * f->k, f->k, 1 },
                   NULL,
                   (size_t)n_w * 4 };
     float *p;
@@ -99,7 +104,7 @@ static void ref_conv(Run *r, const Case *c, double *ref)
     const Form *f = &forms[c->extra];
     const Inputs *in = r->note;
     int64_t h = c->n, w = c->k, ch = f->c_out / (f->interleave + 1), n_cache = f->kt - f->stride_t,
-            pad = f->stride_s == 1 ? f->k / 2 : 0;
+            pad = f->stride_s == 1 ? f->k / 2 : 0, c_file = f->c_in - f->c_pad;
 
     for (int64_t t = 0; t < 2 * in->out_t; t++)
         for (int64_t y = 0; y < in->out_h; y++)
@@ -117,9 +122,9 @@ static void ref_conv(Run *r, const Case *c, double *ref)
 
                                 if (ti < 0 || yi < 0 || xi < 0 || yi >= h << f->up || xi >= w << f->up)
                                     continue;
-                                for (int64_t i = 0; i < f->c_in; i++)
+                                for (int64_t i = 0; i < c_file; i++)
                                     s += (double)in->x[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
-                                         in->w[((row * f->c_in + i) * f->kt + dt) * f->k * f->k + dy * f->k + dx];
+                                         in->w[((row * c_file + i) * f->kt + dt) * f->k * f->k + dy * f->k + dx];
                             }
                     ref[at] = s;
                 }
@@ -134,6 +139,11 @@ static double flops_conv(const Case *c)
     return 2 * pixels * f->kt * f->k * f->k * f->c_in * f->c_out;
 }
 
+static const double mean[16] = { -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+                                 0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921 };
+static const double std[16] = { 2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+                                3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916 };
+
 static int run_unscale(Run *r, const Case *c, float **out, int64_t *count)
 {
     TDTensor z, y;
@@ -147,17 +157,62 @@ fail:
     return ret;
 }
 
+/* extra: channels of the input; frames before the last stay as they were */
+static int run_scale(Run *r, const Case *c, float **out, int64_t *count)
+{
+    TDTensor x, y;
+    int ret;
+
+    r->note = run_values(r, 0, c->n * c->k * c->extra, 1, 1);
+    TRY(run_tensor(r, &x, TD_BF16, r->note, 1, c->n, c->k, c->extra));
+    TRY(run_tensor(r, &y, TD_BF16, NULL, 16, c->m, c->n, c->k));
+    TRY(r->dev->ops->zero(r->dev, &y));
+    TIMED(r, r->dev->ops->vae_scale(r->dev, &y, &x, c->m - 1));
+    TRY(run_download(r, out, count, &y, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static int run_repeat(Run *r, const Case *c, float **out, int64_t *count)
+{
+    TDTensor x, y;
+    int ret;
+
+    r->note = run_values(r, 0, c->n * c->k * c->extra, 1, 1);
+    TRY(run_tensor(r, &x, TD_BF16, r->note, 1, c->n, c->k, c->extra));
+    TRY(run_tensor(r, &y, TD_BF16, NULL, c->m, c->n, c->k, c->extra));
+    TIMED(r, r->dev->ops->repeat_frame(r->dev, &y, &x));
+    TRY(run_download(r, out, count, &y, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_repeat(Run *r, const Case *c, double *ref)
+{
+    int64_t n = c->n * c->k * c->extra;
+
+    for (int64_t i = 0; i < c->m * n; i++)
+        ref[i] = ((const float *)r->note)[i % n];
+}
+
 static void ref_unscale(Run *r, const Case *c, double *ref)
 {
-    static const double mean[16] = { -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-                                     0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921 };
-    static const double std[16] = { 2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-                                    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916 };
     const float *z = r->note;
 
     for (int64_t p = 0; p < c->n * c->k; p++)
         for (int i = 0; i < 16; i++)
             ref[p * 16 + i] = z[(i * c->m + c->m - 1) * c->n * c->k + p] * std[i] + mean[i];
+}
+
+static void ref_scale(Run *r, const Case *c, double *ref)
+{
+    const float *x = r->note;
+    int64_t area = c->n * c->k;
+
+    memset(ref, 0, (size_t)(16 * c->m * area) * sizeof(*ref));
+    for (int64_t p = 0; p < area; p++)
+        for (int i = 0; i < 16; i++)
+            ref[(i * c->m + c->m - 1) * area + p] = (x[p * c->extra + i] - mean[i]) / std[i];
 }
 
 const Case vae_cases[] = {
@@ -175,6 +230,11 @@ const Case vae_cases[] = {
     { "causal_conv3d", "up 64 to 96, 2 frames of 9x17", 2, 9, 17, 10, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "time 96 x2, 2 frames of 16x8", 2, 16, 8, 11, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "1x1x1 96 to 384, 3 frames of 8x8", 3, 8, 8, 12, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "3 of 8 channels, 2 frames of 12x10", 2, 12, 10, 13, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "down 96 to 96, 2 frames of 18x34", 2, 18, 34, 14, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time down 192, 4 frames of 9x7", 4, 9, 7, 15, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "vae_scale", "latent frame 2 of 3x5x4", 3, 5, 4, 32, 1e-2, 0, run_scale, ref_scale, NULL },
+    { "repeat_frame", "3 frames of 5x4x24", 3, 5, 4, 24, 0, 0, run_repeat, ref_repeat, NULL },
     { "vae_unscale", "latent frame 2 of 3x5x4", 3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },
     { 0 }
 };
