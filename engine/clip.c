@@ -101,6 +101,9 @@ static int reserve(TDClip *c)
            (double)(c->need.weights + c->need.clip) * 1e-9, (double)c->need.weights * 1e-9,
            (double)c->need.clip * 1e-9, (double)c->need.limit * 1e-9, c->need.limited ? "allowed" : "free",
            m->by_stage ? "; weights by stage" : "");
+    if (c->need.others)
+        td_log(c->log, TD_LOG_VERBOSE, "memory: the driver and other programs use %.2f GB of the device beside that",
+               (double)c->need.others * 1e-9);
     for (int i = 0; i < n_steps; i++)
         work = steps[i].bytes > work ? steps[i].bytes : work;
     td_model_make_room(m, c->fixed_bytes);

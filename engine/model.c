@@ -138,14 +138,17 @@ uint64_t td_model_bytes(const TDModel *m)
 /* what weights and clip may take in all. The page cache gives way: mapped weights need no free memory. */
 static int find_limit(TDModel *m, TDNeed *need)
 {
-    uint64_t available, total;
+    uint64_t available, total, ours = m->clip_bytes;
     int ret = m->dev->ops->memory(m->dev, &available, &total);
 
     if (ret < 0)
         return ret;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        ours += td_part_loaded(m->part[f]) ? m->part[f]->bytes : 0;
+    need->others = !m->dev->maps_files && total - available > ours ? total - available - ours : 0;
     available -= available < m->dev->reserve ? available : m->dev->reserve;
     for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
-        if (m->held[f] || td_part_loaded(m->part[f]))
+        if (td_part_loaded(m->part[f]))
             available += m->part[f]->bytes + m->part[f]->scratch;
         if (m->dev->maps_files)
             available += m->part[f]->mapped;

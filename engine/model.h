@@ -25,6 +25,7 @@ typedef struct TDNeed {
     uint64_t weights, clip;                      ///< of the moment with the highest sum
     uint64_t limit;                              ///< what weights and clip may take: free memory, or max_bytes
     int limited;                                 ///< the limit is max_bytes
+    uint64_t others;                             ///< GPU: in use already, by the driver and other programs
 } TDNeed;
 
 typedef struct TDModel {

@@ -84,6 +84,7 @@ int td_stats_write(const TDInfo *info, char *dst, size_t size)
     put_int(&l, "weight_bytes", info->weight_bytes);
     put_int(&l, "workspace_bytes", info->workspace_bytes);
     put_int(&l, "predicted_bytes", info->predicted_bytes);
+    put_int(&l, "others_bytes", info->others_bytes);
     put_int(&l, "peak_bytes", info->peak_bytes);
     put_int(&l, "device_used_bytes", info->device_used_bytes);
     put(&l, '}');

@@ -327,6 +327,7 @@ static int start(TDContext *c, const TDParams *p)
     c->info.seed = g.seed;
     c->info.workspace_bytes = c->clip->need.clip;
     c->info.predicted_bytes = c->clip->need.weights + c->clip->need.clip;
+    c->info.others_bytes = c->clip->need.others;
     c->info.first_frame_seconds = c->info.copy_seconds = c->info.caller_seconds = c->info.wall_seconds = 0;
     c->info.peak_bytes = c->info.device_used_bytes = 0;
     c->info.frames_out = 0;

@@ -166,6 +166,7 @@ typedef struct TDInfo {
     int frames_out;                               ///< frames returned of this clip
     int text_cached;                              ///< the prompt's embedding was kept from an earlier clip
     uint64_t predicted_bytes;                     ///< weights and working memory that td_start() reckons with
+    uint64_t others_bytes;                        ///< GPU: what driver and other programs took when it did; CPU: 0
     uint64_t peak_bytes;                          ///< what they were at most: the library's own allocations on the
                                                   ///< device (CPU: and mapped weights), without those of the driver
     uint64_t device_used_bytes;                   ///< GPU: highest use of all the device, driver and other programs
