@@ -131,6 +131,13 @@ typedef struct TDParams {
     int nonblocking;                 ///< td_read_frame() returns EAGAIN after each bounded piece of work, default 0
 } TDParams;
 
+/** Rows of RGB, 3 bytes a pixel, top down. */
+typedef struct TDImage {
+    int width, height;
+    ptrdiff_t stride;                ///< bytes from a row to the next
+    uint8_t *data;
+} TDImage;
+
 /** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t. */
 enum TDPixFmt { TD_PIX_RGB24, TD_PIX_GBRP, TD_PIX_YUV420P, TD_PIX_YUV444P, TD_PIX_YUV420P10, TD_PIX_YUV444P10 };
 
@@ -202,6 +209,12 @@ TD_API void td_cancel(TDContext *c);
 TD_API const char *td_last_error(
     const TDContext *c); ///< text of the last failure, "" if none; valid until the next call
 TD_API void td_close(TDContext **c);                   ///< NULL-safe, sets *c = NULL
+
+/** Read a JPEG file (grey, YCbCr, RGB or CMYK; baseline or progressive; up to 134 million pixels), turned upright as
+ *  its Exif orientation says. logger: where an error is told, or NULL. @return 0; ENOENT, EACCES, EBADMSG (malformed or cut
+ *  short), ENOTSUP (too large) or ENOMEM. To be freed with td_image_free(). */
+TD_API int  td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger);
+TD_API void td_image_free(TDImage *image);             ///< of td_image_load_jpeg(); NULL-safe
 
 #ifdef __cplusplus
 }

@@ -439,6 +439,44 @@ def stage_vae_encode(g):
     g.save("vae_encode", out, **errors)
 
 
+# ---- pictures ----
+
+def smooth_picture(h, w, seed):
+    low = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(seed))
+    image = torch.nn.functional.interpolate(low, (h, w), mode="bicubic").clamp(0, 1)[0].permute(1, 2, 0)
+    return (image * 255).round().to(torch.uint8).contiguous()
+
+
+def stage_image(g):
+    """The resize of the official script (torchvision v2 on uint8, x86 with AVX2), and JPEG files as Pillow reads them."""
+    import io
+
+    from PIL import Image, ImageOps
+    from torchvision.transforms import v2
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        raise SystemExit("stage image wants a CPU with AVX2: elsewhere PyTorch resizes in float32")
+    noise = torch.randint(0, 256, (37, 53, 3), generator=torch.Generator().manual_seed(50), dtype=torch.uint8)
+    out = {"noise": noise}
+    for h, w in ((16, 16), (37, 16), (48, 53), (80, 96), (36, 54), (5, 200), (100, 3), (1, 1)):
+        resized = v2.Resize((h, w), antialias=True)(noise.permute(2, 0, 1))
+        out[f"resize.{h}x{w}"] = resized.permute(1, 2, 0).contiguous()
+    picture = Image.fromarray(smooth_picture(38, 54, 51).numpy())
+    files = {"plain": (picture, {}), "full": (picture, {"subsampling": 0}), "grey": (picture.convert("L"), {}),
+             "progressive": (picture, {"progressive": True}), "cmyk": (picture.convert("CMYK"), {"quality": 95})}
+    for i in range(2, 9):
+        exif = Image.Exif()
+        exif[0x112] = i
+        files[f"turned.{i}"] = (picture, {"exif": exif})
+    for name, (im, kw) in files.items():
+        buf = io.BytesIO()
+        im.save(buf, "JPEG", **{"quality": 90, **kw})
+        out[f"jpeg.{name}"] = torch.frombuffer(bytearray(buf.getvalue()), dtype=torch.uint8)
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(buf.getvalue()))).convert("RGB")
+        out[f"pixels.{name}"] = torch.tensor(list(upright.tobytes()), dtype=torch.uint8).view(
+            upright.height, upright.width, 3)
+    g.save("image", out)
+
+
 # ---- clips ----
 
 def clip(g, script, paths, noise, exact, maps, topk=0.5, attention="sla", **kw):

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Pictures as input: the resize against torchvision, JPEG files against Pillow (both to the last bit), and what must be
+ * refused. */
+#include <stdlib.h>
+#include <unistd.h>
+#include "golden.h"
+#include "image.h"
+
+typedef struct Lines { int n; char last[512]; } Lines;
+
+static void on_log(void *cookie, int level, const char *line)
+{
+    Lines *l = cookie;
+
+    l->n += level == TD_LOG_ERROR;
+    snprintf(l->last, sizeof(l->last), "%s", line);
+}
+
+static int equal_bytes(const TDEntry *want, const uint8_t *got, ptrdiff_t stride, int w, int h)
+{
+    int n_off = 0, worst = 0;
+
+    if (!CHECK_INT(want->shape[0], h) || !CHECK_INT(want->shape[1], w))
+        return 0;
+    for (int y = 0; y < h; y++)
+        for (int i = 0; i < 3 * w; i++) {
+            int d = abs(want->data[(int64_t)y * 3 * w + i] - got[y * stride + i]);
+
+            n_off += d != 0;
+            worst = d > worst ? d : worst;
+        }
+    if (n_off)
+        printf("  %s: %d of %d bytes differ, by up to %d\n", want->name, n_off, 3 * w * h, worst);
+    return CHECK_INT(n_off, 0);
+}
+
+static void test_resize(const TDCheckpoint *g, TDLog *log)
+{
+    const TDEntry *src = td_checkpoint_find(g, "noise");
+    uint8_t *wide, *dst;
+    TDImage image;
+    int n = 0, w = (int)src->shape[1], h = (int)src->shape[0];
+
+    wide = malloc((size_t)h * (size_t)(3 * w + 5));          /* rows with a gap */
+    for (int y = 0; y < h; y++)
+        memcpy(wide + y * (3 * w + 5), src->data + y * 3 * w, 3 * (size_t)w);
+    image = (TDImage){ w, h, 3 * w + 5, wide };
+    for (int i = 0; i < td_checkpoint_count(g); i++) {
+        const TDEntry *e = td_checkpoint_entry(g, i);
+
+        if (strncmp(e->name, "resize.", 7))
+            continue;
+        dst = malloc((size_t)td_entry_count(e));
+        CHECK_INT(td_image_resize(dst, (int)e->shape[1], (int)e->shape[0], &image, log), 0);
+        equal_bytes(e, dst, 3 * (ptrdiff_t)e->shape[1], (int)e->shape[1], (int)e->shape[0]);
+        free(dst);
+        n++;
+    }
+    CHECK_INT(n, 8);
+    free(wide);
+}
+
+static void test_jpeg(const TDCheckpoint *g, TDLog *log)
+{
+    int n = 0;
+
+    for (int i = 0; i < td_checkpoint_count(g); i++) {
+        const TDEntry *e = td_checkpoint_entry(g, i), *want;
+        char name[64];
+        TDImage image;
+
+        if (strncmp(e->name, "jpeg.", 5))
+            continue;
+        snprintf(name, sizeof(name), "pixels.%s", e->name + 5);
+        want = td_checkpoint_find(g, name);
+        if (CHECK_INT(td_image_decode(&image, e->data, (size_t)td_entry_count(e), 1 << 20, name, log), 0))
+            equal_bytes(want, image.data, image.stride, image.width, image.height);
+        td_image_free(&image);
+        n++;
+    }
+    CHECK_INT(n, 12);
+}
+
+/* every shorter file, and every file with a byte that is another */
+static void test_damaged(const TDCheckpoint *g, const char *name, TDLog *log, Lines *lines)
+{
+    const TDEntry *e = td_checkpoint_find(g, name);
+    size_t n = (size_t)td_entry_count(e), n_refused = 0;
+    TDImage image;
+
+    for (size_t k = 0; k < n - 2; k++) {         /* without its last two bytes, the end marker, all pixels are there */
+        uint8_t *cut = malloc(k + 1);            /* its own block: a read past the end is seen */
+
+        memcpy(cut, e->data, k);
+        lines->n = 0;
+        if (td_image_decode(&image, cut, k, 1 << 20, "cut.jpg", log) >= 0 || lines->n != 1)
+            n_refused += n;
+        CHECK(image.data == NULL);
+        free(cut);
+    }
+    CHECK_INT(n_refused, 0);
+    for (size_t k = 0; k < n; k++) {
+        uint8_t *bad = malloc(n);
+
+        memcpy(bad, e->data, n);
+        bad[k] ^= (uint8_t)(1 + k * 7 % 255);
+        lines->n = 0;
+        if (td_image_decode(&image, bad, n, 1 << 20, "bad.jpg", log) < 0) {
+            n_refused++;
+            CHECK_INT(lines->n, 1);
+        }
+        td_image_free(&image);
+        free(bad);
+    }
+    CHECK(n_refused > 20);
+}
+
+static void write_file(const char *path, const void *data, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+
+    CHECK(f != NULL && fwrite(data, 1, n, f) == n);
+    if (f)
+        fclose(f);
+}
+
+static void test_files(const TDCheckpoint *g, Lines *lines)
+{
+    static const struct { const char *name; int code; const char *words; } wrong[] = {
+        { "none.jpg", TD_ERR(ENOENT), "No such file" },
+        { "", TD_ERR(EBADMSG), "no regular file" },
+        { "empty.jpg", TD_ERR(EBADMSG), "empty" },
+        { "text.jpg", TD_ERR(EBADMSG), "Not a JPEG file" },
+    };
+    const TDEntry *e = td_checkpoint_find(g, "jpeg.plain");
+    TDLogger logger = { lines, on_log, TD_LOG_ERROR };
+    char dir[] = "/tmp/td_image_XXXXXX", path[64];
+    TDImage image;
+    TDLog log = { .out = logger };
+
+    if (!CHECK(mkdtemp(dir) != NULL))
+        return;
+    snprintf(path, sizeof(path), "%s/empty.jpg", dir);
+    write_file(path, "", 0);
+    snprintf(path, sizeof(path), "%s/text.jpg", dir);
+    write_file(path, "no picture", 10);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, wrong[i].name);
+        lines->n = 0;
+        CHECK_INT(td_image_load_jpeg(&image, path, &logger), wrong[i].code);
+        CHECK_INT(lines->n, 1);
+        if (!CHECK(strstr(lines->last, wrong[i].words) && strstr(lines->last, path)))
+            printf("  line: %s\n", lines->last);
+        CHECK(image.data == NULL);
+    }
+    CHECK_INT(td_image_load_jpeg(&image, path, NULL), TD_ERR(EBADMSG));     /* silent */
+    CHECK_INT(td_image_load_jpeg(&image, NULL, &logger), TD_ERR(EINVAL));
+    CHECK_INT(td_image_load_jpeg(NULL, path, &logger), TD_ERR(EINVAL));
+    snprintf(path, sizeof(path), "%s/good.jpg", dir);
+    write_file(path, e->data, (size_t)td_entry_count(e));
+    CHECK_INT(td_image_load_jpeg(&image, path, &logger), 0);
+    equal_bytes(td_checkpoint_find(g, "pixels.plain"), image.data, image.stride, image.width, image.height);
+    td_image_free(&image);
+    CHECK(image.data == NULL);
+    td_image_free(NULL);
+    CHECK_INT(td_image_decode(&image, e->data, (size_t)td_entry_count(e), 38 * 54, path, &log), 0);
+    td_image_free(&image);
+    CHECK_INT(td_image_decode(&image, e->data, (size_t)td_entry_count(e), 38 * 54 - 1, path, &log), TD_ERR(ENOTSUP));
+    for (size_t i = 2; i < 4; i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, wrong[i].name);
+        unlink(path);
+    }
+    snprintf(path, sizeof(path), "%s/good.jpg", dir);
+    unlink(path);
+    CHECK_INT(rmdir(dir), 0);
+}
+
+int main(void)
+{
+    Lines lines = { 0 };
+    TDLog loud = golden_logger(), quiet = { .out = { &lines, on_log, TD_LOG_WARNING } };
+    TDCheckpoint *g;
+
+    test_begin("resize as torchvision");
+    if (!(g = golden_open("image", &loud)))
+        return test_end();
+    test_resize(g, &loud);
+    test_begin("JPEG as Pillow");
+    test_jpeg(g, &loud);
+    test_begin("JPEG: cut short or damaged");
+    test_damaged(g, "jpeg.plain", &quiet, &lines);
+    test_damaged(g, "jpeg.progressive", &quiet, &lines);
+    test_damaged(g, "jpeg.turned.6", &quiet, &lines);
+    test_begin("JPEG: files");
+    test_files(g, &lines);
+    td_checkpoint_close(&g);
+    return test_end();
+}
