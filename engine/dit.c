@@ -286,9 +286,10 @@ int td_dit_prepare(TDDitClip *c, const TDDit *dit)
     float *rope = malloc(td_tensor_bytes(&c->rope));
     int ret;
 
-    if (!rope)
+    if (!rope || td_rope_table(rope, c->t, c->h / 2, c->w / 2, TD_HEAD_DIM) < 0) {
+        free(rope);
         return td_error(dit->dev->log, ENOMEM, "rotary table: out of memory");
-    td_rope_table(rope, c->t, c->h / 2, c->w / 2, TD_HEAD_DIM);
+    }
     ret = dit->dev->ops->upload(dit->dev, &c->rope, rope);
     free(rope);
     return ret;
