@@ -83,7 +83,7 @@ $(BUILD)/%.cu.o: %.cu config.mak
 	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
 
 # the engine's symbols are hidden, so the module brings the few it needs
-CUDA_ENGINE := $(addprefix $(BUILD)/engine/,arena.o entry.o log.o tensor.o thread.o weights.o)
+CUDA_ENGINE := $(addprefix $(BUILD)/engine/,arena.o entry.o log.o rng.o tensor.o thread.o weights.o)
 
 $(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS) $(CUDA_ENGINE)
 	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) $(CUDA_ENGINE)

@@ -374,6 +374,7 @@ static void cuda_close(TDDev **dev)
             cudaEventDestroy(c->staged[i]);
         cudaFreeHost(c->staging[i]);
     }
+    cudaFreeHost(c->flag);
     cudaFree(c->frame);
     cudaFreeHost(c->frame_host);
     free(c);
@@ -414,6 +415,9 @@ static TDOps make_ops(void)
     o.attn_sla = td_cuda_attn_sla;
     o.attn_dense = td_cuda_attn_dense;
     o.head = td_cuda_head;
+    o.normal = td_cuda_normal;
+    o.scale_noise = td_cuda_scale_noise;
+    o.round_state = td_cuda_round_state;
     o.rcm_step = td_cuda_rcm_step;
     o.attn_t5 = td_cuda_attn_t5;
     o.linear_geglu = td_cuda_linear_geglu;
@@ -477,6 +481,8 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     *out = &c->dev;
     if ((e = cudaSetDevice(ordinal)) != cudaSuccess ||
         (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess)
+        goto fail;
+    if ((e = cudaMallocHost(&c->flag, sizeof(*c->flag))) != cudaSuccess)
         goto fail;
     for (int i = 0; i < 2; i++)
         if ((e = cudaMallocHost(&c->staging[i], TD_STAGING_BYTES)) != cudaSuccess ||

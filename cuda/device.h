@@ -19,6 +19,7 @@ struct TDCuda {
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];
     TDLoader *loader;
+    int *flag;                                   /* page-locked: a kernel's answer */
     void *encode_tiled;                          /* cuTensorMapEncodeTiled */
     uint8_t *frame, *frame_host;                 /* a stored frame on the device, and page-locked */
     size_t frame_bytes;
@@ -55,6 +56,56 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
     __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
 
     return *(uint32_t *)&v;
+}
+
+/* 16 bytes to global memory in one piece: the compiler may cut a vector that it packed itself into words */
+__device__ __forceinline__ void store16(void *p, const uint32_t (&w)[4])
+{
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
+                 : "memory");
+}
+
+/* both to bf16 precision: one packed conversion, where single ones would go to the slow unit */
+__device__ __forceinline__ void round2(float &a, float &b)
+{
+    uint32_t w = pack_bf16(a, b);
+
+    a = low_f32(w);
+    b = high_f32(w);
+}
+
+/* of values >= 0 or NaN, whose bits are ordered like integers; NaN is the greatest */
+__device__ __forceinline__ float nan_max(float a, float b)
+{
+    return __uint_as_float(max(__float_as_uint(a) & 0x7fffffffu, __float_as_uint(b) & 0x7fffffffu));
+}
+__device__ __forceinline__ float warp_amax(float x)
+{
+    return __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(x) & 0x7fffffffu));
+}
+/* of |values| of two words of two bf16; NaN stays */
+__device__ __forceinline__ uint32_t abs_max2(uint32_t a, uint32_t b)
+{
+    __nv_bfloat162 m;
+
+    a &= 0x7fff7fffu;
+    b &= 0x7fff7fffu;
+    m = __hmax2_nan(*(__nv_bfloat162 *)&a, *(__nv_bfloat162 *)&b);
+    return *(uint32_t *)&m;
+}
+
+/* int8 codes sat(rint(x mult)), first in the low byte: adding 1.5 * 2^23 rounds to even and leaves the integer in the
+ * low bits */
+__device__ __forceinline__ uint32_t code_bits(float x, float mult)
+{
+    return __float_as_uint(__fadd_rn(fminf(fmaxf(__fmul_rn(x, mult), -128.0f), 127.0f), 12582912.0f));
+}
+__device__ __forceinline__ uint32_t codes4(float a, float b, float c, float d, float mult)
+{
+    uint32_t low = __byte_perm(code_bits(a, mult), code_bits(b, mult), 0x0040),
+             high = __byte_perm(code_bits(c, mult), code_bits(d, mult), 0x0040);
+
+    return __byte_perm(low, high, 0x5410);
 }
 
 __device__ __forceinline__ float warp_sum(float x)
@@ -136,6 +187,8 @@ int td_cuda_qk_norm_rope(TDDev *, TDQkv *, const TDTensor *, const TDNormW *, co
 int td_cuda_plan_qkv(TDDev *, TDArena *, TDQkv *);
 int td_cuda_attn_dense(TDDev *, TDAct *, TDQkv *);
 int td_cuda_flash(TDDev *, __nv_bfloat16 *o, const TDQkv *);                /* the bf16 kernel, dense or by qkv->map */
+/* the same on Hopper, head dim 128; with code and scale the output is quantised instead of stored */
+int td_cuda_flash_sm90(TDDev *, const TDQkv *qkv, __nv_bfloat16 *o, int8_t *code, float *scale);
 int td_cuda_attn_sla(TDDev *, TDAct *, TDQkv *, const TDLinear *);
 int td_cuda_attn_t5(TDDev *, TDAct *, const TDTensor *, const TDTensor *, int64_t);
 
@@ -143,6 +196,9 @@ int td_cuda_patch_embed(TDDev *, TDTensor *, const TDTensor *, const TDTensor *,
 int td_cuda_time_embed(TDDev *, TDTensor *, TDTensor *, double, const TDTimeEmbed *);
 int td_cuda_add_modulation(TDDev *, TDTensor *, const TDTensor *, const TDTensor *);
 int td_cuda_head(TDDev *, TDTensor *, const TDTensor *, const TDNormW *, const TDTensor *, const TDLinear *);
+int td_cuda_normal(TDDev *, TDTensor *, TDRng *, float *);
+int td_cuda_scale_noise(TDDev *, TDTensor *, const TDTensor *, double);
+int td_cuda_round_state(TDDev *, TDTensor *, const TDTensor *, int *);
 int td_cuda_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
 
 int td_cuda_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);

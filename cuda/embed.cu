@@ -239,6 +239,102 @@ int td_cuda_head(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm
 
 /* ---- sampler state: f64, every operation rounded on its own; the noise product is f32 ---- */
 
+/* cuRAND's Philox4x32-10 and Box-Muller with the device's own logarithm and fast sine, as torch uses them; counters are
+ * laid out as in rng.c. A thread makes the four numbers of one counter, `width` places apart. */
+__global__ void normal_kernel(float *out, int64_t n, int64_t width, uint64_t seed, uint64_t offset)
+{
+    int64_t at = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, pass = at / width, idx = at % width;
+    uint64_t counter = offset / 4 + (uint64_t)pass;
+    uint32_t c[4] = { (uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)idx, 0 }, k0 = (uint32_t)seed,
+             k1 = (uint32_t)(seed >> 32);
+
+    if (pass * 4 * width + idx >= n)
+        return;
+    for (int round = 0; round < 10; round++) {
+        uint32_t h0 = __umulhi(0xD2511F53u, c[0]), l0 = 0xD2511F53u * c[0], h1 = __umulhi(0xCD9E8D57u, c[2]),
+                 l1 = 0xCD9E8D57u * c[2];
+
+        c[0] = h1 ^ c[1] ^ k0;
+        c[1] = l1;
+        c[2] = h0 ^ c[3] ^ k1;
+        c[3] = l0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    for (int pair = 0; pair < 2; pair++) {
+        float u = fmaf((float)c[2 * pair], 0x1p-32f, 0x1p-33f), sine, cosine,
+              v = fmaf((float)c[2 * pair + 1], 6.2831855f * 0x1p-32f, 6.2831855f * 0x1p-33f),
+              r = sqrtf(-2.0f * logf(u));
+
+        __sincosf(v, &sine, &cosine);
+        for (int i = 0; i < 2; i++) {
+            int64_t to = (pass * 4 + 2 * pair + i) * width + idx;
+
+            if (to < n)
+                out[to] = r * (i ? cosine : sine);
+        }
+    }
+}
+
+int td_cuda_normal(TDDev *dev, TDTensor *noise, TDRng *rng, float *host)
+{
+    int64_t n = td_tensor_count(noise), width = td_rng_grid_width(rng, n);
+
+    if (rng->profile == TD_NOISE_CPU) {
+        td_rng_normal(rng, host, n);
+        return td_cuda_copy_in(dev, noise->data, host, (size_t)n * sizeof(*host));
+    }
+    normal_kernel<<<(unsigned)td_blocks((n + 4 * width - 1) / (4 * width) * width, 256), 256, 0,
+                    td_cuda(dev)->stream>>>((float *)noise->data, n, width, rng->seed, rng->offset);
+    CU_LAUNCHED(dev, "normal_kernel");
+    td_rng_skip(rng, n);
+    return 0;
+}
+
+__global__ void scale_noise_kernel(double *x, const float *noise, int64_t n, double t)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (i < n)
+        x[i] = __dmul_rn((double)noise[i], t);
+}
+
+int td_cuda_scale_noise(TDDev *dev, TDTensor *x, const TDTensor *noise, double t)
+{
+    int64_t n = td_tensor_count(x);
+
+    scale_noise_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, td_cuda(dev)->stream>>>(
+        (double *)x->data, (const float *)noise->data, n, t);
+    CU_LAUNCHED(dev, "scale_noise_kernel");
+    return 0;
+}
+
+__global__ void round_state_kernel(float *y, const double *x, int64_t n, int *bad)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+
+    if (i >= n)
+        return;
+    y[i] = (float)x[i];
+    if (!isfinite(y[i]))
+        *bad = 1;
+}
+
+int td_cuda_round_state(TDDev *dev, TDTensor *y, const TDTensor *x, int *finite)
+{
+    TDCuda *c = td_cuda(dev);
+    int64_t n = td_tensor_count(x);
+
+    CU(dev, cudaStreamSynchronize(c->stream));   /* no kernel before this one answers in the same place */
+    *c->flag = 0;
+    round_state_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, c->stream>>>((float *)y->data, (const double *)x->data, n,
+                                                                            c->flag);
+    CU_LAUNCHED(dev, "round_state_kernel");
+    CU(dev, cudaStreamSynchronize(c->stream));
+    *finite = *(volatile int *)c->flag == 0;
+    return 0;
+}
+
 __global__ void rcm_step_kernel(double *x, const float *v, const float *noise, int64_t n, double t, double s)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

@@ -17,6 +17,7 @@
 
 #include "arena.h"
 #include "checkpoint.h"
+#include "rng.h"
 #include "tensor.h"
 
 typedef struct TDOps TDOps;
@@ -176,6 +177,12 @@ struct TDOps {
     /** v: f32 [16,T,h,w]; m: f32 [2,D] shift, scale; LN exact, product and head in f32 */
     int (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
                 const TDLinear *lin);
+    /** noise, f32: the next torch.randn of rng; host: as many floats, for a generator that runs on the host only */
+    int  (*normal)(TDDev *dev, TDTensor *noise, TDRng *rng, float *host);
+    /** x = t * noise in f64, the state before the first step */
+    int  (*scale_noise)(TDDev *dev, TDTensor *x, const TDTensor *noise, double t);
+    /** y f32 = x f64, the state after the last step. *finite = 0 if any value is NaN or infinite */
+    int  (*round_state)(TDDev *dev, TDTensor *y, const TDTensor *x, int *finite);
     /** SDE: x = (1-s)*(x - t*v) + f32(s)*noise; noise NULL = ODE: x = x - (t-s)*v. x f64, v f32, noise f32 */
     int  (*rcm_step)(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor *noise, double t, double s);
 

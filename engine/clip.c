@@ -263,22 +263,20 @@ fail:
 
 static int begin_denoise(TDClip *c)
 {
-    int64_t n = td_tensor_count(&c->z);
+    const TDOps *op = c->dev->ops;
     int ret;
 
     TRY(begin_stage(c, TD_FILE_DIT));
     TRY(td_dit_prepare(&c->dit, c->model->dit));
-    td_rng_normal(&c->rng, c->host, n);
+    TRY(op->normal(c->dev, &c->noise, &c->rng, c->host));
     if (c->cfg.sampler == TD_SAMPLER_RCM) {
         td_rcm_schedule(c->t, c->cfg.n_steps, c->cfg.sigma_max);
-        for (int64_t i = 0; i < n; i++)
-            c->host_z[i] = (double)c->host[i] * c->t[0];
+        TRY(op->scale_noise(c->dev, &c->z, &c->noise, c->t[0]));
     } else {
-        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)n, c->cfg.shift);
-        for (int64_t i = 0; i < n; i++)
-            c->host_z[i] = c->host[i];
+        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.shift);
+        TRY(op->scale_noise(c->dev, &c->z, &c->noise, 1.0));
+        TRY(op->download(c->dev, c->host_z, &c->z));     /* which keeps its history on the host */
     }
-    TRY(c->dev->ops->upload(c->dev, &c->z, c->host_z));
 fail:
     return ret;
 }
@@ -291,10 +289,9 @@ static int rcm_update(TDClip *c)
 
     if (!c->cfg.ode) {
         if (s > 0.0)
-            td_rng_normal(&c->rng, c->host, td_tensor_count(&c->z));
+            TRY(c->dev->ops->normal(c->dev, &c->noise, &c->rng, c->host));
         else                                     /* the last draw is multiplied by 0 */
-            memset(c->host, 0, td_tensor_bytes(&c->noise));
-        TRY(c->dev->ops->upload(c->dev, &c->noise, c->host));
+            TRY(c->dev->ops->zero(c->dev, &c->noise));
         noise = &c->noise;
     }
     TRY(c->dev->ops->rcm_step(c->dev, &c->z, &c->dit.v, noise, t, s));
@@ -319,19 +316,14 @@ fail:
 /* f32 of the state, checked, for the VAE */
 static int end_denoise(TDClip *c)
 {
-    int64_t n = td_tensor_count(&c->z);
-    int ret;
+    int finite, ret;
 
-    TRY(c->dev->ops->download(c->dev, c->host_z, &c->z));
-    for (int64_t i = 0; i < n; i++) {
-        c->host[i] = (float)c->host_z[i];
-        if (!isfinite(c->host[i])) {
-            ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
-                           c->model->path[TD_FILE_DIT]);
-            goto fail;
-        }
+    TRY(c->dev->ops->round_state(c->dev, &c->latents, &c->z, &finite));
+    if (!finite) {
+        ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
+                       c->model->path[TD_FILE_DIT]);
+        goto fail;
     }
-    TRY(c->dev->ops->upload(c->dev, &c->latents, c->host));
     TRY(begin_stage(c, TD_FILE_VAE));
     TRY(td_vae_begin(c->model->vae, &c->vae));
     c->phase = TD_CLIP_DECODE;

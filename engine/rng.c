@@ -55,7 +55,7 @@ static void box_muller(float out[2], uint32_t a, uint32_t b)
     out[1] = s * cosf(v);
 }
 
-static int64_t grid_width(const TDRng *rng, int64_t n)
+int64_t td_rng_grid_width(const TDRng *rng, int64_t n)
 {
     int64_t blocks = (n + 255) / 256;
 
@@ -64,7 +64,7 @@ static int64_t grid_width(const TDRng *rng, int64_t n)
 
 static void cuda_normal(TDRng *rng, float *out, int64_t n)
 {
-    int64_t g = grid_width(rng, n);
+    int64_t g = td_rng_grid_width(rng, n);
 
     for (int64_t j = 0; j * 4 * g < n; j++)
         for (int64_t idx = 0; idx < g && j * 4 * g + idx < n; idx++) {
@@ -176,7 +176,7 @@ void td_rng_skip(TDRng *rng, int64_t n)
     float sink[16];
 
     if (rng->profile != TD_NOISE_CPU) {
-        rng->offset += n > 0 ? (uint64_t)((n - 1) / (4 * grid_width(rng, n)) + 1) * 4 : 0;
+        rng->offset += n > 0 ? (uint64_t)((n - 1) / (4 * td_rng_grid_width(rng, n)) + 1) * 4 : 0;
     } else if (n < 16) {
         cpu_normal(rng, sink, n);
     } else {

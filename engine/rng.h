@@ -21,6 +21,8 @@ typedef struct TDRng {
 void td_rng_init(TDRng *rng, enum TDNoise profile, int64_t blocks, uint64_t seed);
 /** The next torch.randn(n) in f32 of this generator. */
 void td_rng_normal(TDRng *rng, float *out, int64_t n);
+/** Places between the four numbers of one Philox counter in a draw of n (CUDA profiles). */
+int64_t td_rng_grid_width(const TDRng *rng, int64_t n);
 /** Advance as td_rng_normal() would, making no numbers (CUDA profiles: O(1)). */
 void td_rng_skip(TDRng *rng, int64_t n);
 /** Name of the profile, or of the one with that grid; "blocksN" if none has it. buf holds 32 bytes. */

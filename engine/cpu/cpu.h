@@ -85,6 +85,9 @@ int td_cpu_patch_embed(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, 
 int td_cpu_time_embed(TDDev *, TDTensor *, TDTensor *, double, const TDTimeEmbed *);
 int td_cpu_add_modulation(TDDev *, TDTensor *, const TDTensor *, const TDTensor *);
 int td_cpu_head(TDDev *, TDTensor *, const TDTensor *, const TDNormW *, const TDTensor *, const TDLinear *);
+int td_cpu_normal(TDDev *, TDTensor *, TDRng *, float *);
+int td_cpu_scale_noise(TDDev *, TDTensor *, const TDTensor *, double);
+int td_cpu_round_state(TDDev *, TDTensor *, const TDTensor *, int *);
 int td_cpu_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
 
 int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);

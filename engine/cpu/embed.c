@@ -151,6 +151,35 @@ int td_cpu_head(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm,
 
 /* ---- sampler state: f64, every operation rounded on its own; the noise product is f32 ---- */
 
+int td_cpu_normal(TDDev *dev, TDTensor *noise, TDRng *rng, float *host)
+{
+    (void)host;
+    (void)dev;
+    td_rng_normal(rng, noise->data, td_tensor_count(noise));
+    return 0;
+}
+
+int td_cpu_scale_noise(TDDev *dev, TDTensor *x, const TDTensor *noise, double t)
+{
+    (void)dev;
+    for (int64_t i = 0; i < td_tensor_count(x); i++)
+        ((double *)x->data)[i] = (double)((const float *)noise->data)[i] * t;
+    return 0;
+}
+
+int td_cpu_round_state(TDDev *dev, TDTensor *y, const TDTensor *x, int *finite)
+{
+    (void)dev;
+    *finite = 1;
+    for (int64_t i = 0; i < td_tensor_count(x); i++) {
+        float v = (float)((const double *)x->data)[i];
+
+        ((float *)y->data)[i] = v;
+        *finite &= isfinite(v) != 0;
+    }
+    return 0;
+}
+
 int td_cpu_rcm_step(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor *noise, double t, double s)
 {
     int64_t n = td_tensor_count(x);

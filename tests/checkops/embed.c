@@ -188,6 +188,76 @@ static void ref_modulation(Run *r, const Case *c, double *ref)
         ref[i] = (double)in->x[i] + in->w[i % (c->m * c->n)];
 }
 
+/* two draws of one generator; extra: enum TDNoise */
+static int run_normal(Run *r, const Case *c, float **out, int64_t *count)
+{
+    float *host = run_floats(r, c->m), *second;
+    TDTensor noise;
+    TDRng rng;
+    int ret;
+
+    td_rng_init(&rng, (enum TDNoise)c->extra, 0, r->seed);
+    TRY(run_tensor(r, &noise, TD_F32, NULL, c->m, 0, 0, 0));
+    TRY(r->dev->ops->normal(r->dev, &noise, &rng, host));
+    *out = run_floats(r, 2 * c->m);
+    TRY(r->dev->ops->unpack(r->dev, *out, &noise, TD_UNPACK_TENSOR));
+    second = *out + c->m;
+    TRY(r->dev->ops->normal(r->dev, &noise, &rng, host));
+    TRY(r->dev->ops->unpack(r->dev, second, &noise, TD_UNPACK_TENSOR));
+    *count = 2 * c->m;
+fail:
+    return ret;
+}
+
+static void ref_normal(Run *r, const Case *c, double *ref)
+{
+    float *f = run_floats(r, c->m);
+    TDRng rng;
+
+    td_rng_init(&rng, (enum TDNoise)c->extra, 0, r->seed);
+    for (int draw = 0; draw < 2; draw++) {
+        td_rng_normal(&rng, f, c->m);
+        for (int64_t i = 0; i < c->m; i++)
+            ref[draw * c->m + i] = f[i];
+    }
+}
+
+/* extra: the place of an infinity + 1, 0 = none; out: the rounded state, the infinity as 0, and the answer */
+static int run_state(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+    int64_t n = c->m;
+    float *values = run_values(r, 0, n, 1, 0);
+    TDTensor noise, x, y;
+    int finite = -1, ret;
+
+    in->x = values;
+    if (c->extra)
+        values[c->extra - 1] = INFINITY;
+    TRY(run_tensor(r, &noise, TD_F32, values, n, 0, 0, 0));
+    TRY(run_tensor(r, &x, TD_F64, NULL, n, 0, 0, 0));
+    TRY(run_tensor(r, &y, TD_F32, NULL, n, 0, 0, 0));
+    TRY(r->dev->ops->scale_noise(r->dev, &x, &noise, 0.987654321));
+    TRY(r->dev->ops->round_state(r->dev, &y, &x, &finite));
+    *out = run_floats(r, n + 1);
+    TRY(r->dev->ops->unpack(r->dev, *out, &y, TD_UNPACK_TENSOR));
+    if (c->extra && isinf((*out)[c->extra - 1]))
+        (*out)[c->extra - 1] = 0;
+    (*out)[n] = (float)finite;
+    *count = n + 1;
+fail:
+    return ret;
+}
+
+static void ref_state(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+
+    for (int64_t i = 0; i < c->m; i++)
+        ref[i] = i == c->extra - 1 ? 0 : in->x[i] * 0.987654321;
+    ref[c->m] = !c->extra;
+}
+
 /* extra: 1 = SDE */
 static int run_rcm(Run *r, const Case *c, float **out, int64_t *count)
 {
@@ -292,6 +362,12 @@ const Case embed_cases[] = {
     { "add_modulation", "6 rows of 256", 6, 256, 0, 0, 1e-6, 0, run_modulation, ref_modulation, NULL },
     { "head", "2x6x8", 2, 6, 8, 0, 3e-3, 0, run_head, ref_head, NULL },
     { "head", "1x10x10", 1, 10, 10, 0, 3e-3, 0, run_head, ref_head, NULL },
+    { "normal", "5000, h100", 5000, 0, 0, TD_NOISE_H100, 0, 0, run_normal, ref_normal, NULL },
+    { "normal", "1200003, h100", 1200003, 0, 0, TD_NOISE_H100, 0, 0, run_normal, ref_normal, NULL },
+    { "normal", "900001, rtx4090", 900001, 0, 0, TD_NOISE_RTX4090, 0, 0, run_normal, ref_normal, NULL },
+    { "normal", "333, cpu", 333, 0, 0, TD_NOISE_CPU, 0, 0, run_normal, ref_normal, NULL },
+    { "scale_noise, round_state", "finite", 3000, 0, 0, 0, 1e-7, 0, run_state, ref_state, NULL },
+    { "scale_noise, round_state", "an infinity", 3000, 0, 0, 2900, 1e-7, 0, run_state, ref_state, NULL },
     { "rcm_step", "SDE 2x4x6", 2, 4, 6, 1, 1e-6, 0, run_rcm, ref_rcm, NULL },
     { "rcm_step", "ODE 2x4x6", 2, 4, 6, 0, 1e-6, 0, run_rcm, ref_rcm, NULL },
     { "store_frame", "rgb24", 0, 16, 32, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
