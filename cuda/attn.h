@@ -9,6 +9,8 @@
 struct SlaArgs {
     const bf16 *q, *k, *v;
     bf16 *o;                                     /* [n, dim] */
+    int8_t *code;                                /* [n, dim], the linear branch quantises o to it; or NULL */
+    float *scale;                                /* [n/128, H] */
     float *k_mean, *q_pool, *k_pool;             /* [dim], [H, blocks, 128] */
     int32_t *map;                                /* [H, n_qb, n_keep] */
     int8_t *q_code, *k_code;                     /* [n, dim] */
@@ -25,7 +27,8 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a);                      /* 
 int64_t td_cuda_attn_chunks(int64_t n);                                      /* rows of partial_* */
 int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: o = sparse branch */
 int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a);                    /* the same on Hopper */
-int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l); /* attn_linear.cu: o += linear branch */
-#define TD_KV_PARTS 16
+/* attn_linear.cu: o += linear branch, quantised if code is set */
+int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l);
+#define TD_KV_PARTS 22
 
 #endif /* TD_CUDA_ATTN_H */

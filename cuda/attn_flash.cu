@@ -157,6 +157,8 @@ int td_cuda_flash(TDDev *dev, bf16 *o, const TDQkv *qkv)
 {
     FlashArgs a = {};
 
+    if (td_cuda(dev)->sm == 90 && qkv->head_dim == 128)
+        return td_cuda_flash_sm90(dev, qkv, o, NULL, NULL);
     a.q = (const bf16 *)qkv->q.data;
     a.k = (const bf16 *)qkv->k.data;
     a.v = (const bf16 *)qkv->v.data;
@@ -184,7 +186,10 @@ int td_cuda_flash(TDDev *dev, bf16 *o, const TDQkv *qkv)
 
 int td_cuda_attn_dense(TDDev *dev, TDAct *o, TDQkv *qkv)
 {
-    int ret = td_cuda_flash(dev, (bf16 *)o->x.data, qkv);
+    int ret;
 
+    if (td_cuda(dev)->sm == 90 && qkv->head_dim == 128)
+        return td_cuda_flash_sm90(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data, (float *)o->scale.data);
+    ret = td_cuda_flash(dev, (bf16 *)o->x.data, qkv);
     return ret < 0 || !o->code.data ? ret : td_cuda_quantise(dev, o);
 }

@@ -4,7 +4,7 @@
  *
  * A CTA owns a query block: one consumer warpgroup per 64 queries, and a producer warp that brings tiles of 64 keys
  * (codes of k, and of v transposed) by the list. Tiles are worked on in pairs, so that the second's scores and the
- * first's P V run under the softmax. */
+ * first's P V run under the softmax; an odd list ends with a tile past the last token, all zero and masked. */
 #include "attn.h"
 #include "ptx_sm80.cuh"
 #include "ptx_sm90.cuh"
@@ -40,6 +40,17 @@ struct SageTile {
 };
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890      /* e4m3; only sm_90a calls it */
+/* as a tree: the chain of sixteen would be most of a tile's time */
+__device__ __forceinline__ float max16(const float (&x)[16])
+{
+    float m[4];
+
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        m[i] = fmaxf(fmaxf(x[i], x[i + 4]), fmaxf(x[i + 8], x[i + 12]));
+    return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
+}
+
 /* S -> P of one tile: new maximum, the factor for what was summed before, packed e4m3 */
 __device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile &t, SageRow &row, float sm, int n,
                                              float (&scale)[2], uint32_t (&p)[2][4])
@@ -49,7 +60,7 @@ __device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile 
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        float x[16], top = -5e6f, bias;
+        float x[16], top, bias, sum[4];
 
 #pragma unroll
         for (int j = 0; j < 8; j++)
@@ -65,21 +76,19 @@ __device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile 
             for (int j = 0; j < 16; j++)
                 if (t.first + j / 2 * 8 + lane % 4 * 2 + j % 2 >= n)
                     x[j] = -5e6f;
-#pragma unroll
-        for (int j = 0; j < 16; j++)
-            top = fmaxf(top, x[j]);
+        top = max16(x);
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
         top = fmaxf(row.m[half], top * mul);
         scale[half] = exp2_approx(row.m[half] - top);
         row.m[half] = top;
         bias = -top + P_OFFSET;
-        row.l[half] *= scale[half];
 #pragma unroll
         for (int j = 0; j < 16; j++) {
             x[j] = exp2_approx(fmaf(x[j], mul, bias));
-            row.l[half] += x[j];
+            sum[j % 4] = j < 4 ? x[j] : sum[j % 4] + x[j];
         }
+        row.l[half] = fmaf(row.l[half], scale[half], (sum[0] + sum[1]) + (sum[2] + sum[3]));
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             p[g][half] = pack_e4m3(x[8 * g], x[8 * g + 1]) | pack_e4m3(x[8 * g + 2], x[8 * g + 3]) << 16;
@@ -118,6 +127,16 @@ __device__ __forceinline__ void issue_pv(float (&inner)[64], const uint32_t (&p)
     wgmma_commit();
 }
 
+/* at most N groups in flight; p is finished first, or the compiler would move the wait above the softmax */
+template <int N> __device__ __forceinline__ void wait_after(uint32_t (&p)[2][4])
+{
+    asm volatile("wgmma.wait_group.sync.aligned %8;"
+                 : "+r"(p[0][0]), "+r"(p[0][1]), "+r"(p[0][2]), "+r"(p[0][3]), "+r"(p[1][0]), "+r"(p[1][1]),
+                   "+r"(p[1][2]), "+r"(p[1][3])
+                 : "n"(N)
+                 : "memory");
+}
+
 __device__ __forceinline__ void add_inner(float (&o)[64], const float (&inner)[64], const float (&scale)[2])
 {
 #pragma unroll
@@ -131,9 +150,9 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ uint8_t raw[];
-    SageStorage<NWG> *s = (SageStorage<NWG> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
-    int wg = threadIdx.x / 128, head = blockIdx.y, qi = blockIdx.x, per = a.bk / TK, n_tiles = a.n_keep * per,
-        n_late = a.bk == 128 ? 1 : 2;
+    SageStorage<NWG> *s = (SageStorage<NWG> *)align_1024(raw);
+    int wg = __shfl_sync(~0u, threadIdx.x / 128, 0), head = blockIdx.y, qi = blockIdx.x, per = a.bk / TK,
+        n_tiles = a.n_keep * per, n_late = a.bk == 128 ? 1 : 2;
     const int32_t *list = a.map + ((int64_t)head * a.n_qb + qi) * a.n_keep;
 
     if (threadIdx.x == 0) {
@@ -150,8 +169,8 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
         if (threadIdx.x == NWG * 128) {
             mbarrier_expect(&s->q_full, NWG * 64 * D);
             tma_load_2d(s->q, &map_q, &s->q_full, head * D, qi * a.bq);
-            for (int t = 0; t < n_tiles; t++) {
-                int stage = t % STAGES, token = list[t / per] * a.bk + t % per * TK;
+            for (int t = 0; t < n_tiles + n_tiles % 2; t++) {
+                int stage = t % STAGES, token = t < n_tiles ? list[t / per] * a.bk + t % per * TK : a.n_pad;
 
                 mbarrier_wait(&s->empty[stage], (t / STAGES & 1) ^ 1);
                 mbarrier_expect(&s->full[stage], 2 * TK * D);
@@ -164,7 +183,7 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
         const float *k_scale = a.k_scale + (int64_t)head * a.n_kb;
         SageRow row = { { -5e6f, -5e6f }, { 0, 0 } };
         SageEntry ea = fetch(list, k_scale, 0), eb = fetch(list, k_scale, min(1 / per, a.n_keep - 1));
-        uint64_t dq = wgmma_descriptor(s->q[wg]);
+        uint64_t dq = wgmma_descriptor(s->q[0]) + wg * (64 * D >> 4);
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
 
         registers_up<240>();
@@ -173,10 +192,9 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
             o[i] = 0.0f;
         mbarrier_wait(&s->q_full, 0);
         for (int t = 0; t < n_tiles; t += 2) {
-            int s0[32], s1[32], sa = t % STAGES, sb = (t + 1) % STAGES, parity = t / STAGES & 1;
-            bool pair = t + 1 < n_tiles;
-            SageTile ta = { q_scale * ea.k_scale, ea.block * a.bk + t % per * TK, t / per >= a.n_keep - n_late };
-            SageTile tb = { q_scale * eb.k_scale, eb.block * a.bk + (t + 1) % per * TK,
+            int sa = t % STAGES, sb = (t + 1) % STAGES, parity = t / STAGES & 1, s0[32], s1[32];
+            SageTile a0 = { q_scale * ea.k_scale, ea.block * a.bk + t % per * TK, t / per >= a.n_keep - n_late };
+            SageTile b0 = { q_scale * eb.k_scale, eb.block * a.bk + (t + 1) % per * TK + (t + 1 == n_tiles) * a.n,
                             (t + 1) / per >= a.n_keep - n_late };
             float scale_a[2], scale_b[2];
             uint32_t pa[2][4], pb[2][4];
@@ -185,29 +203,21 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
             eb = fetch(list, k_scale, min((t + 3) / per, a.n_keep - 1));
             mbarrier_wait(&s->full[sa], parity);
             issue_scores(s0, dq, s->k[sa]);
-            if (pair) {
-                mbarrier_wait(&s->full[sb], parity);
-                issue_scores(s1, dq, s->k[sb]);
-                wgmma_wait<1>();
-                softmax_tile(s0, ta, row, sm, a.n, scale_a, pa);
-                issue_pv(inner, pa, s->v[sa]);
-                wgmma_wait<1>();
-                softmax_tile(s1, tb, row, sm, a.n, scale_b, pb);
-                wgmma_wait<0>();
-                add_inner(o, inner, scale_a);
-                issue_pv(inner, pb, s->v[sb]);
-                wgmma_wait<0>();
-                add_inner(o, inner, scale_b);
-                if (threadIdx.x % 128 == 0) {
-                    mbarrier_arrive(&s->empty[sa]);
-                    mbarrier_arrive(&s->empty[sb]);
-                }
-            } else {
-                wgmma_wait<0>();
-                softmax_tile(s0, ta, row, sm, a.n, scale_a, pa);
-                issue_pv(inner, pa, s->v[sa]);
-                wgmma_wait<0>();
-                add_inner(o, inner, scale_a);
+            mbarrier_wait(&s->full[sb], parity);
+            issue_scores(s1, dq, s->k[sb]);
+            wgmma_wait<1>();
+            softmax_tile(s0, a0, row, sm, a.n, scale_a, pa);
+            issue_pv(inner, pa, s->v[sa]);
+            wgmma_wait<1>();                     /* the scores of b */
+            softmax_tile(s1, b0, row, sm, a.n, scale_b, pb);
+            wait_after<0>(pb);
+            add_inner(o, inner, scale_a);
+            issue_pv(inner, pb, s->v[sb]);
+            wgmma_wait<0>();
+            add_inner(o, inner, scale_b);
+            if (threadIdx.x % 128 == 0) {
+                mbarrier_arrive(&s->empty[sa]);
+                mbarrier_arrive(&s->empty[sb]);
             }
         }
 #pragma unroll

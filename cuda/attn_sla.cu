@@ -60,6 +60,8 @@ int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
     a.k = (const bf16 *)q->k.data;
     a.v = (const bf16 *)q->v.data;
     a.o = (bf16 *)o->x.data;
+    a.code = (int8_t *)o->code.data;
+    a.scale = (float *)o->scale.data;
     a.k_mean = (float *)q->k_mean.data;
     a.q_pool = (float *)q->q_pool.data;
     a.k_pool = (float *)q->k_pool.data;
@@ -92,7 +94,7 @@ int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
                                        : td_cuda_attn_sage(dev, a));
     if (proj_l->n)
         TRY(td_cuda_attn_linear(dev, a, proj_l));
-    if (o->code.data)
+    else if (a.code)
         TRY(td_cuda_quantise(dev, o));
 fail:
     return ret;

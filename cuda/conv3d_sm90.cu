@@ -135,8 +135,8 @@ template <int N, int CK> __global__ void __launch_bounds__(384, 1)
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     constexpr int STAGES = ConvStorage<N, CK>::stages;
     extern __shared__ uint8_t raw[];
-    ConvStorage<N, CK> *s = (ConvStorage<N, CK> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
-    int wg = threadIdx.x / 128;
+    ConvStorage<N, CK> *s = (ConvStorage<N, CK> *)align_1024(raw);
+    int wg = __shfl_sync(~0u, threadIdx.x / 128, 0);
 
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {

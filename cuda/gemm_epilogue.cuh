@@ -65,18 +65,14 @@ __device__ __forceinline__ void finish8(uint32_t (&w)[4], const EpilogueVectors 
         if (INT8) {
             float4 b = *(const float4 *)(vec->bias + c + i);
 
-            v[i] = round_bf16(v[i] + b.x);
-            v[i + 1] = round_bf16(v[i + 1] + b.y);
-            v[i + 2] = round_bf16(v[i + 2] + b.z);
-            v[i + 3] = round_bf16(v[i + 3] + b.w);
+            round2(v[i] += b.x, v[i + 1] += b.y);
+            round2(v[i + 2] += b.z, v[i + 3] += b.w);
         }
         if (EPI == EPI_RESIDUAL) {
             float4 gt = *(const float4 *)(vec->gate + c + i);
 
-            v[i] = round_bf16(v[i] * gt.x);
-            v[i + 1] = round_bf16(v[i + 1] * gt.y);
-            v[i + 2] = round_bf16(v[i + 2] * gt.z);
-            v[i + 3] = round_bf16(v[i + 3] * gt.w);
+            round2(v[i] *= gt.x, v[i + 1] *= gt.y);
+            round2(v[i + 2] *= gt.z, v[i + 3] *= gt.w);
         }
     }
 #pragma unroll
@@ -150,7 +146,7 @@ __device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const Epil
                 for (int i = 0; i < 4; i++)
                     keep[half * 16 + group * 4 + i] = in ? w[i] : 0;
             } else if (m < g.m && n0 + c < g.n) {
-                *(uint4 *)(g.y + (int64_t)m * g.n + n0 + c) = make_uint4(w[0], w[1], w[2], w[3]);
+                store16(g.y + (int64_t)m * g.n + n0 + c, w);
             }
         }
     }
@@ -158,19 +154,12 @@ __device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const Epil
 
 __device__ __forceinline__ float abs_max(const uint32_t (&w)[32])
 {
-    float m = 0;
+    uint32_t m = 0;
 
 #pragma unroll
     for (int i = 0; i < 32; i++)
-        m = fmaxf(m, fmaxf(fabsf(low_f32(w[i])), fabsf(high_f32(w[i]))));
-    return m;
-}
-
-__device__ __forceinline__ int code_of(float x, float mult)
-{
-    int q = __float2int_rn(__fmul_rn(x, mult));
-
-    return q > 127 ? 127 : q < -128 ? -128 : q;
+        m = abs_max2(m, w[i]);
+    return nan_max(low_f32(m), high_f32(m));
 }
 
 /* int8 codes of a warp's 16x128 */
@@ -185,14 +174,13 @@ __device__ __forceinline__ void store_codes(const uint32_t (&w)[32], const Epilo
 #pragma unroll
         for (int group = 0; group < 4; group++) {
             int n = n0 + group * 32 + (lane & 3) * 8;
-            uint32_t c[2] = { 0, 0 };
+            uint32_t c[2];
 
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                uint32_t v = w[half * 16 + group * 4 + i];
+            for (int i = 0; i < 2; i++) {
+                uint32_t u = w[half * 16 + group * 4 + 2 * i], v = w[half * 16 + group * 4 + 2 * i + 1];
 
-                c[i / 2] |= ((uint32_t)code_of(low_f32(v), mult) & 255) << (i % 2 * 16);
-                c[i / 2] |= ((uint32_t)code_of(high_f32(v), mult) & 255) << (i % 2 * 16 + 8);
+                c[i] = codes4(low_f32(u), high_f32(u), low_f32(v), high_f32(v), mult);
             }
             if (m < g.m && n < g.n)
                 *(uint2 *)(g.code + (int64_t)m * g.n + n) = make_uint2(c[0], c[1]);

@@ -102,12 +102,12 @@ template <typename T, int EPI> __global__ void __launch_bounds__(256) gemm_mma_k
     }
     epilogue_tile<EPI, sizeof(T) == 1>(acc, g.epi, &vectors, OtherTile{ NULL, 0 }, m0 + warp * 16, n0, keep);
     if (EPI == EPI_GELU_QUANT) {
-        float amax = warp_max(abs_max(keep));
+        float amax = warp_amax(abs_max(keep));
 
         if (threadIdx.x % 32 == 0)
             amax_of[warp] = amax;
         __syncthreads();
-        amax = fmaxf(warp_max(amax_of[threadIdx.x % 8]), 1e-8f);
+        amax = nan_max(warp_amax(amax_of[threadIdx.x % 8]), 1e-8f);
         if (threadIdx.x == 0)
             g.epi.scale[(int64_t)blockIdx.y * ((g.epi.n + 127) / 128) + blockIdx.x] = amax / 128.0f;
         store_codes(keep, g.epi, m0 + warp * 16, n0, 128.0f * reciprocal(amax));

@@ -2,8 +2,8 @@
  * C[M,N] = A[M,K] B[N,K]^T on Hopper: int8 with one scale per 128x128 block, or bf16.
  *
  * A persistent CTA of one producer warp and two consumer warpgroups; a tile is 256x128, a warpgroup owns 128 rows as
- * two waves of 64. int8: each wave's exact int32 sum over 128 of K becomes f32 times its scale while the other
- * warpgroup's products run; two int32 waves at once would not fit the registers. A warpgroup's 128x128 is one
+ * two waves of 64. int8: the exact int32 sums over 128 of K come in quarters of 64x64, so that two of them fit the
+ * registers and one becomes f32 times its scale while the products of the other run. A warpgroup's 128x128 is one
  * quantisation block, so the fused quantiser needs no other CTA. The residual's tile comes to shared memory while the
  * products run: read in place it would cost as much as they do. */
 #include "gemm_epilogue.cuh"
@@ -71,26 +71,43 @@ template <int EPI> __device__ __forceinline__ void produce(const GemmArgs &g, Sh
     }
 }
 
-/* one step of 128 bytes of K for both waves; int8: promoted with the step's scale */
+/* a quarter of a step: 64 rows by 64 columns over 128 of K */
+__device__ __forceinline__ void issue_quarter(int (&sum)[32], uint64_t da, uint64_t db)
+{
+    wgmma_fence();
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        wgmma_s8_n64(sum, da + 2 * k, db + 2 * k, k > 0);
+    wgmma_commit();
+}
+
+template <int HALF> __device__ __forceinline__ void promote(float (&acc)[64], const int (&sum)[32], float scale)
+{
+#pragma unroll
+    for (int i = 0; i < 32; i++)
+        acc[HALF * 32 + i] = fmaf((float)sum[i], scale, acc[HALF * 32 + i]);
+}
+
+/* one step of 128 bytes of K for both waves; int8: two exact int32 sums take turns, one is promoted with the step's
+ * scale while the other one's products run */
 __device__ __forceinline__ void step(float (&acc)[2][64], const uint8_t *a, const uint8_t *b, float scale, int8_t)
 {
-    uint64_t db = wgmma_descriptor(b);
+    uint64_t db0 = wgmma_descriptor(b), db1 = wgmma_descriptor(b + 64 * ROW_BYTES), da0 = wgmma_descriptor(a),
+             da1 = wgmma_descriptor(a + 64 * ROW_BYTES);
+    int even[32], odd[32];
 
-#pragma unroll
-    for (int wave = 0; wave < 2; wave++) {
-        uint64_t da = wgmma_descriptor(a + wave * 64 * ROW_BYTES);
-        int sum[64];
-
-        wgmma_fence();
-#pragma unroll
-        for (int k = 0; k < 4; k++)
-            wgmma_s8_n128(sum, da + 2 * k, db + 2 * k, k > 0);
-        wgmma_commit();
-        wgmma_wait<0>();
-#pragma unroll
-        for (int i = 0; i < 64; i++)
-            acc[wave][i] = fmaf((float)sum[i], scale, acc[wave][i]);
-    }
+    issue_quarter(even, da0, db0);
+    issue_quarter(odd, da0, db1);
+    wgmma_wait<1>();
+    promote<0>(acc[0], even, scale);
+    issue_quarter(even, da1, db0);
+    wgmma_wait<1>();
+    promote<1>(acc[0], odd, scale);
+    issue_quarter(odd, da1, db1);
+    wgmma_wait<1>();
+    promote<0>(acc[1], even, scale);
+    wgmma_wait<0>();
+    promote<1>(acc[1], odd, scale);
 }
 
 __device__ __forceinline__ void step(float (&acc)[2][64], const uint8_t *a, const uint8_t *b, float, bf16)
@@ -126,12 +143,13 @@ template <int EPI, bool INT8> __device__ __forceinline__ void epilogue(const flo
     epilogue_tile<EPI, INT8>(acc[1], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + 64 + warp * 16 },
                              m0 + 64 + warp * 16, n0, keep[1]);
     if (EPI == EPI_GELU_QUANT) {
-        float mult, amax = warp_max(fmaxf(abs_max(keep[0]), abs_max(keep[1])));
+        float mult, amax = warp_amax(nan_max(abs_max(keep[0]), abs_max(keep[1])));
 
         if (threadIdx.x % 32 == 0)
             s->amax[wg][warp] = amax;
         warpgroup_barrier(wg);
-        amax = fmaxf(fmaxf(fmaxf(s->amax[wg][0], s->amax[wg][1]), fmaxf(s->amax[wg][2], s->amax[wg][3])), 1e-8f);
+        amax = nan_max(nan_max(s->amax[wg][0], s->amax[wg][1]), nan_max(s->amax[wg][2], s->amax[wg][3]));
+        amax = nan_max(amax, 1e-8f);
         if (threadIdx.x % 128 == 0 && m0 < e.m)
             e.scale[m0 / 128 * ((e.n + 127) / 128) + n0 / 128] = amax / 128.0f;
         mult = 128.0f * reciprocal(amax);
@@ -146,8 +164,8 @@ template <typename T, int EPI> __global__ void __launch_bounds__(384, 1)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ uint8_t raw[];
-    SharedStorage<EPI> *s = (SharedStorage<EPI> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023);
-    int wg = threadIdx.x / 128;
+    SharedStorage<EPI> *s = (SharedStorage<EPI> *)align_1024(raw);
+    int wg = __shfl_sync(~0u, threadIdx.x / 128, 0); /* seen as uniform: descriptors stay in uniform registers */
 
     if (threadIdx.x == 0) {
         for (int i = 0; i < SharedStorage<EPI>::stages; i++) {
@@ -160,13 +178,13 @@ template <typename T, int EPI> __global__ void __launch_bounds__(384, 1)
     }
     __syncthreads();
     if (wg == 2) {
-        registers_down<40>();
+        registers_down<24>();
         if (threadIdx.x == 256)
             produce<EPI>(g, s, &map_a, &map_b, &map_other, sizeof(T));
     } else {
         int stage = 0, phase = 0, turn = 0;
 
-        registers_up<232>();
+        registers_up<240>();
         for (int tile = blockIdx.x; tile < g.tiles_m * g.tiles_n; tile += gridDim.x, turn ^= 1) {
             float acc[2][64], next;
             int tm, tn;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Norms with what follows them, and the block quantiser. Memory-bound: 16-byte accesses, a row is read once from DRAM
  * and again from cache. */
+#include <cooperative_groups.h>
 #include "device.h"
 
 #define WARPS 8                                  /* rows per CTA of the row kernels */
@@ -68,15 +69,68 @@ __device__ __forceinline__ void layer_stats(const bf16 *x, const NormArgs &a, fl
     rstd = 1.0f / sqrtf((s + (float)(a.lanes - a.dim) * m * m) / (float)a.dim + a.eps);
 }
 
-/* one normalised, rounded, modulated value */
-__device__ __forceinline__ float norm_value(float x, float mean, float rstd, const NormArgs &a, int i)
+__device__ __forceinline__ void load8(float (&v)[8], const float *p)
 {
-    float v = (x - mean) * rstd;
+    float4 a = *(const float4 *)p, b = *(const float4 *)(p + 4);
 
-    if (a.weight)
-        v = v * a.weight[i] + a.bias[i];
-    v = round_bf16(v);
-    return a.mul ? round_bf16(__fadd_rn(__fmul_rn(v, 1.0f + a.mul[i]), a.shift[i])) : v;
+    v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w;
+    v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+}
+
+/* what follows the norm for 8 neighbouring columns: weight and bias, rounded; then 1 + scale and shift, rounded */
+struct Affine8 {
+    float weight[8], bias[8], mul[8], shift[8];
+};
+
+template <bool WEIGHT, bool MODULATE> __device__ __forceinline__ void load_affine(Affine8 &f, const NormArgs &a, int i)
+{
+    if (WEIGHT) {
+        load8(f.weight, a.weight + i);
+        load8(f.bias, a.bias + i);
+    }
+    if (MODULATE) {
+        load8(f.mul, a.mul + i);
+        load8(f.shift, a.shift + i);
+    }
+}
+
+template <bool WEIGHT, bool MODULATE>
+__device__ __forceinline__ void norm8(float (&v)[8], float mean, float rstd, const Affine8 &f)
+{
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        v[j] = (v[j] - mean) * rstd;
+        if (WEIGHT)
+            v[j] = v[j] * f.weight[j] + f.bias[j];
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+        round2(v[j], v[j + 1]);
+        if (MODULATE) {
+            v[j] = __fadd_rn(__fmul_rn(v[j], 1.0f + f.mul[j]), f.shift[j]);
+            v[j + 1] = __fadd_rn(__fmul_rn(v[j + 1], 1.0f + f.mul[j + 1]), f.shift[j + 1]);
+            round2(v[j], v[j + 1]);
+        }
+    }
+}
+
+/* the same where the parts are known at run time only */
+__device__ __forceinline__ void norm8(float (&v)[8], float mean, float rstd, const NormArgs &a, int i)
+{
+    Affine8 f;
+
+    if (a.weight && a.mul) {
+        load_affine<true, true>(f, a, i);
+        norm8<true, true>(v, mean, rstd, f);
+    } else if (a.weight) {
+        load_affine<true, false>(f, a, i);
+        norm8<true, false>(v, mean, rstd, f);
+    } else if (a.mul) {
+        load_affine<false, true>(f, a, i);
+        norm8<false, true>(v, mean, rstd, f);
+    } else {
+        norm8<false, false>(v, mean, rstd, f);
+    }
 }
 
 __global__ void __launch_bounds__(WARPS * 32) norm_kernel(NormArgs a)
@@ -89,8 +143,7 @@ __global__ void __launch_bounds__(WARPS * 32) norm_kernel(NormArgs a)
     layer_stats(a.x + (int64_t)row * a.dim, a, mean, rstd);
     for (int i = threadIdx.x % 32 * 8; i < a.dim; i += 256) {
         unpack8(v, *(const uint4 *)(a.x + (int64_t)row * a.dim + i));
-        for (int j = 0; j < 8; j++)
-            v[j] = norm_value(v[j], mean, rstd, a, i + j);
+        norm8(v, mean, rstd, a, i);
         *(uint4 *)(a.y + (int64_t)row * a.dim + i) = pack8(v);
     }
 }
@@ -98,27 +151,18 @@ __global__ void __launch_bounds__(WARPS * 32) norm_kernel(NormArgs a)
 /* codes of 8 neighbouring values */
 __device__ __forceinline__ uint2 codes8(const float (&v)[8], float mult)
 {
-    uint32_t c[2] = { 0, 0 };
-
-    for (int j = 0; j < 8; j++) {
-        int q = __float2int_rn(__fmul_rn(v[j], mult));
-
-        q = q > 127 ? 127 : q < -128 ? -128 : q;
-        c[j / 4] |= ((uint32_t)q & 255) << (j % 4 * 8);
-    }
-    return make_uint2(c[0], c[1]);
+    return make_uint2(codes4(v[0], v[1], v[2], v[3], mult), codes4(v[4], v[5], v[6], v[7], mult));
 }
 
-/* largest value over the CTA of 512 threads; every thread gets it */
-__device__ __forceinline__ float block_max(float x, float *shared)
+/* largest of values >= 0 over the CTA of 512 threads, NaN above all; every thread gets it */
+__device__ __forceinline__ float block_amax(float x, float *shared)
 {
-    x = warp_max(x);
+    x = warp_amax(x);
     __syncthreads();
     if (threadIdx.x % 32 == 0)
         shared[threadIdx.x / 32] = x;
     __syncthreads();
-    x = shared[threadIdx.x % 16];
-    return warp_max(x);
+    return warp_amax(shared[threadIdx.x % 16]);
 }
 
 /* 128 rows per CTA: statistics of each, then tile after tile of 128 columns, quantised as soon as its amax is known.
@@ -151,14 +195,13 @@ template <int NORM> __global__ void __launch_bounds__(512) norm_quant_kernel(Nor
                 v[i][j] = 0;
             if (row0 + r < a.rows && col < a.dim) {
                 unpack8(v[i], *(const uint4 *)(a.x + (int64_t)(row0 + r) * a.dim + col));
-                for (int j = 0; j < 8; j++) {
-                    if (NORM)
-                        v[i][j] = norm_value(v[i][j], mean[r], rstd[r], a, col + j);
-                    amax = fmaxf(amax, fabsf(v[i][j]));
-                }
+                if (NORM)
+                    norm8(v[i], mean[r], rstd[r], a, col);
+                for (int j = 0; j < 8; j++)
+                    amax = nan_max(amax, v[i][j]);
             }
         }
-        amax = fmaxf(block_max(amax, shared), 1e-8f);
+        amax = nan_max(block_amax(amax, shared), 1e-8f);
         mult = __fdiv_rn(128.0f, amax);
         for (int i = 0; i < 4; i++) {
             int r = i * 32 + warp * 2 + lane / 16;
@@ -169,6 +212,139 @@ template <int NORM> __global__ void __launch_bounds__(512) norm_quant_kernel(Nor
         if (threadIdx.x == 0)
             a.scale[blockIdx.x * kb + tile] = amax / 128.0f;
     }
+}
+
+/* keeps the compiler from holding unpacked values in registers until the next pass, and loads from moving up */
+__device__ __forceinline__ void stay_packed(uint4 &u)
+{
+    asm volatile("" : "+r"(u.x), "+r"(u.y), "+r"(u.z), "+r"(u.w)::"memory");
+}
+
+/* The same with every row read once: a cluster of CTAs shares the 128 rows, a lane keeps VEC pieces of 8 columns of
+ * each of its warp's ROWS rows, and only the amax of the tiles cross the CTAs. Hopper and later; dim a multiple of 128
+ * up to 256 VEC; with weight or with modulation, not both. */
+template <bool WEIGHT, int VEC, int ROWS, int N_WARPS>
+__global__ void __launch_bounds__(N_WARPS * 32) norm_quant_cluster_kernel(NormArgs a)
+{
+#if __CUDA_ARCH__ >= 900
+    const int size = 128 / (ROWS * N_WARPS);     /* CTAs of a cluster */
+    __shared__ float warp_top[N_WARPS][2 * VEC], top[size][2 * VEC];
+    cooperative_groups::cluster_group cluster = cooperative_groups::this_cluster();
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kb = a.dim / 128, row0 = (blockIdx.x * N_WARPS + warp) * ROWS;
+    float mean[ROWS], rstd[ROWS];
+    uint4 x[ROWS][VEC];
+
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+#pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            int row = min(row0 + r, a.rows - 1), col = i * 256 + lane * 8;
+
+            x[r][i] = __ldcs((const uint4 *)(a.x + (int64_t)row * a.dim + min(col, a.dim - 8)));
+            if (col >= a.dim)
+                x[r][i] = make_uint4(0, 0, 0, 0);
+        }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        float m = 0, s = 0, v[8];
+
+#pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            unpack8(v, x[r][i]);
+            m += ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+        }
+        m = mean[r] = warp_sum(m) / (float)a.dim;
+#pragma unroll
+        for (int i = 0; i < VEC; i++) {
+            float t = 0;
+
+            stay_packed(x[r][i]);
+            unpack8(v, x[r][i]);
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                t += (v[j] - m) * (v[j] - m);
+            s += i * 256 + lane * 8 < a.dim ? t : 0.0f;
+        }
+        s = warp_sum(s) + (float)(a.lanes - a.dim) * m * m;
+        rstd[r] = 1.0f / sqrtf(s / (float)a.dim + a.eps);
+    }
+#pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        int col = i * 256 + lane * 8;
+        uint32_t most = 0;
+        Affine8 f;
+        float amax;
+
+        load_affine<WEIGHT, !WEIGHT>(f, a, min(col, a.dim - 8));
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            float v[8];
+            uint32_t m;
+
+            stay_packed(x[r][i]);
+            unpack8(v, x[r][i]);
+            norm8<WEIGHT, !WEIGHT>(v, mean[r], rstd[r], f);
+            x[r][i] = pack8(v);
+            m = abs_max2(abs_max2(x[r][i].x, x[r][i].y), abs_max2(x[r][i].z, x[r][i].w));
+            most = abs_max2(most, row0 + r < a.rows && col < a.dim ? m : 0);
+        }
+        amax = nan_max(low_f32(most), high_f32(most));
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            float t = warp_amax(lane / 16 == half ? amax : 0.0f);
+
+            if (lane == 0)
+                warp_top[warp][2 * i + half] = t;
+        }
+    }
+    __syncthreads();
+    if ((int)threadIdx.x < kb) {
+        float t = 0;
+
+        for (int w = 0; w < N_WARPS; w++)
+            t = nan_max(t, warp_top[w][threadIdx.x]);
+        for (int rank = 0; rank < size; rank++)
+            *cluster.map_shared_rank(&top[cluster.block_rank()][threadIdx.x], rank) = t;
+    }
+    cluster.sync();
+#pragma unroll
+    for (int i = 0; i < VEC; i++) {
+        int tile = 2 * i + lane / 16;
+        float t = 1e-8f, mult;
+
+        for (int rank = 0; rank < size && tile < kb; rank++)
+            t = nan_max(t, top[rank][tile]);
+        mult = __fdiv_rn(128.0f, t);
+        if (cluster.block_rank() == 0 && warp == 0 && lane % 16 == 0 && tile < kb)
+            a.scale[blockIdx.x / size * kb + tile] = t / 128.0f;
+#pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            if (row0 + r < a.rows && tile < kb) {
+                float v[8];
+
+                unpack8(v, x[r][i]);
+                *(uint2 *)(a.code + (int64_t)(row0 + r) * a.dim + i * 256 + lane * 8) = codes8(v, mult);
+            }
+    }
+#endif
+}
+
+template <bool WEIGHT, int VEC, int ROWS, int N_WARPS> static int launch_cluster(TDDev *dev, const NormArgs &a)
+{
+    const int size = 128 / (ROWS * N_WARPS);
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute attr = {};
+
+    attr.id = cudaLaunchAttributeClusterDimension;
+    attr.val.clusterDim.x = size;
+    attr.val.clusterDim.y = attr.val.clusterDim.z = 1;
+    config.gridDim = dim3((unsigned)td_blocks(a.rows, 128) * size);
+    config.blockDim = dim3(N_WARPS * 32);
+    config.stream = td_cuda(dev)->stream;
+    config.attrs = &attr;
+    config.numAttrs = 1;
+    CU(dev, cudaLaunchKernelEx(&config, norm_quant_cluster_kernel<WEIGHT, VEC, ROWS, N_WARPS>, a));
+    return 0;
 }
 
 static NormArgs norm_args(const TDTensor *x, const TDNormW *norm)
@@ -196,6 +372,11 @@ int td_cuda_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW
     a.scale = (float *)y->scale.data;
     a.shift = shift;
     a.mul = scale;
+    if (a.code && td_cuda(dev)->sm >= 90 && a.dim % 128 == 0 && a.dim <= 5120 && !a.weight == !!a.mul) {
+        if (a.dim <= 1536)
+            return a.weight ? launch_cluster<true, 6, 2, 16>(dev, a) : launch_cluster<false, 6, 2, 16>(dev, a);
+        return a.weight ? launch_cluster<true, 20, 1, 16>(dev, a) : launch_cluster<false, 20, 1, 16>(dev, a);
+    }
     if (a.code)
         norm_quant_kernel<1><<<(unsigned)td_blocks(a.rows, 128), 512, 0, td_cuda(dev)->stream>>>(a);
     else
@@ -240,10 +421,20 @@ __device__ __forceinline__ float rms_factor(const bf16 *x, int dim, float eps)
     return 1.0f / sqrtf(s / (float)dim + eps);
 }
 
-/* OFFICIAL rounds once, EXACT before the weight too; the weights hold bf16 values */
-__device__ __forceinline__ float rms_value(float x, float r, float w, bool exact)
+/* 8 neighbouring values; OFFICIAL rounds once, EXACT before the weight too; the weights hold bf16 values */
+__device__ __forceinline__ void rms8(float (&v)[8], float r, const float *w, bool exact)
 {
-    return round_bf16(exact ? round_bf16(x * r) * round_bf16(w) : x * r * w);
+    float4 w0 = *(const float4 *)w, w1 = *(const float4 *)(w + 4);
+    float wt[8] = { w0.x, w0.y, w0.z, w0.w, w1.x, w1.y, w1.z, w1.w };
+
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+        v[j] *= r;
+        v[j + 1] *= r;
+        if (exact)
+            round2(v[j], v[j + 1]);
+        round2(v[j] *= wt[j], v[j + 1] *= wt[j + 1]);
+    }
 }
 
 __global__ void __launch_bounds__(WARPS * 32)
@@ -257,8 +448,7 @@ __global__ void __launch_bounds__(WARPS * 32)
     r = rms_factor(x + (int64_t)row * dim, dim, eps);
     for (int i = threadIdx.x % 32 * 8; i < dim; i += 256) {
         unpack8(v, *(const uint4 *)(x + (int64_t)row * dim + i));
-        for (int j = 0; j < 8; j++)
-            v[j] = rms_value(v[j], r, w[i + j], exact);
+        rms8(v, r, w + i, exact);
         *(uint4 *)(y + (int64_t)row * dim + i) = pack8(v);
     }
 }
@@ -306,8 +496,9 @@ __global__ void __launch_bounds__(WARPS * 32) qk_norm_rope_kernel(QkArgs a)
         float cs[8] = { c0.x, c0.y, c0.z, c0.w, c1.x, c1.y, c1.z, c1.w };
 
         unpack8(v, *(const uint4 *)(x + i));
+        rms8(v, r, w + i, a.exact);
         for (int j = 0; j < 8; j += 2) {
-            float p = rms_value(v[j], r, w[i + j], a.exact), q = rms_value(v[j + 1], r, w[i + j + 1], a.exact);
+            float p = v[j], q = v[j + 1];
 
             v[j] = __fsub_rn(__fmul_rn(p, cs[j]), __fmul_rn(q, cs[j + 1]));
             v[j + 1] = __fadd_rn(__fmul_rn(q, cs[j]), __fmul_rn(p, cs[j + 1]));

@@ -8,6 +8,12 @@
 
 __device__ __forceinline__ uint32_t smem_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
+/* the next multiple of 1024 in shared memory; by an offset, as a cast to integer and back makes every access generic */
+__device__ __forceinline__ uint8_t *align_1024(uint8_t *shared)
+{
+    return shared + (-smem_address(shared) & 1023);
+}
+
 __device__ __forceinline__ void mbarrier_init(uint64_t *bar, uint32_t count)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(bar)), "r"(count));
@@ -98,6 +104,15 @@ __device__ __forceinline__ void wgmma_bf16_n128(float (&d)[64], uint64_t a, uint
                  "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " WGMMA_LIST64 ", %64, %65, p, 1, 1, 0, 0;\n}"
                  : R64("+f", d)
                  : "l"(a), "l"(b), "r"(accumulate));
+}
+
+/* d[64x128] += a[64x16] b[16x128], bf16, a in registers, b with its n innermost */
+__device__ __forceinline__ void wgmma_bf16_n128_reg(float (&d)[64], const uint32_t (&a)[4], uint64_t b)
+{
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " WGMMA_LIST64
+                 ", {%64,%65,%66,%67}, %68, 1, 1, 1, 1;"
+                 : R64("+f", d)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
 /* the same for 64-byte rows in the 64-byte swizzle */

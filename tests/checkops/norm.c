@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Norms. m rows of k; extra: bit 0 = int8 output, bit 1 = exact profile, bit 2 = affine, bit 3 = modulated. */
+ * Norms, and what a NaN does to a quantised block. m rows of k; extra: bit 0 = int8 output, bit 1 = exact profile,
+ * bit 2 = affine, bit 3 = modulated. */
 #include <math.h>
 #include "checkops.h"
 
@@ -219,12 +220,53 @@ static void ref_rms_silu(Run *r, const Case *c, double *ref)
     }
 }
 
+/* one NaN in row 130: which blocks get a scale of NaN. n: 0 quantise, 1 norm_modulate */
+static int run_nan(Run *r, const Case *c, float **out, int64_t *count)
+{
+    float *values = run_values(r, 0, c->m * c->k, 1, 1);
+    TDNormW norm = { .dim = c->k, .eps = 1e-6f, .profile = TD_NORM_EXACT };
+    const float *shift, *scale;
+    TDTensor x;
+    TDAct y;
+    int ret;
+
+    values[130 * c->k + 200] = NAN;
+    TRY(run_tensor(r, &x, TD_BF16, values, c->m, c->k, 0, 0));
+    TRY(run_vector(r, &shift, run_values(r, 3, c->k, 0.5f, 0), c->k));
+    TRY(run_vector(r, &scale, run_values(r, 4, c->k, 0.5f, 0), c->k));
+    TRY(run_act(r, &y, values, c->m, c->k, 1));
+    if (c->n)
+        TRY(r->dev->ops->norm_modulate(r->dev, &y, &x, &norm, shift, scale));
+    else
+        TRY(r->dev->ops->quantise(r->dev, &y));
+    TRY(run_download(r, out, count, &y.scale, TD_UNPACK_TENSOR));
+    for (int64_t i = 0; i < *count; i++)
+        (*out)[i] = isnan((*out)[i]) ? 1.0f : 0.0f;
+fail:
+    return ret;
+}
+
+static void ref_nan(Run *r, const Case *c, double *ref)
+{
+    int64_t kb = (c->k + 127) / 128;
+
+    (void)r;
+    for (int64_t i = 0; i < (c->m + 127) / 128 * kb; i++)
+        ref[i] = i / kb == 1 && (c->n || i % kb == 1);
+}
+
 const Case norm_cases[] = {
     { "norm_modulate", "bf16 33x256 modulated", 33, 0, 256, MODULATED, 5e-3, 0, run_norm, ref_norm, NULL },
     { "norm_modulate", "bf16 130x1536 padded lanes", 130, 0, 1536, MODULATED, 5e-3, 0, run_norm, ref_norm, NULL },
     { "norm_modulate", "bf16 5x5120 affine", 5, 0, 5120, AFFINE, 5e-3, 0, run_norm, ref_norm, NULL },
     { "norm_modulate", "bf16 7x384 exact affine", 7, 0, 384, AFFINE | EXACT, 5e-3, 0, run_norm, ref_norm, NULL },
     { "norm_modulate", "int8 300x384 modulated", 300, 0, 384, MODULATED | INT8, 2e-2, 0, run_norm, ref_norm, NULL },
+    { "norm_modulate", "int8 1x1536 modulated", 1, 0, 1536, MODULATED | INT8, 2e-2, 4e-2, run_norm, ref_norm, NULL },
+    { "norm_modulate", "int8 300x1536 affine", 300, 0, 1536, AFFINE | INT8, 2e-2, 4e-2, run_norm, ref_norm, NULL },
+    { "norm_modulate", "int8 130x5120", 130, 0, 5120, MODULATED | INT8, 2e-2, 4e-2, run_norm, ref_norm, NULL },
+    { "norm_modulate", "int8 140x2560 affine", 140, 0, 2560, AFFINE | INT8, 2e-2, 4e-2, run_norm, ref_norm, NULL },
+    { "norm_modulate", "int8, a NaN", 300, 1, 384, 0, 0, 0, run_nan, ref_nan, NULL },
+    { "quantise", "a NaN", 300, 0, 384, 0, 0, 0, run_nan, ref_nan, NULL },
     { "rms_norm", "bf16 40x1536", 40, 0, 1536, 0, 3e-3, 0, run_rms, ref_rms, NULL },
     { "rms_norm", "bf16 40x256 exact", 40, 0, 256, EXACT, 4e-3, 0, run_rms, ref_rms, NULL },
     { "qk_norm_rope", "70 tokens, 3 heads", 70, 3, 0, 0, 4e-3, 0, run_qk, ref_qk, NULL },
