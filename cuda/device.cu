@@ -33,6 +33,7 @@ static void cuda_free(TDDev *dev, TDBuf *buf)
 {
     td_cuda_load_end(dev, true);                 /* weights that are given up while they load */
     cudaStreamSynchronize(td_cuda(dev)->stream);
+    cudaStreamSynchronize(td_cuda(dev)->out);
     cudaFree(buf->ptr);
     *buf = TDBuf{};
 }
@@ -375,8 +376,17 @@ static void cuda_close(TDDev **dev)
         cudaFreeHost(c->staging[i]);
     }
     cudaFreeHost(c->flag);
-    cudaFree(c->frame);
-    cudaFreeHost(c->frame_host);
+    if (c->out) {
+        cudaStreamSynchronize(c->out);
+        cudaStreamDestroy(c->out);
+    }
+    for (TDFrameBuffer &b : c->frames) {
+        if (b.made)
+            cudaEventDestroy(b.made);
+        if (b.there)
+            cudaEventDestroy(b.there);
+        cudaFreeHost(b.host);
+    }
     free(c);
     *dev = NULL;
 }
@@ -402,6 +412,8 @@ static TDOps make_ops(void)
     o.pack_conv = td_cuda_pack_conv;
     o.plan_act = cuda_plan_act;
     o.plan_qkv = td_cuda_plan_qkv;
+    o.plan_frames = td_cuda_plan_frames;
+    o.reserve_frames = td_cuda_reserve_frames;
     o.patch_embed = td_cuda_patch_embed;
     o.time_embed = td_cuda_time_embed;
     o.add_modulation = td_cuda_add_modulation;
@@ -426,7 +438,9 @@ static TDOps make_ops(void)
     o.repeat_frame = td_cuda_repeat_frame;
     o.causal_conv3d = td_cuda_causal_conv3d;
     o.rms_silu = td_cuda_rms_silu;
-    o.store_frame = td_cuda_store_frame;
+    o.begin_frames = td_cuda_begin_frames;
+    o.wait_frames = td_cuda_wait_frames;
+    o.fetch_frame = td_cuda_fetch_frame;
     return o;
 }
 
@@ -440,7 +454,7 @@ extern "C" __attribute__((visibility("default"))) unsigned td_cuda_abi(void)
 /* what the engine looks up after dlopen() */
 extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, int ordinal, TDLog *log)
 {
-    int count = 0, driver = 0, runtime = 0, ret;
+    int count = 0, driver = 0, runtime = 0, least = 0, greatest = 0, ret;
     cudaDeviceProp prop;
     cudaDriverEntryPointQueryResult found;
     TDCuda *c = NULL;
@@ -473,6 +487,7 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     c->dev.log = log;
     c->dev.name = c->description;
     c->dev.ordinal = ordinal;
+    c->dev.ahead = 1;
     c->dev.reserve = (uint64_t)256 << 20;        /* kernels that load when first used, and their stacks */
     c->sm = prop.major * 10 + prop.minor;
     c->n_sm = prop.multiProcessorCount;
@@ -480,10 +495,16 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     snprintf(c->description, sizeof(c->description), "%.80s, sm_%d", prop.name, c->sm);
     *out = &c->dev;
     if ((e = cudaSetDevice(ordinal)) != cudaSuccess ||
-        (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess)
+        (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess ||
+        (e = cudaDeviceGetStreamPriorityRange(&least, &greatest)) != cudaSuccess ||
+        (e = cudaStreamCreateWithPriority(&c->out, cudaStreamNonBlocking, greatest)) != cudaSuccess)
         goto fail;
     if ((e = cudaMallocHost(&c->flag, sizeof(*c->flag))) != cudaSuccess)
         goto fail;
+    for (TDFrameBuffer &b : c->frames)
+        if ((e = cudaEventCreateWithFlags(&b.made, cudaEventDisableTiming)) != cudaSuccess ||
+            (e = cudaEventCreateWithFlags(&b.there, cudaEventDisableTiming)) != cudaSuccess)
+            goto fail;
     for (int i = 0; i < 2; i++)
         if ((e = cudaMallocHost(&c->staging[i], TD_STAGING_BYTES)) != cudaSuccess ||
             (e = cudaEventCreateWithFlags(&c->staged[i], cudaEventDisableTiming)) != cudaSuccess)

@@ -12,6 +12,15 @@ extern "C" {
 
 struct TDLoader;                                 /* upload.h */
 
+/* of one set of pictures (frame.cu) */
+struct TDFrameBuffer {
+    cudaEvent_t made, there;                     /* rgb; the pictures in host memory */
+    uint8_t *host;                               /* page-locked */
+    size_t bytes;
+    int format;                                  /* of what is there or on its way: n pictures of the set, from first */
+    int64_t first, n;
+};
+
 struct TDCuda {
     TDDev dev;
     int sm, n_sm;
@@ -21,8 +30,8 @@ struct TDCuda {
     TDLoader *loader;
     int *flag;                                   /* page-locked: a kernel's answer */
     void *encode_tiled;                          /* cuTensorMapEncodeTiled */
-    uint8_t *frame, *frame_host;                 /* a stored frame on the device, and page-locked */
-    size_t frame_bytes;
+    cudaStream_t out;                            /* for pictures */
+    TDFrameBuffer frames[2];
     char description[128];
 };
 
@@ -206,7 +215,11 @@ int td_cuda_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t);
 int td_cuda_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
 int td_cuda_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
 int td_cuda_rms_silu(TDDev *, TDTensor *, const TDTensor *, const float *, int);
-int td_cuda_store_frame(TDDev *, TDFrame *, const TDTensor *, int64_t);
+int td_cuda_plan_frames(TDDev *, TDArena *, TDFrameSet *);
+int td_cuda_reserve_frames(TDDev *, int64_t h, int64_t w);
+int td_cuda_begin_frames(TDDev *, TDFrameSet *, const TDFrame *);
+int td_cuda_wait_frames(TDDev *, TDFrameSet *);
+int td_cuda_fetch_frame(TDDev *, TDFrame *, TDFrameSet *, int64_t, int *);
 }
 
 /* carve a tensor: carve(a, &t, TD_BF16, {L, D}) */

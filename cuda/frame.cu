@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Latent in, picture out: (de)normalising a latent frame for the VAE, storing a decoded frame in the caller's planes.
- * Conversions as in engine/cpu/frame.c. */
+ * Latent in, picture out: (de)normalising a latent frame for the VAE, and bringing decoded pictures to the caller's
+ * planes. Conversions as in engine/cpu/frame.c.
+ *
+ * The stream `out` converts and copies, while the stream of all other slots goes on with the next latent frame. Its
+ * blocks come first where both have some to start.
+ *
+ * Invariants
+ *  1. `out` waits for the event `made` of a set before it reads its rgb.
+ *  2. The host has waited for the last copy from a set before the set is begun again: a set is fetched as a whole. */
 #include <string.h>
 #include "device.h"
 #include "latent_stats.h"
+#include "pixfmt.h"
 
 struct LatentStats { float scale[16], mean[16]; };
 
@@ -67,9 +75,12 @@ int td_cuda_repeat_frame(TDDev *dev, TDTensor *y, const TDTensor *x)
 }
 
 struct StoreArgs {
-    const float *rgb;
-    uint8_t *plane[3];
-    int w, h, format;
+    const float *rgb;                            /* [pictures,h,w,3] */
+    uint8_t *plane[3];                           /* of the first picture */
+    int64_t stride[3], next;                     /* bytes to the next row, to the next picture */
+    int *bad;                                    /* a word for each picture: set if a value is not finite */
+    TDPixLayout l;
+    int w, h;
 };
 
 __device__ __forceinline__ float unit(float x) { return (1.0f + fminf(fmaxf(x, -1.0f), 1.0f)) * 0.5f; }
@@ -78,84 +89,167 @@ __device__ __forceinline__ float luma(const float *p)
     return 0.2126f * unit(p[0]) + 0.7152f * unit(p[1]) + 0.0722f * unit(p[2]);
 }
 
-__device__ __forceinline__ void put(uint8_t *plane, int64_t i, bool ten, float v)
+/* v: for 8 bits */
+__device__ __forceinline__ void put(const StoreArgs &a, int plane, int y, int64_t i, float v)
 {
-    if (ten)
-        ((uint16_t *)plane)[i] = (uint16_t)(v + 0.5f);
+    uint8_t *row = a.plane[plane] + blockIdx.z * a.next + y * a.stride[plane];
+
+    if (a.l.ten)
+        ((uint16_t *)row)[i] = (uint16_t)((int)(4.0f * v + 0.5f) << a.l.shift);
     else
-        plane[i] = (uint8_t)(v + 0.5f);
+        row[i] = (uint8_t)(v + 0.5f);
 }
 
-__global__ void store_frame_kernel(StoreArgs a)
+__global__ void store_kernel(StoreArgs a)
 {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
-    const float *p = a.rgb + ((int64_t)y * a.w + x) * 3;
-    bool ten = a.format >= TD_PIX_YUV420P10, sub = a.format == TD_PIX_YUV420P || a.format == TD_PIX_YUV420P10;
-    float depth = ten ? 4.0f : 1.0f, b = 0, r = 0;
+    const float *rgb = a.rgb + (int64_t)blockIdx.z * a.h * a.w * 3, *p = rgb + ((int64_t)y * a.w + x) * 3;
+    int sub = a.l.sub, cx = x >> sub, cy = y >> sub;
+    float b = 0, r = 0;
 
     if (x >= a.w)
         return;
-    if (a.format == TD_PIX_RGB24 || a.format == TD_PIX_GBRP) {
+    if (!isfinite(p[0]) || !isfinite(p[1]) || !isfinite(p[2]))
+        a.bad[blockIdx.z] = 1;
+    if (a.l.rgb) {
         for (int c = 0; c < 3; c++) {
-            if (a.format == TD_PIX_RGB24)
-                put(a.plane[0], ((int64_t)y * a.w + x) * 3 + c, false, 255.0f * unit(p[c]));
+            float v = 255.0f * unit(p[c]);
+
+            if (a.l.n_planes == 1)
+                put(a, 0, y, (int64_t)x * 3 + c, v);
             else
-                put(a.plane[(c + 2) % 3], (int64_t)y * a.w + x, false, 255.0f * unit(p[c]));
+                put(a, (c + 2) % 3, y, x, v);
         }
         return;
     }
-    put(a.plane[0], (int64_t)y * a.w + x, ten, depth * (16.0f + 219.0f * luma(p)));
+    put(a, 0, y, x, 16.0f + 219.0f * luma(p));
     if (sub && (x % 2 || y % 2))
         return;
     for (int dy = 0; dy <= sub; dy++)
-        for (int dx = -(int)sub; dx <= sub; dx++) {
-            const float *q = a.rgb + ((int64_t)(y + dy) * a.w + min(max(x + dx, 0), a.w - 1)) * 3;
+        for (int dx = -sub; dx <= sub; dx++) {
+            const float *q = rgb + ((int64_t)(y + dy) * a.w + min(max(x + dx, 0), a.w - 1)) * 3;
             float weight = sub ? (dx ? 0.125f : 0.25f) : 1.0f, l = luma(q);
 
             b += weight * ((unit(q[2]) - l) / 1.8556f);
             r += weight * ((unit(q[0]) - l) / 1.5748f);
         }
-    put(a.plane[1], (int64_t)(y >> sub) * (a.w >> sub) + (x >> sub), ten, depth * (128.0f + 224.0f * b));
-    put(a.plane[2], (int64_t)(y >> sub) * (a.w >> sub) + (x >> sub), ten, depth * (128.0f + 224.0f * r));
+    put(a, 1, cy, a.l.pair ? 2 * cx : cx, 128.0f + 224.0f * b);
+    put(a, a.l.pair ? 1 : 2, cy, a.l.pair ? 2 * cx + 1 : cx, 128.0f + 224.0f * r);
 }
 
-/* the picture is made tightly packed on the device, copied in one piece, and spread over the caller's strides here */
-int td_cuda_store_frame(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t)
+/* ---- sets: FLAGS bytes with a word for each picture, then the pictures, tightly packed ---- */
+
+#define FLAGS 256
+#define MAX_PICTURES 4
+
+/* bytes of a picture; planes: where they begin in it */
+static int64_t picture_bytes(const TDPixLayout *l, int64_t h, int64_t w, int64_t planes[3])
+{
+    int64_t at = 0;
+
+    for (int p = 0; p < l->n_planes; p++) {
+        planes[p] = at;
+        at += td_pix_row(l, p, w) * l->bytes * td_pix_rows(l, p, h);
+    }
+    return at;
+}
+
+/* the largest format has three full planes of 16 bits */
+static int64_t set_bytes(int64_t h, int64_t w)
+{
+    return FLAGS + MAX_PICTURES * 6 * h * w;
+}
+
+int td_cuda_plan_frames(TDDev *, TDArena *a, TDFrameSet *set)
+{
+    return carve(a, &set->planes, TD_I8, { set_bytes(set->rgb.shape[1], set->rgb.shape[2]) });
+}
+
+int td_cuda_reserve_frames(TDDev *dev, int64_t h, int64_t w)
 {
     TDCuda *c = td_cuda(dev);
-    int64_t h = rgb->shape[1], w = rgb->shape[2];
-    int sub = dst->format == TD_PIX_YUV420P || dst->format == TD_PIX_YUV420P10,
-        bytes = dst->format >= TD_PIX_YUV420P10 ? 2 : 1;
-    int n_planes = dst->format == TD_PIX_RGB24 ? 1 : 3;
-    int64_t row[3] = { (dst->format == TD_PIX_RGB24 ? 3 * w : w) * bytes, (w >> sub) * bytes, (w >> sub) * bytes },
-            rows[3] = { h, h >> sub, h >> sub };
-    size_t total = 0;
+    size_t bytes = (size_t)set_bytes(h, w);
+
+    for (TDFrameBuffer &b : c->frames) {
+        if (b.bytes >= bytes)
+            continue;
+        cudaFreeHost(b.host);
+        b.host = NULL;
+        b.bytes = 0;
+        CU(dev, cudaMallocHost(&b.host, bytes));
+        b.bytes = bytes;
+    }
+    return 0;
+}
+
+/* pictures t.. of the set to tightly packed memory, and with their flags to the host; t 0: all of them, in one copy */
+static int copy_out(TDDev *dev, TDFrameSet *set, enum TDPixFmt format, int64_t t, int64_t n)
+{
+    TDCuda *c = td_cuda(dev);
+    TDFrameBuffer *b = &c->frames[set->turn];
+    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2], planes[3], bytes;
+    uint8_t *base = (uint8_t *)set->planes.data;
     StoreArgs a = {};
 
-    for (int p = 0; p < n_planes; p++)
-        total += (size_t)(row[p] * rows[p]);
-    if (total > c->frame_bytes) {
-        cudaFree(c->frame);
-        cudaFreeHost(c->frame_host);
-        c->frame = c->frame_host = NULL;
-        c->frame_bytes = 0;
-        CU(dev, cudaMalloc(&c->frame, total));
-        CU(dev, cudaMallocHost(&c->frame_host, total));
-        c->frame_bytes = total;
-    }
-    a.rgb = (const float *)rgb->data + t * h * w * 3;
+    a.l = td_pix_layout(format);
+    bytes = picture_bytes(&a.l, h, w, planes);
+    a.rgb = (const float *)set->rgb.data + t * h * w * 3;
     a.w = (int)w;
     a.h = (int)h;
-    a.format = dst->format;
-    for (int p = 0; p < n_planes; p++)
-        a.plane[p] = p ? a.plane[p - 1] + row[p - 1] * rows[p - 1] : c->frame;
-    store_frame_kernel<<<dim3((unsigned)td_blocks(w, 128), (unsigned)h), 128, 0, c->stream>>>(a);
-    CU_LAUNCHED(dev, "store_frame_kernel");
-    CU(dev, cudaMemcpyAsync(c->frame_host, c->frame, total, cudaMemcpyDeviceToHost, c->stream));
-    CU(dev, cudaStreamSynchronize(c->stream));
-    for (int p = 0; p < n_planes; p++)
-        for (int64_t y = 0; y < rows[p]; y++)
-            memcpy(dst->data[p] + y * dst->stride[p], c->frame_host + (a.plane[p] - c->frame) + y * row[p],
-                   (size_t)row[p]);
+    a.next = bytes;
+    a.bad = (int *)base;
+    for (int p = 0; p < a.l.n_planes; p++) {
+        a.plane[p] = base + FLAGS + planes[p];
+        a.stride[p] = td_pix_row(&a.l, p, w) * a.l.bytes;
+    }
+    CU(dev, cudaMemsetAsync(base, 0, FLAGS, c->out));
+    store_kernel<<<dim3((unsigned)td_blocks(w, 128), (unsigned)h, (unsigned)n), 128, 0, c->out>>>(a);
+    CU_LAUNCHED(dev, "store_kernel");
+    CU(dev, cudaMemcpyAsync(b->host, base, (size_t)(FLAGS + n * bytes), cudaMemcpyDeviceToHost, c->out));
+    CU(dev, cudaEventRecord(b->there, c->out));
+    b->format = format;
+    b->first = t;
+    b->n = n;
     return 0;
+}
+
+int td_cuda_begin_frames(TDDev *dev, TDFrameSet *set, const TDFrame *like)
+{
+    TDCuda *c = td_cuda(dev);
+    TDFrameBuffer *b = &c->frames[set->turn];
+
+    CU(dev, cudaEventRecord(b->made, c->stream));
+    CU(dev, cudaStreamWaitEvent(c->out, b->made, 0));
+    return copy_out(dev, set, like->format, 0, set->rgb.shape[0]);
+}
+
+int td_cuda_wait_frames(TDDev *dev, TDFrameSet *set)
+{
+    CU(dev, cudaEventSynchronize(td_cuda(dev)->frames[set->turn].made));
+    return 0;
+}
+
+/* another format than the set was begun with: this picture alone, in place of what is there */
+int td_cuda_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, int *finite)
+{
+    TDFrameBuffer *b = &td_cuda(dev)->frames[set->turn];
+    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2], planes[3], bytes;
+    TDPixLayout l = td_pix_layout(dst->format);
+    int ret;
+
+    if (b->format != dst->format || t < b->first || t >= b->first + b->n)
+        TRY(copy_out(dev, set, dst->format, t, 1));
+    CU(dev, cudaEventSynchronize(b->there));
+    t -= b->first;
+    bytes = picture_bytes(&l, h, w, planes);
+    for (int p = 0; p < l.n_planes; p++) {
+        int64_t row = td_pix_row(&l, p, w) * l.bytes;
+
+        for (int64_t y = 0; y < td_pix_rows(&l, p, h); y++)
+            memcpy(dst->data[p] + y * dst->stride[p], b->host + FLAGS + t * bytes + planes[p] + y * row, (size_t)row);
+    }
+    *finite = !((const int *)b->host)[t];
+    return 0;
+fail:
+    return ret;
 }

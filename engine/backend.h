@@ -30,6 +30,7 @@ typedef struct TDDev {
     int64_t noise_blocks;                        ///< GPU: blocks of 256 threads it holds at once (rng.h), CPU: 0
     int ordinal;                                 ///< of the GPUs, CPU: 0
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
+    int ahead;                                   ///< slots return before their work is done: 1, else 0
     int maps_files;                              ///< computes from the file mapping: weights cost host memory
     struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
 } TDDev;
@@ -116,6 +117,13 @@ typedef struct TDTimeEmbed {
     float *hidden;                               ///< scratch [D], device memory
 } TDTimeEmbed;
 
+/** The pictures of one latent frame on their way out. */
+typedef struct TDFrameSet {
+    TDTensor rgb;                                ///< f32 [1|4,H,W,3], nominally -1..1
+    TDTensor planes;                             ///< CUDA: as the caller wants them, behind one word for each picture
+    int turn;                                    ///< 0, or 1 for the second set of a device that works ahead
+} TDFrameSet;
+
 enum TDUnpack { TD_UNPACK_TENSOR, TD_UNPACK_ACT, TD_UNPACK_LINEAR };
 
 struct TDOps {
@@ -144,6 +152,10 @@ struct TDOps {
     /* at td_start: carve from the arena */
     int  (*plan_act)(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
     int (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv); ///< cfg, n_q, n_kv, n_heads, head_dim set by caller
+
+    /** what brings the pictures of a set out; rgb set by caller with its largest shape */
+    int (*plan_frames)(TDDev *dev, TDArena *a, TDFrameSet *set);
+    int (*reserve_frames)(TDDev *dev, int64_t h, int64_t w);     ///< host memory for sets of such pictures
 
     /* transformer */
     /** x[L,D] bf16 = patches of bf16(f32(z)) and cond. z: f64 [16,T,h,w]; cond: bf16 [C-16,T,h,w] or NULL */
@@ -206,8 +218,14 @@ struct TDOps {
     int  (*repeat_frame)(TDDev *dev, TDTensor *y, const TDTensor *x);
     /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16 */
     int  (*rms_silu)(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu);
-    /** frame t of rgb (f32 [T,H,W,3], nominally -1..1) into the caller's planes, clamped */
-    int  (*store_frame)(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t);
+
+    /* pictures: values outside -1..1 are clamped */
+    /** the slots called so far make set->rgb: bring its pictures out as `like` has them. Waits for nothing */
+    int  (*begin_frames)(TDDev *dev, TDFrameSet *set, const TDFrame *like);
+    /** until set->rgb is made */
+    int  (*wait_frames)(TDDev *dev, TDFrameSet *set);
+    /** picture t into the caller's planes, of any format. finite: 0 if a value of it is NaN or infinite, else 1 */
+    int  (*fetch_frame)(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, int *finite);
 };
 
 #define TD_MEASURE SIZE_MAX

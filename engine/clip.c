@@ -4,7 +4,8 @@
  *     denoise and decode stages overlay each other. Nothing is allocated after td_start(), but where weights come and
  *     go by stage: there `work` does, too, and has the size of the stage at hand.
  *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or
- * one latent frame of the VAE. Cancelling between or inside pieces leaves nothing to undo but td_clip_close(). */
+ *     one latent frame of the VAE (two at first, where the device works ahead). Cancelling between or inside pieces
+ *     leaves nothing to undo but td_clip_close(). */
 #include <math.h>
 #include <stdlib.h>
 #include "clip.h"
@@ -39,6 +40,14 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
         TRY(td_dit_plan(&c->dit, m->dit, a, t, h, w, &c->cfg.attn));
     } else {
         TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
+        for (int i = 0; i < c->n_out; i++) {
+            if (i)
+                TRY(TD_CARVE(a, &c->out[i].rgb, TD_F32, c->vae.rgb.shape[0], 8 * h, 8 * w, 3));
+            else
+                c->out[i].rgb = c->vae.rgb;
+            c->out[i].turn = i;
+            TRY(c->dev->ops->plan_frames(c->dev, a, &c->out[i]));
+        }
     }
 fail:
     return ret;
@@ -120,6 +129,8 @@ static int reserve(TDClip *c)
         c->unipc_mem = malloc(td_unipc_bytes(c->cfg.n_steps, n));
     if (!c->host || !c->host_z || (c->cfg.sampler == TD_SAMPLER_UNIPC && !c->unipc_mem))
         ret = td_error(c->log, ENOMEM, "clip: out of memory");
+    else
+        ret = c->dev->ops->reserve_frames(c->dev, c->cfg.height, c->cfg.width);
 fail:
     return ret;
 }
@@ -148,6 +159,7 @@ int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log)
     TDStep steps[TD_FILE_TOKENIZER];
     int n, ret;
 
+    c.n_out = 1 + model->dev->ahead;
     TRY(measure(&c, steps, &n));
     TRY(td_model_plan(model, steps, n, c.fixed_bytes, &c.need, NULL));
 fail:
@@ -167,6 +179,7 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     c->dev = model->dev;
     c->log = log;
     c->cfg = *cfg;
+    c->n_out = 1 + model->dev->ahead;
     for (int i = 0; i < TD_MAX_PROMPTS && prompts[i]; i++) {
         TRY(td_tokenize(model->tokenizer, prompts[i], c->ids[i], TD_TEXT_LEN, log));
         c->n_ids[i] = ret;
@@ -368,40 +381,21 @@ fail:
 
 /* ---- decode ---- */
 
-/* weights that are not finite show in the first chunks, which pass through all of them; bf16 overflow would, too */
-static int check_picture(TDClip *c)
+/* Where the device works ahead, the next latent frame is under way before the pictures of this one are waited for. */
+static int advance_decode(TDClip *c, const TDFrame *f)
 {
-    size_t n = (size_t)td_tensor_count(&c->vae.rgb);
-    float *rgb = malloc(n * sizeof(*rgb));
+    const TDOps *op = c->dev->ops;
     int ret;
 
-    if (!rgb)
-        return td_error(c->log, ENOMEM, "decode: out of memory");
-    ret = c->dev->ops->download(c->dev, rgb, &c->vae.rgb);
-    for (size_t i = 0; i < n && ret >= 0; i++)
-        if (!isfinite(rgb[i]))
-            ret = td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights",
-                           c->model->path[TD_FILE_VAE]);
-    free(rgb);
-    return ret;
-}
+    while (c->vae.next < c->latents.shape[1] && c->vae.next < c->shown + c->n_out) {
+        TDFrameSet *set = &c->out[c->vae.next % c->n_out];
 
-static int advance_decode(TDClip *c)
-{
-    int ret;
-
-    if (c->next_ready == c->n_ready) {
-        if (c->vae.next == c->latents.shape[1]) {
-            c->phase = TD_CLIP_DONE;
-            return 0;
-        }
+        c->vae.rgb = set->rgb;
         TRY(td_vae_decode_next(c->model->vae, &c->vae, &c->latents));
-        TRY(c->dev->ops->sync(c->dev));          /* or the first copy would seem to take as long as the decoding */
-        if (c->vae.next <= 2)
-            TRY(check_picture(c));
-        c->n_ready = (int)c->vae.rgb.shape[0];
-        c->next_ready = 0;
+        set->rgb = c->vae.rgb;
+        TRY(op->begin_frames(c->dev, set, f));
     }
+    TRY(op->wait_frames(c->dev, &c->out[c->shown % c->n_out]));
     return 1;
 fail:
     return ret;
@@ -409,25 +403,32 @@ fail:
 
 int td_clip_frame(TDClip *c, TDFrame *f)
 {
-    int ret = c->dev->ops->store_frame(c->dev, f, &c->vae.rgb, c->next_ready);
+    TDFrameSet *set = &c->out[c->shown % c->n_out];
+    int finite = 0, ret = c->dev->ops->fetch_frame(c->dev, f, set, c->next_ready, &finite);
 
     if (ret < 0)
         return ret;
-    c->next_ready++;
+    if (!finite)                                 /* weights that are not finite, or bf16 overflow */
+        return td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights",
+                        c->model->path[TD_FILE_VAE]);
+    if (++c->next_ready == set->rgb.shape[0]) {
+        c->next_ready = 0;
+        c->shown++;
+    }
     f->width = c->cfg.width;
     f->height = c->cfg.height;
     f->index = c->next_frame++;
-    if (c->next_ready == c->n_ready && c->vae.next == c->latents.shape[1])
+    if (c->shown == c->latents.shape[1])
         c->phase = TD_CLIP_DONE;
     return 0;
 }
 
-int td_clip_advance(TDClip *c)
+int td_clip_advance(TDClip *c, const TDFrame *f)
 {
     switch (c->phase) {
     case TD_CLIP_TEXT:    return advance_text(c);
     case TD_CLIP_DENOISE: return advance_denoise(c);
-    case TD_CLIP_DECODE:  return advance_decode(c);
+    case TD_CLIP_DECODE:  return advance_decode(c, f);
     default:              return 0;
     }
 }
@@ -447,7 +448,9 @@ void td_clip_progress(const TDClip *c, TDProgress *p)
         p->done = c->has_text ? (int)((c->step * c->n_prompts + c->prompt) * dit + c->block_at) : 0;
         break;
     default:
-        *p = (TDProgress){ .stage = TD_STAGE_DECODE, .done = (int)c->vae.next, .total = (int)c->latents.shape[1] };
+        *p = (TDProgress){ .stage = TD_STAGE_DECODE,
+                           .done = (int)(c->shown + (c->next_ready > 0)),
+                           .total = (int)c->latents.shape[1] };
         break;
     }
 }

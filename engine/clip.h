@@ -40,6 +40,8 @@ typedef struct TDClip {
     TDDitText dit_text[TD_MAX_PROMPTS];
     TDDitClip dit;
     TDVaeClip vae;
+    TDFrameSet out[2];                           ///< latent frame t uses t modulo n_out
+    int n_out;
     uint64_t fixed_bytes, work_bytes[TD_FILE_TOKENIZER];   ///< of block; of work in the stage of each file
     TDNeed need;
 
@@ -55,7 +57,8 @@ typedef struct TDClip {
     enum TDClipPhase phase;
     int prompt, block_at, step;                  ///< of the phase's loops
     int has_text;                                ///< dit_text of every prompt is made
-    int n_ready, next_ready;                     ///< decoded frames in vae.rgb, and the next one to hand out
+    int64_t shown;                               ///< latent frames whose pictures are all handed out
+    int next_ready;                              ///< of the pictures of latent frame `shown`, the next to hand out
     int64_t next_frame;
 } TDClip;
 
@@ -64,8 +67,9 @@ int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const c
                  TDLog *log);
 /** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
 int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log);
-/** One bounded piece of work. @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
-int  td_clip_advance(TDClip *clip);
+/** One bounded piece of work; f tells what frames are wanted.
+ *  @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
+int  td_clip_advance(TDClip *clip, const TDFrame *f);
 int  td_clip_frame(TDClip *clip, TDFrame *f);
 void td_clip_progress(const TDClip *clip, TDProgress *p);  ///< stage, done, total of the phase at hand
 void td_clip_close(TDClip **clip);

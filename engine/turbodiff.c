@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include "clip.h"
 #include "device.h"
+#include "pixfmt.h"
 #include "stats.h"
 
 #define XSTR(x) #x
@@ -375,15 +376,13 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
 /* of the caller's planes */
 static int check_frame(TDContext *c, const TDFrame *f)
 {
-    static const struct {
-        int n_planes, bytes;
-    } formats[] = { { 1, 3 }, { 3, 1 }, { 3, 1 }, { 3, 1 }, { 3, 2 }, { 3, 2 } };
+    TDPixLayout l;
 
-    if (!f || (unsigned)f->format > TD_PIX_YUV444P10)
-        return td_error(&c->log, EINVAL, "frame: format %d, want 0 to %d", f ? (int)f->format : -1, TD_PIX_YUV444P10);
-    for (int i = 0; i < formats[f->format].n_planes; i++) {
-        int half = i && (f->format == TD_PIX_YUV420P || f->format == TD_PIX_YUV420P10);
-        ptrdiff_t row = (ptrdiff_t)(c->info.clip_width >> half) * formats[f->format].bytes;
+    if (!f || (unsigned)f->format >= TD_N_PIX_FMTS)
+        return td_error(&c->log, EINVAL, "frame: format %d, want 0 to %d", f ? (int)f->format : -1, TD_N_PIX_FMTS - 1);
+    l = td_pix_layout(f->format);
+    for (int i = 0; i < l.n_planes; i++) {
+        ptrdiff_t row = (ptrdiff_t)td_pix_row(&l, i, c->info.clip_width) * l.bytes;
 
         if (!f->data[i] || (f->stride[i] < row && -f->stride[i] < row))
             return td_error(&c->log, EINVAL,
@@ -402,7 +401,7 @@ static int read_frame(TDContext *c, TDFrame *f)
         double began = td_now(), loading = c->model->load_seconds, made, spent;
 
         TRY(td_cancel_check(&c->cancel));
-        TRY(td_clip_advance(c->clip));
+        TRY(td_clip_advance(c->clip, f));
         made = td_now();
         loading = c->model->load_seconds - loading;
         c->info.stage_seconds[TD_STAGE_LOAD] += loading;

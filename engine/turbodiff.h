@@ -138,11 +138,21 @@ typedef struct TDImage {
     uint8_t *data;
 } TDImage;
 
-/** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t. */
-enum TDPixFmt { TD_PIX_RGB24, TD_PIX_GBRP, TD_PIX_YUV420P, TD_PIX_YUV444P, TD_PIX_YUV420P10, TD_PIX_YUV444P10 };
+/** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t; those of
+ *  p010 are in the upper bits. */
+enum TDPixFmt {
+    TD_PIX_RGB24,
+    TD_PIX_GBRP,
+    TD_PIX_YUV420P,
+    TD_PIX_YUV444P,
+    TD_PIX_YUV420P10,
+    TD_PIX_YUV444P10,
+    TD_PIX_NV12,
+    TD_PIX_P010
+};
 
 /** Caller's memory: set format, data and stride (bytes); the library writes the pixels and the last three fields.
- *  Planes: rgb24 one; gbrp G,B,R; yuv Y,U,V. */
+ *  Planes: rgb24 one; gbrp G,B,R; yuv Y,U,V; nv12 and p010 Y,UV. */
 typedef struct TDFrame {
     enum TDPixFmt format;
     uint8_t *data[4];
@@ -167,7 +177,7 @@ typedef struct TDInfo {
     double stage_seconds[TD_N_STAGES];            ///< wall time of each stage of this clip. LOAD: of td_open() if the
                                                   ///< clip is the first one, and of weights that came after it
     double first_frame_seconds;                   ///< from td_start() to the first frame's return, 0 before it
-    double copy_seconds;                          ///< storing frames in the caller's memory
+    double copy_seconds;                          ///< converting frames and storing them in the caller's memory
     double caller_seconds;                        ///< between the calls of this clip
     double wall_seconds;                          ///< sum of stage_seconds, copy_seconds and caller_seconds
     int frames_out;                               ///< frames returned of this clip

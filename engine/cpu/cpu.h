@@ -94,6 +94,6 @@ int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
 int td_cpu_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t);
 int td_cpu_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
 int td_cpu_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
-int td_cpu_store_frame(TDDev *, TDFrame *, const TDTensor *, int64_t);
+int td_cpu_fetch_frame(TDDev *, TDFrame *, TDFrameSet *, int64_t, int *);
 
 #endif /* TD_CPU_CPU_H */

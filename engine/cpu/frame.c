@@ -3,8 +3,11 @@
  *
  * u = (1 + clamp(x)) / 2. RGB: byte = trunc(255 u + 0.5), as the official writer. YUV: BT.709 limited range from the
  * float values; 4:2:0 chroma is sited left: (1 2 1)/4 across, two rows averaged. */
+#include <math.h>
+#include <stdatomic.h>
 #include "cpu/cpu.h"
 #include "latent_stats.h"
+#include "pixfmt.h"
 
 int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
 {
@@ -50,7 +53,13 @@ int td_cpu_repeat_frame(TDDev *dev, TDTensor *y, const TDTensor *x)
     return 0;
 }
 
-typedef struct StoreJob { TDFrame *dst; const float *rgb; int64_t w, h; } StoreJob;
+typedef struct StoreJob {
+    const TDFrame *dst;
+    TDPixLayout l;
+    const float *rgb;                            /* [h,w,3] */
+    int64_t w;
+    atomic_int *bad;                             /* set if a value is not finite */
+} StoreJob;
 
 static float unit(float x)
 {
@@ -58,10 +67,13 @@ static float unit(float x)
     return (1.0f + x) * 0.5f;
 }
 
-static void put(uint8_t *row, int64_t i, int ten_bit, float v)
+/* v: for 8 bits */
+static void put(const StoreJob *job, int plane, int64_t y, int64_t i, float v)
 {
-    if (ten_bit)
-        ((uint16_t *)row)[i] = (uint16_t)(v + 0.5f);
+    uint8_t *row = job->dst->data[plane] + y * job->dst->stride[plane];
+
+    if (job->l.ten)
+        ((uint16_t *)row)[i] = (uint16_t)((int)(4.0f * v + 0.5f) << job->l.shift);
     else
         row[i] = (uint8_t)(v + 0.5f);
 }
@@ -69,17 +81,16 @@ static void put(uint8_t *row, int64_t i, int ten_bit, float v)
 static void store_rgb_row(const StoreJob *job, int64_t y)
 {
     static const int gbr[3] = { 2, 0, 1 };       /* plane of R, G, B in gbrp */
-    TDFrame *f = job->dst;
     const float *rgb = job->rgb + y * job->w * 3;
 
     for (int64_t x = 0; x < job->w; x++)
         for (int c = 0; c < 3; c++) {
             float v = 255.0f * unit(rgb[x * 3 + c]);
 
-            if (f->format == TD_PIX_RGB24)
-                put(f->data[0] + y * f->stride[0], x * 3 + c, 0, v);
+            if (job->l.n_planes == 1)
+                put(job, 0, y, x * 3 + c, v);
             else
-                put(f->data[gbr[c]] + y * f->stride[gbr[c]], x, 0, v);
+                put(job, gbr[c], y, x, v);
         }
 }
 
@@ -99,18 +110,15 @@ static void chroma(const float *p, float *cb, float *cr)
 
 static void store_yuv_row(const StoreJob *job, int64_t y)
 {
-    TDFrame *f = job->dst;
-    int ten = f->format == TD_PIX_YUV420P10 || f->format == TD_PIX_YUV444P10;
-    int sub = f->format == TD_PIX_YUV420P || f->format == TD_PIX_YUV420P10;
-    float depth = ten ? 4.0f : 1.0f, cb, cr;
+    int sub = job->l.sub, pair = job->l.pair;
     const float *rgb = job->rgb + y * job->w * 3;
 
     for (int64_t x = 0; x < job->w; x++)
-        put(f->data[0] + y * f->stride[0], x, ten, depth * (16.0f + 219.0f * luma(rgb + x * 3)));
+        put(job, 0, y, x, 16.0f + 219.0f * luma(rgb + x * 3));
     if (sub && y % 2)
         return;
     for (int64_t x = 0; x < job->w; x += 1 + sub) {
-        float sum_b = 0, sum_r = 0;
+        float sum_b = 0, sum_r = 0, cb, cr;
         int64_t cy = y >> sub, cx = x >> sub;
 
         for (int64_t dy = 0; dy <= sub; dy++)
@@ -122,26 +130,34 @@ static void store_yuv_row(const StoreJob *job, int64_t y)
                 sum_b += weight * cb;
                 sum_r += weight * cr;
             }
-        put(f->data[1] + cy * f->stride[1], cx, ten, depth * (128.0f + 224.0f * sum_b));
-        put(f->data[2] + cy * f->stride[2], cx, ten, depth * (128.0f + 224.0f * sum_r));
+        put(job, 1, cy, pair ? 2 * cx : cx, 128.0f + 224.0f * sum_b);
+        put(job, pair ? 1 : 2, cy, pair ? 2 * cx + 1 : cx, 128.0f + 224.0f * sum_r);
     }
 }
 
 static void store_task(void *arg, int64_t y, int worker)
 {
     const StoreJob *job = arg;
+    int bad = 0;
 
     (void)worker;
-    if (job->dst->format == TD_PIX_RGB24 || job->dst->format == TD_PIX_GBRP)
+    for (int64_t i = 0; i < 3 * job->w; i++)
+        bad |= !isfinite(job->rgb[y * job->w * 3 + i]);
+    if (bad)
+        atomic_store(job->bad, 1);
+    if (job->l.rgb)
         store_rgb_row(job, y);
     else
         store_yuv_row(job, y);
 }
 
-int td_cpu_store_frame(TDDev *dev, TDFrame *dst, const TDTensor *rgb, int64_t t)
+int td_cpu_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, int *finite)
 {
-    int64_t h = rgb->shape[1], w = rgb->shape[2];
-    StoreJob job = { dst, (const float *)rgb->data + t * h * w * 3, w, h };
+    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2];
+    atomic_int bad = 0;
+    StoreJob job = { dst, td_pix_layout(dst->format), (const float *)set->rgb.data + t * h * w * 3, w, &bad };
+    int ret = td_parallel(td_cpu(dev)->pool, h, store_task, &job);
 
-    return td_parallel(td_cpu(dev)->pool, h, store_task, &job);
+    *finite = !atomic_load(&bad);
+    return ret;
 }

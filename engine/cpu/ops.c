@@ -143,6 +143,32 @@ static int cpu_unpack(TDDev *dev, float *dst, const void *obj, enum TDUnpack kin
     return 0;
 }
 
+/* a picture is converted when it is fetched, straight into the caller's planes */
+
+static int cpu_plan_frames(TDDev *dev, TDArena *a, TDFrameSet *set)
+{
+    (void)dev, (void)a, (void)set;
+    return 0;
+}
+
+static int cpu_reserve_frames(TDDev *dev, int64_t h, int64_t w)
+{
+    (void)dev, (void)h, (void)w;
+    return 0;
+}
+
+static int cpu_begin_frames(TDDev *dev, TDFrameSet *set, const TDFrame *like)
+{
+    (void)dev, (void)set, (void)like;
+    return 0;
+}
+
+static int cpu_wait_frames(TDDev *dev, TDFrameSet *set)
+{
+    (void)dev, (void)set;
+    return 0;
+}
+
 static int cpu_quantise(TDDev *dev, TDAct *act)
 {
     return td_cpu_quantise_act(td_cpu(dev), act);
@@ -182,6 +208,8 @@ static const TDOps cpu_ops = {
     .pack_conv = td_cpu_pack_conv,
     .plan_act = cpu_plan_act,
     .plan_qkv = td_cpu_plan_qkv,
+    .plan_frames = cpu_plan_frames,
+    .reserve_frames = cpu_reserve_frames,
     .patch_embed = td_cpu_patch_embed,
     .time_embed = td_cpu_time_embed,
     .add_modulation = td_cpu_add_modulation,
@@ -206,7 +234,9 @@ static const TDOps cpu_ops = {
     .repeat_frame = td_cpu_repeat_frame,
     .causal_conv3d = td_cpu_causal_conv3d,
     .rms_silu = td_cpu_rms_silu,
-    .store_frame = td_cpu_store_frame,
+    .begin_frames = cpu_begin_frames,
+    .wait_frames = cpu_wait_frames,
+    .fetch_frame = td_cpu_fetch_frame,
 };
 
 /* gelu: one f32 kernel with one rounding. gelu_t5: umT5 writes the formula out, every step a bf16 tensor. */

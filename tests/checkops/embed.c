@@ -283,33 +283,48 @@ static void ref_rcm(Run *r, const Case *c, double *ref)
         ref[i] = c->extra ? 0.4 * (in->x[i] - 0.9 * in->w[i]) + 0.6 * in->m[i] : in->x[i] - 0.3 * in->w[i];
 }
 
-/* frame 1 of 2, n rows of k pixels, extra = format; the planes one after another, stride padded by 32 bytes */
+/* picture 1 of 2, n rows of k pixels, extra = format, + OTHER: begun with another one; the planes one after another,
+ * stride padded by 32 bytes */
+enum { OTHER = 100 };
+
 static int run_store(Run *r, const Case *c, float **out, int64_t *count)
 {
     Inputs *in = inputs(r);
-    enum TDPixFmt fmt = (enum TDPixFmt)c->extra;
-    int sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10, bytes = fmt >= TD_PIX_YUV420P10 ? 2 : 1;
-    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, c->k >> sub, c->k >> sub },
-            h[3] = { c->n, c->n >> sub, c->n >> sub }, at = 0;
-    TDFrame f = { .format = fmt };
-    TDTensor rgb;
-    int ret, planes = fmt == TD_PIX_RGB24 ? 1 : 3;
+    const TDOps *op = r->dev->ops;
+    enum TDPixFmt fmt = (enum TDPixFmt)(c->extra % OTHER);
+    int bytes = fmt == TD_PIX_YUV420P10 || fmt == TD_PIX_YUV444P10 || fmt == TD_PIX_P010 ? 2 : 1;
+    int half = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10 || fmt == TD_PIX_NV12 || fmt == TD_PIX_P010;
+    int pair = fmt == TD_PIX_NV12 || fmt == TD_PIX_P010, planes = fmt == TD_PIX_RGB24 ? 1 : pair ? 2 : 3;
+    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, c->k >> (half && !pair), c->k >> half },
+            h[3] = { c->n, c->n >> half, c->n >> half }, at = 0;
+    TDFrame f = { .format = fmt }, like = { .format = c->extra >= OTHER ? TD_PIX_GBRP : fmt };
+    TDFrameSet set = { .turn = 1 };
+    int ret, finite[2];
 
-    TRY(run_tensor(r, &rgb, TD_F32, in->x = run_values(r, 0, 6 * c->n * c->k, 0.7f, 0), 2, c->n, c->k, 3));
+    TRY(run_tensor(r, &set.rgb, TD_F32, in->x = run_values(r, 0, 6 * c->n * c->k, 0.7f, 0), 2, c->n, c->k, 3));
+    TRY(op->reserve_frames(r->dev, c->n, c->k));
+    TRY(op->plan_frames(r->dev, &r->arena, &set));
     *count = 0;
     for (int p = 0; p < planes; p++) {
         f.stride[p] = w[p] * bytes + 32;
         f.data[p] = (uint8_t *)run_floats(r, (f.stride[p] * h[p] + 3) / 4);
         *count += w[p] * h[p];
     }
-    TIMED(r, r->dev->ops->store_frame(r->dev, &f, &rgb, 1));
+    TIMED(r, op->begin_frames(r->dev, &set, &like));
+    TRY(op->wait_frames(r->dev, &set));
+    TRY(op->fetch_frame(r->dev, &f, &set, 0, &finite[0]));
+    TRY(op->fetch_frame(r->dev, &f, &set, 1, &finite[1]));
+    if (!finite[0] || !finite[1])
+        return td_error(r->dev->log, EIO, "finite: %d %d, want 1 1", finite[0], finite[1]);
     *out = run_floats(r, *count);
     for (int p = 0; p < planes; p++)
         for (int64_t y = 0; y < h[p]; y++)
             for (int64_t x = 0; x < w[p]; x++) {
                 const uint8_t *row = f.data[p] + y * f.stride[p];
 
-                (*out)[at++] = bytes == 2 ? (float)((const uint16_t *)row)[x] : row[x];
+                (*out)[at++] = fmt == TD_PIX_P010 ? (float)((const uint16_t *)row)[x] / 64
+                               : bytes == 2       ? (float)((const uint16_t *)row)[x]
+                                                  : row[x];
             }
 fail:
     return ret;
@@ -319,11 +334,12 @@ static void ref_store(Run *r, const Case *c, double *ref)
 {
     const Inputs *in = r->note;
     const float *rgb = in->x + 3 * c->n * c->k;
-    enum TDPixFmt fmt = (enum TDPixFmt)c->extra;
-    int sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10;
-    double scale = fmt >= TD_PIX_YUV420P10 ? 4 : 1, *p = ref;
+    enum TDPixFmt fmt = (enum TDPixFmt)(c->extra % OTHER);
+    int pair = fmt == TD_PIX_NV12 || fmt == TD_PIX_P010,
+        sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10 || pair;
+    double scale = fmt == TD_PIX_YUV420P10 || fmt == TD_PIX_YUV444P10 || fmt == TD_PIX_P010 ? 4 : 1, *p = ref;
 
-    for (int plane = 0; plane < (fmt == TD_PIX_RGB24 ? 1 : 3); plane++)
+    for (int plane = 0; plane < (fmt == TD_PIX_RGB24 ? 1 : pair ? 2 : 3); plane++)
         for (int64_t y = 0; y < c->n; y += plane && sub ? 2 : 1)
             for (int64_t x = 0; x < c->k; x += plane && sub ? 2 : 1) {
                 double acc[3] = { 0 }, weights = 0;
@@ -347,12 +363,55 @@ static void ref_store(Run *r, const Case *c, double *ref)
                 else {
                     double luma = 0.2126 * acc[0] + 0.7152 * acc[1] + 0.0722 * acc[2];
 
-                    *p++ =
-                        plane == 0
-                            ? scale * (16 + 219 * luma)
-                            : scale * (128 + 224 * (plane == 1 ? (acc[2] - luma) / 1.8556 : (acc[0] - luma) / 1.5748));
+                    if (plane == 0)
+                        *p++ = scale * (16 + 219 * luma);
+                    if (plane == 1)
+                        *p++ = scale * (128 + 224 * (acc[2] - luma) / 1.8556);
+                    if (plane == 2 || (plane && pair))
+                        *p++ = scale * (128 + 224 * (acc[0] - luma) / 1.5748);
                 }
             }
+}
+
+/* three pictures: sound, with a NaN, with an infinity; what is told of each */
+static int run_not_finite(Run *r, const Case *c, float **out, int64_t *count)
+{
+    const TDOps *op = r->dev->ops;
+    TDFrame f = { .format = TD_PIX_YUV444P };
+    TDFrameSet set = { .turn = 0 };
+    int64_t n = 3 * c->n * c->k;
+    float *x = run_values(r, 0, 3 * n, 0.7f, 0);
+    int ret;
+
+    x[2 * n - 1] = NAN;
+    x[2 * n] = INFINITY;
+    TRY(run_tensor(r, &set.rgb, TD_F32, x, 3, c->n, c->k, 3));
+    TRY(op->reserve_frames(r->dev, c->n, c->k));
+    TRY(op->plan_frames(r->dev, &r->arena, &set));
+    for (int p = 0; p < 3; p++) {
+        f.stride[p] = c->k;
+        f.data[p] = (uint8_t *)run_floats(r, n / 3);
+    }
+    TRY(op->begin_frames(r->dev, &set, &f));
+    TRY(op->wait_frames(r->dev, &set));
+    *count = 3;
+    *out = run_floats(r, 3);
+    for (int t = 0; t < 3; t++) {
+        int finite = 2;
+
+        TRY(op->fetch_frame(r->dev, &f, &set, t, &finite));
+        (*out)[t] = (float)finite;
+    }
+fail:
+    return ret;
+}
+
+static void ref_not_finite(Run *r, const Case *c, double *ref)
+{
+    (void)r;
+    (void)c;
+    ref[0] = 1;
+    ref[1] = ref[2] = 0;
 }
 
 const Case embed_cases[] = {
@@ -370,11 +429,15 @@ const Case embed_cases[] = {
     { "scale_noise, round_state", "an infinity", 3000, 0, 0, 2900, 1e-7, 0, run_state, ref_state, NULL },
     { "rcm_step", "SDE 2x4x6", 2, 4, 6, 1, 1e-6, 0, run_rcm, ref_rcm, NULL },
     { "rcm_step", "ODE 2x4x6", 2, 4, 6, 0, 1e-6, 0, run_rcm, ref_rcm, NULL },
-    { "store_frame", "rgb24", 0, 16, 32, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
-    { "store_frame", "gbrp", 0, 16, 32, TD_PIX_GBRP, 2e-3, 0, run_store, ref_store, NULL },
-    { "store_frame", "yuv420p", 0, 16, 32, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
-    { "store_frame", "yuv444p", 0, 16, 32, TD_PIX_YUV444P, 5e-3, 0, run_store, ref_store, NULL },
-    { "store_frame", "yuv420p10", 0, 16, 32, TD_PIX_YUV420P10, 2e-3, 0, run_store, ref_store, NULL },
-    { "store_frame", "yuv444p10", 0, 16, 32, TD_PIX_YUV444P10, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "rgb24", 0, 16, 32, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "gbrp", 0, 16, 32, TD_PIX_GBRP, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "yuv420p", 0, 16, 32, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
+    { "frames", "yuv444p", 0, 16, 32, TD_PIX_YUV444P, 5e-3, 0, run_store, ref_store, NULL },
+    { "frames", "yuv420p10", 0, 16, 32, TD_PIX_YUV420P10, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "yuv444p10", 0, 16, 32, TD_PIX_YUV444P10, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "nv12", 0, 16, 32, TD_PIX_NV12, 5e-3, 0, run_store, ref_store, NULL },
+    { "frames", "p010", 0, 16, 32, TD_PIX_P010, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "gbrp, then yuv420p", 0, 16, 32, TD_PIX_YUV420P + OTHER, 5e-3, 0, run_store, ref_store, NULL },
+    { "frames", "not finite", 0, 16, 48, 0, 0, 0, run_not_finite, ref_not_finite, NULL },
     { 0 }
 };

@@ -216,19 +216,29 @@ enum { W = 32, H = 32, N = 5 };
 
 typedef struct Picture { int format; uint8_t plane[N][3][W * H * 6]; } Picture;
 
+static int is_ten(int format)
+{
+    return format == TD_PIX_YUV420P10 || format == TD_PIX_YUV444P10 || format == TD_PIX_P010;
+}
+
+static int is_pair(int format)
+{
+    return format == TD_PIX_NV12 || format == TD_PIX_P010;
+}
+
 static int sample(const Picture *p, int n, int plane, int at)
 {
     uint16_t v;
 
-    if (p->format < TD_PIX_YUV420P10)
+    if (!is_ten(p->format))
         return p->plane[n][plane][at];
     memcpy(&v, p->plane[n][plane] + 2 * at, 2);
-    return v;
+    return v;                                    /* of p010: in the upper 10 bits */
 }
 
 static void test_frames(void)
 {
-    static Picture pic[6];
+    static Picture pic[8];
     TDContext *c = NULL;
     TDSettings s;
     TDParams p;
@@ -246,8 +256,8 @@ static void test_frames(void)
     memset(&seen, 0, sizeof(seen));
     check_error(&seen, td_read_frame(c, NULL), TD_ERR(EINVAL), "frame: format");
     memset(&seen, 0, sizeof(seen));
-    f.format = (enum TDPixFmt)6;
-    check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "frame: format 6, want 0 to 5");
+    f.format = (enum TDPixFmt)8;
+    check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "frame: format 8, want 0 to 7");
     memset(&seen, 0, sizeof(seen));
     f.format = TD_PIX_YUV444P10;
     f.data[0] = f.data[1] = pic[0].plane[0][0];
@@ -259,15 +269,18 @@ static void test_frames(void)
     check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "at least 64");
     CHECK_INT(read_clip(c, NULL), N);            /* the clip went on */
 
-    test_begin("six pixel formats show the same picture");
-    for (int format = 0; format < 6; format++) {
+    test_begin("eight pixel formats show the same picture");
+    for (int format = 0; format < 8; format++) {
         pic[format].format = format;
         CHECK_INT(td_start(c, &p), 0);
         for (int n = 0; n < N; n++) {
             f = (TDFrame){ .format = (enum TDPixFmt)format };
-            for (int i = 0; i < 3; i++) {        /* bottom up: strides may be negative */
-                int half = i && (format == TD_PIX_YUV420P || format == TD_PIX_YUV420P10);
-                int row = (half ? W / 2 : W) * (format == TD_PIX_RGB24 ? 3 : format >= TD_PIX_YUV420P10 ? 2 : 1);
+            for (int i = 0; i < (is_pair(format) ? 2 : 3); i++) {    /* bottom up: strides may be negative */
+                int half = i && (format == TD_PIX_YUV420P || format == TD_PIX_YUV420P10 || is_pair(format));
+                int row = (half && !is_pair(format) ? W / 2 : W) *
+                          (format == TD_PIX_RGB24 ? 3
+                           : is_ten(format)       ? 2
+                                                  : 1);
 
                 f.stride[i] = n % 2 ? -row : row;
                 f.data[i] = pic[format].plane[n][i] + (n % 2 ? row * ((half ? H / 2 : H) - 1) : 0);
@@ -315,6 +328,36 @@ static void test_frames(void)
                     differ += abs(4 * sample(&pic[TD_PIX_YUV420P], n, k, y * W / 2 + x) -
                                   sample(&pic[TD_PIX_YUV420P10], n, k, y * W / 2 + x)) > 2;
                 }
+    CHECK_INT(differ, 0);
+    for (int n = 0; n < N; n++)
+        for (int i = 0; i < W * H; i++) {
+            differ += sample(&pic[TD_PIX_NV12], n, 0, i) != sample(&pic[TD_PIX_YUV420P], n, 0, i);
+            differ += sample(&pic[TD_PIX_P010], n, 0, i) != sample(&pic[TD_PIX_YUV420P10], n, 0, i) << 6;
+            for (int k = 0; i < W * H / 4 && k < 2; k++) {
+                differ += sample(&pic[TD_PIX_NV12], n, 1, 2 * i + k) != sample(&pic[TD_PIX_YUV420P], n, 1 + k, i);
+                differ += sample(&pic[TD_PIX_P010], n, 1, 2 * i + k) !=
+                          sample(&pic[TD_PIX_YUV420P10], n, 1 + k, i) << 6;
+            }
+        }
+    CHECK_INT(differ, 0);
+    test_begin("another pixel format with each frame");
+    differ = 0;
+    CHECK_INT(td_start(c, &p), 0);
+    for (int n = 0; n < N; n++) {
+        static uint8_t luma[4 * W * H];
+        int format = (n % 2 ? TD_PIX_YUV444P10 : TD_PIX_YUV444P);
+
+        f = (TDFrame){ .format = (enum TDPixFmt)format };
+        for (int i = 0; i < 3; i++) {
+            f.stride[i] = 2 * W;
+            f.data[i] = luma;
+        }
+        f.data[0] += 2 * W * H;
+        CHECK_INT(td_read_frame(c, &f), 1);
+        for (int y = 0; y < H; y++)
+            differ += memcmp(luma + 2 * W * (H + y),
+                             pic[format].plane[n][0] + (n % 2 ? 2 * W * (H - 1 - y) : W * y), W << n % 2) != 0;
+    }
     CHECK_INT(differ, 0);
     td_close(&c);
 }

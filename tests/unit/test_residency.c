@@ -85,7 +85,7 @@ static int run(TDModel *m, const char *prompt, TDNeed *need)
     if (ret >= 0 && need)
         *need = c->need;
     while (ret >= 0 && c->phase != TD_CLIP_DONE) {
-        ret = td_clip_advance(c);
+        ret = td_clip_advance(c, &f);
         if (ret > 0)
             ret = td_clip_frame(c, &f);
     }
