@@ -48,6 +48,8 @@ static const struct {
     { AV_PIX_FMT_YUV444P,   TD_PIX_YUV444P   },
     { AV_PIX_FMT_YUV420P10, TD_PIX_YUV420P10 },
     { AV_PIX_FMT_YUV444P10, TD_PIX_YUV444P10 },
+    { AV_PIX_FMT_NV12,      TD_PIX_NV12      },
+    { AV_PIX_FMT_P010,      TD_PIX_P010      },
     { AV_PIX_FMT_RGB24,     TD_PIX_RGB24     },
     { AV_PIX_FMT_GBRP,      TD_PIX_GBRP      },
 };
@@ -454,7 +456,8 @@ static int get_buffer(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
-    int is_rgb = av_pix_fmt_desc_get(outlink->format)->flags & AV_PIX_FMT_FLAG_RGB;
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(outlink->format);
+    int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
     AVFrame *frame;
 
     frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
@@ -469,8 +472,7 @@ static int get_buffer(AVFilterLink *outlink)
     frame->color_trc           = is_rgb ? AVCOL_TRC_IEC61966_2_1 : AVCOL_TRC_BT709;
     frame->colorspace          = is_rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
     frame->color_range         = is_rgb ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
-    frame->chroma_location     = outlink->format == AV_PIX_FMT_YUV420P || outlink->format == AV_PIX_FMT_YUV420P10 ?
-                                 AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
+    frame->chroma_location     = desc->log2_chroma_w ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
     return av_dict_copy(&frame->metadata, s->metadata, 0);
 }
 

@@ -91,7 +91,7 @@ equal "sample aspect ratio" "$(probe frame=sample_aspect_ratio "$base")" "1:1"
 # ---- formats and tags ----
 
 entries=frame=width,height,pix_fmt,color_range,color_space,color_primaries,color_transfer
-for fmt in yuv420p yuv444p yuv420p10le yuv444p10le; do
+for fmt in yuv420p yuv444p yuv420p10le yuv444p10le nv12 p010le; do
     equal "format $fmt" "$(probe $entries "$base,format=$fmt")" "64,48,$fmt,tv,bt709,bt709,bt709"
 done
 for fmt in rgb24 gbrp; do
@@ -101,6 +101,10 @@ equal "default format" "$(probe frame=pix_fmt "$base")" "yuv420p"
 equal "negotiation takes the nearest format" "$(probe frame=pix_fmt "$base,format=gray|rgb24")" "rgb24"
 equal "rgb24 and gbrp have the same pictures" "$(md5 "$base,format=rgb24" -pix_fmt rgb24)" \
     "$(md5 "$base,format=gbrp,scale=flags=neighbor+accurate_rnd" -pix_fmt rgb24)"
+equal "nv12 and yuv420p have the same pictures" "$(md5 "$base,format=nv12,scale=flags=neighbor,format=yuv420p")" \
+    "$(md5 "$base,format=yuv420p")"
+equal "p010 and yuv420p10 have the same pictures" "$(md5 "$base,format=p010le,scale=flags=neighbor,format=yuv420p10le")" \
+    "$(md5 "$base,format=yuv420p10le")"
 psnr() {
     "$ffmpeg" -hide_banner -nostdin -f lavfi -i "$1" -f lavfi -i "$2" -lavfi psnr -f null - 2>&1 |
         sed -n 's/.*PSNR.* min:\([0-9inf.]*\).*/\1/p' | head -n 1
