@@ -182,7 +182,7 @@ bench-gpu: $(TOOLS) $(CUDA_SO)
 	tests/gpu/bench.sh $(BUILD)
 
 check-ops: $(CHECKOPS)
-	@tests/run.sh ops $(CHECKOPS)
+	@tests/run.sh ops $(CHECKOPS) "$(CHECKOPS) --impl=base --fills=1"
 
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)

@@ -1,267 +1,230 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Sparse branch of sagesla on Hopper: int8 QK and e4m3 PV by wgmma over an ascending list of key blocks. Numerics as
- * attn_sage.cu.
+ * attn_sage.cu, but for the running maximum, which moves on every 128 keys.
  *
- * A CTA owns a query block: one consumer warpgroup per 64 queries, and a producer warp that brings tiles of 64 keys
- * (codes of k, and of v transposed) by the list. Tiles are worked on in pairs, so that the second's scores and the
- * first's P V run under the softmax; an odd list ends with a tile past the last token, all zero and masked. */
+ * A CTA is one warpgroup with 64 queries of a head; three of them share a multiprocessor, so that the products of one
+ * run under the softmax of the others, which needs their registers more than a producer warp would help: S and the
+ * products of one tile live in the same 64 registers. A tile is two halves of 64 keys that may lie apart (codes of k,
+ * and of v transposed); a half past the list or the last key is zero and masked. Two tiles are on their way. */
 #include "attn.h"
 #include "ptx_sm80.cuh"
 #include "ptx_sm90.cuh"
 #include "tensor_map.h"
 
 #define D 128
-#define TK 64                                    /* keys per tile */
-#define STAGES 8
+#define HALF 64                                  /* keys of half a tile */
+#define STAGES 2
 #define P_OFFSET 8.807f
 
-template <int NWG> struct SageStorage {
-    uint8_t k[STAGES][TK * D];
-    uint8_t v[STAGES][D * TK];
-    uint8_t q[NWG][64 * D];
-    uint64_t full[STAGES], empty[STAGES], q_full;
+struct SageStorage {
+    uint8_t k[STAGES][2][HALF * D];
+    uint8_t v[STAGES][2][D * HALF];
+    uint8_t q[64 * D];
+    uint64_t k_full[STAGES], v_full[STAGES], q_full;
 };
 
-/* what a warpgroup carries from tile to tile */
-struct SageRow {
-    float m[2], l[2];
-};
-
-/* the list entry and scale behind a tile, fetched an iteration ahead of its use */
-struct SageEntry {
-    int block;
-    float k_scale;
-};
-
-struct SageTile {
+/* half h of tile t in the list of a query block */
+struct SageHalf {
     float dq;                                    /* q scale x k scale */
-    int first;                                   /* token of its first key */
+    int first;                                   /* token of its first key; past the last one if there is none */
     bool late;
 };
 
+__device__ __forceinline__ SageHalf half_of(const SlaArgs &a, const int32_t *list, const float *k_scale, float q_scale,
+                                            int i)
+{
+    int per = a.bk / HALF, entry = i / per, n_late = a.bk == 128 ? 1 : 2, block;
+    SageHalf h;
+
+    block = __ldg(list + min(entry, a.n_keep - 1));
+    h.dq = q_scale * __ldg(k_scale + block);
+    h.first = entry < a.n_keep ? block * a.bk + i % per * HALF : a.n_pad;
+    h.late = entry >= a.n_keep - n_late;
+    return h;
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890      /* e4m3; only sm_90a calls it */
-/* as a tree: the chain of sixteen would be most of a tile's time */
-__device__ __forceinline__ float max16(const float (&x)[16])
+/* of 16 values from at on, as a tree: the chain would be most of a tile's time */
+__device__ __forceinline__ float max16(const float (&x)[32], int at)
 {
     float m[4];
 
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        m[i] = fmaxf(fmaxf(x[i], x[i + 4]), fmaxf(x[i + 8], x[i + 12]));
+        m[i] = fmaxf(fmaxf(x[at + i], x[at + i + 4]), fmaxf(x[at + i + 8], x[at + i + 12]));
     return fmaxf(fmaxf(m[0], m[1]), fmaxf(m[2], m[3]));
 }
 
-/* S -> P of one tile: new maximum, the factor for what was summed before, packed e4m3 */
-__device__ __forceinline__ void softmax_tile(const int (&s)[32], const SageTile &t, SageRow &row, float sm, int n,
-                                             float (&scale)[2], uint32_t (&p)[2][4])
+/* S -> P of a tile: new maximum m, row sums l, the factor for what was summed before, packed e4m3 */
+__device__ __forceinline__ void softmax_tile(const int (&s)[64], const SageHalf (&t)[2], float (&m)[2], float (&l)[2],
+                                             float sm, int n, float (&scale)[2], uint32_t (&p)[4][4])
 {
-    float mul = t.late ? sm : sm * t.dq;
+    float mul[2] = { t[0].late ? sm : sm * t[0].dq, t[1].late ? sm : sm * t[1].dq };
     int lane = threadIdx.x % 32;
 
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        float x[16], top, bias, sum[4];
+    for (int row = 0; row < 2; row++) {
+        float x[32], top, bias, sum[4];
 
 #pragma unroll
-        for (int j = 0; j < 8; j++)
+        for (int j = 0; j < 16; j++)
 #pragma unroll
             for (int e = 0; e < 2; e++)
-                x[2 * j + e] = (float)s[j * 4 + half * 2 + e];
-        if (t.late)                              /* one or two tiles of a list */
+                x[2 * j + e] = (float)s[j * 4 + row * 2 + e];
 #pragma unroll
-            for (int j = 0; j < 16; j++)
-                x[j] *= t.dq;
-        if (t.first + TK > n)
+        for (int h = 0; h < 2; h++) {
+            if (t[h].late)                       /* the last blocks of a list */
 #pragma unroll
-            for (int j = 0; j < 16; j++)
-                if (t.first + j / 2 * 8 + lane % 4 * 2 + j % 2 >= n)
-                    x[j] = -5e6f;
-        top = max16(x);
+                for (int j = 0; j < 16; j++)
+                    x[h * 16 + j] *= t[h].dq;
+            if (t[h].first + HALF > n)
+#pragma unroll
+                for (int j = 0; j < 16; j++)
+                    if (t[h].first + j / 2 * 8 + lane % 4 * 2 + j % 2 >= n)
+                        x[h * 16 + j] = -5e6f;
+        }
+        top = fmaxf(max16(x, 0) * mul[0], max16(x, 16) * mul[1]);
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-        top = fmaxf(row.m[half], top * mul);
-        scale[half] = exp2_approx(row.m[half] - top);
-        row.m[half] = top;
-        bias = -top + P_OFFSET;
+        top = fmaxf(m[row], top);
+        scale[row] = exp2_approx(m[row] - top);
+        m[row] = top;
+        bias = P_OFFSET - top;
 #pragma unroll
-        for (int j = 0; j < 16; j++) {
-            x[j] = exp2_approx(fmaf(x[j], mul, bias));
+        for (int j = 0; j < 32; j++) {
+            x[j] = exp2_approx(fmaf(x[j], mul[j / 16], bias));
             sum[j % 4] = j < 4 ? x[j] : sum[j % 4] + x[j];
         }
-        row.l[half] = fmaf(row.l[half], scale[half], (sum[0] + sum[1]) + (sum[2] + sum[3]));
+        l[row] = fmaf(l[row], scale[row], (sum[0] + sum[1]) + (sum[2] + sum[3]));
 #pragma unroll
-        for (int g = 0; g < 2; g++) {
-            p[g][half] = pack_e4m3(x[8 * g], x[8 * g + 1]) | pack_e4m3(x[8 * g + 2], x[8 * g + 3]) << 16;
-            p[g][half + 2] = pack_e4m3(x[8 * g + 4], x[8 * g + 5]) | pack_e4m3(x[8 * g + 6], x[8 * g + 7]) << 16;
+        for (int g = 0; g < 4; g++) {
+            p[g][row] = pack_e4m3(x[8 * g], x[8 * g + 1]) | pack_e4m3(x[8 * g + 2], x[8 * g + 3]) << 16;
+            p[g][row + 2] = pack_e4m3(x[8 * g + 4], x[8 * g + 5]) | pack_e4m3(x[8 * g + 6], x[8 * g + 7]) << 16;
         }
     }
 }
 #endif
 
-__device__ __forceinline__ SageEntry fetch(const int32_t *list, const float *k_scale, int entry)
+/* one thread: both halves of a tile of k and v on their way */
+__device__ __forceinline__ void load_tile(SageStorage *s, const SlaArgs &a, const CUtensorMap *map_k,
+                                          const CUtensorMap *map_v, const int32_t *list, int t, int head)
 {
-    SageEntry e = { __ldg(list + entry), 0.0f };
+    int stage = t % STAGES, per = a.bk / HALF, token[2];
 
-    e.k_scale = __ldg(k_scale + e.block);
-    return e;
+    for (int h = 0; h < 2; h++) {
+        int entry = (2 * t + h) / per;
+
+        token[h] = entry < a.n_keep ? list[entry] * a.bk + (2 * t + h) % per * HALF : a.n_pad;
+    }
+    mbarrier_expect(&s->k_full[stage], 2 * HALF * D);
+    for (int h = 0; h < 2; h++)
+        tma_load_2d(s->k[stage][h], map_k, &s->k_full[stage], head * D, token[h]);
+    mbarrier_expect(&s->v_full[stage], 2 * HALF * D);
+    for (int h = 0; h < 2; h++)
+        tma_load_2d(s->v[stage][h], map_v, &s->v_full[stage], token[h], head * D);
 }
 
-__device__ __forceinline__ void issue_scores(int (&s)[32], uint64_t q, const uint8_t *k)
-{
-    uint64_t dk = wgmma_descriptor(k);
-
-    wgmma_fence();
-#pragma unroll
-    for (int c = 0; c < 4; c++)
-        wgmma_s8_n64(s, q + 2 * c, dk + 2 * c, c > 0);
-    wgmma_commit();
-}
-
-__device__ __forceinline__ void issue_pv(float (&inner)[64], const uint32_t (&p)[2][4], const uint8_t *v)
-{
-    uint64_t dv = wgmma_descriptor64(v);
-
-    wgmma_fence();
-    wgmma_e4m3_n128(inner, p[0], dv, 0);
-    wgmma_e4m3_n128(inner, p[1], dv + 2, 1);
-    wgmma_commit();
-}
-
-/* at most N groups in flight; p is finished first, or the compiler would move the wait above the softmax */
-template <int N> __device__ __forceinline__ void wait_after(uint32_t (&p)[2][4])
-{
-    asm volatile("wgmma.wait_group.sync.aligned %8;"
-                 : "+r"(p[0][0]), "+r"(p[0][1]), "+r"(p[0][2]), "+r"(p[0][3]), "+r"(p[1][0]), "+r"(p[1][1]),
-                   "+r"(p[1][2]), "+r"(p[1][3])
-                 : "n"(N)
-                 : "memory");
-}
-
-__device__ __forceinline__ void add_inner(float (&o)[64], const float (&inner)[64], const float (&scale)[2])
-{
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        o[i] = fmaf(o[i], scale[i / 2 % 2], inner[i]);
-}
-
-template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
+__global__ void __launch_bounds__(128, 3)
     attn_sage_sm90_kernel(const __grid_constant__ CUtensorMap map_q, const __grid_constant__ CUtensorMap map_k,
                           const __grid_constant__ CUtensorMap map_v, SlaArgs a, float sm)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ uint8_t raw[];
-    SageStorage<NWG> *s = (SageStorage<NWG> *)align_1024(raw);
-    int wg = __shfl_sync(~0u, threadIdx.x / 128, 0), head = blockIdx.y, qi = blockIdx.x, per = a.bk / TK,
-        n_tiles = a.n_keep * per, n_late = a.bk == 128 ? 1 : 2;
+    SageStorage *s = (SageStorage *)align_1024(raw);
+    int head = blockIdx.y, q0 = blockIdx.x * 64, qi = q0 / a.bq, per = a.bk / HALF,
+        n_tiles = (a.n_keep * per + 1) / 2, lane = threadIdx.x % 32;
     const int32_t *list = a.map + ((int64_t)head * a.n_qb + qi) * a.n_keep;
+    const float *k_scale = a.k_scale + (int64_t)head * a.n_kb;
+    float o[64], m[2] = { -5e6f, -5e6f }, l[2] = { 0, 0 }, q_scale = a.q_scale[(int64_t)head * a.n_qb + qi];
+    uint64_t dq = wgmma_descriptor(s->q);
 
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
-            mbarrier_init(&s->full[i], 1);
-            mbarrier_init(&s->empty[i], NWG);
+            mbarrier_init(&s->k_full[i], 1);
+            mbarrier_init(&s->v_full[i], 1);
         }
         mbarrier_init(&s->q_full, 1);
         fence_barrier_init();
+        mbarrier_expect(&s->q_full, 64 * D);
+        tma_load_2d(s->q, &map_q, &s->q_full, head * D, q0);
+        for (int t = 0; t < STAGES && t < n_tiles; t++)
+            load_tile(s, a, &map_k, &map_v, list, t, head);
     }
+#pragma unroll
+    for (int i = 0; i < 64; i++)
+        o[i] = 0.0f;
     __syncthreads();
-    if (wg == NWG) {
-        registers_down<24>();
-        if (threadIdx.x == NWG * 128) {
-            mbarrier_expect(&s->q_full, NWG * 64 * D);
-            tma_load_2d(s->q, &map_q, &s->q_full, head * D, qi * a.bq);
-            for (int t = 0; t < n_tiles + n_tiles % 2; t++) {
-                int stage = t % STAGES, token = t < n_tiles ? list[t / per] * a.bk + t % per * TK : a.n_pad;
+    mbarrier_wait(&s->q_full, 0);
+    for (int t = 0; t < n_tiles; t++) {
+        int stage = t % STAGES, parity = t / STAGES & 1;
+        SageHalf half[2] = { half_of(a, list, k_scale, q_scale, 2 * t), half_of(a, list, k_scale, q_scale, 2 * t + 1) };
+        float inner[64], scale[2];
+        uint32_t p[4][4];
 
-                mbarrier_wait(&s->empty[stage], (t / STAGES & 1) ^ 1);
-                mbarrier_expect(&s->full[stage], 2 * TK * D);
-                tma_load_2d(s->k[stage], &map_k, &s->full[stage], head * D, token);
-                tma_load_2d(s->v[stage], &map_v, &s->full[stage], token, head * D);
-            }
+        {
+            uint64_t dk = wgmma_descriptor(s->k[stage]);
+            int x[64];
+
+            mbarrier_wait(&s->k_full[stage], parity);
+            wgmma_fence();
+#pragma unroll
+            for (int c = 0; c < 4; c++)
+                wgmma_s8_n128(x, dq + 2 * c, dk + 2 * c, c > 0);
+            wgmma_commit();
+            wgmma_wait<0>();
+            softmax_tile(x, half, m, l, sm, a.n, scale, p);
         }
-    } else {
-        float o[64], inner[64], q_scale = a.q_scale[(int64_t)head * a.n_qb + qi];
-        const float *k_scale = a.k_scale + (int64_t)head * a.n_kb;
-        SageRow row = { { -5e6f, -5e6f }, { 0, 0 } };
-        SageEntry ea = fetch(list, k_scale, 0), eb = fetch(list, k_scale, min(1 / per, a.n_keep - 1));
-        uint64_t dq = wgmma_descriptor(s->q[0]) + wg * (64 * D >> 4);
-        int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-
-        registers_up<240>();
+        mbarrier_wait(&s->v_full[stage], parity);
+        wgmma_fence();
+#pragma unroll
+        for (int g = 0; g < 4; g++)
+            wgmma_e4m3_n128(inner, p[g], wgmma_descriptor64(s->v[stage][g / 2]) + g % 2 * 2, g > 0);
+        wgmma_commit();
+        wgmma_wait<0>();
+        __syncthreads();
+        if (threadIdx.x == 0 && t + STAGES < n_tiles)
+            load_tile(s, a, &map_k, &map_v, list, t + STAGES, head);
 #pragma unroll
         for (int i = 0; i < 64; i++)
-            o[i] = 0.0f;
-        mbarrier_wait(&s->q_full, 0);
-        for (int t = 0; t < n_tiles; t += 2) {
-            int sa = t % STAGES, sb = (t + 1) % STAGES, parity = t / STAGES & 1, s0[32], s1[32];
-            SageTile a0 = { q_scale * ea.k_scale, ea.block * a.bk + t % per * TK, t / per >= a.n_keep - n_late };
-            SageTile b0 = { q_scale * eb.k_scale, eb.block * a.bk + (t + 1) % per * TK + (t + 1 == n_tiles) * a.n,
-                            (t + 1) / per >= a.n_keep - n_late };
-            float scale_a[2], scale_b[2];
-            uint32_t pa[2][4], pb[2][4];
-
-            ea = fetch(list, k_scale, min((t + 2) / per, a.n_keep - 1));
-            eb = fetch(list, k_scale, min((t + 3) / per, a.n_keep - 1));
-            mbarrier_wait(&s->full[sa], parity);
-            issue_scores(s0, dq, s->k[sa]);
-            mbarrier_wait(&s->full[sb], parity);
-            issue_scores(s1, dq, s->k[sb]);
-            wgmma_wait<1>();
-            softmax_tile(s0, a0, row, sm, a.n, scale_a, pa);
-            issue_pv(inner, pa, s->v[sa]);
-            wgmma_wait<1>();                     /* the scores of b */
-            softmax_tile(s1, b0, row, sm, a.n, scale_b, pb);
-            wait_after<0>(pb);
-            add_inner(o, inner, scale_a);
-            issue_pv(inner, pb, s->v[sb]);
-            wgmma_wait<0>();
-            add_inner(o, inner, scale_b);
-            if (threadIdx.x % 128 == 0) {
-                mbarrier_arrive(&s->empty[sa]);
-                mbarrier_arrive(&s->empty[sb]);
-            }
-        }
+            o[i] = fmaf(o[i], scale[i / 2 % 2], inner[i]);
+    }
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            int r = qi * a.bq + wg * 64 + warp * 16 + lane / 4 + half * 8;
-            float inv;
+    for (int row = 0; row < 2; row++) {
+        int r = q0 + threadIdx.x / 32 * 16 + lane / 4 + row * 8;
+        float inv;
 
-            row.l[half] += __shfl_xor_sync(~0u, row.l[half], 1);
-            row.l[half] += __shfl_xor_sync(~0u, row.l[half], 2);
-            inv = 1.0f / row.l[half];
-            if (r >= a.n)
-                continue;
+        l[row] += __shfl_xor_sync(~0u, l[row], 1);
+        l[row] += __shfl_xor_sync(~0u, l[row], 2);
+        inv = 1.0f / l[row];
+        if (r >= a.n)
+            continue;
 #pragma unroll
-            for (int j = 0; j < 16; j++) {
-                int c = head * D + j * 8 + lane % 4 * 2;
-                float2 vs = *(const float2 *)(a.v_scale + c);
+        for (int j = 0; j < 16; j++) {
+            int c = head * D + j * 8 + lane % 4 * 2;
+            float2 vs = *(const float2 *)(a.v_scale + c);
 
-                *(uint32_t *)(a.o + (int64_t)r * a.dim + c) =
-                    pack_bf16(o[j * 4 + half * 2] * inv * vs.x, o[j * 4 + half * 2 + 1] * inv * vs.y);
-            }
+            *(uint32_t *)(a.o + (int64_t)r * a.dim + c) =
+                pack_bf16(o[j * 4 + row * 2] * inv * vs.x, o[j * 4 + row * 2 + 1] * inv * vs.y);
         }
     }
 #endif
 }
 
-template <int NWG> static int launch(TDDev *dev, const SlaArgs &a)
+int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a)
 {
-    int smem = (int)sizeof(SageStorage<NWG>) + 1024, ret;
+    int smem = (int)sizeof(SageStorage) + 1024, ret;
     float sm = (float)(1.0 / sqrt((double)D)) * 1.44269504f;
     CUtensorMap q, k, v;
 
-    TRY(td_cuda_map_matrix(dev, &q, a.q_code, a.n, a.dim, 1, NWG * 64, 128));
-    TRY(td_cuda_map_matrix(dev, &k, a.k_code, a.n, a.dim, 1, TK, 128));
-    TRY(td_cuda_map_matrix(dev, &v, a.v_code, a.dim, a.n_pad, 1, D, 64));
-    CU(dev, cudaFuncSetAttribute(attn_sage_sm90_kernel<NWG>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
-    attn_sage_sm90_kernel<NWG>
-        <<<dim3(a.n_qb, a.n_heads), NWG * 128 + 128, smem, td_cuda(dev)->stream>>>(q, k, v, a, sm);
+    static_assert(3 * (sizeof(SageStorage) + 2048) <= 228 * 1024, "three CTAs fit in shared memory");
+    TRY(td_cuda_map_matrix(dev, &q, a.q_code, a.n, a.dim, 1, 64, 128));
+    TRY(td_cuda_map_matrix(dev, &k, a.k_code, a.n, a.dim, 1, HALF, 128));
+    TRY(td_cuda_map_matrix(dev, &v, a.v_code, a.dim, a.n_pad, 1, D, HALF));
+    CU(dev, cudaFuncSetAttribute(attn_sage_sm90_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
+    attn_sage_sm90_kernel<<<dim3((unsigned)td_blocks(a.n, 64), a.n_heads), 128, smem, td_cuda(dev)->stream>>>(q, k, v,
+                                                                                                               a, sm);
     CU_LAUNCHED(dev, "attn_sage_sm90_kernel");
     return 0;
 fail:
     return ret;
-}
-
-int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a)
-{
-    return a.bq == 64 ? launch<1>(dev, a) : launch<2>(dev, a);
 }

@@ -81,6 +81,13 @@ static int cuda_zero(TDDev *dev, TDTensor *t)
     return 0;
 }
 
+static void cuda_portable(TDDev *dev)
+{
+    TDCuda *c = td_cuda(dev);
+
+    c->sm = c->sm >= 90 ? 89 : c->sm;
+}
+
 static int cuda_sync(TDDev *dev)
 {
     int ret = td_cuda_load_end(dev, false);
@@ -404,6 +411,7 @@ static TDOps make_ops(void)
     o.sync = cuda_sync;
     o.attach = cuda_attach;
     o.memory = cuda_memory;
+    o.portable = cuda_portable;
     o.unpack = cuda_unpack;
     o.close = cuda_close;
     o.pack_linear = td_cuda_pack_linear;

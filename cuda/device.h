@@ -23,7 +23,7 @@ struct TDFrameBuffer {
 
 struct TDCuda {
     TDDev dev;
-    int sm, n_sm;
+    int sm, n_sm;                                /* sm chooses kernels: 90 = Hopper's own */
     cudaStream_t stream;
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];

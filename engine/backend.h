@@ -139,6 +139,7 @@ struct TDOps {
     int  (*attach)(TDDev *dev);                  ///< make the device that of the calling thread
     /** bytes that can still be allocated, and bytes of the device (CPU: of the machine) */
     int  (*memory)(TDDev *dev, uint64_t *available, uint64_t *total);
+    void (*portable)(TDDev *dev);                ///< for tests: from now on no kernels of one architecture alone
     int  (*unpack)(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind);
     void (*close)(TDDev **dev);
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Runs test programs, shows what failed and closes with counts: run.sh SUITE PROGRAM...
+# Runs test programs, shows what failed and closes with counts: run.sh SUITE PROGRAM... ("PROGRAM OPTION" for options)
 # A program prints a line "ok NAME" or "FAIL NAME" per case and exits 0 or 1.
 set -u
 suite=$1
@@ -10,8 +10,8 @@ trap 'rm -f "$out"' EXIT
 passed=0
 failed=0
 for program; do
-    name=$(basename "$program")
-    "$program" > "$out" 2>&1
+    name=${program##*/}
+    $program > "$out" 2>&1
     code=$?
     ok=$(grep -c '^ok ' "$out")
     bad=$(grep -c '^FAIL ' "$out")

@@ -113,6 +113,11 @@ static int unpack_blocks(float *dst, const int8_t *code, const float *scale, int
     return 0;
 }
 
+static void cpu_portable(TDDev *dev)
+{
+    ((TDCpu *)dev)->k = &td_kernels_base;
+}
+
 static int cpu_unpack(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind)
 {
     const TDAct *act = obj;
@@ -200,6 +205,7 @@ static const TDOps cpu_ops = {
     .sync = cpu_sync,
     .attach = cpu_attach,
     .memory = cpu_memory,
+    .portable = cpu_portable,
     .unpack = cpu_unpack,
     .close = cpu_close,
     .pack_linear = td_cpu_pack_linear,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--fills=N] [--bench] */
+ * usage: checkops [--test=SUBSTRING] [--impl=cpu|base|cuda|mma] [--seed=N] [--fills=N] [--bench]
+ * base and mma: the portable kernels of the CPU and of CUDA */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -244,7 +245,7 @@ int main(int argc, char **argv)
     TDBuf buf, cpu_buf = { 0 };
     const char *only = "", *impl = "cpu";
     uint64_t seed = 1;
-    int bench = 0, bad = 0, n_fills = N_FILLS;
+    int bench = 0, bad = 0, portable, n_fills = N_FILLS;
 
     for (int i = 1; i < argc; i++) {
         if (!strncmp(argv[i], "--test=", 7))
@@ -258,13 +259,16 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "--bench"))
             bench = 5;
         else {
-            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu|cuda] [--seed=N] [--fills=N] [--bench]\n");
+            fprintf(stderr, "usage: checkops [--test=SUBSTRING] [--impl=cpu|base|cuda|mma] [--seed=N] [--fills=N] "
+                            "[--bench]\n");
             return 2;
         }
     }
-    if (!strcmp(impl, "cpu")) {
+    portable = !strcmp(impl, "base") || !strcmp(impl, "mma");
+    if (!strcmp(impl, "cpu") || !strcmp(impl, "base")) {
         td_device_open(&dev, TD_BACKEND_CPU, 0, 0, &cancel, &log);
-    } else if (!strcmp(impl, "cuda") && td_device_open(&dev, TD_BACKEND_CUDA, 0, 0, &cancel, &log) == 0) {
+    } else if ((!strcmp(impl, "cuda") || !strcmp(impl, "mma")) &&
+               td_device_open(&dev, TD_BACKEND_CUDA, 0, 0, &cancel, &log) == 0) {
         if (td_device_open(&cpu, TD_BACKEND_CPU, 0, 0, &cancel, &log) < 0 ||
             cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES) < 0)
             return 1;
@@ -273,6 +277,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "checkops: --impl=%s cannot be opened\n", impl);
         return 1;
     }
+    if (portable)
+        dev->ops->portable(dev);
     for (size_t f = 0; f < sizeof(families) / sizeof(*families); f++)
         for (const Case *c = families[f]; c->op; c++) {
             int ok = 1;

@@ -27,9 +27,11 @@ LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests 
 export TD_MODELS TD_TEST_BACKEND TD_BUILD LD_LIBRARY_PATH
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --vocab=2048 "$tmp/tiny" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" || exit 1
-"$build/checkops" --impl=cuda > "$tmp/log" 2>&1
-one "checkops" $?
-count "$tmp/log"
+for impl in cuda mma; do
+    "$build/checkops" --impl=$impl > "$tmp/log" 2>&1
+    one "checkops $impl" $?
+    count "$tmp/log"
+done
 for test in golden_text golden_dit golden_sage golden_vae clip runtime; do
     "$build/tests/test_$test" > "$tmp/log" 2>&1
     one "test_$test" $?
