@@ -169,6 +169,7 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	mkdir -p $(@D)
 	$(BUILD)/tdsynth --seed=1 --vocab=2048 --spiece=tests/data/spiece.model $(@D)/tiny
 	$(BUILD)/tdsynth --seed=1 --dim=384 --ffn=640 --only=dit --spiece=tests/data/spiece.model $(@D)/wide
+	$(BUILD)/tdsynth --seed=1 --in-dim=36 --only=dit --spiece=tests/data/spiece.model $(@D)/i2v
 	touch $@
 
 check-unit: $(UNITS) $(TOOLS) $(BUILD)/models/stamp

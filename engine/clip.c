@@ -20,6 +20,8 @@ static int plan_fixed(TDClip *c, TDArena *a)
         TRY(TD_CARVE(a, &c->emb[i], TD_BF16, TD_TEXT_LEN, c->model->dit->text_dim));
     TRY(TD_CARVE(a, &c->z, TD_F64, TD_LATENT_CHANNELS, t, h, w));
     TRY(TD_CARVE(a, &c->latents, TD_F32, TD_LATENT_CHANNELS, t, h, w));
+    if (c->model->encoder)
+        TRY(td_condition_plan(&c->condition, a, t, h, w));
 fail:
     return ret;
 }
@@ -33,11 +35,15 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
 
     if (file == TD_FILE_TEXT) {
         TRY(td_text_plan(&c->text, m->text, a));
-    } else if (file == TD_FILE_DIT) {
+    } else if (file == TD_FILE_ENCODER) {
+        TRY(td_condition_plan_work(&c->condition, m->encoder, a, h, w));
+    } else if (file == TD_FILE_DIT || file == TD_FILE_DIT_LOW) {
+        const TDDit *dit = m->net[file].dit;
+
         TRY(TD_CARVE(a, &c->noise, TD_F32, TD_LATENT_CHANNELS, t, h, w));
         for (int i = 0; i < c->n_prompts; i++)
-            TRY(td_dit_plan_text(&c->dit_text[i], m->dit, a));
-        TRY(td_dit_plan(&c->dit, m->dit, a, t, h, w, &c->cfg.attn));
+            TRY(td_dit_plan_text(&c->dit_text[i], dit, a));
+        TRY(td_dit_plan(&c->dit, dit, a, t, h, w, &c->cfg.attn));
     } else {
         TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
         for (int i = 0; i < c->n_out; i++) {
@@ -53,24 +59,51 @@ fail:
     return ret;
 }
 
-/* measure every stage. steps: those the clip will go through */
-static int measure(TDClip *c, TDStep steps[TD_FILE_TOKENIZER], int *n)
+/* the transformer for timestep t: of two experts the low-noise one below the boundary */
+static enum TDFile expert_for(const TDClip *c, double t)
 {
-    static const enum TDFile order[] = { TD_FILE_TEXT, TD_FILE_DIT, TD_FILE_VAE };
-    TDArena a;
-    int known = c->n_prompts > 0, ret;
+    return c->model->low && t < c->cfg.boundary ? TD_FILE_DIT_LOW : TD_FILE_DIT;
+}
+
+/* whether the clip computes with this file. UniPC's many steps begin near 1 and end near 0. */
+static int goes_through(const TDClip *c, enum TDFile file)
+{
+    int known = c->n_prompts > 0;
 
     for (int i = 0; i < c->n_prompts; i++)
         known &= c->cached[i];
+    if (file == TD_FILE_TEXT)
+        return !known;
+    if (file != TD_FILE_DIT && file != TD_FILE_DIT_LOW)
+        return 1;
+    if (c->cfg.sampler == TD_SAMPLER_UNIPC)
+        return 1;
+    for (int i = 0; i < c->cfg.n_steps; i++)
+        if (expert_for(c, c->t[i]) == file)
+            return 1;
+    return 0;
+}
+
+/* measure every stage. steps: those the clip will go through */
+static int measure(TDClip *c, TDStep steps[TD_FILE_TOKENIZER], int *n)
+{
+    static const enum TDFile order[] = { TD_FILE_TEXT, TD_FILE_ENCODER, TD_FILE_DIT, TD_FILE_DIT_LOW, TD_FILE_VAE };
+    TDArena a;
+    int ret;
+
+    if (c->cfg.sampler == TD_SAMPLER_RCM)
+        td_rcm_schedule(c->t, c->cfg.n_steps, c->cfg.sigma_max);
     td_arena_init(&a, NULL, 0, c->log);
     TRY(plan_fixed(c, &a));
     c->fixed_bytes = a.peak;
     *n = 0;
     for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++) {
+        if (!c->model->part[order[i]])
+            continue;
         td_arena_init(&a, NULL, 0, c->log);
         TRY(plan_work(c, &a, order[i]));
         c->work_bytes[order[i]] = a.peak;
-        if (order[i] != TD_FILE_TEXT || !known)
+        if (goes_through(c, order[i]))
             steps[(*n)++] = (TDStep){ order[i], a.peak };
     }
 fail:
@@ -167,7 +200,7 @@ fail:
 }
 
 int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
-                 TDLog *log)
+                 const TDImage *image, TDLog *log)
 {
     TDClip *c = calloc(1, sizeof(*c));
     int ret = 0;
@@ -180,6 +213,7 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     c->log = log;
     c->cfg = *cfg;
     c->n_out = 1 + model->dev->ahead;
+    c->expert = TD_N_FILES;
     for (int i = 0; i < TD_MAX_PROMPTS && prompts[i]; i++) {
         TRY(td_tokenize(model->tokenizer, prompts[i], c->ids[i], TD_TEXT_LEN, log));
         c->n_ids[i] = ret;
@@ -187,6 +221,8 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
         c->n_prompts++;
     }
     TRY(reserve(c));
+    if (image)
+        TRY(td_condition_picture(&c->condition, image, cfg->width, cfg->height, log));
     td_rng_init(&c->rng, cfg->noise, model->dev->noise_blocks, cfg->seed);
     return 0;
 fail:
@@ -205,6 +241,7 @@ void td_clip_close(TDClip **out)
     free(c->host);
     free(c->host_z);
     free(c->unipc_mem);
+    td_condition_free(&c->condition);
     free(c);
     *out = NULL;
 }
@@ -266,30 +303,66 @@ static int advance_text(TDClip *c)
 next:
     if (++c->prompt == c->n_prompts) {
         c->prompt = 0;
-        c->phase = TD_CLIP_DENOISE;
+        c->phase = m->encoder ? TD_CLIP_IMAGE : TD_CLIP_DENOISE;
     }
+fail:
+    return ret;
+}
+
+/* ---- image ---- */
+
+static int advance_image(TDClip *c)
+{
+    const TDModel *m = c->model;
+    int ret;
+
+    if (c->condition.pixels) {
+        TRY(begin_stage(c, TD_FILE_ENCODER));
+        TRY(td_condition_begin(&c->condition, m->encoder));
+    }
+    TRY(td_condition_next(&c->condition, m->encoder, m->path[TD_FILE_VAE]));
+    if (ret > 0)
+        c->phase = TD_CLIP_DENOISE;
+    ret = 0;
 fail:
     return ret;
 }
 
 /* ---- denoise ---- */
 
+/* the initial state */
 static int begin_denoise(TDClip *c)
 {
     const TDOps *op = c->dev->ops;
     int ret;
 
-    TRY(begin_stage(c, TD_FILE_DIT));
-    TRY(td_dit_prepare(&c->dit, c->model->dit));
     TRY(op->normal(c->dev, &c->noise, &c->rng, c->host));
     if (c->cfg.sampler == TD_SAMPLER_RCM) {
-        td_rcm_schedule(c->t, c->cfg.n_steps, c->cfg.sigma_max);
         TRY(op->scale_noise(c->dev, &c->z, &c->noise, c->t[0]));
     } else {
-        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.shift);
         TRY(op->scale_noise(c->dev, &c->z, &c->noise, 1.0));
         TRY(op->download(c->dev, c->host_z, &c->z));     /* which keeps its history on the host */
     }
+fail:
+    return ret;
+}
+
+/* Weights and memory of the transformer for timestep t. Nothing of a step is under way, and what the other expert made
+ * of the prompts is worth nothing to this one. */
+static int enter_expert(TDClip *c, double t)
+{
+    enum TDFile file = expert_for(c, t);
+    int ret = 0;
+
+    if (file == c->expert)
+        return 0;
+    if (c->expert != TD_N_FILES)
+        td_log(c->log, TD_LOG_VERBOSE, "denoise: step %d at %.4f, below %g: the low-noise expert", c->step + 1, t,
+               c->cfg.boundary);
+    TRY(begin_stage(c, file));
+    TRY(td_dit_prepare(&c->dit, c->model->net[file].dit));
+    c->expert = file;
+    c->has_text = 0;
 fail:
     return ret;
 }
@@ -334,7 +407,7 @@ static int end_denoise(TDClip *c)
     TRY(c->dev->ops->round_state(c->dev, &c->latents, &c->z, &finite));
     if (!finite) {
         ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
-                       c->model->path[TD_FILE_DIT]);
+                       c->model->path[c->expert]);
         goto fail;
     }
     TRY(begin_stage(c, TD_FILE_VAE));
@@ -346,13 +419,20 @@ fail:
 
 static int advance_denoise(TDClip *c)
 {
-    TDDit *dit = c->model->dit;
-    int rcm = c->cfg.sampler == TD_SAMPLER_RCM, ret;
+    int rcm = c->cfg.sampler == TD_SAMPLER_RCM, first = c->expert == TD_N_FILES, ret;
+    const TDDit *dit;
+    double t;
 
+    if (first && !rcm)
+        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.shift);
+    t = rcm ? c->t[c->step] : td_unipc_time(&c->unipc);
+    if (c->block_at == 0 && c->prompt == 0)
+        TRY(enter_expert(c, t));
+    if (first)
+        TRY(begin_denoise(c));
+    dit = c->model->net[c->expert].dit;
     if (!c->has_text) {
-        if (c->prompt == 0)
-            TRY(begin_denoise(c));
-        TRY(td_dit_text(&c->dit_text[c->prompt], c->model->dit, &c->dit, &c->emb[c->prompt]));
+        TRY(td_dit_text(&c->dit_text[c->prompt], dit, &c->dit, &c->emb[c->prompt]));
         if (++c->prompt == c->n_prompts) {
             c->has_text = 1;
             c->prompt = 0;
@@ -360,7 +440,7 @@ static int advance_denoise(TDClip *c)
         return 0;
     }
     if (c->block_at == 0)
-        TRY(td_dit_begin(dit, &c->dit, &c->z, NULL, rcm ? c->t[c->step] : td_unipc_time(&c->unipc)));
+        TRY(td_dit_begin(dit, &c->dit, &c->z, c->model->encoder ? &c->condition.cond : NULL, t));
     TRY(td_dit_block(dit, &c->dit, &c->dit_text[c->prompt], c->block_at));
     if (++c->block_at < dit->n_blocks)
         return 0;
@@ -427,6 +507,7 @@ int td_clip_advance(TDClip *c, const TDFrame *f)
 {
     switch (c->phase) {
     case TD_CLIP_TEXT:    return advance_text(c);
+    case TD_CLIP_IMAGE:   return advance_image(c);
     case TD_CLIP_DENOISE: return advance_denoise(c);
     case TD_CLIP_DECODE:  return advance_decode(c, f);
     default:              return 0;
@@ -443,9 +524,14 @@ void td_clip_progress(const TDClip *c, TDProgress *p)
                            .done = (int)(c->prompt * text + c->block_at),
                            .total = (int)(c->n_prompts * text) };
         break;
+    case TD_CLIP_IMAGE:
+        *p = (TDProgress){ .stage = TD_STAGE_IMAGE,
+                           .done = c->condition.pixels ? 0 : (int)c->condition.encode.next,
+                           .total = (int)c->latents.shape[1] };
+        break;
     case TD_CLIP_DENOISE:
         *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.n_steps * c->n_prompts * dit) };
-        p->done = c->has_text ? (int)((c->step * c->n_prompts + c->prompt) * dit + c->block_at) : 0;
+        p->done = (int)((c->step * c->n_prompts + (c->has_text ? c->prompt : 0)) * dit + c->block_at);
         break;
     default:
         *p = (TDProgress){ .stage = TD_STAGE_DECODE,

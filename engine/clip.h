@@ -3,11 +3,12 @@
 #ifndef TD_CLIP_H
 #define TD_CLIP_H
 
+#include "condition.h"
 #include "model.h"
 #include "rng.h"
 #include "sampler.h"
 
-enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_DENOISE, TD_CLIP_DECODE, TD_CLIP_DONE };
+enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_IMAGE, TD_CLIP_DENOISE, TD_CLIP_DECODE, TD_CLIP_DONE };
 
 /** What td_start() was asked for, checked and with defaults filled in. */
 typedef struct TDClipConfig {
@@ -16,6 +17,7 @@ typedef struct TDClipConfig {
     uint64_t seed;
     enum TDNoise noise;
     double sigma_max, guidance, shift;
+    double boundary;                             ///< two experts: below it the low-noise one is at work
     TDAttnConfig attn;
 } TDClipConfig;
 
@@ -36,6 +38,7 @@ typedef struct TDClip {
     TDBuf block, work;
     TDTensor emb[TD_MAX_PROMPTS];                ///< bf16 [512, text_dim]
     TDTensor z, latents, noise;                  ///< f64 state, f32 result, f32 noise: [16,T,h,w]
+    TDCondition condition;                       ///< image-to-video
     TDTextClip text;
     TDDitText dit_text[TD_MAX_PROMPTS];
     TDDitClip dit;
@@ -56,15 +59,17 @@ typedef struct TDClip {
     /* position */
     enum TDClipPhase phase;
     int prompt, block_at, step;                  ///< of the phase's loops
-    int has_text;                                ///< dit_text of every prompt is made
+    enum TDFile expert;                          ///< the transformer at work; TD_N_FILES before the first step
+    int has_text;                                ///< dit_text of every prompt is made, by this expert
     int64_t shown;                               ///< latent frames whose pictures are all handed out
     int next_ready;                              ///< of the pictures of latent frame `shown`, the next to hand out
     int64_t next_frame;
 } TDClip;
 
-/** Plan, reserve memory, tokenize. prompts[1] NULL = no guidance. */
+/** Plan, reserve memory, tokenize, take over the image (NULL unless the model has an encoder). prompts[1] NULL = no
+ *  guidance. */
 int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
-                 TDLog *log);
+                 const TDImage *image, TDLog *log);
 /** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
 int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log);
 /** One bounded piece of work; f tells what frames are wanted.

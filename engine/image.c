@@ -253,7 +253,8 @@ int td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger)
     if (fd < 0) {
         int err = errno;
 
-        return td_error(&log, err == ENOENT || err == ENOTDIR ? ENOENT : err == EMFILE || err == ENFILE ? ENOMEM : EACCES,
+        return td_error(&log,
+                        err == ENOENT || err == ENOTDIR ? ENOENT : err == EACCES || err == EPERM ? EACCES : ENOMEM,
                         "%s: cannot open it: %s; want a JPEG picture", path, strerror(err));
     }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0) {

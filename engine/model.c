@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include "model.h"
 
-/* weights leave in this order: those that a clip with a known prompt does without, small ones, the transformer */
-static const enum TDFile leave_order[] = { TD_FILE_TEXT, TD_FILE_VAE, TD_FILE_DIT };
+/* weights leave in this order: those that a clip with a known prompt does without, small ones, the transformers */
+static const enum TDFile leave_order[] = { TD_FILE_TEXT, TD_FILE_ENCODER, TD_FILE_VAE, TD_FILE_DIT, TD_FILE_DIT_LOW };
 
 #define N_LEAVE ((int)(sizeof(leave_order) / sizeof(*leave_order)))
 
@@ -16,7 +16,7 @@ static void name_variant(TDModel *m)
     if (d->dim == 1536 && d->n_blocks == 30)
         snprintf(m->name, sizeof(m->name), "Wan2.1-%s-1.3B", task);
     else if (d->dim == 5120 && d->n_blocks == 40)
-        snprintf(m->name, sizeof(m->name), "Wan2.1-%s-14B", task);
+        snprintf(m->name, sizeof(m->name), m->low ? "Wan2.2-%s-A14B" : "Wan2.1-%s-14B", task);
     else
         snprintf(m->name, sizeof(m->name), "Wan-%s-dim%lld-blocks%lld", task, (long long)d->dim,
                  (long long)d->n_blocks);
@@ -26,12 +26,18 @@ static void name_nets(TDModel *m)
 {
     m->text = m->net[TD_FILE_TEXT].text;
     m->dit = m->net[TD_FILE_DIT].dit;
+    m->low = m->net[TD_FILE_DIT_LOW].dit;
     m->vae = m->net[TD_FILE_VAE].vae;
+    m->encoder = m->net[TD_FILE_ENCODER].encoder;
 }
 
 static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
 {
-    TDPartKey key = { .kind = file == TD_FILE_TEXT ? TD_PART_TEXT : file == TD_FILE_VAE ? TD_PART_VAE : TD_PART_DIT };
+    static const enum TDPartKind kinds[] = {
+        [TD_FILE_DIT] = TD_PART_DIT, [TD_FILE_DIT_LOW] = TD_PART_DIT,     [TD_FILE_TEXT] = TD_PART_TEXT,
+        [TD_FILE_VAE] = TD_PART_VAE, [TD_FILE_ENCODER] = TD_PART_ENCODER,
+    };
+    TDPartKey key = { .kind = kinds[file] };
     int ret;
 
     if (key.kind == TD_PART_DIT) {
@@ -40,6 +46,40 @@ static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
     }
     TRY(td_part_open(&m->part[file], &key, m->path[file], m->dev));
     TRY(td_part_view(m->part[file], &m->net[file], m->dev));
+    name_nets(m);
+fail:
+    return ret;
+}
+
+/* the parts that an image-to-video model, or one of two experts, has beside the others */
+static int open_more(TDModel *m, const TDSettings *s)
+{
+    const TDDit *d = m->dit, *low;
+    int i2v = d->in_dim == TD_I2V_CHANNELS, ret = 0;
+
+    if (d->in_dim != 16 && !i2v)
+        return td_error(m->log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or %d (image to video)",
+                        m->path[TD_FILE_DIT], (long long)d->in_dim, TD_I2V_CHANNELS);
+    if (i2v && !m->path[TD_FILE_DIT_LOW])
+        return td_error(m->log, ENOENT,
+                        "%s is one of two experts, and there is no other; want e.g. "
+                        "TurboWan2.2-I2V-A14B-low-720P.pth beside it, or set dit_low=", m->path[TD_FILE_DIT]);
+    if (i2v || s->dit_low) {
+        TRY(open_part(m, TD_FILE_DIT_LOW, s));
+        low = m->low;
+        if (low->dim != d->dim || low->ffn != d->ffn || low->n_blocks != d->n_blocks || low->in_dim != d->in_dim ||
+            low->text_dim != d->text_dim)
+            return td_error(m->log, EINVAL,
+                            "%s has %lld blocks of width %lld and %lld input channels, %s has %lld of %lld and %lld; "
+                            "want two experts of one model", m->path[TD_FILE_DIT_LOW], (long long)low->n_blocks,
+                            (long long)low->dim, (long long)low->in_dim, m->path[TD_FILE_DIT], (long long)d->n_blocks,
+                            (long long)d->dim, (long long)d->in_dim);
+    }
+    if (i2v) {
+        if (!(m->path[TD_FILE_ENCODER] = strdup(m->path[TD_FILE_VAE])))
+            return td_error(m->log, ENOMEM, "model: out of memory");
+        TRY(open_part(m, TD_FILE_ENCODER, s));
+    }
 fail:
     return ret;
 }
@@ -59,16 +99,10 @@ int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
     m->max_bytes = s->max_bytes;
     TRY(td_model_find_files(m->path, s, log));
     TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        TRY(open_part(m, f, s));
-    name_nets(m);
-    if (m->dit->in_dim != 16) {
-        ret =
-            td_error(log, ENOTSUP,
-                     "%s: an image-to-video transformer (%lld input channels); only text-to-video models are supported",
-                     m->path[TD_FILE_DIT], (long long)m->dit->in_dim);
-        goto fail;
-    }
+    TRY(open_part(m, TD_FILE_DIT, s));
+    TRY(open_part(m, TD_FILE_TEXT, s));
+    TRY(open_part(m, TD_FILE_VAE, s));
+    TRY(open_more(m, s));
     if (m->text->dim != m->dit->text_dim) {
         ret =
             td_error(log, EINVAL,
@@ -123,7 +157,7 @@ static uint64_t cost(const TDModel *m, enum TDFile file)
 {
     const TDPart *p = m->part[file];
 
-    return p->bytes + p->scratch + (m->dev->maps_files ? p->mapped : 0);
+    return p ? p->bytes + p->scratch + (m->dev->maps_files ? p->mapped : 0) : 0;
 }
 
 uint64_t td_model_bytes(const TDModel *m)
@@ -131,8 +165,13 @@ uint64_t td_model_bytes(const TDModel *m)
     uint64_t bytes = 0;
 
     for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        bytes += cost(m, f) - m->part[f]->scratch;
+        bytes += m->part[f] ? cost(m, f) - m->part[f]->scratch : 0;
     return bytes;
+}
+
+static int is_loaded(const TDModel *m, enum TDFile file)
+{
+    return m->part[file] && td_part_loaded(m->part[file]);
 }
 
 /* what weights and clip may take in all. The page cache gives way: mapped weights need no free memory. */
@@ -144,13 +183,13 @@ static int find_limit(TDModel *m, TDNeed *need)
     if (ret < 0)
         return ret;
     for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        ours += td_part_loaded(m->part[f]) ? m->part[f]->bytes : 0;
+        ours += is_loaded(m, f) ? m->part[f]->bytes : 0;
     need->others = !m->dev->maps_files && total - available > ours ? total - available - ours : 0;
     available -= available < m->dev->reserve ? available : m->dev->reserve;
     for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
-        if (td_part_loaded(m->part[f]))
+        if (is_loaded(m, f))
             available += m->part[f]->bytes + m->part[f]->scratch;
-        if (m->dev->maps_files)
+        if (m->part[f] && m->dev->maps_files)
             available += m->part[f]->mapped;
     }
     available += m->clip_bytes;
@@ -283,7 +322,7 @@ int td_model_load_all(TDModel *m, char *shared, size_t size)
 
     *shared = 0;
     for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
-        if (m->held[f])
+        if (m->held[f] || !m->part[f])
             continue;
         TRY(hold(m, f));
         if (ret == 0 && at < size) {

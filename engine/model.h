@@ -12,7 +12,17 @@
 #include "prompt_cache.h"
 #include "tokenizer.h"
 
-enum TDFile { TD_FILE_DIT, TD_FILE_TEXT, TD_FILE_VAE, TD_FILE_TOKENIZER, TD_N_FILES };
+/** What a model is made of. Text-to-video models have no DIT_LOW (the low-noise expert; DIT is then the other one) and
+ *  no ENCODER (of the VAE's file): their part is NULL. */
+enum TDFile {
+    TD_FILE_DIT,
+    TD_FILE_DIT_LOW,
+    TD_FILE_TEXT,
+    TD_FILE_VAE,
+    TD_FILE_ENCODER,
+    TD_FILE_TOKENIZER,
+    TD_N_FILES
+};
 
 /** A stage of a clip: the part it computes with, and its working memory. */
 typedef struct TDStep {
@@ -40,8 +50,9 @@ typedef struct TDModel {
     int held[TD_FILE_TOKENIZER];
     TDTokenizer *tokenizer;
     TDTextEncoder *text;                         ///< = net[]; shapes stay valid while the weights are released
-    TDDit *dit;
+    TDDit *dit, *low;                            ///< low: NULL if there is one transformer
     TDVae *vae;
+    TDVaeEncoder *encoder;                       ///< NULL for text-to-video models
     uint64_t clip_bytes;                         ///< device memory of the clip in flight
     uint64_t peak_bytes;                         ///< highest sum of weights and clip so far
     TDPromptCache prompts;
@@ -49,6 +60,9 @@ typedef struct TDModel {
     uint64_t loaded_bytes;
     char name[64];
 } TDModel;
+
+/** Input channels of an image-to-video transformer. */
+#define TD_I2V_CHANNELS 36
 
 /** Find, open and check every file; load nothing. @return 0 or a logged error */
 int  td_model_open(TDModel **m, const TDSettings *s, TDDev *dev, TDLog *log);

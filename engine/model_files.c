@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Which file is which in a model directory. Official names: TurboWan*.pth and TurboWan*-quant.pth, Wan2.1_VAE.pth,
+ * Which file is which in a model directory. Official names: TurboWan*.pth and TurboWan*-quant.pth (of two experts, the
+ * low-noise one has the word "low" in its name), Wan2.1_VAE.pth,
  * models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model. Others are told apart by what their names contain:
  * "vae", "t5" or "text_encoder", else a transformer. Shards are entered through their .safetensors.index.json. */
 #include <ctype.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include "model.h"
 
@@ -14,6 +16,7 @@
 
 static const struct { const char *option, *what, *example; } kinds[TD_N_FILES] = {
     [TD_FILE_DIT]       = { "dit", "a transformer", "TurboWan2.1-T2V-1.3B-480P.pth" },
+    [TD_FILE_DIT_LOW]   = { "dit_low", "a low-noise expert", "TurboWan2.2-I2V-A14B-low-720P.pth" },
     [TD_FILE_TEXT]      = { "text_encoder", "a umT5 encoder", "models_t5_umt5-xxl-enc-bf16.pth" },
     [TD_FILE_VAE]       = { "vae", "a VAE", "Wan2.1_VAE.pth" },
     [TD_FILE_TOKENIZER] = { "tokenizer", "a tokenizer", "google/umt5-xxl/spiece.model" },
@@ -44,6 +47,18 @@ static int contains(const char *s, const char *lower)
     return 0;
 }
 
+/* the word somewhere in s, in any case, with no letter or digit next to it */
+static int has_word(const char *s, const char *lower)
+{
+    size_t n = strlen(lower);
+
+    for (size_t i = 0; s[i]; i++)
+        if ((i == 0 || !isalnum((unsigned char)s[i - 1])) && !strncasecmp(s + i, lower, n) &&
+            !isalnum((unsigned char)s[i + n]))
+            return 1;
+    return 0;
+}
+
 static int is_file(const char *path)
 {
     struct stat st;
@@ -62,6 +77,7 @@ static int kind_of(const char *name)
         return -1;                               /* a shard */
     return contains(name, "vae")                                    ? TD_FILE_VAE
            : contains(name, "t5") || contains(name, "text_encoder") ? TD_FILE_TEXT
+           : has_word(name, "low")                                  ? TD_FILE_DIT_LOW
                                                                     : TD_FILE_DIT;
 }
 
@@ -94,9 +110,9 @@ static int is_quant(const char *name)
 }
 
 /* of FILE.pth and FILE-quant.pth the one `quant` asks for (auto: the int8 one); drops the other from the list */
-static void choose_quant(Scan *scan, enum TDQuant quant)
+static void choose_quant(Scan *scan, enum TDFile k, enum TDQuant quant)
 {
-    int k = TD_FILE_DIT, n = 0, has_quant = 0, has_plain = 0;
+    int n = 0, has_quant = 0, has_plain = 0;
 
     for (int i = 0; i < scan->n[k]; i++) {
         has_quant |= is_quant(scan->name[k][i]);
@@ -158,15 +174,19 @@ static int pick(char **out, const Scan *scan, enum TDFile k, const char *dir, TD
 
 int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
 {
-    const char *given[TD_N_FILES] = { [TD_FILE_DIT] = s->dit, [TD_FILE_TEXT] = s->text_encoder, [TD_FILE_VAE] = s->vae,
+    const char *given[TD_N_FILES] = { [TD_FILE_DIT] = s->dit, [TD_FILE_DIT_LOW] = s->dit_low,
+                                      [TD_FILE_TEXT] = s->text_encoder, [TD_FILE_VAE] = s->vae,
                                       [TD_FILE_TOKENIZER] = s->tokenizer };
     Scan scan = { 0 };
     int ret = 0;
 
     if (s->model)
         TRY(scan_directory(&scan, s->model, log));
-    choose_quant(&scan, s->quant);
+    choose_quant(&scan, TD_FILE_DIT, s->quant);
+    choose_quant(&scan, TD_FILE_DIT_LOW, s->quant);
     for (int k = 0; k < TD_N_FILES; k++) {
+        if (k == TD_FILE_ENCODER || (k == TD_FILE_DIT_LOW && !given[k] && !scan.n[k]))
+            continue;                            /* the former is in the VAE's file; only some models have the latter */
         if (given[k]) {
             path[k] = strdup(given[k]);
             ret = path[k] ? 0 : td_error(log, ENOMEM, "%s=: out of memory", kinds[k].option);

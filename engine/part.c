@@ -20,7 +20,8 @@ static int bind(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
     switch (p->key.kind) {
     case TD_PART_TEXT: return td_text_bind(&net->text, dev, p->file, block);
     case TD_PART_DIT:  return td_dit_bind(&net->dit, dev, p->file, p->key.quant, p->key.norm, block);
-    default:           return td_vae_bind(&net->vae, dev, p->file, block);
+    case TD_PART_VAE:  return td_vae_bind(&net->vae, dev, p->file, block);
+    default:           return td_vae_encode_bind(&net->encoder, dev, p->file, block);
     }
 }
 
@@ -29,7 +30,8 @@ static TDWeights *weights(const TDPart *p)
     switch (p->key.kind) {
     case TD_PART_TEXT: return &p->net.text->weights;
     case TD_PART_DIT:  return &p->net.dit->weights;
-    default:           return &p->net.vae->weights;
+    case TD_PART_VAE:  return &p->net.vae->weights;
+    default:           return &p->net.encoder->weights;
     }
 }
 
@@ -38,7 +40,8 @@ static void free_net(enum TDPartKind kind, TDNet *net)
     switch (kind) {
     case TD_PART_TEXT: td_text_free(&net->text); break;
     case TD_PART_DIT:  td_dit_free(&net->dit); break;
-    default:           td_vae_free(&net->vae); break;
+    case TD_PART_VAE:  td_vae_free(&net->vae); break;
+    default:           td_vae_encode_free(&net->encoder); break;
     }
 }
 
@@ -47,8 +50,17 @@ static int make_view(TDNet *view, const TDPart *p, TDDev *dev)
     switch (p->key.kind) {
     case TD_PART_TEXT: return td_text_view(&view->text, p->net.text, dev);
     case TD_PART_DIT:  return td_dit_view(&view->dit, p->net.dit, dev);
-    default:           return td_vae_view(&view->vae, p->net.vae, dev);
+    case TD_PART_VAE:  return td_vae_view(&view->vae, p->net.vae, dev);
+    default:           return td_vae_encode_view(&view->encoder, p->net.encoder, dev);
     }
+}
+
+/* the VAE's file is two parts */
+static int belongs(const TDPart *p, const TDEntry *e)
+{
+    int encoder = !strncmp(e->name, "encoder.", 8) || !strncmp(e->name, "conv1.", 6);
+
+    return p->key.kind == TD_PART_ENCODER ? encoder : p->key.kind == TD_PART_VAE ? !encoder : 1;
 }
 
 /* ---- opening ---- */
@@ -110,7 +122,8 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
         for (int i = 0; i < td_checkpoint_count(p->file); i++) {
             const TDEntry *e = td_checkpoint_entry(p->file, i);
 
-            p->mapped += (uint64_t)td_entry_count(e) * td_dtype_size(e->dtype);
+            if (belongs(p, e))
+                p->mapped += (uint64_t)td_entry_count(e) * td_dtype_size(e->dtype);
         }
         found = enlist(p, 1);
     }

@@ -14,9 +14,9 @@
 
 #include "dit.h"
 #include "text_encoder.h"
-#include "vae.h"
+#include "vae_encode.h"
 
-enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE };
+enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER };   /* VAE: its decoder; ENCODER: the rest */
 
 /** What makes two uses of a file the same; both 0 but for a transformer. */
 typedef struct TDPartKey {
@@ -30,6 +30,7 @@ typedef union TDNet {
     TDTextEncoder *text;
     TDDit *dit;
     TDVae *vae;
+    TDVaeEncoder *encoder;
 } TDNet;
 
 typedef struct TDPart {
@@ -39,7 +40,7 @@ typedef struct TDPart {
     TDCheckpoint *file;
     uint64_t bytes;                              ///< device memory of the weights
     uint64_t scratch;                            ///< more of it while they are loaded
-    uint64_t mapped;                             ///< bytes of the file's tensors
+    uint64_t mapped;                             ///< bytes of the file's tensors, as far as they belong to it
     TDNet net;                                   ///< shapes; device pointers only while loaded
     int refs, holders, loaded, loading;
     struct TDPart *next;

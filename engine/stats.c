@@ -75,6 +75,7 @@ int td_stats_write(const TDInfo *info, char *dst, size_t size)
     put_int(&l, "text_cached", (uint64_t)info->text_cached);
     put_seconds(&l, "load_seconds", info->stage_seconds[TD_STAGE_LOAD]);
     put_seconds(&l, "text_seconds", info->stage_seconds[TD_STAGE_TEXT]);
+    put_seconds(&l, "image_seconds", info->stage_seconds[TD_STAGE_IMAGE]);
     put_seconds(&l, "denoise_seconds", info->stage_seconds[TD_STAGE_DENOISE]);
     put_seconds(&l, "decode_seconds", info->stage_seconds[TD_STAGE_DECODE]);
     put_seconds(&l, "copy_seconds", info->copy_seconds);

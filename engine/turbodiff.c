@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include "clip.h"
 #include "device.h"
+#include "image.h"
 #include "pixfmt.h"
 #include "stats.h"
+
+#define DEFAULT_BOUNDARY 0.9                     /* between the two experts of Wan 2.2 */
 
 #define XSTR(x) #x
 #define STR(x) XSTR(x)
@@ -110,6 +113,11 @@ static enum TDAttention choose_attention(TDContext *c)
     return want;
 }
 
+static double default_sigma(const TDContext *c)
+{
+    return c->info.needs_image ? 200.0 : 80.0;
+}
+
 /* Load what is to stay from now on: all, or with `auto` all if a clip of the default size fits beside it. */
 static int load(TDContext *c)
 {
@@ -119,6 +127,9 @@ static int load(TDContext *c)
     TDNeed need;
     int ret;
 
+    cfg.n_steps = TD_RCM_MAX_STEPS;
+    cfg.sigma_max = default_sigma(c);
+    cfg.boundary = DEFAULT_BOUNDARY;
     cfg.attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = 0.1 };
     if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &c->log)) < 0 && ret != TD_ERR(ENOMEM))
         goto fail;
@@ -169,8 +180,9 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.backend = c->dev->ops->name;
     c->info.device_name = c->dev->name;
     c->info.noise = "";
-    c->info.default_width = 832;
-    c->info.default_height = 480;
+    c->info.needs_image = c->model->encoder != NULL;
+    c->info.default_width = c->info.needs_image ? 1280 : 832;
+    c->info.default_height = c->info.needs_image ? 720 : 480;
     c->info.fps_num = 16;
     c->info.fps_den = 1;
     c->info.attention = choose_attention(c);
@@ -201,7 +213,7 @@ static void tell_time(const TDContext *c, TDInfo *info)
 /* the one line about a clip, when its last frame is out or it ends early */
 static void summarise(TDContext *c)
 {
-    char of[32] = "", used[48] = "";
+    char of[32] = "", image[32] = "", used[48] = "";
     TDInfo *n = &c->info;
 
     if (!c->clip || c->ended)
@@ -212,13 +224,16 @@ static void summarise(TDContext *c)
     c->last = *n;
     if (n->frames_out < n->clip_frames)
         snprintf(of, sizeof(of), "%d of ", n->frames_out);
+    if (n->needs_image)
+        snprintf(image, sizeof(image), "image %.2f, ", n->stage_seconds[TD_STAGE_IMAGE]);
     if (n->device_used_bytes)
         snprintf(used, sizeof(used), " (%.2f in use)", (double)n->device_used_bytes / (1 << 30));
     td_log(&c->log, TD_LOG_INFO,
-           "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, denoise %.2f, decode %.2f, copy %.2f, "
+           "clip: %s%d frames %dx%d, %d steps: load %.2f, text %.2f, %sdenoise %.2f, decode %.2f, copy %.2f, "
            "caller %.2f, first frame %.2f, wall %.2f s, %s memory %.2f GiB%s",
            of, n->clip_frames, n->clip_width, n->clip_height, n->n_steps, n->stage_seconds[TD_STAGE_LOAD],
-           n->stage_seconds[TD_STAGE_TEXT], n->stage_seconds[TD_STAGE_DENOISE], n->stage_seconds[TD_STAGE_DECODE],
+           n->stage_seconds[TD_STAGE_TEXT], image, n->stage_seconds[TD_STAGE_DENOISE],
+           n->stage_seconds[TD_STAGE_DECODE],
            n->copy_seconds, n->caller_seconds, n->first_frame_seconds, n->wall_seconds,
            c->dev->maps_files ? "host" : "GPU", (double)n->peak_bytes / (1 << 30), used);
 }
@@ -256,6 +271,25 @@ static int check_range(TDContext *c, const char *what, double v, double low, dou
     return v >= low && v <= high ? 0 : td_error(&c->log, EINVAL, "%s: %g, want %g to %g", what, v, low, high);
 }
 
+static int check_image(TDContext *c, const TDImage *image)
+{
+    if (!image && c->info.needs_image)
+        return td_error(&c->log, EINVAL,
+                        "no image: %s is an image-to-video model, which makes a clip from its first frame",
+                        c->info.model);
+    if (image && !c->info.needs_image)
+        return td_error(&c->log, EINVAL, "image: %s is a text-to-video model, which takes none", c->info.model);
+    if (image && (image->width < 1 || image->height < 1 ||
+                  (int64_t)image->width * image->height > TD_IMAGE_MAX_PIXELS))
+        return td_error(&c->log, EINVAL, "image: %dx%d, want at least 1x1 and at most %lld million pixels",
+                        image->width, image->height, (long long)(TD_IMAGE_MAX_PIXELS / 1000000));
+    if (image && (!image->data || image->stride < 3 * (ptrdiff_t)image->width))
+        return td_error(&c->log, EINVAL,
+                        "image: data at %p with a stride of %td, want memory with a stride of at least %td",
+                        (void *)image->data, image->stride, 3 * (ptrdiff_t)image->width);
+    return 0;
+}
+
 static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
 {
     int rcm = p->sampler == TD_SAMPLER_RCM, ret;
@@ -274,7 +308,8 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
                          .sampler = p->sampler,
                          .seed = p->seed,
                          .noise = p->noise,
-                         .sigma_max = p->sigma_max != 0.0 ? p->sigma_max : 80.0,
+                         .sigma_max = p->sigma_max != 0.0 ? p->sigma_max : default_sigma(c),
+                         .boundary = p->boundary != 0.0 ? p->boundary : DEFAULT_BOUNDARY,
                          .guidance = p->guidance,
                          .shift = p->shift };
     if (g->width < 16 || g->width > 2048 || g->height < 16 || g->height > 2048 || g->width % 16 || g->height % 16)
@@ -284,6 +319,8 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
                         g->n_frames < 1 ? 1 : g->n_frames > 509 ? 509 : (g->n_frames + 1) / 4 * 4 + 1);
     TRY(check_range(c, "steps", g->n_steps, 1, rcm ? TD_RCM_MAX_STEPS : 1000));
     TRY(check_range(c, "sigma_max", g->sigma_max, 0.01, 1e6));
+    TRY(check_range(c, "boundary", g->boundary, 0, 1));
+    TRY(check_image(c, p->image));
     TRY(check_range(c, "guidance", g->guidance, 0, 100));
     TRY(check_range(c, "shift", g->shift, 0.01, 100));
     if (!(p->sla_topk > 0.0 && p->sla_topk <= 1.0))
@@ -318,7 +355,7 @@ static int start(TDContext *c, const TDParams *p)
     c->ended = 1;                                /* as long as there is nothing to tell */
     c->model->peak_bytes = 0;
     td_model_account(c->model, 0);
-    TRY(td_clip_open(&c->clip, c->model, &g, prompts, &c->log));
+    TRY(td_clip_open(&c->clip, c->model, &g, prompts, p->image, &c->log));
     c->nonblocking = p->nonblocking;
     c->info.noise = td_noise_name(c->noise_name, g.noise, c->dev->noise_blocks);
     c->info.clip_width = g.width;
@@ -350,7 +387,7 @@ fail:
 /* account the time of a piece to the stage it was spent in; log a stage when it is left */
 static void clock_stage(TDContext *c, double spent, int stage_after)
 {
-    static const char *const names[TD_N_STAGES] = { "load", "text", "denoise", "decode" };
+    static const char *const names[TD_N_STAGES] = { "load", "text", "image", "denoise", "decode" };
     const TDClip *clip = c->clip;
     uint64_t available, total;
 
@@ -363,6 +400,9 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
     if (c->stage == TD_STAGE_TEXT)
         td_log(&c->log, TD_LOG_INFO, "%s: %s%d tokens, %.2f s", names[c->stage], clip->cached[0] ? "cached, " : "",
                clip->n_ids[0], c->info.stage_seconds[c->stage]);
+    else if (c->stage == TD_STAGE_IMAGE)
+        td_log(&c->log, TD_LOG_INFO, "%s: %d latent frames, %.2f s", names[c->stage],
+               (int)clip->condition.encode.next, c->info.stage_seconds[c->stage]);
     else if (c->stage == TD_STAGE_DENOISE)
         td_log(&c->log, TD_LOG_INFO, "%s: %d steps, %.2f s", names[c->stage], clip->cfg.n_steps,
                c->info.stage_seconds[c->stage]);

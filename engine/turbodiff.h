@@ -54,11 +54,11 @@ typedef struct TDLogger {
     int level;                                                    ///< most detailed level wanted
 } TDLogger;
 
-enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_DENOISE, TD_STAGE_DECODE, TD_N_STAGES };
+enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_IMAGE, TD_STAGE_DENOISE, TD_STAGE_DECODE, TD_N_STAGES };
 
 typedef struct TDProgress {
     enum TDStage stage;
-    int done, total; ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames (decode)
+    int done, total; ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames (image, decode)
     double seconds;                  ///< wall time since the stage began
 } TDProgress;
 
@@ -105,6 +105,7 @@ typedef struct TDSettings {
     int (*interrupt)(
         void *cookie); ///< polled often on the thread inside td_*(); nonzero: the call returns ECANCELED; default NULL
     void *cookie;                    ///< for progress and interrupt
+    const char *dit_low;             ///< low-noise expert of a model of two, dit being the other one; NULL = from model
 } TDSettings;
 
 enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };
@@ -112,31 +113,35 @@ enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };
 /** Whose torch.randn a seed reproduces: torch's CUDA generator depends on the GPU model (doc/numerics.md). */
 enum TDNoise { TD_NOISE_AUTO, TD_NOISE_H100, TD_NOISE_RTX5090, TD_NOISE_RTX4090, TD_NOISE_A100, TD_NOISE_CPU };
 
-/** One clip. Pointers are borrowed during td_start() only. New fields are appended only. */
-typedef struct TDParams {
-    size_t struct_size;              ///< set by td_default_params()
-    const char *prompt;              ///< UTF-8, required
-    const char *negative_prompt;     ///< UniPC with guidance only; NULL = the official one
-    int width, height;               ///< pixels, multiples of 16; 0 = 832x480
-    int n_frames;                    ///< pixel frames, 4k+1, default 81
-    enum TDSampler sampler;          ///< default RCM
-    int n_steps;                     ///< 1..4 (rCM, default 4) or 1..1000 (UniPC, default 50); 0 = default
-    uint64_t seed;                   ///< default 0
-    enum TDNoise noise;              ///< default AUTO: the GPU at hand; H100 on the CPU backend
-    double sigma_max;                ///< rCM: initial sigma, 0 = model default: 80
-    int ode;                         ///< rCM: deterministic ODE step instead of SDE, default 0
-    double sla_topk;                 ///< fraction of key blocks kept, in (0,1], default 0.1
-    double guidance;                 ///< UniPC: classifier-free guidance scale, default 5; 1 = off
-    double shift;                    ///< UniPC: timestep shift, default 5
-    int nonblocking;                 ///< td_read_frame() returns EAGAIN after each bounded piece of work, default 0
-} TDParams;
-
 /** Rows of RGB, 3 bytes a pixel, top down. */
 typedef struct TDImage {
     int width, height;
     ptrdiff_t stride;                ///< bytes from a row to the next
     uint8_t *data;
 } TDImage;
+
+/** One clip. Pointers are borrowed during td_start() only. New fields are appended only. */
+typedef struct TDParams {
+    size_t struct_size;              ///< set by td_default_params()
+    const char *prompt;              ///< UTF-8, required
+    const char *negative_prompt;     ///< UniPC with guidance only; NULL = the official one
+    int width, height;               ///< pixels, multiples of 16; 0 = 832x480 (image to video: 1280x720)
+    int n_frames;                    ///< pixel frames, 4k+1, default 81
+    enum TDSampler sampler;          ///< default RCM
+    int n_steps;                     ///< 1..4 (rCM, default 4) or 1..1000 (UniPC, default 50); 0 = default
+    uint64_t seed;                   ///< default 0
+    enum TDNoise noise;              ///< default AUTO: the GPU at hand; H100 on the CPU backend
+    double sigma_max;                ///< rCM: initial sigma, 0 = model default: 80 (image to video: 200)
+    int ode;                         ///< rCM: deterministic ODE step instead of SDE, default 0
+    double sla_topk;                 ///< fraction of key blocks kept, in (0,1], default 0.1
+    double guidance;                 ///< UniPC: classifier-free guidance scale, default 5; 1 = off
+    double shift;                    ///< UniPC: timestep shift, default 5
+    int nonblocking;                 ///< td_read_frame() returns EAGAIN after each bounded piece of work, default 0
+    const TDImage *image;            ///< the first frame, of any size; stretched to width x height. Image-to-video
+                                     ///< models need it, others take none. Default NULL
+    double boundary;                 ///< two experts: the low-noise one works where t < boundary, in 0..1; 0 = model
+                                     ///< default: 0.9
+} TDParams;
 
 /** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t; those of
  *  p010 are in the upper bits. */
@@ -188,6 +193,7 @@ typedef struct TDInfo {
                                                   ///< device (CPU: and mapped weights), without those of the driver
     uint64_t device_used_bytes;                   ///< GPU: highest use of all the device, driver and other programs
                                                   ///< included, seen when a stage ended; CPU: 0
+    int needs_image;                              ///< an image-to-video model
 } TDInfo;
 
 TD_API const char *td_version(void);              ///< "0.1.0"
@@ -221,10 +227,14 @@ TD_API const char *td_last_error(
 TD_API void td_close(TDContext **c);                   ///< NULL-safe, sets *c = NULL
 
 /** Read a JPEG file (grey, YCbCr, RGB or CMYK; baseline or progressive; up to 134 million pixels), turned upright as
- *  its Exif orientation says. logger: where an error is told, or NULL. @return 0; ENOENT, EACCES, EBADMSG (malformed or cut
- *  short), ENOTSUP (too large) or ENOMEM. To be freed with td_image_free(). */
+ *  its Exif orientation says. logger: where an error is told, or NULL. @return 0; ENOENT, EACCES, EBADMSG (malformed or
+ *  cut short), ENOTSUP (too large) or ENOMEM. To be freed with td_image_free(). */
 TD_API int  td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger);
 TD_API void td_image_free(TDImage *image);             ///< of td_image_load_jpeg(); NULL-safe
+/** The size in multiples of 16 that is nearest to the shape of a picture and to the area *width x *height, as the
+ *  official script's adaptive resolution. @return 0, or EINVAL if a size is not positive or the picture is too narrow
+ *  (a side of the result would be over 2048) */
+TD_API int  td_adaptive_size(int *width, int *height, int image_width, int image_height);
 
 #ifdef __cplusplus
 }

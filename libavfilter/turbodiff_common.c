@@ -108,6 +108,7 @@ static void report_progress(void *cookie, const TDProgress *p)
     static const char *const names[] = {
         [TD_STAGE_LOAD]    = "loading the model",
         [TD_STAGE_TEXT]    = "encoding the prompt",
+        [TD_STAGE_IMAGE]   = "encoding the image",
         [TD_STAGE_DENOISE] = "denoising",
         [TD_STAGE_DECODE]  = "decoding frames",
     };

@@ -17,6 +17,8 @@ static const char usage[] =
     "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
     "  -B BACKEND  auto, cpu, cuda (auto)                      -D N       CUDA device (0)\n"
     "  -M KIND     weights in memory: auto, all, stage (auto)  -m BYTES   limit on memory (none)\n"
+    "  -I FILE     first frame, JPEG (image to video)          -e T       boundary of the two experts (0.9)\n"
+    "  -A          shape of the first frame, area of -s\n"
     "  -c N        make the clip N times (1)                   -j FILE    statistics, a line of JSON a clip\n"
     "  -t N        threads (all cores)                         -v         more log lines\n";
 
@@ -68,6 +70,7 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     case 'M': s->residency = choice("M", v, residency); return 0;
     case 'm': s->max_bytes = strtoull(v, NULL, 10); return 0;
     case 't': s->n_threads = atoi(v); return 0;
+    case 'e': p->boundary = atof(v); return 0;
     default:  return -1;
     }
 }
@@ -80,9 +83,11 @@ int main(int argc, char **argv)
     TDInfo info;
     TDFrame f = { .format = TD_PIX_RGB24 };
     FILE *out = NULL, *stats = NULL;
+    const char *picture = NULL;
+    TDImage image = { 0 };
     char line[2048];
     size_t bytes;
-    int i = 1, n_clips = 1, ret;
+    int i = 1, n_clips = 1, adaptive = 0, ret;
 
     td_default_settings(&s, sizeof(s));
     td_default_params(&p, sizeof(p));
@@ -92,6 +97,10 @@ int main(int argc, char **argv)
             s.logger.level = TD_LOG_DEBUG;
         else if (!strcmp(argv[i], "-o"))
             p.ode = 1;
+        else if (!strcmp(argv[i], "-A"))
+            adaptive = 1;
+        else if (!strcmp(argv[i], "-I") && i + 1 < argc)
+            picture = argv[++i];
         else if (!strcmp(argv[i], "-c") && i + 1 < argc)
             n_clips = atoi(argv[++i]);
         else if (!strcmp(argv[i], "-j") && i + 1 < argc && !stats) {
@@ -115,8 +124,23 @@ int main(int argc, char **argv)
         perror(argv[i + 2]);
         return 1;
     }
+    if (picture) {
+        if ((ret = td_image_load_jpeg(&image, picture, &s.logger)) < 0)
+            goto end;
+        p.image = &image;
+    }
     if ((ret = td_open(&c, &s)) < 0)
         goto end;
+    if (adaptive) {
+        td_info(c, &info);
+        p.width = p.width ? p.width : info.default_width;
+        p.height = p.height ? p.height : info.default_height;
+        if ((ret = td_adaptive_size(&p.width, &p.height, image.width, image.height)) < 0) {
+            fprintf(stderr, "td: -A: no size of about %dx%d pixels has the shape of a first frame of %dx%d\n", p.width,
+                    p.height, image.width, image.height);
+            goto end;
+        }
+    }
     for (int n = 0; n < n_clips; n++) {
         if ((ret = td_start(c, &p)) < 0)
             goto end;
@@ -142,6 +166,7 @@ end:
     if (ret < 0)
         fprintf(stderr, "td: %s\n", td_strerror(ret));
     free(f.data[0]);
+    td_image_free(&image);
     td_close(&c);
     if (stats && fclose(stats) != 0 && ret >= 0) {
         perror("-j");

@@ -15,6 +15,7 @@ typedef struct Case {
 
 #define BF16 "TurboWan2.1-T2V-1.3B-480P.pth"
 #define INT8 "TurboWan2.1-T2V-1.3B-480P-quant.pth"
+#define I2V(expert) "TurboWan2.2-I2V-A14B-" expert "-720P.pth"
 #define DENSE { .kind = TD_ATTN_DENSE }
 #define SLA { TD_ATTN_SLA, 128, 64, 0.25 }
 
@@ -29,16 +30,21 @@ static const Case cases[] = {
     { "padded lanes bf16", "dit_wide", "bf16", "wide", BF16, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
     { "padded lanes, exact", "dit_wide", "bf16_default_norm", "wide", BF16, TD_QUANT_AUTO, TD_NORM_EXACT, DENSE, NULL },
     { "padded lanes int8", "dit_wide", "int8", "wide", INT8, TD_QUANT_AUTO, TD_NORM_OFFICIAL, DENSE, NULL },
+    { "image to video, high-noise expert", "dit_i2v", "high", "i2v", I2V("high"), TD_QUANT_AUTO, TD_NORM_OFFICIAL,
+      { TD_ATTN_SLA, 128, 64, 1.0 }, NULL },
+    { "image to video, low-noise expert", "dit_i2v", "low", "i2v", I2V("low"), TD_QUANT_AUTO, TD_NORM_OFFICIAL,
+      { TD_ATTN_SLA, 128, 64, 1.0 }, NULL },
 };
 
 static int forward(TDDev *dev, const TDDit *dit, const Case *k, const TDCheckpoint *g, float **v, int64_t *n)
 {
     const TDEntry *xe = td_checkpoint_find(g, "x");
+    const TDEntry *ye = td_checkpoint_find(g, "y");
     int64_t n_emb = 0, grid[3] = { xe->shape[1], xe->shape[2], xe->shape[3] };
     float *x = golden_f32(g, "x", n), *t = golden_f32(g, "t", NULL), *emb = golden_f32(g, "emb", &n_emb);
     double *z = malloc((size_t)*n * sizeof(*z));
     uint16_t *e = calloc((size_t)(TD_TEXT_LEN * dit->text_dim), sizeof(*e));
-    TDTensor zt, et;
+    TDTensor zt, et, yt;
     TDDitClip clip;
     TDDitText text;
     TDBuf buf = { 0 };
@@ -55,14 +61,18 @@ static int forward(TDDev *dev, const TDDit *dit, const Case *k, const TDCheckpoi
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, dev->log);
         TRY(TD_CARVE(&a, &zt, TD_F64, 16, grid[0], grid[1], grid[2]));
         TRY(TD_CARVE(&a, &et, TD_BF16, TD_TEXT_LEN, dit->text_dim));
+        if (ye)
+            TRY(TD_CARVE(&a, &yt, TD_BF16, ye->shape[0], grid[0], grid[1], grid[2]));
         TRY(td_dit_plan_text(&text, dit, &a));
         TRY(td_dit_plan(&clip, dit, &a, grid[0], grid[1], grid[2], &k->attn));
     }
     TRY(dev->ops->upload(dev, &zt, z));
     TRY(dev->ops->upload(dev, &et, e));
+    if (ye)
+        TRY(dev->ops->upload(dev, &yt, ye->data));
     TRY(td_dit_prepare(&clip, dit));
     TRY(td_dit_text(&text, dit, &clip, &et));
-    TRY(td_dit_begin(dit, &clip, &zt, NULL, t[0] / 1000.0));
+    TRY(td_dit_begin(dit, &clip, &zt, ye ? &yt : NULL, t[0] / 1000.0));
     for (int i = 0; i < dit->n_blocks; i++)
         TRY(td_dit_block(dit, &clip, &text, i));
     TRY(td_dit_end(dit, &clip));

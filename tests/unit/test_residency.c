@@ -80,7 +80,7 @@ static int run(TDModel *m, const char *prompt, TDNeed *need)
     const char *prompts[TD_MAX_PROMPTS] = { prompt, NULL };
     TDFrame f = { .format = TD_PIX_RGB24, .data = { pixels }, .stride = { 3 * SIDE } };
     TDClip *c = NULL;
-    int ret = td_clip_open(&c, m, &config, prompts, &lines);
+    int ret = td_clip_open(&c, m, &config, prompts, NULL, &lines);
 
     if (ret >= 0 && need)
         *need = c->need;
