@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "context.h"
 #include "device.h"
 #include "upload.h"
 
@@ -98,11 +99,15 @@ static int cuda_sync(TDDev *dev)
     return 0;
 }
 
-/* CUDA's current device belongs to the thread */
 static int cuda_attach(TDDev *dev)
 {
-    CU(dev, cudaSetDevice(dev->ordinal));
+    CU(dev, td_cuda_push(dev));
     return 0;
+}
+
+static void cuda_detach(TDDev *dev)
+{
+    td_cuda_pop(dev);
 }
 
 static int cuda_memory(TDDev *dev, uint64_t *available, uint64_t *total)
@@ -370,8 +375,8 @@ static void cuda_close(TDDev **dev)
 {
     TDCuda *c = td_cuda(*dev);
 
-    if (!c)
-        return;
+    if (!c || td_cuda_push(*dev) != cudaSuccess)     /* its context is gone, and all it had with it */
+        goto end;
     td_cuda_loader_free(c);
     if (c->stream) {
         cudaStreamSynchronize(c->stream);
@@ -394,6 +399,10 @@ static void cuda_close(TDDev **dev)
             cudaEventDestroy(b.there);
         cudaFreeHost(b.host);
     }
+    if (c->callers)
+        cudaEventDestroy(c->callers);
+    td_cuda_pop(*dev);
+end:
     free(c);
     *dev = NULL;
 }
@@ -410,6 +419,7 @@ static TDOps make_ops(void)
     o.zero = cuda_zero;
     o.sync = cuda_sync;
     o.attach = cuda_attach;
+    o.detach = cuda_detach;
     o.memory = cuda_memory;
     o.portable = cuda_portable;
     o.unpack = cuda_unpack;
@@ -459,12 +469,38 @@ extern "C" __attribute__((visibility("default"))) unsigned td_cuda_abi(void)
     return TD_BACKEND_ABI;
 }
 
-/* what the engine looks up after dlopen() */
-extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, int ordinal, TDLog *log)
+/* with the context current */
+static int open_streams(TDCuda *c)
 {
-    int count = 0, driver = 0, runtime = 0, least = 0, greatest = 0, ret;
-    cudaDeviceProp prop;
     cudaDriverEntryPointQueryResult found;
+    TDDev *dev = &c->dev;
+    int least = 0, greatest = 0;
+
+    CU(dev, cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking));
+    CU(dev, cudaDeviceGetStreamPriorityRange(&least, &greatest));
+    CU(dev, cudaStreamCreateWithPriority(&c->out, cudaStreamNonBlocking, greatest));
+    CU(dev, cudaMallocHost(&c->flag, sizeof(*c->flag)));
+    CU(dev, cudaEventCreateWithFlags(&c->callers, cudaEventDisableTiming));
+    for (TDFrameBuffer &b : c->frames) {
+        CU(dev, cudaEventCreateWithFlags(&b.made, cudaEventDisableTiming));
+        CU(dev, cudaEventCreateWithFlags(&b.there, cudaEventDisableTiming));
+    }
+    for (int i = 0; i < 2; i++) {
+        CU(dev, cudaMallocHost(&c->staging[i], TD_STAGING_BYTES));
+        CU(dev, cudaEventCreateWithFlags(&c->staged[i], cudaEventDisableTiming));
+    }
+    if (c->sm == 90)
+        CU(dev, cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &c->encode_tiled, 12000, cudaEnableDefault,
+                                                 &found));
+    return 0;
+}
+
+/* what the engine looks up after dlopen() */
+extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, const TDGpu *gpu, TDLog *log)
+{
+    int count = 0, driver = 0, runtime = 0, ret;
+    cudaDeviceProp prop;
+    TDDriver calls;
     TDCuda *c = NULL;
     TDDev probe = {};
     cudaError_t e = cudaGetDeviceCount(&count);
@@ -472,6 +508,7 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     *out = NULL;
     probe.ops = &cuda_ops;
     probe.log = log;
+    probe.ordinal = gpu->ordinal < 0 ? 0 : gpu->ordinal;
     if (e == cudaErrorInsufficientDriver) {
         cudaDriverGetVersion(&driver);
         cudaRuntimeGetVersion(&runtime);
@@ -482,47 +519,36 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     if (e != cudaSuccess || count == 0)
         return td_error(log, ENOTSUP, "cuda: no usable GPU (%s)",
                         cudaGetErrorName(e != cudaSuccess ? e : cudaErrorNoDevice));
-    if (ordinal < 0 || ordinal >= count)
-        return td_error(log, EINVAL, "cuda: device %d, want 0..%d", ordinal, count - 1);
-    CU(&probe, cudaGetDeviceProperties(&prop, ordinal));
+    if (probe.ordinal >= count)
+        return td_error(log, EINVAL, "cuda: device %d, want 0..%d", probe.ordinal, count - 1);
+    TRY(td_cuda_driver(&probe, &calls));
+    if (gpu->context)
+        TRY(td_cuda_context_given(&probe, &calls, gpu));
+    CU(&probe, cudaGetDeviceProperties(&prop, probe.ordinal));
     if (prop.major < 8)
         return td_error(log, ENOTSUP, "cuda: %s has compute capability %d.%d, want 8.0 or later", prop.name, prop.major,
                         prop.minor);
+    if (!gpu->context)
+        TRY(td_cuda_context_primary(&probe, &calls));
     c = (TDCuda *)calloc(1, sizeof(*c));
     if (!c)
         return td_error(log, ENOMEM, "cuda: out of memory");
-    c->dev.ops = &cuda_ops;
-    c->dev.log = log;
+    c->dev = probe;
     c->dev.name = c->description;
-    c->dev.ordinal = ordinal;
     c->dev.ahead = 1;
     c->dev.reserve = (uint64_t)256 << 20;        /* kernels that load when first used, and their stacks */
+    c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);
+    c->driver = calls;
+    c->callers_stream = (cudaStream_t)gpu->stream;
     c->sm = prop.major * 10 + prop.minor;
     c->n_sm = prop.multiProcessorCount;
-    c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);
     snprintf(c->description, sizeof(c->description), "%.80s, sm_%d", prop.name, c->sm);
     *out = &c->dev;
-    if ((e = cudaSetDevice(ordinal)) != cudaSuccess ||
-        (e = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking)) != cudaSuccess ||
-        (e = cudaDeviceGetStreamPriorityRange(&least, &greatest)) != cudaSuccess ||
-        (e = cudaStreamCreateWithPriority(&c->out, cudaStreamNonBlocking, greatest)) != cudaSuccess)
-        goto fail;
-    if ((e = cudaMallocHost(&c->flag, sizeof(*c->flag))) != cudaSuccess)
-        goto fail;
-    for (TDFrameBuffer &b : c->frames)
-        if ((e = cudaEventCreateWithFlags(&b.made, cudaEventDisableTiming)) != cudaSuccess ||
-            (e = cudaEventCreateWithFlags(&b.there, cudaEventDisableTiming)) != cudaSuccess)
-            goto fail;
-    for (int i = 0; i < 2; i++)
-        if ((e = cudaMallocHost(&c->staging[i], TD_STAGING_BYTES)) != cudaSuccess ||
-            (e = cudaEventCreateWithFlags(&c->staged[i], cudaEventDisableTiming)) != cudaSuccess)
-            goto fail;
-    if (c->sm == 90 && (e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &c->encode_tiled, 12000,
-                                                             cudaEnableDefault, &found)) != cudaSuccess)
-        goto fail;
-    return 0;
+    CU(&c->dev, td_cuda_push(&c->dev));
+    ret = open_streams(c);
+    td_cuda_pop(&c->dev);
+    if (ret < 0)
+        cuda_close(out);
 fail:
-    ret = td_cuda_error(&c->dev, e, "opening the device", __FILE__, __LINE__);
-    cuda_close(out);
     return ret;
 }

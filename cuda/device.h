@@ -3,6 +3,7 @@
 #ifndef TD_CUDA_DEVICE_H
 #define TD_CUDA_DEVICE_H
 
+#include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -11,6 +12,11 @@ extern "C" {
 }
 
 struct TDLoader;                                 /* upload.h */
+
+/* functions of the driver API (context.cu) */
+struct TDDriver {
+    CUresult (*push)(CUcontext), (*pop)(CUcontext *), (*get)(CUcontext *), (*set)(CUcontext), (*device)(CUdevice *);
+};
 
 /* of one set of pictures (frame.cu) */
 struct TDFrameBuffer {
@@ -30,7 +36,9 @@ struct TDCuda {
     TDLoader *loader;
     int *flag;                                   /* page-locked: a kernel's answer */
     void *encode_tiled;                          /* cuTensorMapEncodeTiled */
-    cudaStream_t out;                            /* for pictures */
+    TDDriver driver;
+    cudaStream_t out, callers_stream;            /* for pictures; the caller's */
+    cudaEvent_t callers;                         /* what the latter holds */
     TDFrameBuffer frames[2];
     char description[128];
 };

@@ -220,12 +220,52 @@ int td_cuda_begin_frames(TDDev *dev, TDFrameSet *set, const TDFrame *like)
 
     CU(dev, cudaEventRecord(b->made, c->stream));
     CU(dev, cudaStreamWaitEvent(c->out, b->made, 0));
-    return copy_out(dev, set, like->format, 0, set->rgb.shape[0]);
+    b->n = 0;
+    return like->memory == TD_MEMORY_CUDA ? 0 : copy_out(dev, set, like->format, 0, set->rgb.shape[0]);
 }
 
 int td_cuda_wait_frames(TDDev *dev, TDFrameSet *set)
 {
     CU(dev, cudaEventSynchronize(td_cuda(dev)->frames[set->turn].made));
+    return 0;
+}
+
+/* the picture to the caller's device memory; the word behind all others tells whether it is finite */
+static int store_there(TDDev *dev, const TDFrame *dst, TDFrameSet *set, int64_t t, int *finite)
+{
+    TDCuda *c = td_cuda(dev);
+    TDFrameBuffer *b = &c->frames[set->turn];
+    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2];
+    int *word = (int *)set->planes.data + FLAGS / sizeof(int) - 1,
+        *there = (int *)b->host + FLAGS / sizeof(int) - 1;
+    StoreArgs a = {};
+
+    a.l = td_pix_layout(dst->format);
+    a.rgb = (const float *)set->rgb.data + t * h * w * 3;
+    a.w = (int)w;
+    a.h = (int)h;
+    a.bad = word;
+    for (int p = 0; p < a.l.n_planes; p++) {
+        cudaPointerAttributes memory = {};
+
+        if (cudaPointerGetAttributes(&memory, dst->data[p]) != cudaSuccess ||
+            (memory.type != cudaMemoryTypeDevice && memory.type != cudaMemoryTypeManaged) ||
+            memory.device != dev->ordinal) {
+            cudaGetLastError();
+            return td_error(dev->log, EINVAL, "frame: plane %d at %p, want memory of CUDA device %d", p,
+                            (void *)dst->data[p], dev->ordinal);
+        }
+        a.plane[p] = dst->data[p];
+        a.stride[p] = dst->stride[p];
+    }
+    CU(dev, cudaEventRecord(c->callers, c->callers_stream));     /* what reads an earlier frame from this memory */
+    CU(dev, cudaStreamWaitEvent(c->out, c->callers, 0));
+    CU(dev, cudaMemsetAsync(word, 0, sizeof(*word), c->out));
+    store_kernel<<<dim3((unsigned)td_blocks(w, 128), (unsigned)h), 128, 0, c->out>>>(a);
+    CU_LAUNCHED(dev, "store_kernel");
+    CU(dev, cudaMemcpyAsync(there, word, sizeof(*word), cudaMemcpyDeviceToHost, c->out));
+    CU(dev, cudaStreamSynchronize(c->out));
+    *finite = !*there;
     return 0;
 }
 
@@ -237,6 +277,8 @@ int td_cuda_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, in
     TDPixLayout l = td_pix_layout(dst->format);
     int ret;
 
+    if (dst->memory == TD_MEMORY_CUDA)
+        return store_there(dev, dst, set, t, finite);
     if (b->format != dst->format || t < b->first || t >= b->first + b->n)
         TRY(copy_out(dev, set, dst->format, t, 1));
     CU(dev, cudaEventSynchronize(b->there));

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include "context.h"
 #include "upload.h"
 
 #ifndef MADV_POPULATE_READ
@@ -63,7 +64,7 @@ static void *thread_main(void *arg)
 {
     LoadThread *t = (LoadThread *)arg;
     TDLoader *l = t->cuda->loader;
-    cudaError_t e = cudaSetDevice(t->cuda->dev.ordinal);
+    cudaError_t e = td_cuda_push(&t->cuda->dev);
 
     pthread_mutex_lock(&l->lock);
     if (e != cudaSuccess)

@@ -29,6 +29,7 @@ typedef struct TDDev {
     const char *name;                            ///< for people, e.g. "2 threads, avx2"; owned by the device
     int64_t noise_blocks;                        ///< GPU: blocks of 256 threads it holds at once (rng.h), CPU: 0
     int ordinal;                                 ///< of the GPUs, CPU: 0
+    void *context;                               ///< CUcontext that memory belongs to, CPU: NULL
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
     int ahead;                                   ///< slots return before their work is done: 1, else 0
     int maps_files;                              ///< computes from the file mapping: weights cost host memory
@@ -136,7 +137,8 @@ struct TDOps {
     int  (*download)(TDDev *dev, void *dst, const TDTensor *src);
     int  (*zero)(TDDev *dev, TDTensor *t);
     int  (*sync)(TDDev *dev);                    ///< wait until all slots called so far are done
-    int  (*attach)(TDDev *dev);                  ///< make the device that of the calling thread
+    int  (*attach)(TDDev *dev);                  ///< make the device's context that of the calling thread, until
+    void (*detach)(TDDev *dev);                  ///< this, which brings back what the thread had
     /** bytes that can still be allocated, and bytes of the device (CPU: of the machine) */
     int  (*memory)(TDDev *dev, uint64_t *available, uint64_t *total);
     void (*portable)(TDDev *dev);                ///< for tests: from now on no kernels of one architecture alone
@@ -243,8 +245,14 @@ void td_weights_free(TDDev *dev, TDWeights *w);
 /** Open the CPU backend. n_threads 0 = cores. cancel and interrupt end the running slot with ECANCELED. */
 int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log);
 
+/** A GPU as the caller names it. NULL: the primary context, the default stream. */
+typedef struct TDGpu {
+    int ordinal;                                 ///< -1: that of the context, else 0
+    void *context, *stream;                      ///< CUcontext, CUstream of the caller
+} TDGpu;
+
 /** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */
-typedef int (*TDCudaOpen)(TDDev **dev, int ordinal, TDLog *log);
+typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
 #define TD_BACKEND_ABI                                                                                                 \
     ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 |                                                              \
                 (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv)) % 65536))

@@ -23,7 +23,7 @@ static void *open_module(void)
     return m ? m : dlopen(MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 }
 
-static int open_cuda(TDDev **dev, int ordinal, TDLog *log)
+static int open_cuda(TDDev **dev, const TDGpu *gpu, TDLog *log)
 {
     void *m = open_module();
     TDCudaOpen open;
@@ -37,18 +37,19 @@ static int open_cuda(TDDev **dev, int ordinal, TDLog *log)
     if (!open || !abi || abi() != TD_BACKEND_ABI)
         ret = td_error(log, ENOTSUP, "backend=cuda: %s is of another version than this library", MODULE);
     else
-        ret = open(dev, ordinal, log);
+        ret = open(dev, gpu, log);
     dlclose(m);                                  /* RTLD_NODELETE: the code stays */
     return ret;
 }
 
-int td_device_open(TDDev **dev, enum TDBackend backend, int ordinal, int n_threads, TDCancel *cancel, TDLog *log)
+int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_threads, TDCancel *cancel, TDLog *log)
 {
+    static const TDGpu any = { .ordinal = -1 };
     TDLog quiet = { 0 };
     int ret;
 
     if (backend != TD_BACKEND_CPU) {
-        ret = open_cuda(dev, ordinal, backend == TD_BACKEND_CUDA ? log : &quiet);
+        ret = open_cuda(dev, gpu ? gpu : &any, backend == TD_BACKEND_CUDA ? log : &quiet);
         if (ret >= 0) {
             (*dev)->log = log;
             (*dev)->cancel = cancel;

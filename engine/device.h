@@ -7,8 +7,9 @@
 #include "backend.h"
 #include "thread.h"
 
-/** AUTO falls back to the CPU where the module, the driver or a usable GPU is missing, and says why at verbose level.
- */
-int td_device_open(TDDev **dev, enum TDBackend backend, int ordinal, int n_threads, TDCancel *cancel, TDLog *log);
+/** gpu NULL: the first one. AUTO falls back to the CPU where the module, the driver or a usable GPU is missing, and
+ *  says why at verbose level. */
+int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_threads, TDCancel *cancel,
+                   TDLog *log);
 
 #endif /* TD_DEVICE_H */

@@ -69,7 +69,7 @@ static TDPart *find(const TDPart *like)
 {
     for (TDPart *p = registry.first; p; p = p->next)
         if (p->key.kind == like->key.kind && p->key.quant == like->key.quant && p->key.norm == like->key.norm &&
-            p->ops == like->ops && p->ordinal == like->ordinal && td_checkpoint_same(p->file, like->file))
+            p->ops == like->ops && p->context == like->context && td_checkpoint_same(p->file, like->file))
             return p;
     return NULL;
 }
@@ -112,7 +112,7 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
         return td_error(dev->log, ENOMEM, "%s: out of memory", path);
     p->key = *key;
     p->ops = dev->ops;
-    p->ordinal = dev->ordinal;
+    p->context = dev->context;
     TRY(td_checkpoint_open(&p->file, path, dev->log));
     found = enlist(p, 0);
     if (found == p) {

@@ -36,7 +36,7 @@ typedef union TDNet {
 typedef struct TDPart {
     TDPartKey key;
     const TDOps *ops;
-    int ordinal;
+    const void *context;                         ///< of the device
     TDCheckpoint *file;
     uint64_t bytes;                              ///< device memory of the weights
     uint64_t scratch;                            ///< more of it while they are loaded

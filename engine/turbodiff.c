@@ -74,7 +74,7 @@ int td_default_settings(TDSettings *s, size_t struct_size)
 {
     if (!s || struct_size != sizeof(*s))
         return TD_ERR(EINVAL);
-    *s = (TDSettings){ .struct_size = sizeof(*s), .logger = { .level = TD_LOG_INFO } };
+    *s = (TDSettings){ .struct_size = sizeof(*s), .device = -1, .logger = { .level = TD_LOG_INFO } };
     return 0;
 }
 
@@ -152,7 +152,8 @@ int td_open(TDContext **out, const TDSettings *s)
 {
     TDContext *c;
     const char *bad;
-    int ret;
+    TDGpu gpu;
+    int attached = 0, ret;
 
     if (!out)
         return TD_ERR(EINVAL);
@@ -173,7 +174,18 @@ int td_open(TDContext **out, const TDSettings *s)
         ret = td_error(&c->log, EINVAL, "%s: value outside its enum", bad);
         goto fail;
     }
-    TRY(td_device_open(&c->dev, s->backend, s->device, s->n_threads, &c->cancel, &c->log));
+    if (s->device < -1) {
+        ret = td_error(&c->log, EINVAL, "device: %d, want -1 or more", s->device);
+        goto fail;
+    }
+    if (s->backend == TD_BACKEND_CPU && (s->cuda_context || s->cuda_stream)) {
+        ret = td_error(&c->log, EINVAL, "cuda_context or cuda_stream: with backend cpu, want auto or cuda");
+        goto fail;
+    }
+    gpu = (TDGpu){ s->device, s->cuda_context, s->cuda_stream };
+    TRY(td_device_open(&c->dev, s->backend, &gpu, s->n_threads, &c->cancel, &c->log));
+    TRY(c->dev->ops->attach(c->dev));
+    attached = 1;
     TRY(td_model_open(&c->model, s, c->dev, &c->log));
     TRY(td_cancel_check(&c->cancel));
     c->info.model = c->model->name;
@@ -190,8 +202,11 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.weight_bytes = td_model_bytes(c->model);
     TRY(load(c));
     c->info.stage_seconds[TD_STAGE_LOAD] = c->open_seconds;
+    c->dev->ops->detach(c->dev);
     return 0;
 fail:
+    if (attached)
+        c->dev->ops->detach(c->dev);
     td_close(out);
     return ret;
 }
@@ -250,14 +265,16 @@ static void end_clip(TDContext *c)
 void td_close(TDContext **out)
 {
     TDContext *c;
+    int attached;
 
     if (!out || !*out)
         return;
     c = *out;
-    if (c->dev)
-        c->dev->ops->attach(c->dev);
+    attached = c->dev && c->dev->ops->attach(c->dev) >= 0;
     end_clip(c);
     td_model_close(&c->model);
+    if (attached)
+        c->dev->ops->detach(c->dev);
     if (c->dev)
         c->dev->ops->close(&c->dev);
     free(c);
@@ -420,6 +437,9 @@ static int check_frame(TDContext *c, const TDFrame *f)
 
     if (!f || (unsigned)f->format >= TD_N_PIX_FMTS)
         return td_error(&c->log, EINVAL, "frame: format %d, want 0 to %d", f ? (int)f->format : -1, TD_N_PIX_FMTS - 1);
+    if ((unsigned)f->memory > TD_MEMORY_CUDA || (f->memory == TD_MEMORY_CUDA && !c->dev->context))
+        return td_error(&c->log, EINVAL, "frame: memory %d on backend %s, want %s", (int)f->memory, c->dev->ops->name,
+                        c->dev->context ? "0 or 1" : "0");
     l = td_pix_layout(f->format);
     for (int i = 0; i < l.n_planes; i++) {
         ptrdiff_t row = (ptrdiff_t)td_pix_row(&l, i, c->info.clip_width) * l.bytes;
@@ -428,6 +448,9 @@ static int check_frame(TDContext *c, const TDFrame *f)
             return td_error(&c->log, EINVAL,
                             "frame: plane %d at %p with a stride of %td, want memory with a stride of at least %td", i,
                             (void *)f->data[i], f->stride[i], row);
+        if ((uintptr_t)f->data[i] % l.bytes || f->stride[i] % l.bytes)
+            return td_error(&c->log, EINVAL, "frame: plane %d at %p with a stride of %td, want multiples of %d", i,
+                            (void *)f->data[i], f->stride[i], l.bytes);
     }
     return 0;
 }
@@ -447,7 +470,10 @@ static int read_frame(TDContext *c, TDFrame *f)
         c->info.stage_seconds[TD_STAGE_LOAD] += loading;
         spent = made - began - loading;
         if (ret > 0) {
-            TRY(td_clip_frame(c->clip, f));
+            ret = td_clip_frame(c->clip, f);
+            if (ret == TD_ERR(EINVAL))           /* not the memory it is said to be: the clip goes on with another */
+                return ret;
+            TRY(ret);
             c->info.copy_seconds += td_now() - made;
             ret = 1;
         }
@@ -491,6 +517,13 @@ static int enter(TDContext *c)
     return 0;
 }
 
+static int leave(TDContext *c, int ret)
+{
+    c->dev->ops->detach(c->dev);
+    atomic_flag_clear(&c->busy);
+    return ret;
+}
+
 int td_start(TDContext *c, const TDParams *p)
 {
     int ret;
@@ -502,8 +535,7 @@ int td_start(TDContext *c, const TDParams *p)
     ret = start(c, p);
     if (ret < 0)
         end_clip(c);
-    atomic_flag_clear(&c->busy);
-    return ret;
+    return leave(c, ret);
 }
 
 int td_read_frame(TDContext *c, TDFrame *f)
@@ -518,8 +550,7 @@ int td_read_frame(TDContext *c, TDFrame *f)
         ret = td_error(&c->log, EINVAL, "no clip: td_start() comes first");
     else if (c->clip->phase == TD_CLIP_DONE || (ret = check_frame(c, f)) >= 0)
         ret = read_frame(c, f);
-    atomic_flag_clear(&c->busy);
-    return ret;
+    return leave(c, ret);
 }
 
 int td_info(const TDContext *c, TDInfo *out)

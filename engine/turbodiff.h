@@ -91,7 +91,7 @@ typedef struct TDSettings {
     const char *tokenizer;           ///< spiece.model; NULL = from model
     const char *vae;                 ///< Wan 2.1 VAE weights; NULL = from model
     enum TDBackend backend;          ///< default AUTO: CUDA if usable, else CPU
-    int device;                      ///< CUDA ordinal, default 0
+    int device;                      ///< CUDA ordinal; -1 (default) = that of cuda_context, else 0
     int n_threads;                   ///< CPU threads, 0 = number of cores (default)
     enum TDAttention attention;      ///< default AUTO
     enum TDQuant quant;              ///< default AUTO
@@ -106,6 +106,10 @@ typedef struct TDSettings {
         void *cookie); ///< polled often on the thread inside td_*(); nonzero: the call returns ECANCELED; default NULL
     void *cookie;                    ///< for progress and interrupt
     const char *dit_low;             ///< low-noise expert of a model of two, dit being the other one; NULL = from model
+    void *cuda_context;              ///< the caller's CUcontext to run in, which must outlive this context;
+                                     ///< NULL (default) = the primary one of the device
+    void *cuda_stream;               ///< CUstream of that context: frames in CUDA memory are written after all that it
+                                     ///< holds when td_read_frame() is called; NULL = its default stream
 } TDSettings;
 
 enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };
@@ -156,7 +160,13 @@ enum TDPixFmt {
     TD_PIX_P010
 };
 
-/** Caller's memory: set format, data and stride (bytes); the library writes the pixels and the last three fields.
+enum TDMemory {
+    TD_MEMORY_HOST,
+    TD_MEMORY_CUDA                   ///< of the device in use, and of the context in use
+};
+
+/** Caller's memory: set format, data, stride (bytes) and memory; the library writes the pixels and width, height and
+ *  index. Pixels are there when td_read_frame() returns, in CUDA memory, too. 10-bit samples want even addresses.
  *  Planes: rgb24 one; gbrp G,B,R; yuv Y,U,V; nv12 and p010 Y,UV. */
 typedef struct TDFrame {
     enum TDPixFmt format;
@@ -164,6 +174,7 @@ typedef struct TDFrame {
     ptrdiff_t stride[4];
     int width, height;               ///< pixels
     int64_t index;                   ///< 0-based number in the clip
+    enum TDMemory memory;            ///< where data is, default HOST
 } TDFrame;
 
 typedef struct TDInfo {

@@ -56,6 +56,11 @@ static int cpu_attach(TDDev *dev)
     return 0;
 }
 
+static void cpu_detach(TDDev *dev)
+{
+    (void)dev;
+}
+
 /* "MemAvailable:   123 kB" of /proc/meminfo: free memory and what the kernel can free without swapping */
 static int cpu_memory(TDDev *dev, uint64_t *available, uint64_t *total)
 {
@@ -204,6 +209,7 @@ static const TDOps cpu_ops = {
     .zero = cpu_zero,
     .sync = cpu_sync,
     .attach = cpu_attach,
+    .detach = cpu_detach,
     .memory = cpu_memory,
     .portable = cpu_portable,
     .unpack = cpu_unpack,

@@ -266,10 +266,10 @@ int main(int argc, char **argv)
     }
     portable = !strcmp(impl, "base") || !strcmp(impl, "mma");
     if (!strcmp(impl, "cpu") || !strcmp(impl, "base")) {
-        td_device_open(&dev, TD_BACKEND_CPU, 0, 0, &cancel, &log);
+        td_device_open(&dev, TD_BACKEND_CPU, NULL, 0, &cancel, &log);
     } else if ((!strcmp(impl, "cuda") || !strcmp(impl, "mma")) &&
-               td_device_open(&dev, TD_BACKEND_CUDA, 0, 0, &cancel, &log) == 0) {
-        if (td_device_open(&cpu, TD_BACKEND_CPU, 0, 0, &cancel, &log) < 0 ||
+               td_device_open(&dev, TD_BACKEND_CUDA, NULL, 0, &cancel, &log) == 0) {
+        if (td_device_open(&cpu, TD_BACKEND_CPU, NULL, 0, &cancel, &log) < 0 ||
             cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES) < 0)
             return 1;
     }

@@ -37,7 +37,7 @@ static inline enum TDBackend golden_backend(void)
 
 static inline int golden_device(TDDev **dev, TDCancel *cancel, TDLog *log)
 {
-    return td_device_open(dev, golden_backend(), 0, 0, cancel, log);
+    return td_device_open(dev, golden_backend(), NULL, 0, cancel, log);
 }
 
 /* open tests/golden/NAME.safetensors; NULL fails the case */

@@ -67,7 +67,7 @@ int main(void)
         return test_end();
     CHECK_INT(td_default_settings(&s, sizeof(s)), 0);
     s.model = small_path(path, "m");
-    if (!CHECK_INT(td_device_open(&dev, TD_BACKEND_CPU, 0, 1, &cancel, &log), 0) ||
+    if (!CHECK_INT(td_device_open(&dev, TD_BACKEND_CPU, NULL, 1, &cancel, &log), 0) ||
         !CHECK_INT(td_model_open(&m, &s, dev, &log), 0))
         goto end;
     ops = *dev->ops;
