@@ -16,6 +16,8 @@
  * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
  */
 
+#include "config.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -23,6 +25,7 @@
 #include "libavutil/error.h"
 #include "libavutil/file.h"
 #include "libavutil/file_open.h"
+#include "libavutil/hwcontext.h"
 #include "libavutil/log.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
@@ -33,6 +36,9 @@
 #include "filters.h"
 #include "turbodiff_common.h"
 #include "video.h"
+#if CONFIG_CUDA
+#include "libavutil/hwcontext_cuda_internal.h"
+#endif
 
 #define DEFAULT_FRAMES 81
 
@@ -52,6 +58,11 @@ static const struct {
     { AV_PIX_FMT_P010,      TD_PIX_P010      },
     { AV_PIX_FMT_RGB24,     TD_PIX_RGB24     },
     { AV_PIX_FMT_GBRP,      TD_PIX_GBRP      },
+};
+
+/* of those, what CUDA frames may hold */
+static const enum AVPixelFormat cuda_formats[] = {
+    AV_PIX_FMT_NV12, AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV444P, AV_PIX_FMT_P010,
 };
 
 /* the official sizes; portrait ones are transposed */
@@ -161,6 +172,18 @@ static int load_prompt(AVFilterContext *ctx)
     }
     av_file_unmap(text, size);
     return ret;
+}
+
+static int check_hw_format(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(cuda_formats); i++)
+        if (cuda_formats[i] == s->hw_format)
+            return 0;
+    av_log(ctx, AV_LOG_ERROR, "hw_format %s: expected nv12, yuv420p, yuv444p or p010\n",
+           av_x_if_null(av_get_pix_fmt_name(s->hw_format), "none"));
+    return AVERROR(EINVAL);
 }
 
 static int open_stats(AVFilterContext *ctx)
@@ -273,6 +296,7 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx)
     if ((ret = load_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||
+        (ret = check_hw_format(ctx)) < 0 ||
         (ret = open_stats(ctx)) < 0)
         return ret;
 
@@ -291,6 +315,15 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx)
     return 0;
 }
 
+/* one of the graph, and a backend that can use it */
+static int has_cuda_device(const AVFilterContext *ctx)
+{
+    const TurboDiffContext *s = ctx->priv;
+
+    return CONFIG_CUDA && s->backend != TD_BACKEND_CPU && ctx->hw_device_ctx &&
+           ((AVHWDeviceContext *)ctx->hw_device_ctx->data)->type == AV_HWDEVICE_TYPE_CUDA;
+}
+
 int ff_turbodiff_query_formats(const AVFilterContext *ctx,
                                AVFilterFormatsConfig **cfg_in,
                                AVFilterFormatsConfig **cfg_out)
@@ -303,6 +336,9 @@ int ff_turbodiff_query_formats(const AVFilterContext *ctx,
     for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
         if ((ret = ff_add_format(&formats, pixel_formats[i].pix_fmt)) < 0)
             return ret;
+    /* last: whatever takes software frames, too, gets those */
+    if (has_cuda_device(ctx) && (ret = ff_add_format(&formats, AV_PIX_FMT_CUDA)) < 0)
+        return ret;
     if ((ret = ff_formats_ref(formats, &cfg_out[0]->formats)) < 0 ||
         (ret = ff_formats_ref(ff_make_format_list(color_spaces), &cfg_out[0]->color_spaces)) < 0)
         return ret;
@@ -364,8 +400,9 @@ static int set_times(AVFilterContext *ctx, AVDictionary **metadata)
     return av_dict_set_int(metadata, "lavfi.turbodiff.peak_bytes", info.peak_bytes, 0);
 }
 
-static int open_model(AVFilterContext *ctx)
+static int open_model(AVFilterLink *outlink)
 {
+    AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
     TDSettings settings;
     int ret;
@@ -392,6 +429,15 @@ static int open_model(AVFilterContext *ctx)
     settings.progress        = report_progress;
     settings.interrupt       = is_interrupted;
     settings.cookie          = ctx;
+#if CONFIG_CUDA
+    if (outlink->format == AV_PIX_FMT_CUDA) {
+        AVCUDADeviceContext *cuda = ((AVHWDeviceContext *)ctx->hw_device_ctx->data)->hwctx;
+
+        settings.backend      = TD_BACKEND_CUDA;
+        settings.cuda_context = cuda->cuda_ctx;
+        settings.cuda_stream  = cuda->stream;
+    }
+#endif
     s->progress_stage        = -1;
 
     ret = td_open(&s->td, &settings);
@@ -435,6 +481,29 @@ static int start_clip(AVFilterContext *ctx)
     return set_metadata(ctx);
 }
 
+static int open_cuda_frames(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffContext *s = ctx->priv;
+    FilterLink *l = ff_filter_link(outlink);
+    AVHWFramesContext *frames;
+    int ret;
+
+    av_buffer_unref(&l->hw_frames_ctx);
+    l->hw_frames_ctx = av_hwframe_ctx_alloc(ctx->hw_device_ctx);
+    if (!l->hw_frames_ctx)
+        return AVERROR(ENOMEM);
+    frames = (AVHWFramesContext *)l->hw_frames_ctx->data;
+    frames->format    = AV_PIX_FMT_CUDA;
+    frames->sw_format = s->hw_format;
+    frames->width     = outlink->w;
+    frames->height    = outlink->h;
+    ret = av_hwframe_ctx_init(l->hw_frames_ctx);
+    if (ret < 0)
+        av_log(ctx, AV_LOG_ERROR, "CUDA frames of %dx%d cannot be made: %s\n", outlink->w, outlink->h, av_err2str(ret));
+    return ret;
+}
+
 av_cold int ff_turbodiff_start(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
@@ -448,16 +517,26 @@ av_cold int ff_turbodiff_start(AVFilterLink *outlink)
     outlink->time_base           = av_inv_q(s->frame_rate);
     l->frame_rate                = s->frame_rate;
 
-    if (!s->td && (ret = open_model(ctx)) < 0)
+    if (outlink->format == AV_PIX_FMT_CUDA && (ret = open_cuda_frames(outlink)) < 0)
+        return ret;
+    if (!s->td && (ret = open_model(outlink)) < 0)
         return ret;
     return start_clip(ctx);
+}
+
+/* of the pixels, wherever they are */
+static enum AVPixelFormat sw_format(const AVFilterLink *outlink)
+{
+    const TurboDiffContext *s = outlink->src->priv;
+
+    return outlink->format == AV_PIX_FMT_CUDA ? s->hw_format : outlink->format;
 }
 
 static int get_buffer(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(outlink->format);
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(outlink));
     int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
     AVFrame *frame;
 
@@ -492,8 +571,9 @@ int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
         return ret;
 
     for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
-        if (pixel_formats[i].pix_fmt == outlink->format)
+        if (pixel_formats[i].pix_fmt == sw_format(outlink))
             td.format = pixel_formats[i].td;
+    td.memory = outlink->format == AV_PIX_FMT_CUDA ? TD_MEMORY_CUDA : TD_MEMORY_HOST;
     for (int i = 0; i < FF_ARRAY_ELEMS(td.data); i++) {
         td.data[i]   = s->frame->data[i];
         td.stride[i] = s->frame->linesize[i];

@@ -73,6 +73,7 @@ typedef struct TurboDiffContext {
     int device;
     int residency;
     char *stats;
+    int hw_format;              ///< enum AVPixelFormat
 
     /* state */
     int w, h;
@@ -148,12 +149,13 @@ typedef struct TurboDiffContext {
         TD_CONST("auto",      "cuda if usable, else cpu",             TD_BACKEND_AUTO,       "backend"), \
         TD_CONST("cpu",       NULL,                                   TD_BACKEND_CPU,        "backend"), \
         TD_CONST("cuda",      NULL,                                   TD_BACKEND_CUDA,       "backend"), \
-    { "device",          "set the number of the CUDA device", TD_OFFSET(device), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
+    { "device",          "set the number of the CUDA device (-1: that of the frames, else 0)", TD_OFFSET(device), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, INT_MAX, TD_FLAGS }, \
     { "residency",       "set which weights stay in device memory", TD_OFFSET(residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
         TD_CONST("auto",      "as many as fit in free memory",        TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \
-    { "stats",           "set a file to write times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }
+    { "stats",           "set a file to write times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "hw_format",       "set the pixel format inside CUDA frames: nv12, yuv420p, yuv444p or p010", TD_OFFSET(hw_format), AV_OPT_TYPE_PIXEL_FMT, { .i64 = AV_PIX_FMT_NV12 }, AV_PIX_FMT_NONE, INT_MAX, TD_FLAGS }
 
 /**
  * Check the options that need no model, and derive size and number of frames.
@@ -161,7 +163,8 @@ typedef struct TurboDiffContext {
 int ff_turbodiff_init(AVFilterContext *ctx);
 
 /**
- * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB.
+ * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB;
+ * with a CUDA device, CUDA frames, too, where nothing else will do.
  */
 int ff_turbodiff_query_formats(const AVFilterContext *ctx,
                                AVFilterFormatsConfig **cfg_in,

@@ -78,6 +78,7 @@ const FFFilter ff_vsrc_turbodiff = {
     FILTER_P(name)        = "turbodiff",
     FILTER_P(description) = NULL_IF_CONFIG_SMALL("Generate a video from a text prompt with a diffusion model."),
     FILTER_P(priv_class)  = &turbodiff_class,
+    FILTER_P(flags)       = AVFILTER_FLAG_HWDEVICE,
     .priv_size            = sizeof(TurboDiffContext),
     .init                 = ff_turbodiff_init,
     .uninit               = ff_turbodiff_close,

@@ -7,7 +7,7 @@
 # 3. "small" leaves out everything that the filter tests do not need; "full" is meant for use.
 # 4. Settings come from the environment, as the Makefile passes them: FFMPEG_SRC (directory or tarball), FFMPEG_EXTRA,
 #    FFMPEG_GPL, CC, JOBS, PKG_CONFIG_PATH (finds turbodiff.pc), TD_LIB (relink when newer), HAVE_NASM, HAVE_ZLIB,
-#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG (each yes or no).
+#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG, HAVE_FFNVCODEC (each yes or no).
 set -eu
 
 die() {
@@ -121,6 +121,19 @@ if [ "$set" = full ]; then
             set -- "$@" --enable-libfontconfig
         fi
         video=$video,drawtext
+    fi
+fi
+if [ "$HAVE_FFNVCODEC" = yes ]; then
+    set -- "$@" --enable-ffnvcodec
+    video=$video,hwupload,hwdownload
+    if [ "$set" = full ]; then
+        set -- "$@" --enable-nvenc --enable-encoder=h264_nvenc,hevc_nvenc,av1_nvenc
+        # a clang that compiles CUDA to PTX
+        if echo '__attribute__((global)) void f() {}' | clang -S -nocudalib -nocudainc --cuda-gpu-arch=sm_30 \
+            --cuda-device-only -x cuda - -o /dev/null > /dev/null 2>&1; then
+            set -- "$@" --enable-cuda-llvm
+            video=$video,scale_cuda
+        fi
     fi
 fi
 if [ "$HAVE_NASM" != yes ] || [ "$set" = small ]; then

@@ -317,7 +317,9 @@ bad "guidance"                "'guidance' out of range"            "$base:guidan
 bad "shift"                   "'shift' out of range"               "$base:shift=0"
 bad "sigma_max"               "'sigma_max' out of range"           "$base:sigma_max=-1"
 bad "rate"                    "rate"                               "$base:r=0"
-bad "device"                  "'device' out of range"              "$base:device=-1"
+bad "device"                  "'device' out of range"              "$base:device=-2"
+bad "hw_format unknown"       "Unable to parse"                    "$base:hw_format=nonsense"
+bad "hw_format of no CUDA frame" "hw_format rgb24: expected nv12" "$base:hw_format=rgb24"
 for opt in attention quant norm noise sampler backend residency sla_block; do
     bad "$opt unknown"        "Unable to parse"                  "$base:$opt=nonsense"
 done
