@@ -192,6 +192,7 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
                           const TDTensor *residual)
 {
     ConvArgs a = {};
+    bool wgmma;
     int ret;
 
     a.x = (const bf16 *)x->data;
@@ -219,10 +220,13 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
     a.t = (int)x->shape[0];
     a.h = (int)x->shape[1];
     a.wd = (int)x->shape[2];
-    TRY(td_cuda(dev)->sm == 90 && td_cuda_conv3d_sm90_takes(a) ? td_cuda_conv3d_sm90(dev, a)
-                                                               : td_cuda_conv3d_mma(dev, a));
+    wgmma = td_cuda(dev)->sm == 90 && td_cuda_conv3d_sm90_takes(a);
+    a.gamma = wgmma && td_cuda_conv3d_sm90_norms(a) ? cv->gamma : NULL;
+    TRY(wgmma ? td_cuda_conv3d_sm90(dev, a) : td_cuda_conv3d_mma(dev, a));
     if (cache)
         TRY(update_cache(dev, cache, x));
+    if (cv->gamma && !a.gamma)
+        TRY(td_cuda_rms_silu(dev, y, y, cv->gamma, 1));
 fail:
     return ret;
 }
@@ -253,8 +257,8 @@ int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntr
         goto fail;
     }
     for (int64_t o = 0; o < conv->c_out; o++)
-        for (int64_t i = 0; i < conv->c_in; i++)
-            for (int64_t t = 0; t < taps; t++)
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t i = 0; i < conv->c_in; i++)
                 dst[(o * taps + t) * conv->c_in + i] =
                     i < c_file ? td_f32_to_bf16(src[(o * c_file + i) * taps + t]) : 0;
     TRY(td_cuda_load(dev, weights, p, dst, (size_t)n * sizeof(*dst), false));

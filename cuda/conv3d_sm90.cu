@@ -17,7 +17,7 @@ template <int N, int CK> struct ConvStorage {
     uint8_t a[stages][BM * CK * 2];
     uint8_t b[stages][N * CK * 2];
     uint64_t full[stages], empty[stages];
-    float bias[N];
+    float bias[N], gamma[N];
 };
 
 struct ConvTiles {
@@ -72,20 +72,69 @@ template <int N, int CK> __device__ __forceinline__ void produce(const ConvArgs 
     }
 }
 
+/* where the 8 channels of a lane's first group go, and whether the pixel is in the picture */
+__device__ __forceinline__ int64_t place(const ConvArgs &a, const ConvTile &c, int r, bool &in)
+{
+    int channels = a.interleave ? a.c_out / 2 : a.c_out, frame = a.interleave ? 2 * c.t + c.n0 / channels : c.t,
+        y = c.y0 + r / PATCH, x = c.x0 + r % PATCH;
+
+    in = y < (a.up ? a.h : a.h_out) && x < (a.up ? a.wd : a.w_out);
+    return (((int64_t)frame * a.h_out + (a.up ? 2 * y + c.py : y)) * a.w_out + (a.up ? 2 * x + c.px : x)) * channels +
+           c.n0 % channels + threadIdx.x % 4 * 8;
+}
+
+/* 16 pixels of a warp by all N channels: bias, norm, SiLU. A quad holds a pixel. */
+template <int N> __device__ __forceinline__ void store_normed(const float (&acc)[N / 2], const ConvArgs &a,
+                                                              const float *bias, const float *gamma, const ConvTile &c,
+                                                              int row0)
+{
+    int lane = threadIdx.x % 32, quad = lane & 3;
+
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        bool in;
+        int64_t at = place(a, c, row0 + lane / 4 + half * 8, in);
+        uint32_t w[N / 8];
+        float sum[4] = { 0 }, r;
+
+#pragma unroll
+        for (int j = 0; j < N / 8; j++) {
+            float2 b = *(const float2 *)(bias + j * 8 + quad * 2);
+
+            w[j] = pack_bf16(acc[j * 4 + half * 2] + b.x, acc[j * 4 + half * 2 + 1] + b.y);
+            sum[j % 4] += low_f32(w[j]) * low_f32(w[j]) + high_f32(w[j]) * high_f32(w[j]);
+        }
+        r = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        r += __shfl_xor_sync(~0u, r, 1);
+        r += __shfl_xor_sync(~0u, r, 2);
+        r = sqrtf((float)N) / fmaxf(sqrtf(r), 1e-12f);
+#pragma unroll
+        for (int group = 0; group < N / 32; group++) {
+            uint32_t o[4];
+
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                float2 g = *(const float2 *)(gamma + (group * 4 + i) * 8 + quad * 2);
+
+                o[i] = pack_bf16(silu(low_f32(w[group * 4 + i]) * r * g.x), silu(high_f32(w[group * 4 + i]) * r * g.y));
+            }
+            transpose_quad(o);
+            if (in)
+                store16((bf16 *)a.y + at + group * 32, o);
+        }
+    }
+}
+
 /* 16 pixels of a warp by N channels: bias, residual, store 8 channels at a time */
 template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N / 2], const ConvArgs &a,
                                                             const float *bias, const ConvTile &c, int row0)
 {
-    int lane = threadIdx.x % 32, quad = lane & 3, channels = a.interleave ? a.c_out / 2 : a.c_out;
-    int frame = a.interleave ? 2 * c.t + c.n0 / channels : c.t, n0 = c.n0 % channels;
+    int lane = threadIdx.x % 32, quad = lane & 3;
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int r = row0 + lane / 4 + half * 8, y = c.y0 + r / PATCH, x = c.x0 + r % PATCH;
-        bool in = y < (a.up ? a.h : a.h_out) && x < (a.up ? a.wd : a.w_out);
-        int64_t at =
-            (((int64_t)frame * a.h_out + (a.up ? 2 * y + c.py : y)) * a.w_out + (a.up ? 2 * x + c.px : x)) * channels +
-            n0 + quad * 8;
+        bool in;
+        int64_t at = place(a, c, row0 + lane / 4 + half * 8, in);
         uint4 ahead[N / 32];
 
         if (a.residual)
@@ -123,12 +172,12 @@ template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N
                 transpose_quad(w);
             }
             if (in)
-                *(uint4 *)((bf16 *)a.y + at + group * 32) = make_uint4(w[0], w[1], w[2], w[3]);
+                store16((bf16 *)a.y + at + group * 32, w);
         }
     }
 }
 
-template <int N, int CK> __global__ void __launch_bounds__(384, 1)
+template <int N, int CK, bool NORM> __global__ void __launch_bounds__(384, 1)
     conv3d_sm90_kernel(const __grid_constant__ CUtensorMap map_x, const __grid_constant__ CUtensorMap map_cache,
                        const __grid_constant__ CUtensorMap map_w, ConvArgs a, ConvTiles g)
 {
@@ -147,13 +196,13 @@ template <int N, int CK> __global__ void __launch_bounds__(384, 1)
     }
     __syncthreads();
     if (wg == 2) {
-        registers_down<40>();
+        registers_down<24>();
         if (threadIdx.x == 256)
             produce<N, CK>(a, g, s, &map_x, &map_cache, &map_w);
     } else {
         int stage = 0, phase = 0, warp = threadIdx.x / 32 % 4;
 
-        registers_up<232>();
+        registers_up<240>();
         for (int i = blockIdx.x; i < g.total; i += gridDim.x) {
             ConvTile c = tile_at(g, i, N);
             float acc[2][N / 2];
@@ -164,6 +213,8 @@ template <int N, int CK> __global__ void __launch_bounds__(384, 1)
             named_barrier<1>(256);               /* the last tile's bias has been read */
             for (int j = threadIdx.x; j < N; j += 256)
                 s->bias[j] = a.bias[c.n0 + j];
+            for (int j = threadIdx.x; j < N && NORM; j += 256)
+                s->gamma[j] = a.gamma[j];
             named_barrier<1>(256);
             for (int step = 0; step < g.n_steps; step++) {
                 mbarrier_wait(&s->full[stage], phase);
@@ -187,14 +238,19 @@ template <int N, int CK> __global__ void __launch_bounds__(384, 1)
                     phase ^= 1;
                 }
             }
-            store_rows<N>(acc[0], a, s->bias, c, wg * 128 + warp * 16);
-            store_rows<N>(acc[1], a, s->bias, c, wg * 128 + 64 + warp * 16);
+            if (NORM) {
+                store_normed<N>(acc[0], a, s->bias, s->gamma, c, wg * 128 + warp * 16);
+                store_normed<N>(acc[1], a, s->bias, s->gamma, c, wg * 128 + 64 + warp * 16);
+            } else {
+                store_rows<N>(acc[0], a, s->bias, c, wg * 128 + warp * 16);
+                store_rows<N>(acc[1], a, s->bias, c, wg * 128 + 64 + warp * 16);
+            }
         }
     }
 #endif
 }
 
-template <int N, int CK> static int launch(TDDev *dev, const ConvArgs &a)
+template <int N, int CK, bool NORM> static int launch(TDDev *dev, const ConvArgs &a)
 {
     int smem = (int)sizeof(ConvStorage<N, CK>) + 1024, taps = a.kt * a.kh * a.kw, frames = a.t,
         n_sm = td_cuda(dev)->n_sm, ret;
@@ -214,8 +270,9 @@ template <int N, int CK> static int launch(TDDev *dev, const ConvArgs &a)
     if (a.n_cache)
         TRY(td_cuda_map_frames(dev, &cache, a.cache, a.n_cache, a.h, a.wd, a.c_in, PATCH, PATCH, CK));
     TRY(td_cuda_map_matrix(dev, &w, a.w, a.c_out, (int64_t)taps * a.c_in, 2, N, CK * 2));
-    CU(dev, cudaFuncSetAttribute(conv3d_sm90_kernel<N, CK>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
-    conv3d_sm90_kernel<N, CK><<<g.total < n_sm ? g.total : n_sm, 384, smem, td_cuda(dev)->stream>>>(x, cache, w, a, g);
+    CU(dev, cudaFuncSetAttribute(conv3d_sm90_kernel<N, CK, NORM>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
+    conv3d_sm90_kernel<N, CK, NORM>
+        <<<g.total < n_sm ? g.total : n_sm, 384, smem, td_cuda(dev)->stream>>>(x, cache, w, a, g);
     CU_LAUNCHED(dev, "conv3d_sm90_kernel");
     return 0;
 fail:
@@ -229,11 +286,21 @@ bool td_cuda_conv3d_sm90_takes(const ConvArgs &a)
     return a.stride_t == 1 && a.stride_s == 1 && !a.f32 && a.c_in % 32 == 0 && channels % 96 == 0;
 }
 
+bool td_cuda_conv3d_sm90_norms(const ConvArgs &a)
+{
+    return (a.c_out == 96 || a.c_out == 192) && !a.interleave && !a.residual;
+}
+
+template <int N, int CK> static int choose(TDDev *dev, const ConvArgs &a)
+{
+    return a.gamma ? launch<N, CK, true>(dev, a) : launch<N, CK, false>(dev, a);
+}
+
 int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a)
 {
     int channels = a.interleave ? a.c_out / 2 : a.c_out;
 
     if (channels % 192 == 0)
-        return a.c_in % 64 == 0 ? launch<192, 64>(dev, a) : launch<192, 32>(dev, a);
-    return a.c_in % 64 == 0 ? launch<96, 64>(dev, a) : launch<96, 32>(dev, a);
+        return a.c_in % 64 == 0 ? choose<192, 64>(dev, a) : choose<192, 32>(dev, a);
+    return a.c_in % 64 == 0 ? choose<96, 64>(dev, a) : choose<96, 32>(dev, a);
 }

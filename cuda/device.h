@@ -148,6 +148,16 @@ __device__ __forceinline__ float reciprocal(float x)
     return fmaf(r, fmaf(-x, r, 1.0f), r);
 }
 
+/* x / (1 + e^-x) */
+__device__ __forceinline__ float silu(float x)
+{
+    float e, r;
+
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(-1.4426950408889634f * x));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(1.0f + e));
+    return x * r;
+}
+
 /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
 __device__ __forceinline__ float gelu_tanh(float x)
 {

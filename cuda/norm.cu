@@ -534,7 +534,7 @@ int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNo
 #define PIXELS 4
 
 __global__ void __launch_bounds__(WARPS * 32)
-    rms_silu_kernel(bf16 *y, const bf16 *x, const float *gamma, int64_t pixels, int dim, float root, bool silu)
+    rms_silu_kernel(bf16 *y, const bf16 *x, const float *gamma, int64_t pixels, int dim, float root, bool with_silu)
 {
     int64_t p0 = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * PIXELS;
     int lane = threadIdx.x % 32;
@@ -559,7 +559,7 @@ __global__ void __launch_bounds__(WARPS * 32)
             for (int j = 0; j < 8; j++) {
                 float t = v[p][j] * r * gamma[i + j];
 
-                o[j] = silu ? __fdividef(t, 1.0f + __expf(-t)) : t;
+                o[j] = with_silu ? silu(t) : t;
             }
             *(uint4 *)(y + (p0 + p) * dim + i) = pack8(o);
         }

@@ -84,6 +84,7 @@ typedef struct TDConv {
     int interleave;                              ///< output channel j*C+c of frame t is channel c of frame 2t+j
     const uint16_t *w;                           ///< bf16 [c_out][kt][kh][kw][c_in]
     const float *bias;                           ///< [c_out]
+    const float *gamma;                          ///< [c_out] or NULL: RMS norm with it and SiLU follow (as rms_silu)
 } TDConv;
 
 /** Activation of a linear: bf16 [L,K], and int8 codes with one f32 scale per 128x128 block where the linear is int8. */
@@ -211,7 +212,8 @@ struct TDOps {
     /* VAE, channels-last [T,h,w,C] bf16 */
     /** y[1,h,w,16] = denormalised latent frame t of z (f32 [16,T,h,w]), the official bf16 chain */
     int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t);
-    /** y = conv(cache ++ x) + bias [+ residual] -> dtype of y, one rounding. cache: the kt-1 frames before x, updated;
+    /** y = conv(cache ++ x) + bias [+ residual] -> dtype of y, one rounding; with conv->gamma then y = rms_silu(y).
+     *  y may be the residual. cache: the kt-1 frames before x, updated;
      *  NULL where kt is 1 */
     int (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
                          const TDTensor *residual);

@@ -47,6 +47,7 @@ int td_vae_bind_residual(const TDBind *b, TDVaeLayer *l, const char *p)
     TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 3, 3, p, "residual.2"));
     TRY(td_bind_vector(b, &l->gamma2, l->c_out, p, "residual.3.gamma"));
     TRY(td_vae_bind_conv(b, &l->conv2, l->c_out, l->c_out, 3, 3, p, "residual.6"));
+    l->conv1.gamma = l->gamma2;
     if (l->c_in != l->c_out)
         TRY(td_vae_bind_conv(b, &l->shortcut, l->c_out, l->c_in, 1, 1, p, "shortcut"));
 fail:
@@ -252,21 +253,20 @@ static TDTensor rows(const TDTensor *x)
 int td_vae_residual(TDDev *d, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor *a, TDTensor *b)
 {
     const TDOps *op = d->ops;
-    TDTensor norm1 = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_in),
-             norm2 = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_out);
-    TDTensor mid = td_vae_tensor(b, x->shape[0], x->shape[1], x->shape[2], l->c_out), *skip = x;
+    TDTensor norm = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_in),
+             mid = td_vae_tensor(b, x->shape[0], x->shape[1], x->shape[2], l->c_out),
+             out = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_out), *skip = x;
     int ret;
 
-    TRY(op->rms_silu     (d, &norm1, x, l->gamma1, 1));
-    TRY(op->causal_conv3d(d, &mid, &norm1, &cache[0], &l->conv1, NULL));
-    TRY(op->rms_silu     (d, &norm2, &mid, l->gamma2, 1));
+    TRY(op->rms_silu     (d, &norm, x, l->gamma1, 1));
+    TRY(op->causal_conv3d(d, &mid, &norm, &cache[0], &l->conv1, NULL));       /* norm and SiLU in it    */
     if (l->shortcut.c_out) {
-        TRY(op->causal_conv3d(d, &mid, x, NULL, &l->shortcut, NULL));
-        skip = &mid;
+        TRY(op->causal_conv3d(d, &out, x, NULL, &l->shortcut, NULL));
+        skip = &out;
     }
-    TRY(op->causal_conv3d(d, &mid, &norm2, &cache[1], &l->conv2, skip));
-    *b = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
-    *x = mid;
+    TRY(op->causal_conv3d(d, &out, &mid, &cache[1], &l->conv2, skip));
+    *a = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    *x = out;
 fail:
     return ret;
 }

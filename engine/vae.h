@@ -13,7 +13,7 @@ enum TDVaeKind { TD_VAE_RESIDUAL, TD_VAE_ATTENTION, TD_VAE_UPSAMPLE, TD_VAE_DOWN
 typedef struct TDVaeLayer {
     enum TDVaeKind kind;
     int64_t c_in, c_out;
-    const float *gamma1, *gamma2;                ///< residual: of both norms; attention: gamma1
+    const float *gamma1, *gamma2;                ///< of the norms; a residual block's second one is in conv1
     TDConv conv1, conv2;                         ///< residual; up- and downsample: conv1 is the spatial one
     TDConv shortcut, time;                       ///< c_out 0 if absent
     TDLinear q, k, v, proj;                      ///< attention

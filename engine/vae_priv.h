@@ -20,7 +20,7 @@ int td_vae_plan_attention(TDVaeAttention *at, const TDVaeLayer *l, TDDev *dev, T
 
 /** bf16 [T,h,w,C] over a flat buffer. */
 TDTensor td_vae_tensor(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c);
-/** x: in and out, in one of three buffers; a, b: the other two, b changes places with x. */
+/** x: in and out, in one of three buffers; a, b: the other two, a changes places with x. */
 int td_vae_residual(TDDev *dev, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor *a, TDTensor *b);
 /** x: one frame, in and out. */
 int td_vae_attention(TDDev *dev, const TDVaeLayer *l, TDVaeAttention *at, TDTensor *x);

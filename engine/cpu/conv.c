@@ -93,7 +93,7 @@ int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *c
 
     if (ret >= 0 && cache)
         update_cache(cache, x);
-    return ret;
+    return ret < 0 || !conv->gamma ? ret : td_cpu_rms_silu(dev, y, y, conv->gamma, 1);
 }
 
 int td_cpu_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)

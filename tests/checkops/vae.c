@@ -6,29 +6,34 @@
 
 typedef struct Form {
     const char *name;
-    int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32, c_pad;
+    int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32, c_pad, norm;
 } Form;
 
 static const Form forms[] = {
-    { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0 },
-    { "3x3x3 residual", 96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0 },
-    { "1x1x1",          48, 32, 1, 1, 1, 1, 0, 0, 0, 0, 0 },
-    { "up 1x3x3",       32, 16, 1, 3, 1, 1, 1, 0, 0, 0, 0 },
-    { "time 3x1x1 x2",  16, 32, 3, 1, 1, 1, 0, 1, 0, 0, 0 },
-    { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0, 0 },
-    { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0, 0 },
-    { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1, 0 },
-    { "32 to 96",       32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0 },
-    { "64 to 192",      64, 192, 3, 3, 1, 1, 0, 0, 1, 0, 0 },
-    { "up 64 to 96",    64, 96, 1, 3, 1, 1, 1, 0, 0, 0, 0 },
-    { "time 96 x2",     96, 192, 3, 1, 1, 1, 0, 1, 0, 0, 0 },
-    { "96 to 384",      96, 384, 1, 1, 1, 1, 0, 0, 0, 0, 0 },
-    { "3 of 8 channels", 8, 96, 3, 3, 1, 1, 0, 0, 0, 0, 5 },
-    { "down 96 to 96",  96, 96, 1, 3, 1, 2, 0, 0, 0, 0, 0 },
-    { "time down 192",  192, 192, 3, 1, 2, 1, 0, 0, 0, 0, 0 },
+    { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 0 },
+    { "3x3x3 residual", 96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0 },
+    { "1x1x1",          48, 32, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
+    { "up 1x3x3",       32, 16, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0 },
+    { "time 3x1x1 x2",  16, 32, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0 },
+    { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0 },
+    { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0, 0, 0 },
+    { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1, 0, 0 },
+    { "32 to 96",       32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 0 },
+    { "64 to 192",      64, 192, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0 },
+    { "up 64 to 96",    64, 96, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0 },
+    { "time 96 x2",     96, 192, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0 },
+    { "96 to 384",      96, 384, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
+    { "3 of 8 channels", 8, 96, 3, 3, 1, 1, 0, 0, 0, 0, 5, 0 },
+    { "down 96 to 96",  96, 96, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0 },
+    { "time down 192",  192, 192, 3, 1, 2, 1, 0, 0, 0, 0, 0, 0 },
+    { "norm 32 to 96",  32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
+    { "norm 64 to 192", 64, 192, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
+    { "norm 96 to 384", 96, 384, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
+    { "norm 16 to 24",  16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
+    { "norm residual",  96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 1 },
 };
 
-typedef struct Inputs { const float *x, *w, *b, *res; int64_t out_t, out_h, out_w; } Inputs;
+typedef struct Inputs { const float *x, *w, *b, *res, *gamma; int64_t out_t, out_h, out_w; } Inputs;
 
 static Inputs *inputs(Run *r)
 {
@@ -76,6 +81,9 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
     e.data = (const uint8_t *)in->w;
     TRY(r->dev->ops->pack_conv(r->dev, &r->weights, &conv, &e));
     TRY(run_vector(r, &conv.bias, in->b, f->c_out));
+    in->gamma = run_values(r, 4, f->c_out, 1, 1);
+    if (f->norm)
+        TRY(run_vector(r, &conv.gamma, in->gamma, f->c_out));
     TRY(run_tensor(r, &cache, TD_BF16, NULL, f->kt > 1 ? f->kt - f->stride_t : 1, c->n, c->k, f->c_in));
     TRY(r->dev->ops->zero(r->dev, &cache));
     TRY(run_tensor(r, &spare, TD_BF16, NULL, cache.shape[0], c->n, c->k, f->c_in));
@@ -128,6 +136,17 @@ static void ref_conv(Run *r, const Case *c, double *ref)
                             }
                     ref[at] = s;
                 }
+    for (double *p = ref; f->norm && p < ref + 2 * in->out_t * in->out_h * in->out_w * ch; p += ch) {
+        double sum = 0;
+
+        for (int64_t o = 0; o < ch; o++)
+            sum += p[o] * p[o];
+        for (int64_t o = 0; o < ch; o++) {
+            double v = p[o] / fmax(sqrt(sum), 1e-12) * sqrt((double)ch) * in->gamma[o];
+
+            p[o] = v / (1 + exp(-v));
+        }
+    }
 }
 
 static double flops_conv(const Case *c)
@@ -216,6 +235,11 @@ static void ref_scale(Run *r, const Case *c, double *ref)
 }
 
 const Case vae_cases[] = {
+    { "causal_conv3d", "norm 32 to 96, 2 frames of 9x17", 2, 9, 17, 16, 6e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 64 to 192, 2 frames of 9x17", 2, 9, 17, 17, 6e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 96 to 384, 2 frames of 9x17", 2, 9, 17, 18, 6e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 16 to 24, 2 frames of 9x17", 2, 9, 17, 19, 6e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm with residual, 2 frames of 9x17", 2, 9, 17, 20, 6e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "3x3x3, 1 frame of 7x5", 1, 7, 5, 0, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "3x3x3 residual, 2 frames of 9x6", 2, 9, 6, 1, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "1x1x1, 3 frames of 4x4", 3, 4, 4, 2, 3e-3, 0, run_conv, ref_conv, flops_conv },
