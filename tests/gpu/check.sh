@@ -32,7 +32,7 @@ for impl in cuda mma; do
     one "checkops $impl" $?
     count "$tmp/log"
 done
-for test in golden_text golden_dit golden_sage golden_vae clip runtime gpu_frames; do
+for test in golden_text golden_dit golden_sage golden_vae golden_encode clip runtime gpu_frames; do
     "$build/tests/test_$test" > "$tmp/log" 2>&1
     one "test_$test" $?
     count "$tmp/log"
