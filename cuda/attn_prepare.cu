@@ -140,9 +140,7 @@ __global__ void __launch_bounds__(256) v_code_kernel(SlaArgs a)
 #endif
 }
 
-/* ---- block map: scores of MAP_ROWS query blocks against all key blocks, then the n_keep largest of each ---- */
-
-#define MAP_ROWS 4
+/* ---- block map: scores of a few query blocks against all key blocks, then the n_keep largest of each ---- */
 
 /* unsigned key in the order of bf16 values, NaN on top, +0 above -0 */
 __device__ __forceinline__ uint32_t order_key(float x)
@@ -174,33 +172,34 @@ __device__ __forceinline__ uint32_t nth_key(const uint16_t *key, int n_keys, int
     return (uint32_t)bin[0] << 8 | (uint32_t)bin[1];
 }
 
-__global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
+/* ROWS: 4, or 2 where the keys of 4 do not fit in shared memory */
+template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
 {
     extern __shared__ uint8_t smem[];
-    __shared__ float q[MAP_ROWS][D];
-    __shared__ int count[MAP_ROWS][256];
+    __shared__ float q[ROWS][D];
+    __shared__ int count[ROWS][256];
     uint16_t *keys = (uint16_t *)smem;
-    int head = blockIdx.y, row0 = blockIdx.x * MAP_ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int head = blockIdx.y, row0 = blockIdx.x * ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
-    for (int i = threadIdx.x; i < MAP_ROWS * D; i += 128)
+    for (int i = threadIdx.x; i < ROWS * D; i += 128)
         q[i / D][i % D] = row0 + i / D < a.n_qb ? a.q_pool[((int64_t)head * a.n_qb + row0) * D + i] : 0.0f;
     __syncthreads();
     for (int kj = threadIdx.x; kj < a.n_kb; kj += 128) {
         const float4 *k = (const float4 *)(a.k_pool + ((int64_t)head * a.n_kb + kj) * D);
-        float s[MAP_ROWS] = { 0 };
+        float s[ROWS] = { 0 };
 
         for (int c = 0; c < D / 4; c++) {
             float4 v = k[c];
 
-            for (int r = 0; r < MAP_ROWS; r++)
+            for (int r = 0; r < ROWS; r++)
                 s[r] = fmaf(v.w, q[r][4 * c + 3],
                             fmaf(v.z, q[r][4 * c + 2], fmaf(v.y, q[r][4 * c + 1], fmaf(v.x, q[r][4 * c], s[r]))));
         }
-        for (int r = 0; r < MAP_ROWS; r++)
+        for (int r = 0; r < ROWS; r++)
             keys[r * a.n_kb + kj] = (uint16_t)order_key(s[r]);
     }
     __syncthreads();
-    if (row0 + warp >= a.n_qb)
+    if (warp >= ROWS || row0 + warp >= a.n_qb)
         return;
 
     const uint16_t *key = keys + warp * a.n_kb;
@@ -226,10 +225,21 @@ __global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
     }
 }
 
+template <int ROWS> static int make_map(TDDev *dev, const SlaArgs &a)
+{
+    int smem = ROWS * a.n_kb * 2;
+
+    CU(dev, cudaFuncSetAttribute(block_map_kernel<ROWS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 smem > 49152 ? smem : 49152));
+    block_map_kernel<ROWS><<<dim3((unsigned)td_blocks(a.n_qb, ROWS), a.n_heads), 128, smem, td_cuda(dev)->stream>>>(a);
+    CU_LAUNCHED(dev, "block_map_kernel");
+    return 0;
+}
+
 int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
 {
     cudaStream_t stream = td_cuda(dev)->stream;
-    int n_chunks = (int)td_blocks(a.n, CHUNK), map_smem = MAP_ROWS * a.n_kb * 2;
+    int n_chunks = (int)td_blocks(a.n, CHUNK);
 
     channel_stats_kernel<<<dim3(n_chunks, a.n_heads), D, 0, stream>>>(a);
     CU_LAUNCHED(dev, "channel_stats_kernel");
@@ -241,11 +251,7 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
         v_code_kernel<<<dim3(a.n_pad / 64, a.n_heads), 256, 0, stream>>>(a);
         CU_LAUNCHED(dev, "v_code_kernel");
     }
-    CU(dev, cudaFuncSetAttribute(block_map_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 map_smem > 49152 ? map_smem : 49152));
-    block_map_kernel<<<dim3((unsigned)td_blocks(a.n_qb, MAP_ROWS), a.n_heads), 128, map_smem, stream>>>(a);
-    CU_LAUNCHED(dev, "block_map_kernel");
-    return 0;
+    return a.n_kb <= 8192 ? make_map<4>(dev, a) : make_map<2>(dev, a);
 }
 
 int64_t td_cuda_attn_chunks(int64_t n)
