@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Full-size stages and clips against the official code (tools/golden/gpu_full.py says what and how it is judged).
+# usage, from the repository's top: tests/gpu/official.sh BUILD OFFICIAL_DIR [STAGE...]
+# OFFICIAL_DIR is a checkout of TurboDiffusion. PYTHON (python3) must import torch, triton, transformers and the official
+# extensions: turbo_diffusion_ops, spas_sage_attn, flash_attn. Random weights of the official sizes, 37 GB, are written to
+# a temporary directory. DEVICE=cpu: small models on the CPU, in two minutes.
+set -eu
+build=$(realpath "$1")
+official=$(realpath "$2")
+shift 2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT INT TERM
+LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests find the module
+export LD_LIBRARY_PATH
+"${PYTHON:-python3}" -W ignore tools/golden/gpu_full.py --official="$official" --build="$build" --work="$work" \
+    --device="${DEVICE:-cuda}" "$@"

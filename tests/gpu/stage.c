@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * stage: one stage of a clip from given inputs to raw values, for comparison with other programs
+ * (tests/gpu/official.sh).
+ *
+ *   text WEIGHTS SPIECE PROMPT OUT   OUT.ids: i32 [n]; OUT.f32: embedding [512, D]
+ *   dit WEIGHTS IN OUT               OUT.f32: velocity [16,T,h,w]; sparse attention also OUT.map: u16 numbers of the
+ *                                    key blocks, [blocks of the network, H, query blocks, kept]
+ *   vae WEIGHTS IN OUT               OUT.f32: pixels [F,H,W,3]
+ *
+ * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit). Prints "ms"
+ * and the time of each run, of the network alone; what is written is of the last one. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "device.h"
+#include "dit.h"
+#include "text_encoder.h"
+#include "tokenizer.h"
+#include "vae.h"
+
+typedef struct Stage {
+    TDLog log;
+    TDCancel cancel;
+    TDDev *dev;
+    enum TDBackend backend;
+    TDAttnConfig attn;
+    int runs;
+    FILE *out;
+    TDCheckpoint *weights, *in;
+    TDBuf buf;
+    double *ms;
+} Stage;
+
+/* the table under test, with an attn_sla that also writes the block map */
+static struct {
+    const TDOps *real;
+    TDOps ops;
+    FILE *out;
+} spy;
+
+static int attn_sla(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l)
+{
+    int64_t n = td_tensor_count(&qkv->map);
+    int32_t *map = malloc((size_t)n * sizeof(*map));
+    uint16_t *line = malloc((size_t)n * sizeof(*line));
+    int ret = map && line ? spy.real->attn_sla(dev, o, qkv, proj_l) : TD_ERR(ENOMEM);
+
+    if (ret >= 0)
+        ret = dev->ops->download(dev, map, &qkv->map);
+    for (int64_t i = 0; ret >= 0 && i < n; i++)
+        line[i] = (uint16_t)map[i];
+    if (ret >= 0 && fwrite(line, sizeof(*line), (size_t)n, spy.out) != (size_t)n)
+        ret = td_error(dev->log, EIO, "block map: cannot write");
+    free(map);
+    free(line);
+    return ret;
+}
+
+static FILE *create(Stage *s, const char *name, const char *ending)
+{
+    char path[1000];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s.%s", name, ending);
+    if (!(f = fopen(path, "wb")))
+        td_error(&s->log, errno, "%s: cannot write", path);
+    return f;
+}
+
+static int put(Stage *s, const void *data, size_t size, int64_t n)
+{
+    return fwrite(data, size, (size_t)n, s->out) == (size_t)n ? 0 : td_error(&s->log, EIO, "output: cannot write");
+}
+
+/* malloc'd f32 values of an input; n_dims -1: any */
+static int input(Stage *s, float **v, const TDEntry **e, const char *name, int n_dims)
+{
+    int ret;
+
+    if (!(*e = td_checkpoint_find(s->in, name)) || (n_dims >= 0 && (*e)->n_dims != n_dims))
+        return td_error(&s->log, EBADMSG, "%s: tensor %s of %d dimensions is missing", td_checkpoint_path(s->in), name,
+                        n_dims);
+    if (!(*v = malloc((size_t)td_entry_count(*e) * sizeof(**v) + 16)))
+        return td_error(&s->log, ENOMEM, "%s: out of memory", name);
+    if ((ret = td_entry_to_f32(*e, *v)) < 0)
+        td_error(&s->log, EBADMSG, "%s: tensor %s is not of a float type", td_checkpoint_path(s->in), name);
+    return ret;
+}
+
+static int clock_run(Stage *s, int run, double start)
+{
+    int ret = s->dev->ops->sync(s->dev);
+
+    s->ms[run] = (td_now() - start) * 1000;
+    return ret;
+}
+
+/* ---- stages ---- */
+
+static int run_text(Stage *s, char **arg)
+{
+    TDTokenizer *tok = NULL;
+    TDTextEncoder *te = NULL;
+    int32_t ids[TD_TEXT_LEN];
+    TDTextClip clip;
+    TDTensor emb;
+    TDArena a;
+    float *out = NULL;
+    FILE *f = NULL;
+    int n, ret;
+
+    TRY(td_tokenizer_open(&tok, arg[1], &s->log));
+    TRY(n = td_tokenize(tok, arg[2], ids, TD_TEXT_LEN, &s->log));
+    TRY(td_text_bind(&te, s->dev, s->weights, 0));
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass)
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+        td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
+        TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim));
+        TRY(td_text_plan(&clip, te, &a));
+    }
+    for (int run = 0; run < s->runs; run++) {
+        double start = td_now();
+
+        TRY(td_text_begin(te, &clip, ids, n));
+        for (int i = 0; i < te->n_blocks; i++)
+            TRY(td_text_block(te, &clip, i));
+        TRY(td_text_end(te, &clip, &emb));
+        TRY(clock_run(s, run, start));
+    }
+    ret = TD_ERR(ENOMEM);
+    if (!(out = malloc((size_t)(TD_TEXT_LEN * te->dim) * sizeof(*out))) || !(f = create(s, arg[3], "ids")))
+        goto fail;
+    TRY(s->dev->ops->unpack(s->dev, out, &emb, TD_UNPACK_TENSOR));
+    TRY(put(s, out, sizeof(*out), TD_TEXT_LEN * te->dim));
+    if (fwrite(ids, sizeof(*ids), (size_t)n, f) != (size_t)n)
+        ret = td_error(&s->log, EIO, "ids: cannot write");
+fail:
+    if (f && fclose(f) && ret >= 0)
+        ret = td_error(&s->log, EIO, "ids: cannot write");
+    free(out);
+    td_text_free(&te);
+    td_tokenizer_free(&tok);
+    return ret;
+}
+
+static int forward(Stage *s, const TDDit *dit, TDDitClip *clip, const TDDitText *text, const TDTensor *z, double t)
+{
+    int ret;
+
+    TRY(td_dit_begin(dit, clip, z, NULL, t));
+    for (int i = 0; i < dit->n_blocks; i++)
+        TRY(td_dit_block(dit, clip, text, i));
+    TRY(td_dit_end(dit, clip));
+    ret = s->dev->ops->sync(s->dev);
+fail:
+    return ret;
+}
+
+static int run_dit(Stage *s, char **arg)
+{
+    const TDEntry *xe, *te, *ee;
+    TDDit *dit = NULL;
+    TDDitClip clip;
+    TDDitText text;
+    TDTensor z, emb;
+    TDArena a;
+    float *x = NULL, *t = NULL, *e = NULL, *out = NULL;
+    double *zd = NULL;
+    uint16_t *eb = NULL;
+    int64_t n, n_emb;
+    int ret;
+
+    TRY(input(s, &x, &xe, "x", 4));
+    TRY(input(s, &t, &te, "t", 1));
+    TRY(input(s, &e, &ee, "emb", 2));
+    TRY(td_dit_bind(&dit, s->dev, s->weights, TD_QUANT_AUTO, TD_NORM_OFFICIAL, 0));
+    n = td_entry_count(xe);
+    n_emb = td_entry_count(ee);
+    if (xe->shape[0] != TD_LATENT_CHANNELS || ee->shape[1] != dit->text_dim || ee->shape[0] > TD_TEXT_LEN) {
+        ret = td_error(&s->log, EINVAL, "input: x [%lld,..], emb [%lld,%lld]; want [16,..], [<= 512,%lld]",
+                       (long long)xe->shape[0], (long long)ee->shape[0], (long long)ee->shape[1],
+                       (long long)dit->text_dim);
+        goto fail;
+    }
+    zd = malloc((size_t)n * sizeof(*zd));
+    out = malloc((size_t)n * sizeof(*out));
+    eb = calloc((size_t)(TD_TEXT_LEN * dit->text_dim), sizeof(*eb));
+    if (!zd || !out || !eb) {
+        ret = td_error(&s->log, ENOMEM, "input: out of memory");
+        goto fail;
+    }
+    for (int64_t i = 0; i < n; i++)
+        zd[i] = x[i];
+    for (int64_t i = 0; i < n_emb; i++)
+        eb[i] = td_f32_to_bf16(e[i]);
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass)
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+        td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
+        TRY(TD_CARVE(&a, &z, TD_F64, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
+        TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, dit->text_dim));
+        TRY(td_dit_plan_text(&text, dit, &a));
+        TRY(td_dit_plan(&clip, dit, &a, xe->shape[1], xe->shape[2], xe->shape[3], &s->attn));
+    }
+    TRY(s->dev->ops->upload(s->dev, &z, zd));
+    TRY(s->dev->ops->upload(s->dev, &emb, eb));
+    TRY(td_dit_prepare(&clip, dit));
+    TRY(td_dit_text(&text, dit, &clip, &emb));
+    TRY(s->dev->ops->sync(s->dev));
+    for (int run = 0; run < s->runs; run++) {
+        double start = td_now();
+
+        TRY(forward(s, dit, &clip, &text, &z, t[0] / 1000));
+        TRY(clock_run(s, run, start));
+    }
+    if (s->attn.kind != TD_ATTN_DENSE) {         /* once more: writing the maps takes time */
+        spy.real = s->dev->ops;
+        spy.ops = *s->dev->ops;
+        spy.ops.attn_sla = attn_sla;
+        if (!(spy.out = create(s, arg[2], "map"))) {
+            ret = TD_ERR(EIO);
+            goto fail;
+        }
+        s->dev->ops = &spy.ops;
+        ret = forward(s, dit, &clip, &text, &z, t[0] / 1000);
+        s->dev->ops = spy.real;
+        if (fclose(spy.out) && ret >= 0)
+            ret = td_error(&s->log, EIO, "block map: cannot write");
+        TRY(ret);
+    }
+    TRY(s->dev->ops->unpack(s->dev, out, &clip.v, TD_UNPACK_TENSOR));
+    ret = put(s, out, sizeof(*out), n);
+fail:
+    free(x);
+    free(t);
+    free(e);
+    free(zd);
+    free(out);
+    free(eb);
+    td_dit_free(&dit);
+    return ret;
+}
+
+static int run_vae(Stage *s, char **arg)
+{
+    const TDEntry *xe;
+    TDVae *vae = NULL;
+    TDVaeClip clip;
+    TDTensor z;
+    TDArena a;
+    float *x = NULL, *rgb = NULL;
+    int ret;
+
+    (void)arg;
+    TRY(input(s, &x, &xe, "x", 4));
+    TRY(td_vae_bind(&vae, s->dev, s->weights, 0));
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass)
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+        td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
+        TRY(TD_CARVE(&a, &z, TD_F32, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
+        TRY(td_vae_plan(&clip, vae, &a, xe->shape[2], xe->shape[3]));
+    }
+    TRY(s->dev->ops->upload(s->dev, &z, x));
+    if (!(rgb = malloc((size_t)(4 * 64 * xe->shape[2] * xe->shape[3] * 3) * sizeof(*rgb)))) {
+        ret = td_error(&s->log, ENOMEM, "pixels: out of memory");
+        goto fail;
+    }
+    for (int run = 0; run <= s->runs; run++) {   /* the last one is written, and not timed */
+        double start = td_now();
+
+        TRY(td_vae_begin(vae, &clip));
+        for (int64_t i = 0; i < xe->shape[1]; i++) {
+            TRY(td_vae_decode_next(vae, &clip, &z));
+            if (run == s->runs) {
+                TRY(s->dev->ops->unpack(s->dev, rgb, &clip.rgb, TD_UNPACK_TENSOR));
+                TRY(put(s, rgb, sizeof(*rgb), td_tensor_count(&clip.rgb)));
+            }
+        }
+        if (run < s->runs)
+            TRY(clock_run(s, run, start));
+    }
+fail:
+    free(x);
+    free(rgb);
+    td_vae_free(&vae);
+    return ret;
+}
+
+/* ---- command line ---- */
+
+static void log_line(void *cookie, int level, const char *line)
+{
+    (void)cookie;
+    (void)level;
+    fprintf(stderr, "stage: %s\n", line);
+}
+
+static const struct { const char *name; int n_args; int (*run)(Stage *s, char **arg); } stages[] = {
+    { "text", 4, run_text }, { "dit", 3, run_dit }, { "vae", 3, run_vae },
+};
+
+static int option(Stage *s, char o, const char *v)
+{
+    switch (o) {
+    case 'B': s->backend = !strcmp(v, "cuda") ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
+              return !strcmp(v, "cuda") || !strcmp(v, "cpu") ? 0 : -1;
+    case 'a': s->attn.kind = !strcmp(v, "sla") ? TD_ATTN_SLA : !strcmp(v, "sagesla") ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
+              return s->attn.kind != TD_ATTN_DENSE || !strcmp(v, "dense") ? 0 : -1;
+    case 'b': return sscanf(v, "%dx%d", &s->attn.bq, &s->attn.bk) == 2 &&
+                     ((s->attn.bq == 128 && s->attn.bk == 64) || (s->attn.bq == 64 && s->attn.bk == 128)) ? 0 : -1;
+    case 'k': s->attn.topk = atof(v);
+              return s->attn.topk > 0 && s->attn.topk <= 1 ? 0 : -1;
+    case 'n': s->runs = atoi(v);
+              return s->runs >= 1 && s->runs <= 100 ? 0 : -1;
+    default:  return -1;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    Stage s = { .log.out = { NULL, log_line, TD_LOG_WARNING }, .backend = TD_BACKEND_CPU, .runs = 1,
+                .attn = { TD_ATTN_DENSE, 128, 64, 0.1 } };
+    int i = 1, kind = -1, ret;
+
+    for (; i + 1 < argc && argv[i][0] == '-' && argv[i][1] && !argv[i][2]; i += 2)
+        if (option(&s, argv[i][1], argv[i + 1]) < 0) {
+            fprintf(stderr, "stage: %s %s: unknown option or bad value\n", argv[i], argv[i + 1]);
+            return 2;
+        }
+    for (int k = 0; k < 3 && i < argc; k++)
+        if (!strcmp(argv[i], stages[k].name) && argc - i - 1 == stages[k].n_args)
+            kind = k;
+    if (kind < 0) {
+        fputs("usage: stage [-B cpu|cuda] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK]\n"
+              "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT\n", stderr);
+        return 2;
+    }
+    ret = TD_ERR(ENOMEM);
+    if (!(s.ms = calloc((size_t)s.runs, sizeof(*s.ms))) || !(s.out = create(&s, argv[argc - 1], "f32")))
+        goto fail;
+    TRY(td_device_open(&s.dev, s.backend, 0, 0, &s.cancel, &s.log));
+    TRY(td_checkpoint_open(&s.weights, argv[i + 1], &s.log));
+    if (kind > 0)
+        TRY(td_checkpoint_open(&s.in, argv[i + 2], &s.log));
+    TRY(stages[kind].run(&s, argv + i + 1));
+    printf("ms");
+    for (int run = 0; run < s.runs; run++)
+        printf(" %.3f", s.ms[run]);
+    putchar('\n');
+fail:
+    if (s.dev)
+        s.dev->ops->free(s.dev, &s.buf);
+    td_checkpoint_close(&s.in);
+    td_checkpoint_close(&s.weights);
+    if (s.dev)
+        s.dev->ops->close(&s.dev);
+    if (s.out && fclose(s.out) && ret >= 0)
+        ret = td_error(&s.log, EIO, "output: cannot write");
+    free(s.ms);
+    return ret < 0;
+}

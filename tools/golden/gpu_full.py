@@ -1,0 +1,475 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Full-size stages and clips: this project and the official code on the same weights and inputs, each judged by its
+distance from a float32 run (umT5: float64) of the same network. Prints a line "ok" or "FAIL" for each comparison, times of
+both, and tables at the end.
+
+usage: gpu_full.py --official=DIR --build=DIR --work=DIR [--small] [--device=cpu] [STAGE...]  (text vae dit clip dit14)
+
+--official is a checkout of TurboDiffusion; turbo_diffusion_ops, spas_sage_attn (utils, _qattn, _fused) and flash_attn
+(rotary) must be importable. --build holds td, tdsynth, libturbodiff-cuda.so and tests/gpu/stage; models are written to
+--work. --small: small models, to try all of it in a minute. --device=cpu: these, on the CPU backend, with the official
+kernels replaced by their formulas.
+
+The rule: our error is at most twice the official one. Where attention chooses key blocks, a last bit can change a choice;
+each side's error is then its distance from a float32 run over the blocks that this side chose, and how many choices differ
+is printed beside it, as is the distance of both from a float32 run that chooses its own blocks.
+"""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+
+sys.setdlopenflags(os.RTLD_LAZY)  # the sparse attention module may hold only the variants used here
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
+
+import modes  # noqa: E402
+import official  # noqa: E402
+import pipeline  # noqa: E402
+import store  # noqa: E402
+
+BF16, F32 = torch.bfloat16, torch.float32
+PROMPTS = ("a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen", "cat")
+FILES = {"1.3B": "TurboWan2.1-T2V-1.3B-480P", "14B": "TurboWan2.1-T2V-14B-720P"}
+HOPPER = {"sla": (128, 64), "sagesla": (64, 128)}  # blocks of the official kernels on an H100: queries x keys
+T5_FILE, VAE_FILE = "models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"
+START = time.time()
+
+
+def say(*words):
+    print(f"[{time.time() - START:6.1f}s]", *words, flush=True)
+
+
+def rel(a, b):
+    """|a-b| / |b|; a NaN counts as infinite"""
+    d = s = 0.0
+    for x, y in zip(a.flatten().split(1 << 26), b.flatten().split(1 << 26)):
+        y = y.double()
+        d += (x.to(y.device).double() - y).square().sum().item()
+        s += y.square().sum().item()
+    return (d / s) ** 0.5 if d >= 0 and s > 0 else float("inf")
+
+
+# ---- the float32 run ----
+
+class Float32(TorchFunctionMode):
+    """Every conversion to a narrower float type is left out; softmax attention by plain products."""
+
+    NARROW = (BF16, torch.float16)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (torch.Tensor.to, torch.Tensor.type):
+            args = tuple(F32 if a in self.NARROW else a for a in args)
+            if kwargs.get("dtype") in self.NARROW:
+                kwargs = {**kwargs, "dtype": F32}
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            q, k, v = args[:3]
+            scale = kwargs.get("scale") or q.shape[-1] ** -0.5
+            step = max(1, (1 << 29) // (q.shape[0] * q.shape[1] * k.shape[2]))
+            return torch.cat([(c @ k.transpose(-1, -2) * scale).softmax(-1) @ v for c in q.split(step, 2)], 2)
+        return func(*args, **kwargs)
+
+
+class SparseSoftmax:
+    """Softmax attention over the listed key blocks, in place of the kernel. q, k, v: [1,H,L,d]; lut: [1,H,blocks,n]"""
+
+    @staticmethod
+    def apply(q, k, v, sparse_map, lut, n, bq, bk):
+        _, heads, length, d = q.shape
+        n_q, n_k = -(-length // bq), -(-length // bk)
+        pad = torch.nn.functional.pad
+        q = pad(q[0], (0, 0, 0, n_q * bq - length)).view(heads, n_q, bq, d)
+        k, v = (pad(x[0], (0, 0, 0, n_k * bk - length)).view(heads, n_k, bk, d) for x in (k, v))
+        out = torch.empty_like(q)
+        step = max(1, (1 << 26) // (n * bk * (bq + d)))
+        for h in range(heads):
+            for i in range(0, n_q, step):
+                blocks = lut[0, h, i : i + step].long()
+                keys = k[h][blocks].flatten(1, 2)
+                s = q[h, i : i + step] @ keys.transpose(1, 2) * d**-0.5
+                at = (blocks[..., None] * bk + torch.arange(bk, device=q.device)).flatten(1)
+                s = s.masked_fill_((at >= length)[:, None], -torch.inf)
+                out[h, i : i + step] = s.softmax(-1) @ v[h][blocks].flatten(1, 2)
+        return out.view(1, heads, n_q * bq, d)[:, :, :length]
+
+
+class Dequantised(torch.nn.Module):
+    """The exact product that an int8 linear stands for; weights become float32 when they are used."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.code, self.scale, self.bias = layer.int8_weight, layer.scale, layer.bias.float()
+
+    def forward(self, x):
+        n, k = self.code.shape
+        w = self.scale.repeat_interleave(128, 0)[:n].repeat_interleave(128, 1)[:, :k] * self.code
+        return torch.nn.functional.linear(x, w, self.bias)
+
+
+def float32_dit(path, attention):
+    import SLA
+    from ops import Int8Linear
+
+    net = official.load_dit(path, attention="original" if attention == "original" else "sla", topk=TOPK)
+    for name, layer in list(net.named_modules()):
+        parent, _, last = name.rpartition(".")
+        if isinstance(layer, Int8Linear):
+            net.get_submodule(parent).add_module(last, Dequantised(layer))
+        if isinstance(layer, SLA.SparseLinearAttention):
+            layer.dtype, (layer.BLKQ, layer.BLKK) = F32, HOPPER[attention]
+    return net.float()
+
+
+class SparseReference:
+    """The module of official.py with the attention kernel replaced; maps: of each layer, or None to choose them."""
+
+    def __init__(self, maps=None):
+        self.maps = maps
+
+    def __enter__(self):
+        import SLA.core
+
+        self.kernel, SLA.core._attention = SLA.core._attention, SparseSoftmax
+        official.block_maps.clear()
+        official.replayed_maps = iter(self.maps) if self.maps else None
+        self.mode = Float32()
+        self.mode.__enter__()
+
+    def __exit__(self, *error):
+        import SLA.core
+
+        self.mode.__exit__(*error)
+        SLA.core._attention = self.kernel
+        official.replayed_maps = None
+
+
+class Stay(torch.nn.Module):
+    """A network for the script, which moves what it gets to the host and back. rounded: sees the bf16 timestep."""
+
+    def __init__(self, net, rounded=False):
+        super().__init__()
+        self.net, self.rounded = net, rounded
+
+    def cpu(self):
+        return self
+
+    cuda = cpu
+
+    def forward(self, timesteps_B_T, **kw):
+        return self.net(timesteps_B_T=timesteps_B_T.bfloat16().float() if self.rounded else timesteps_B_T, **kw)
+
+
+# ---- both sides ----
+
+class Run:
+    def __init__(self, args):
+        self.args, self.rows, self.times, self.failed = args, [], [], 0
+        self.gpu, self.small = args.device == "cuda", args.small or args.device == "cpu"
+        self.emb = None  # of the first prompt: official, exact
+
+    def mode(self):
+        """Of the official code: nothing on a GPU, CUDA's rounding points on a CPU."""
+        return torch.overrides.BaseTorchFunctionMode() if self.gpu else modes.GpuRounding()
+
+    def free(self):
+        gc.collect()
+        if self.gpu:
+            torch.cuda.empty_cache()
+
+    def model(self, name):
+        """A directory of tdsynth, written at first use."""
+        path = os.path.join(self.args.work, name)
+        if not os.path.isdir(path):
+            small = ["--vocab=2048", "--dit=both"]
+            want = {"1.3B": ["--preset=1.3B", "--dit=both"], "14B": ["--preset=14B", "--dit=int8", "--only=dit"]}[name]
+            subprocess.run([os.path.join(self.args.build, "tdsynth"), "--seed=1", "--spiece=tests/data/spiece.model",
+                            *(small if self.small else want), path], check=True)
+            say("wrote the weights of", name)
+        return path
+
+    def dit_file(self, name, quant):
+        return os.path.join(self.model(name), FILES["1.3B" if self.small else name]
+                            + ("-quant.pth" if quant == "int8" else ".pth"))
+
+    def stage(self, *words, runs=4):
+        """tests/gpu/stage. @return (values as float32, median time in ms of all runs but the first)"""
+        out = os.path.join(self.args.work, "ours")
+        done = subprocess.run([os.path.join(self.args.build, "tests/gpu/stage"), "-B", self.args.device, "-n",
+                               str(runs if self.gpu else 1), *map(str, words), out], check=True, stdout=subprocess.PIPE)
+        ms = sorted(float(x) for x in done.stdout.split()[1:][-3:])
+        return torch.from_numpy(np.fromfile(out + ".f32", np.float32)), ms[len(ms) // 2]
+
+    def input(self, tensors):
+        path = os.path.join(self.args.work, "in.safetensors")
+        store.save(path, tensors, {})
+        return path
+
+    def timed(self, call, n=3):
+        """Median time in ms of n calls; the caller has made one before."""
+        if not self.gpu:
+            return float("nan")
+        ms = []
+        for _ in range(n):
+            a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            a.record()
+            call()
+            b.record()
+            b.synchronize()
+            ms.append(a.elapsed_time(b))
+        return sorted(ms)[n // 2]
+
+    def judge(self, title, ours, theirs, apart, note=""):
+        ok = ours <= 2 * theirs + 1e-6
+        self.failed += not ok
+        line = f"{title}: ours {ours:.3e}, official {theirs:.3e}, ratio {ours / max(theirs, 1e-30):.2f}, apart {apart:.3e}"
+        print("ok  " if ok else "FAIL", line + note, flush=True)
+        self.rows.append((title, f"{ours:.3e}", f"{theirs:.3e}", f"{ours / max(theirs, 1e-30):.2f}", f"{apart:.3e}", note))
+
+    def clock(self, title, ours, theirs):
+        say(f"time {title}: ours {ours:.1f} ms, official {theirs:.1f} ms, ratio {theirs / ours:.2f}")
+        self.times.append((title, f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}"))
+
+
+def stage_text(r):
+    path = os.path.join(r.model("1.3B"), T5_FILE)
+    ours = []
+    for prompt in PROMPTS:
+        emb, ms = r.stage("text", path, "tests/data/spiece.model", prompt)
+        ids = torch.from_numpy(np.fromfile(os.path.join(r.args.work, "ours.ids"), np.int32)).long()
+        ours.append((emb.view(512, -1), ms, ids))
+    with r.mode():
+        net = official.load_umt5(path)
+        theirs, ms = [], []
+        for _, _, ids in ours:
+            row = torch.zeros(512, dtype=torch.long)
+            row[: len(ids)] = ids
+            theirs.append(official.encode_ids(net, row, len(ids)))
+            ms.append(r.timed(lambda: official.encode_ids(net, row, len(ids))))
+    del net
+    r.free()
+    with modes.Float64():
+        net = official.load_umt5(path, exact=True)
+        for i, (emb, our_ms, ids) in enumerate(ours):
+            row = torch.zeros(512, dtype=torch.long)
+            row[: len(ids)] = ids
+            exact = official.encode_ids(net, row, len(ids))
+            n = len(ids)
+            r.judge(f"umT5, {n} ids", rel(emb, exact), rel(theirs[i], exact), rel(emb, theirs[i]))
+            r.clock(f"umT5, {n} ids", our_ms, ms[i])
+            if i == 0:
+                r.emb = theirs[0].clone(), exact.clone()
+    del net
+    r.free()
+
+
+def stage_vae(r):
+    path = os.path.join(r.model("1.3B"), VAE_FILE)
+    for title, grid in (("small", (3, 8, 6)),) if r.small else (
+            ("832x480x81", (21, 60, 104)), ("1280x720x81", (21, 90, 160))):
+        z = torch.randn(16, *grid, generator=torch.Generator().manual_seed(60))
+        ours, our_ms = r.stage("vae", path, r.input({"x": z}))
+        ours = ours.view(-1, grid[1] * 8, grid[2] * 8, 3)
+        with r.mode():
+            vae = official.load_vae(path)
+            z = z[None].to(r.args.device)
+            theirs = vae.decode(z)[0]
+            ms = r.timed(lambda: vae.decode(z), 3 if grid[1] < 90 else 1)
+            theirs = theirs.permute(1, 2, 3, 0).contiguous().cpu()
+        r.clock(f"VAE decode, {title}", our_ms, ms)
+        vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
+        r.free()
+        with Float32():
+            exact = vae.decode(z)[0].permute(1, 2, 3, 0)
+        r.judge(f"VAE decode, {title}", rel(ours, exact), rel(theirs, exact), rel(ours, theirs))
+        del vae, exact, ours, theirs
+        r.free()
+
+
+def chosen(lut, n_k):
+    """lut [H,Q,n] as a mask [H,Q,n_k]"""
+    return torch.zeros(*lut.shape[:2], n_k, dtype=torch.bool, device=lut.device).scatter_(2, lut.long(), True)
+
+
+def compare_dit(r, model, quant, attention, grid, own=True, n=3):
+    title = f"{model} {attention.replace('original', 'dense')} {quant}"
+    gen = torch.Generator().manual_seed(61)
+    x = torch.randn(16, *grid, generator=gen).to(BF16)
+    path, t = r.dit_file(model, quant), torch.tensor([[988.0]], device=r.args.device)
+    emb = torch.zeros(512, 256 if r.small else 4096, dtype=BF16)
+    emb[:40] = torch.randn(40, emb.shape[1], generator=gen) * 0.3
+    bq, bk = HOPPER.get(attention, (128, 64))
+    ours, our_ms = r.stage("-a", title.split()[1], "-b", f"{bq}x{bk}", "-k", TOPK, "dit", path,
+                           r.input({"x": x.float(), "t": t.flatten().cpu(), "emb": emb}), runs=n + 1)
+    ours = ours.view(x.shape)
+    say(title, "ours done")
+    x, emb = x[None].to(r.args.device), emb[None].to(r.args.device)
+    with r.mode():
+        net = official.load_dit(path, attention=attention, topk=TOPK)
+        call = lambda: net(x_B_C_T_H_W=x, timesteps_B_T=t.to(BF16), crossattn_emb=emb)  # noqa: E731
+        official.block_maps.clear()
+        theirs = call()[0].float()
+        maps = [(None, lut.short(), kept) for _, lut, kept in official.block_maps]
+        ms = r.timed(call, n)
+        official.block_maps.clear()
+    del net, call
+    r.free()
+    r.clock(f"{title} forward", our_ms, ms)
+    with SparseReference(maps):
+        net = float32_dit(path, attention)
+        call = lambda: net(x_B_C_T_H_W=x.float(), timesteps_B_T=t, crossattn_emb=emb.float())[0]  # noqa: E731
+        exact = call()
+    error, note = rel(theirs, exact), ""
+    our_exact = exact
+    if maps:
+        lut, kept = maps[0][1:]
+        mine = np.fromfile(os.path.join(r.args.work, "ours.map"), np.uint16).astype(np.int16)
+        mine = torch.from_numpy(mine).view(len(maps), *lut.shape[1:]).to(lut.device)
+        n_k = -(-(grid[0] * grid[1] * grid[2] // 4) // bk)
+        other = [1 - (chosen(a, n_k) & chosen(b[0], n_k)).sum().item() / a.numel()
+                 for a, (_, b, _) in zip(mine, maps)]
+        with SparseReference([(None, m[None], kept) for m in mine]):
+            our_exact = call()
+        note = f"; blocks that differ: {100 * sum(other) / len(other):.2f} % (first layer {100 * other[0]:.3f} %)"
+        if own:
+            with SparseReference():
+                free = call()
+            note += f"; against float32 with its own blocks: ours {rel(ours, free):.3e}, official {rel(theirs, free):.3e}"
+    r.judge(title, rel(ours, our_exact), error, rel(ours, theirs), note)
+    official.block_maps.clear()
+    del net, call, exact, our_exact
+    r.free()
+
+
+def stage_dit(r):
+    grid = (3, 24, 48) if r.small else (21, 60, 104)
+    for attention in ("original", "sla") + (("sagesla",) if r.gpu else ()):
+        for quant in ("bf16", "int8"):
+            compare_dit(r, "1.3B", quant, attention, grid, own=quant == "int8")
+
+
+def stage_dit14(r):
+    grid = (3, 24, 48) if r.small else (21, 90, 160)
+    compare_dit(r, "14B", "int8", "sagesla" if r.gpu else "sla", grid, own=False, n=1)
+
+
+def psnr(a, b):
+    mse = (a.double() - b.double()).square().mean().item()
+    return 10 * np.log10(255**2 / mse) if mse else float("inf")
+
+
+def other_backend():
+    """Softmax attention by another kernel than the official choice: the same result but for rounding."""
+    from rcm.utils import attention
+    from torch.nn.attention import SDPBackend
+
+    for key, (cc, _, kern) in attention._SDPA_CONFIG_CACHE.items():
+        attention._SDPA_CONFIG_CACHE[key] = (cc, [SDPBackend.EFFICIENT_ATTENTION], kern)
+
+
+def stage_clip(r):
+    """A clip by the official script with its own CUDA noise, and by td."""
+    if r.emb is None:
+        stage_text(r)
+    size, frames = ((128, 64), 17) if r.small else ((832, 480), 81)
+    from rcm.utils import attention as backends
+
+    for attention, quant in ((("sagesla", "int8"), ("original", "bf16")) if r.gpu else (("original", "bf16"),)):
+        title = f"clip {attention.replace('original', 'dense')} {quant}"
+        path = r.dit_file("1.3B", quant)
+        only = os.path.join(r.args.work, f"clip-{quant}")
+        os.makedirs(only, exist_ok=True)
+        for name in (os.path.basename(path), T5_FILE, VAE_FILE, "google"):
+            if not os.path.exists(os.path.join(only, name)):
+                os.symlink(os.path.abspath(os.path.join(r.model("1.3B"), name)), os.path.join(only, name))
+        bq, bk = HOPPER.get(attention, (128, 64))
+        out, stats = os.path.join(r.args.work, "clip.rgb"), os.path.join(r.args.work, "clip.json")
+        subprocess.run([os.path.join(r.args.build, "td"), "-B", r.args.device, "-s", f"{size[0]}x{size[1]}", "-n",
+                        str(frames), "-k", str(TOPK), "-a", attention.replace("original", "dense"), "-b", f"{bq}x{bk}",
+                        *(["-R", "cpu"] if not r.gpu else []), "-c", "2", "-j", stats, only, PROMPTS[0], out], check=True)
+        with open(stats) as f:
+            say(title, "ours:", json.dumps(json.loads(f.readlines()[-1])))
+        ours = torch.from_numpy(np.fromfile(out, np.uint8)).view(2, frames, size[1], size[0], 3)[1]
+
+        def script(net, vae, emb, **kw):
+            return pipeline.run(r.args.official, "wan2.1_t2v_infer.py", [net], vae, emb, size=size, n_frames=frames,
+                                device=r.args.device, **kw)
+
+        vae_path = os.path.join(r.model("1.3B"), VAE_FILE)
+        with r.mode():
+            net, vae = Stay(official.load_dit(path, attention=attention, topk=TOPK)), official.load_vae(vae_path)
+            first = script(net, vae, r.emb[0].to(BF16))
+            noise = [n.to(r.args.device) for n in first["noise"]]
+            official.block_maps.clear()
+            again = None
+            if r.gpu:
+                other_backend()
+                again = script(net, vae, r.emb[0].to(BF16))["frames"]
+                backends._SDPA_CONFIG_CACHE.clear()
+        official.block_maps.clear()
+        del net
+        vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
+        r.free()
+        with SparseReference():
+            net = Stay(float32_dit(path, attention), rounded=True)
+            exact = script(net, vae, r.emb[1].float(), noise=noise)["frames"]
+        official.block_maps.clear()
+        theirs = first["frames"]
+        del net, vae
+        r.free()
+        note = f"; PSNR: ours and float32 {psnr(ours, exact):.2f} dB, official and float32 {psnr(theirs, exact):.2f} dB, " \
+               f"ours and official {psnr(ours, theirs):.2f} dB"
+        if again is not None:
+            note += f", official with two attention kernels {psnr(theirs, again):.2f} dB"
+        r.judge(title, rel(ours, exact), rel(theirs, exact), rel(ours, theirs), note)
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def main():
+    global TOPK
+    stages = {k[6:]: v for k, v in globals().items() if k.startswith("stage_")}
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("official", "build", "work"):
+        p.add_argument(f"--{name}", required=True)
+    p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    p.add_argument("--small", action="store_true")
+    p.add_argument("stage", nargs="*", choices=[[], *stages])
+    args = p.parse_args()
+    torch.set_grad_enabled(False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    TOPK = 0.5 if args.small or args.device == "cpu" else 0.1
+    official.setup(args.official, gpu=args.device == "cuda")
+    os.makedirs(args.work, exist_ok=True)
+    r = Run(args)
+    if r.gpu:
+        say(torch.cuda.get_device_name(0), "torch", torch.__version__)
+    for name in args.stage or ("text", "vae", "dit", "clip", "dit14"):
+        try:
+            stages[name](r)
+        except Exception as e:  # one stage that fails must not take the others' results along
+            import traceback
+
+            traceback.print_exc()
+            print(f"FAIL {name}: {type(e).__name__}: {e}", flush=True)
+            r.failed += 1
+            official.block_maps.clear()
+            r.free()
+    table(("relative L2 error", "ours", "official", "ratio", "apart", "note"), r.rows)
+    table(("time, ms", "ours", "official", "official / ours"), r.times)
+    print(f"official: {len(r.rows)} compared, {r.failed} failed")
+    return r.failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
