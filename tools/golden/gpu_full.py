@@ -4,7 +4,7 @@
 distance from a float32 run (umT5: float64) of the same network. Prints a line "ok" or "FAIL" for each comparison, times of
 both, and tables at the end.
 
-usage: gpu_full.py --official=DIR --build=DIR --work=DIR [--small] [--device=cpu] [STAGE...]  (text vae dit clip dit14)
+usage: gpu_full.py --official=DIR --build=DIR --work=DIR [--small] [--device=cpu] [CASE...]
 
 --official is a checkout of TurboDiffusion; turbo_diffusion_ops, spas_sage_attn (utils, _qattn, _fused) and flash_attn
 (rotary) must be importable. --build holds td, tdsynth, libturbodiff-cuda.so and tests/gpu/stage; models are written to
@@ -19,6 +19,7 @@ is printed beside it, as is the distance of both from a float32 run that chooses
 import argparse
 import gc
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -172,7 +173,6 @@ class Run:
     def __init__(self, args):
         self.args, self.rows, self.times, self.failed = args, [], [], 0
         self.gpu, self.small = args.device == "cuda", args.small or args.device == "cpu"
-        self.emb = None  # of the first prompt: official, exact
 
     def mode(self):
         """Of the official code: nothing on a GPU, CUDA's rounding points on a CPU."""
@@ -264,7 +264,7 @@ def stage_text(r):
             r.judge(f"umT5, {n} ids", rel(emb, exact), rel(theirs[i], exact), rel(emb, theirs[i]))
             r.clock(f"umT5, {n} ids", our_ms, ms[i])
             if i == 0:
-                r.emb = theirs[0].clone(), exact.clone()
+                torch.save((theirs[0].cpu(), exact.cpu()), os.path.join(r.args.work, "emb.pt"))
     del net
     r.free()
 
@@ -347,16 +347,12 @@ def compare_dit(r, model, quant, attention, grid, own=True, n=3):
     r.free()
 
 
-def stage_dit(r):
-    grid = (3, 24, 48) if r.small else (21, 60, 104)
-    for attention in ("original", "sla") + (("sagesla",) if r.gpu else ()):
-        for quant in ("bf16", "int8"):
-            compare_dit(r, "1.3B", quant, attention, grid, own=quant == "int8")
+def stage_dit(r, attention, quant):
+    compare_dit(r, "1.3B", quant, attention, (3, 24, 48) if r.small else (21, 60, 104), own=quant == "int8")
 
 
-def stage_dit14(r):
-    grid = (3, 24, 48) if r.small else (21, 90, 160)
-    compare_dit(r, "14B", "int8", "sagesla" if r.gpu else "sla", grid, own=False, n=1)
+def stage_dit14(r, attention, quant):
+    compare_dit(r, "14B", quant, attention, (3, 24, 48) if r.small else (21, 90, 160), own=False, n=1)
 
 
 def psnr(a, b):
@@ -373,61 +369,62 @@ def other_backend():
         attention._SDPA_CONFIG_CACHE[key] = (cc, [SDPBackend.EFFICIENT_ATTENTION], kern)
 
 
-def stage_clip(r):
+def stage_clip(r, attention, quant):
     """A clip by the official script with its own CUDA noise, and by td."""
-    if r.emb is None:
+    emb_path = os.path.join(r.args.work, "emb.pt")
+    if not os.path.exists(emb_path):
         stage_text(r)
+    emb = [e.to(r.args.device) for e in torch.load(emb_path)]
     size, frames = ((128, 64), 17) if r.small else ((832, 480), 81)
     from rcm.utils import attention as backends
 
-    for attention, quant in ((("sagesla", "int8"), ("original", "bf16")) if r.gpu else (("original", "bf16"),)):
-        title = f"clip {attention.replace('original', 'dense')} {quant}"
-        path = r.dit_file("1.3B", quant)
-        only = os.path.join(r.args.work, f"clip-{quant}")
-        os.makedirs(only, exist_ok=True)
-        for name in (os.path.basename(path), T5_FILE, VAE_FILE, "google"):
-            if not os.path.exists(os.path.join(only, name)):
-                os.symlink(os.path.abspath(os.path.join(r.model("1.3B"), name)), os.path.join(only, name))
-        bq, bk = HOPPER.get(attention, (128, 64))
-        out, stats = os.path.join(r.args.work, "clip.rgb"), os.path.join(r.args.work, "clip.json")
-        subprocess.run([os.path.join(r.args.build, "td"), "-B", r.args.device, "-s", f"{size[0]}x{size[1]}", "-n",
-                        str(frames), "-k", str(TOPK), "-a", attention.replace("original", "dense"), "-b", f"{bq}x{bk}",
-                        *(["-R", "cpu"] if not r.gpu else []), "-c", "2", "-j", stats, only, PROMPTS[0], out], check=True)
-        with open(stats) as f:
-            say(title, "ours:", json.dumps(json.loads(f.readlines()[-1])))
-        ours = torch.from_numpy(np.fromfile(out, np.uint8)).view(2, frames, size[1], size[0], 3)[1]
+    title = f"clip {attention.replace('original', 'dense')} {quant}"
+    path = r.dit_file("1.3B", quant)
+    only = os.path.join(r.args.work, f"clip-{quant}")
+    os.makedirs(only, exist_ok=True)
+    for name in (os.path.basename(path), T5_FILE, VAE_FILE, "google"):
+        if not os.path.exists(os.path.join(only, name)):
+            os.symlink(os.path.abspath(os.path.join(r.model("1.3B"), name)), os.path.join(only, name))
+    bq, bk = HOPPER.get(attention, (128, 64))
+    out, stats = os.path.join(r.args.work, "clip.rgb"), os.path.join(r.args.work, "clip.json")
+    subprocess.run([os.path.join(r.args.build, "td"), "-B", r.args.device, "-s", f"{size[0]}x{size[1]}", "-n",
+                    str(frames), "-k", str(TOPK), "-a", attention.replace("original", "dense"), "-b", f"{bq}x{bk}",
+                    *(["-R", "cpu"] if not r.gpu else []), "-c", "2", "-j", stats, only, PROMPTS[0], out], check=True)
+    with open(stats) as f:
+        say(title, "ours:", json.dumps(json.loads(f.readlines()[-1])))
+    ours = torch.from_numpy(np.fromfile(out, np.uint8)).view(2, frames, size[1], size[0], 3)[1]
 
-        def script(net, vae, emb, **kw):
-            return pipeline.run(r.args.official, "wan2.1_t2v_infer.py", [net], vae, emb, size=size, n_frames=frames,
-                                device=r.args.device, **kw)
+    def script(net, vae, emb, **kw):
+        return pipeline.run(r.args.official, "wan2.1_t2v_infer.py", [net], vae, emb, size=size, n_frames=frames,
+                            device=r.args.device, **kw)
 
-        vae_path = os.path.join(r.model("1.3B"), VAE_FILE)
-        with r.mode():
-            net, vae = Stay(official.load_dit(path, attention=attention, topk=TOPK)), official.load_vae(vae_path)
-            first = script(net, vae, r.emb[0].to(BF16))
-            noise = [n.to(r.args.device) for n in first["noise"]]
-            official.block_maps.clear()
-            again = None
-            if r.gpu:
-                other_backend()
-                again = script(net, vae, r.emb[0].to(BF16))["frames"]
-                backends._SDPA_CONFIG_CACHE.clear()
+    vae_path = os.path.join(r.model("1.3B"), VAE_FILE)
+    with r.mode():
+        net, vae = Stay(official.load_dit(path, attention=attention, topk=TOPK)), official.load_vae(vae_path)
+        first = script(net, vae, emb[0].to(BF16))
+        noise = [n.to(r.args.device) for n in first["noise"]]
         official.block_maps.clear()
-        del net
-        vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
-        r.free()
-        with SparseReference():
-            net = Stay(float32_dit(path, attention), rounded=True)
-            exact = script(net, vae, r.emb[1].float(), noise=noise)["frames"]
-        official.block_maps.clear()
-        theirs = first["frames"]
-        del net, vae
-        r.free()
-        note = f"; PSNR: ours and float32 {psnr(ours, exact):.2f} dB, official and float32 {psnr(theirs, exact):.2f} dB, " \
-               f"ours and official {psnr(ours, theirs):.2f} dB"
-        if again is not None:
-            note += f", official with two attention kernels {psnr(theirs, again):.2f} dB"
-        r.judge(title, rel(ours, exact), rel(theirs, exact), rel(ours, theirs), note)
+        again = None
+        if r.gpu:
+            other_backend()
+            again = script(net, vae, emb[0].to(BF16))["frames"]
+            backends._SDPA_CONFIG_CACHE.clear()
+    official.block_maps.clear()
+    del net
+    vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
+    r.free()
+    with SparseReference():
+        net = Stay(float32_dit(path, attention), rounded=True)
+        exact = script(net, vae, emb[1].float(), noise=noise)["frames"]
+    official.block_maps.clear()
+    theirs = first["frames"]
+    del net, vae
+    r.free()
+    note = f"; PSNR: ours and float32 {psnr(ours, exact):.2f} dB, official and float32 {psnr(theirs, exact):.2f} dB, " \
+           f"ours and official {psnr(ours, theirs):.2f} dB"
+    if again is not None:
+        note += f", official with two attention kernels {psnr(theirs, again):.2f} dB"
+    r.judge(title, rel(ours, exact), rel(theirs, exact), rel(ours, theirs), note)
 
 
 def table(head, rows):
@@ -436,39 +433,67 @@ def table(head, rows):
         print("| " + " | ".join(row) + " |")
 
 
+def cases(args):
+    """(stage, its arguments), in order; SageSLA has no formula on the CPU."""
+    cpu = args.device == "cpu"
+    sparse = "sla" if cpu else "sagesla"
+    all_cases = [("text",), ("vae",)]
+    all_cases += [("dit", a, q) for a in ("original", "sla", "sagesla")[: 2 if cpu else 3] for q in ("bf16", "int8")]
+    all_cases += [("clip", "original", "bf16")] + ([] if cpu else [("clip", sparse, "int8")]) + [("dit14", sparse, "int8")]
+    names = {":".join(c): c for c in all_cases}
+    for want in args.stage:
+        if not any(f"{n}:".startswith(f"{want}:") for n in names):
+            raise SystemExit(f"{want}: no such case; want one of {', '.join(names)}, or their first words")
+    return [c for n, c in names.items() if not args.stage or any(f"{n}:".startswith(f"{w}:") for w in args.stage)]
+
+
+def work(args, case, pipe):
+    """One case in a process of its own: after a CUDA error nothing else runs in that process."""
+    r = Run(args)
+    try:
+        globals()[f"stage_{case[0]}"](r, *case[1:])
+    except Exception as e:
+        import traceback
+
+        traceback.print_exc()
+        print("FAIL", *case, f"{type(e).__name__}: {e}".splitlines()[0], flush=True)
+        r.failed += 1
+    pipe.send((r.rows, r.times, r.failed))
+
+
 def main():
     global TOPK
-    stages = {k[6:]: v for k, v in globals().items() if k.startswith("stage_")}
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("official", "build", "work"):
         p.add_argument(f"--{name}", required=True)
     p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     p.add_argument("--small", action="store_true")
-    p.add_argument("stage", nargs="*", choices=[[], *stages])
+    p.add_argument("stage", nargs="*", help="text, vae, dit, clip, dit14; dit:sagesla, dit:sagesla:int8, ...")
     args = p.parse_args()
     torch.set_grad_enabled(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     TOPK = 0.5 if args.small or args.device == "cpu" else 0.1
     official.setup(args.official, gpu=args.device == "cuda")
     os.makedirs(args.work, exist_ok=True)
-    r = Run(args)
-    if r.gpu:
-        say(torch.cuda.get_device_name(0), "torch", torch.__version__)
-    for name in args.stage or ("text", "vae", "dit", "clip", "dit14"):
+    say("torch", torch.__version__, "on", args.device)
+    rows, times, failed = [], [], 0
+    fork = multiprocessing.get_context("fork")  # CUDA is first used in the children
+    for case in cases(args):
+        mine, theirs = fork.Pipe(duplex=False)
+        child = fork.Process(target=work, args=(args, case, theirs))
+        child.start()
+        theirs.close()
         try:
-            stages[name](r)
-        except Exception as e:  # one stage that fails must not take the others' results along
-            import traceback
-
-            traceback.print_exc()
-            print(f"FAIL {name}: {type(e).__name__}: {e}", flush=True)
-            r.failed += 1
-            official.block_maps.clear()
-            r.free()
-    table(("relative L2 error", "ours", "official", "ratio", "apart", "note"), r.rows)
-    table(("time, ms", "ours", "official", "official / ours"), r.times)
-    print(f"official: {len(r.rows)} compared, {r.failed} failed")
-    return r.failed > 0
+            part = mine.recv()
+        except EOFError:
+            print("FAIL", *case, "the process ended", flush=True)
+            part = [], [], 1
+        child.join()
+        rows, times, failed = rows + part[0], times + part[1], failed + part[2]
+    table(("relative L2 error", "ours", "official", "ratio", "apart", "note"), rows)
+    table(("time, ms", "ours", "official", "official / ours"), times)
+    print(f"official: {len(rows)} compared, {failed} failed")
+    return failed > 0
 
 
 if __name__ == "__main__":
