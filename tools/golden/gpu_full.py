@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """Full-size stages and clips: this project and the official code on the same weights and inputs, each judged by its
-distance from a float32 run (umT5: float64) of the same network. Prints a line "ok" or "FAIL" for each comparison, times of
-both, and tables at the end.
+distance from a float32 run (umT5: float64) of the same network. Prints a line "ok" or "FAIL" for each comparison, times
+of both, and tables at the end.
 
 usage: gpu_full.py --official=DIR --build=DIR --work=DIR [--small] [--device=cpu] [CASE...]
 
@@ -11,9 +11,9 @@ usage: gpu_full.py --official=DIR --build=DIR --work=DIR [--small] [--device=cpu
 --work. --small: small models, to try all of it in a minute. --device=cpu: these, on the CPU backend, with the official
 kernels replaced by their formulas.
 
-The rule: our error is at most twice the official one. Where attention chooses key blocks, a last bit can change a choice;
-each side's error is then its distance from a float32 run over the blocks that this side chose, and how many choices differ
-is printed beside it, as is the distance of both from a float32 run that chooses its own blocks.
+The rule: our error is at most twice the official one. Where attention chooses key blocks, a last bit can change a
+choice; each side's error is then its distance from a float32 run over the blocks that this side chose, and how many
+choices differ is printed beside it, as is the distance of both from a float32 run that chooses its own blocks.
 """
 
 import argparse
@@ -36,7 +36,10 @@ import pipeline  # noqa: E402
 import store  # noqa: E402
 
 BF16, F32 = torch.bfloat16, torch.float32
-PROMPTS = ("a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen", "cat")
+PROMPTS = (
+    "a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen",
+    "cat",
+)
 FILES = {"1.3B": "TurboWan2.1-T2V-1.3B-480P", "14B": "TurboWan2.1-T2V-14B-720P"}
 HOPPER = {"sla": (128, 64), "sagesla": (64, 128)}  # blocks of the official kernels on an H100: queries x keys
 T5_FILE, VAE_FILE = "models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"
@@ -228,9 +231,9 @@ class Run:
     def judge(self, title, ours, theirs, apart, note=""):
         ok = ours <= 2 * theirs + 1e-6
         self.failed += not ok
-        line = f"{title}: ours {ours:.3e}, official {theirs:.3e}, ratio {ours / max(theirs, 1e-30):.2f}, apart {apart:.3e}"
-        print("ok  " if ok else "FAIL", line + note, flush=True)
-        self.rows.append((title, f"{ours:.3e}", f"{theirs:.3e}", f"{ours / max(theirs, 1e-30):.2f}", f"{apart:.3e}", note))
+        row = title, f"{ours:.3e}", f"{theirs:.3e}", f"{ours / max(theirs, 1e-30):.2f}", f"{apart:.3e}", note
+        print("ok  " if ok else "FAIL", "{}: ours {}, official {}, ratio {}, apart {}; {}".format(*row), flush=True)
+        self.rows.append(row)
 
     def clock(self, title, ours, theirs):
         say(f"time {title}: ours {ours:.1f} ms, official {theirs:.1f} ms, ratio {theirs / ours:.2f}")
@@ -336,11 +339,12 @@ def compare_dit(r, model, quant, attention, grid, own=True, n=3):
                  for a, (_, b, _) in zip(mine, maps)]
         with SparseReference([(None, m[None], kept) for m in mine]):
             our_exact = call()
-        note = f"; blocks that differ: {100 * sum(other) / len(other):.2f} % (first layer {100 * other[0]:.3f} %)"
+        note = f"blocks that differ: {100 * sum(other) / len(other):.2f} % (first layer {100 * other[0]:.3f} %)"
         if own:
             with SparseReference():
                 free = call()
-            note += f"; against float32 with its own blocks: ours {rel(ours, free):.3e}, official {rel(theirs, free):.3e}"
+            note += f"; against float32 with its own blocks: ours {rel(ours, free):.3e}, official "
+            note += f"{rel(theirs, free):.3e}"
     r.judge(title, rel(ours, our_exact), error, rel(ours, theirs), note)
     official.block_maps.clear()
     del net, call, exact, our_exact
@@ -420,7 +424,7 @@ def stage_clip(r, attention, quant):
     theirs = first["frames"]
     del net, vae
     r.free()
-    note = f"; PSNR: ours and float32 {psnr(ours, exact):.2f} dB, official and float32 {psnr(theirs, exact):.2f} dB, " \
+    note = f"PSNR: ours and float32 {psnr(ours, exact):.2f} dB, official and float32 {psnr(theirs, exact):.2f} dB, " \
            f"ours and official {psnr(ours, theirs):.2f} dB"
     if again is not None:
         note += f", official with two attention kernels {psnr(theirs, again):.2f} dB"
@@ -439,7 +443,8 @@ def cases(args):
     sparse = "sla" if cpu else "sagesla"
     all_cases = [("text",), ("vae",)]
     all_cases += [("dit", a, q) for a in ("original", "sla", "sagesla")[: 2 if cpu else 3] for q in ("bf16", "int8")]
-    all_cases += [("clip", "original", "bf16")] + ([] if cpu else [("clip", sparse, "int8")]) + [("dit14", sparse, "int8")]
+    all_cases += [("clip", "original", "bf16")] + ([] if cpu else [("clip", sparse, "int8")])
+    all_cases += [("dit14", sparse, "int8")]
     names = {":".join(c): c for c in all_cases}
     for want in args.stage:
         if not any(f"{n}:".startswith(f"{want}:") for n in names):
