@@ -127,7 +127,10 @@ if [ "$HAVE_FFNVCODEC" = yes ]; then
     set -- "$@" --enable-ffnvcodec
     video=$video,hwupload,hwdownload
     if [ "$set" = full ]; then
-        set -- "$@" --enable-nvenc --enable-encoder=h264_nvenc,hevc_nvenc,av1_nvenc
+        set -- "$@" --enable-nvenc --enable-encoder=h264_nvenc,hevc_nvenc
+        if pkg-config --atleast-version=12 ffnvcodec; then
+            set -- "$@" --enable-encoder=av1_nvenc
+        fi
         # a clang that compiles CUDA to PTX
         if echo '__attribute__((global)) void f() {}' | clang -S -nocudalib -nocudainc --cuda-gpu-arch=sm_30 \
             --cuda-device-only -x cuda - -o /dev/null > /dev/null 2>&1; then

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# What only a GPU can show: every slot against the CPU backend, every stage and whole clips against the official goldens, and the
-# sanitizers of the CUDA Toolkit. usage, from the repository's top: tests/gpu/check.sh BUILD
-# BUILD holds checkops, tdsynth, libturbodiff-cuda.so and tests/. Last line: "gpu: N passed, N failed".
+# What only a GPU can show: every slot against the CPU backend, every stage and whole clips against the official goldens,
+# and the sanitizers of the CUDA Toolkit. usage, from the repository's top: tests/gpu/check.sh BUILD
+# BUILD holds checkops, tdsynth, libturbodiff-cuda.so, tests/ and, if it is to be tested, ffmpeg.
+# Last line: "gpu: N passed, N failed".
 set -u
 build=$(realpath "$1")
 tmp=$(mktemp -d) || exit 1
@@ -37,6 +38,13 @@ for test in golden_text golden_dit golden_sage golden_vae golden_encode clip run
     one "test_$test" $?
     count "$tmp/log"
 done
+if [ -x "$build/ffmpeg" ]; then
+    tests/gpu/ffmpeg.sh "$build" "$build/ffmpeg" "$tmp/tiny" > "$tmp/log" 2>&1
+    one "ffmpeg" $?
+    count "$tmp/log"
+else
+    echo "skip ffmpeg.sh (no $build/ffmpeg)"
+fi
 if command -v compute-sanitizer > /dev/null; then
     for tool in memcheck synccheck initcheck; do
         compute-sanitizer --tool $tool --error-exitcode 9 "$build/checkops" --impl=cuda --fills=1 > "$tmp/log" 2>&1

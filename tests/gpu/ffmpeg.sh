@@ -1,0 +1,131 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The turbodiff source on a GPU as a user of ffmpeg meets it: ffmpeg.sh BUILD FFMPEG MODEL
+#
+# 1. FFMPEG is a build of `make ffmpeg`; BUILD has libturbodiff-cuda.so, which has to lie beside FFMPEG or in the loader's
+#    path. MODEL may be one of random weights: pictures are compared with each other.
+# 2. Cases print "ok NAME", "FAIL NAME" after what was seen, or "skip NAME (why)"; the last line has the counts.
+set -u
+LC_ALL=C
+build=$(realpath "$1")
+LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LC_ALL LD_LIBRARY_PATH
+ffmpeg=$(realpath "$2")
+model=$(realpath "$3")
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT INT TERM
+passed=0
+failed=0
+
+ok() {
+    echo "ok $1"
+    passed=$((passed + 1))
+}
+fail() {
+    name=$1
+    shift
+    printf '  %s\n' "$@" | cut -c1-300
+    echo "FAIL $name"
+    failed=$((failed + 1))
+}
+# equal NAME GOT WANT
+equal() {
+    if [ -n "$2" ] && [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
+}
+run() {
+    timeout 120 "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
+}
+# sum [OPTION]... GRAPH: one checksum over all frames, or what went wrong
+sum() {
+    for graph; do :; done
+    n=$#
+    while [ "$n" -gt 1 ]; do                     # the graph goes to where it belongs
+        set -- "$@" "$1"
+        shift
+        n=$((n - 1))
+    done
+    shift
+    run "$@" -filter_complex "$graph" -f hash -hash md5 - || head -n 2 "$tmp/err"
+}
+has() {
+    "$ffmpeg" -hide_banner -v error -filters 2>&1 | grep -q " $1 "
+}
+
+base="turbodiff=model=$model:prompt=a cat:s=320x192:frames=17:seed=1:backend=cuda"
+cuda="-init_hw_device cuda=gpu:0 -filter_hw_device gpu"
+# the options of cuda are a list
+# shellcheck disable=SC2086
+on_gpu() {
+    sum $cuda "$@"
+}
+
+# ---- pictures ----
+
+equal "frames of a software chain" "$(run -f lavfi -i "$base" -f framecrc - | grep -c '^0,')" 17
+for fmt in nv12 yuv420p yuv444p p010le; do
+    want=$(sum "$base,format=$fmt")
+    equal "CUDA frames of $fmt" "$(on_gpu "$base:hw_format=$fmt,hwdownload,format=$fmt")" "$want"
+    equal "a CUDA device in the graph, software frames of $fmt" "$(on_gpu "$base,format=$fmt")" "$want"
+    case $want in MD5=*) ;; *) fail "software frames of $fmt" "$want" ;; esac
+done
+equal "formats differ" "$(for fmt in nv12 yuv420p yuv444p p010le; do sum "$base,format=$fmt"; done | sort -u | grep -c MD5)" 4
+equal "CUDA frames, format=cuda" "$(on_gpu "$base,format=cuda,hwdownload,format=nv12")" "$(sum "$base,format=nv12")"
+equal "where any will do, software frames" \
+    "$(on_gpu "$base")" "$(sum "$base,format=yuv420p")"
+equal "CUDA frames, up and down again" "$(on_gpu "$base,hwdownload,format=nv12,hwupload,hwdownload,format=nv12")" \
+    "$(sum "$base,format=nv12")"
+if has scale_cuda; then
+    equal "scale_cuda takes CUDA frames" "$(on_gpu "$base,scale_cuda=format=yuv444p,hwdownload,format=yuv444p" | cut -c1-4)" "MD5="
+    # scaled on the GPU and by swscale: not the same bytes, but the same picture
+    worst=$(timeout 120 "$ffmpeg" -hide_banner -nostdin -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex \
+        "$base,split[a][b];[a]format=nv12,hwupload,scale_cuda=160:96:interp_algo=bicubic,hwdownload,format=nv12[c];
+         [b]scale=160:96:flags=bicubic,format=nv12[d];[c][d]psnr" -f null - 2>&1 |
+         sed -n 's/.*PSNR.* min:\([0-9inf.]*\).*/\1/p')
+    equal "scale_cuda scales as swscale does" "$(echo "${worst:-0}" | awk '{ print ($1 == "inf" || $1 > 30) ? "yes" : "no: " $1 }')" yes
+else
+    echo "skip scale_cuda (not in this ffmpeg)"
+fi
+two="$base,format=yuv420p[a];${base%seed=*}seed=2:backend=cuda,format=yuv420p[b];[a][b]hstack"
+equal "two sources side by side: the left one" "$(sum "$two,crop=320:192:0:0")" "$(sum "$base,format=yuv420p")"
+two="$base,hwdownload,format=nv12[a];${base%seed=*}seed=2:backend=cuda,hwdownload,format=nv12[b];[a][b]hstack"
+equal "two sources of CUDA frames: the left one" "$(on_gpu "$two,crop=320:192:0:0")" "$(sum "$base,format=nv12")"
+equal "two sources of CUDA frames: the right one" "$(on_gpu "$two,crop=320:192:320:0")" \
+    "$(sum "${base%seed=*}seed=2:backend=cuda,format=nv12")"
+equal "device of no CUDA frame" "$(on_gpu "$base:device=100,hwdownload,format=nv12" | grep -o 'device 100' | head -n 1)" \
+    "device 100"
+
+# ---- ends ----
+
+long="turbodiff=model=$model:prompt=a cat:s=640x480:seed=1:backend=cuda:frames=161"
+equal "-t 1" "$(run -filter_complex "$long:steps=1" -t 1 -f framecrc - | grep -c '^0,')" 16
+
+# interrupt NAME LINE GRAPH: SIGINT as soon as a line of the log matches; ffmpeg has to end within a second
+interrupt() {
+    "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "$3" -f null - > "$tmp/log" 2>&1 &
+    pid=$!
+    waited=0
+    until grep -q "$2" "$tmp/log" || [ $waited -ge 600 ] || ! kill -0 $pid 2> /dev/null; do
+        sleep 0.1
+        waited=$((waited + 1))
+    done
+    start=$(date +%s%N)
+    if ! kill -INT $pid 2> /dev/null; then
+        wait $pid
+        fail "$1" "ended before it could be interrupted, status $?" "$(tail -n 2 "$tmp/log")"
+        return
+    fi
+    wait $pid
+    code=$?
+    ms=$((($(date +%s%N) - start) / 1000000))
+    if [ $code -eq 255 ] && [ $ms -lt 1000 ]; then ok "$1 ($ms ms)"; else fail "$1" "status $code after $ms ms"; fi
+}
+interrupt "SIGINT while denoising" "text: " "$long:sampler=unipc:steps=1000"
+interrupt "SIGINT while decoding" "denoise: " "$long:steps=1"
+size=$(du -sLm "$model" | cut -f 1)
+if [ "$size" -gt 2000 ]; then
+    interrupt "SIGINT while loading" "memory\|hardware\|Stream mapping\|turbodiff" "$long"
+else
+    echo "skip SIGINT while loading (a model of $size MB is there at once)"
+fi
+echo "gpu ffmpeg: $passed passed, $failed failed"
+[ $failed -eq 0 ]
