@@ -128,7 +128,7 @@ $(BUILD)/static/turbodiff.pc: turbodiff.pc.in config.mak
 # ---- FFmpeg ----
 
 FFMPEG        := $(BUILD)/ffmpeg
-FILTER_SRCS   := $(wildcard libavfilter/*.[ch] patches/*.patch) doc/filters.texi tools/build_ffmpeg.sh tools/fetch_ffmpeg.sh
+FILTER_SRCS   := $(wildcard libavfilter/*.[ch] patches/*.patch) doc/filters.texi doc/filters_i2v.texi tools/build_ffmpeg.sh tools/fetch_ffmpeg.sh
 FFMPEG_DEPS   := $(LIB_A) $(BUILD)/static/turbodiff.pc $(FILTER_SRCS)
 FFMPEG_ENV     = FFMPEG_GPL=$(FFMPEG_GPL) CC="$(CC)" JOBS=$(JOBS) PKG_CONFIG_PATH=$(abspath $(BUILD)/static):$$PKG_CONFIG_PATH \
     TD_LIB=$(abspath $(LIB_A)) HAVE_NASM=$(HAVE_NASM) HAVE_ZLIB=$(HAVE_ZLIB) HAVE_X264=$(HAVE_X264) HAVE_VPX=$(HAVE_VPX) \
@@ -163,6 +163,11 @@ $(MODEL)/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	$(BUILD)/tdsynth --preset=tiny --format=pth --spiece=tests/data/spiece.model $(MODEL)
 	touch $@
 
+$(MODEL)-i2v/stamp: $(BUILD)/tdsynth tests/data/spiece.model
+	rm -rf $(MODEL)-i2v
+	$(BUILD)/tdsynth --preset=tiny --in-dim=36 --format=pth --spiece=tests/data/spiece.model $(MODEL)-i2v
+	touch $@
+
 demo: $(FFMPEG) $(MODEL)/stamp
 	$(FFMPEG) -hide_banner -nostdin -y -f lavfi \
 	    -i "turbodiff=model=$(MODEL):prompt=a cat surfing a wave at sunset:size=320x192:frames=49:seed=1" \
@@ -195,11 +200,12 @@ check-ops: $(CHECKOPS)
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
 
-fate: $(FFMPEG) $(MODEL)/stamp
-	@tests/fate/run.sh $(BUILD) $(MODEL)
+fate: $(FFMPEG) $(MODEL)/stamp $(MODEL)-i2v/stamp
+	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; exit $$r
 
-$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp
-	@tests/fate/run.sh $(BUILD)/small-$* $(MODEL)
+$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
+	@r=0; tests/fate/run.sh $(BUILD)/small-$* $(MODEL) || r=1; \
+	    tests/fate/i2v.sh $(BUILD)/small-$* $(MODEL)-i2v $(MODEL) || r=1; exit $$r
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Invariants
- *  1. Device memory is two blocks: `block` holds what outlives a stage (emb, z, latents), and in `work` the text,
+ *  1. Device memory is two blocks: `block` holds what outlives a stage (emb, z, cond, latents), and in `work` the text,
  *     denoise and decode stages overlay each other. Nothing is allocated after td_start(), but where weights come and
  *     go by stage: there `work` does, too, and has the size of the stage at hand.
  *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or

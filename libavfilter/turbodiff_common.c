@@ -288,11 +288,13 @@ static int count_frames(AVFilterContext *ctx)
     return 0;
 }
 
-av_cold int ff_turbodiff_init(AVFilterContext *ctx)
+av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *default_size)
 {
     TurboDiffContext *s = ctx->priv;
     int ret;
 
+    if (!s->size && !(s->size = av_strdup(default_size)))
+        return AVERROR(ENOMEM);
     if ((ret = load_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||
@@ -381,6 +383,7 @@ static int set_times(AVFilterContext *ctx, AVDictionary **metadata)
         } times[] = {
             { "lavfi.turbodiff.load_seconds",        info.stage_seconds[TD_STAGE_LOAD]    },
             { "lavfi.turbodiff.text_seconds",        info.stage_seconds[TD_STAGE_TEXT]    },
+            { "lavfi.turbodiff.image_seconds",       info.stage_seconds[TD_STAGE_IMAGE]   },
             { "lavfi.turbodiff.denoise_seconds",     info.stage_seconds[TD_STAGE_DENOISE] },
             { "lavfi.turbodiff.decode_seconds",      info.stage_seconds[TD_STAGE_DECODE]  },
             { "lavfi.turbodiff.copy_seconds",        info.copy_seconds                    },
@@ -400,85 +403,33 @@ static int set_times(AVFilterContext *ctx, AVDictionary **metadata)
     return av_dict_set_int(metadata, "lavfi.turbodiff.peak_bytes", info.peak_bytes, 0);
 }
 
-static int open_model(AVFilterLink *outlink)
+int ff_turbodiff_makes(enum AVPixelFormat format)
 {
-    AVFilterContext *ctx = outlink->src;
-    TurboDiffContext *s = ctx->priv;
-    TDSettings settings;
-    int ret;
-
-    ret = td_default_settings(&settings, sizeof(settings));
-    if (ret < 0)
-        return error_from_td(ret);
-    settings.model           = s->model;
-    settings.dit             = s->dit;
-    settings.text_encoder    = s->text_encoder;
-    settings.tokenizer       = s->tokenizer;
-    settings.vae             = s->vae;
-    settings.backend         = s->backend;
-    settings.device          = s->device;
-    settings.n_threads       = ctx->nb_threads;
-    settings.attention       = s->attention;
-    settings.quant           = s->quant;
-    settings.norm            = s->norm;
-    settings.sla_block       = s->sla_block;
-    settings.residency       = s->residency;
-    settings.logger.cookie   = ctx;
-    settings.logger.callback = log_line;
-    settings.logger.level    = log_level();
-    settings.progress        = report_progress;
-    settings.interrupt       = is_interrupted;
-    settings.cookie          = ctx;
-#if CONFIG_CUDA
-    if (outlink->format == AV_PIX_FMT_CUDA) {
-        AVCUDADeviceContext *cuda = ((AVHWDeviceContext *)ctx->hw_device_ctx->data)->hwctx;
-
-        settings.backend      = TD_BACKEND_CUDA;
-        settings.cuda_context = cuda->cuda_ctx;
-        settings.cuda_stream  = cuda->stream;
-    }
-#endif
-    s->progress_stage        = -1;
-
-    ret = td_open(&s->td, &settings);
-    return ret < 0 ? error_from_td(ret) : 0;
+    for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
+        if (pixel_formats[i].pix_fmt == format)
+            return 1;
+    return 0;
 }
 
-static int start_clip(AVFilterContext *ctx)
+int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h)
 {
     TurboDiffContext *s = ctx->priv;
-    TDParams params;
-    int ret;
 
-    ret = td_default_params(&params, sizeof(params));
-    if (ret < 0)
-        return error_from_td(ret);
-    if (s->seed < 0) {
-        s->seed = av_get_random_seed();
-        av_log(ctx, AV_LOG_INFO, "seed=%"PRId64"\n", s->seed);
+    if (s->adaptive && td_adaptive_size(&s->w, &s->h, w, h) < 0) {
+        av_log(ctx, AV_LOG_ERROR, "adaptive: no size of about %dx%d pixels has the shape %dx%d, "
+               "expected sides of at most 2048\n", s->w, s->h, w, h);
+        return AVERROR(EINVAL);
     }
-    params.prompt          = s->prompt;
-    params.negative_prompt = s->negative_prompt;
-    params.width           = s->w;
-    params.height          = s->h;
-    params.n_frames        = s->clip_frames;
-    params.sampler         = s->sampler;
-    params.n_steps         = s->steps;
-    params.seed            = s->seed;
-    params.noise           = s->noise;
-    params.sigma_max       = s->sigma_max;
-    params.ode             = s->ode;
-    params.sla_topk        = s->topk;
-    params.guidance        = s->guidance;
-    params.shift           = s->shift;
-    params.nonblocking     = 1;
+    return 0;
+}
 
-    ret = td_start(s->td, &params);
-    if (ret < 0)
-        return error_from_td(ret);
-    s->pts = 0;
-    s->stats_due = !!s->stats_file;
-    return set_metadata(ctx);
+int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDLogger logger = { ctx, log_line, TD_LOG_ERROR };
+    int ret = td_image_load_jpeg(image, s->image, &logger);
+
+    return ret < 0 ? error_from_td(ret) : 0;
 }
 
 static int open_cuda_frames(AVFilterLink *outlink)
@@ -504,46 +455,123 @@ static int open_cuda_frames(AVFilterLink *outlink)
     return ret;
 }
 
-av_cold int ff_turbodiff_start(AVFilterLink *outlink)
+av_cold int ff_turbodiff_open(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
-    FilterLink *l = ff_filter_link(outlink);
+    TDSettings settings;
     int ret;
 
-    outlink->w                   = s->w;
-    outlink->h                   = s->h;
-    outlink->sample_aspect_ratio = (AVRational){ 1, 1 };
-    outlink->time_base           = av_inv_q(s->frame_rate);
-    l->frame_rate                = s->frame_rate;
+    if (s->format == AV_PIX_FMT_CUDA && (ret = open_cuda_frames(outlink)) < 0)
+        return ret;
+    if (s->td)
+        return 0;
+    ret = td_default_settings(&settings, sizeof(settings));
+    if (ret < 0)
+        return error_from_td(ret);
+    settings.model           = s->model;
+    settings.dit             = s->dit;
+    settings.dit_low         = s->dit_low;
+    settings.text_encoder    = s->text_encoder;
+    settings.tokenizer       = s->tokenizer;
+    settings.vae             = s->vae;
+    settings.backend         = s->backend;
+    settings.device          = s->device;
+    settings.n_threads       = ctx->nb_threads;
+    settings.attention       = s->attention;
+    settings.quant           = s->quant;
+    settings.norm            = s->norm;
+    settings.sla_block       = s->sla_block;
+    settings.residency       = s->residency;
+    settings.logger.cookie   = ctx;
+    settings.logger.callback = log_line;
+    settings.logger.level    = log_level();
+    settings.progress        = report_progress;
+    settings.interrupt       = is_interrupted;
+    settings.cookie          = ctx;
+#if CONFIG_CUDA
+    if (s->format == AV_PIX_FMT_CUDA) {
+        AVCUDADeviceContext *cuda = ((AVHWDeviceContext *)ctx->hw_device_ctx->data)->hwctx;
 
-    if (outlink->format == AV_PIX_FMT_CUDA && (ret = open_cuda_frames(outlink)) < 0)
-        return ret;
-    if (!s->td && (ret = open_model(outlink)) < 0)
-        return ret;
-    return start_clip(ctx);
+        settings.backend      = TD_BACKEND_CUDA;
+        settings.cuda_context = cuda->cuda_ctx;
+        settings.cuda_stream  = cuda->stream;
+    }
+#endif
+    s->progress_stage        = -1;
+
+    ret = td_open(&s->td, &settings);
+    return ret < 0 ? error_from_td(ret) : 0;
+}
+
+int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDParams params;
+    int ret;
+
+    ret = td_default_params(&params, sizeof(params));
+    if (ret < 0)
+        return error_from_td(ret);
+    if (s->seed < 0) {
+        s->seed = av_get_random_seed();
+        av_log(ctx, AV_LOG_INFO, "seed=%"PRId64"\n", s->seed);
+    }
+    params.prompt          = s->prompt;
+    params.negative_prompt = s->negative_prompt;
+    params.width           = s->w;
+    params.height          = s->h;
+    params.n_frames        = s->clip_frames;
+    params.sampler         = s->sampler;
+    params.n_steps         = s->steps;
+    params.seed            = s->seed + clip;
+    params.noise           = s->noise;
+    params.sigma_max       = s->sigma_max;
+    params.boundary        = s->boundary;
+    params.ode             = s->ode;
+    params.sla_topk        = s->topk;
+    params.guidance        = s->guidance;
+    params.shift           = s->shift;
+    params.image           = image;
+    params.nonblocking     = 1;
+
+    ret = td_start(s->td, &params);
+    if (ret < 0)
+        return error_from_td(ret);
+    s->pts = 0;
+    s->stats_due = !!s->stats_file;
+    return set_metadata(ctx);
 }
 
 /* of the pixels, wherever they are */
-static enum AVPixelFormat sw_format(const AVFilterLink *outlink)
+static enum AVPixelFormat sw_format(const TurboDiffContext *s)
 {
-    const TurboDiffContext *s = outlink->src->priv;
-
-    return outlink->format == AV_PIX_FMT_CUDA ? s->hw_format : outlink->format;
+    return s->format == AV_PIX_FMT_CUDA ? s->hw_format : s->format;
 }
 
 static int get_buffer(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(outlink));
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(s));
     int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
     AVFrame *frame;
+    int ret;
 
-    frame = ff_get_video_buffer(outlink, outlink->w, outlink->h);
-    if (!frame)
-        return AVERROR(ENOMEM);
-    s->frame = frame;
+    if (s->format == outlink->format && s->w == outlink->w && s->h == outlink->h) {
+        frame = s->frame = ff_get_video_buffer(outlink, s->w, s->h);
+        if (!frame)
+            return AVERROR(ENOMEM);
+    } else {
+        frame = s->frame = av_frame_alloc();
+        if (!frame)
+            return AVERROR(ENOMEM);
+        frame->format = s->format;
+        frame->width  = s->w;
+        frame->height = s->h;
+        if ((ret = av_frame_get_buffer(frame, 0)) < 0)
+            return ret;
+    }
     frame->flags              |= AV_FRAME_FLAG_KEY;
     frame->pict_type           = AV_PICTURE_TYPE_I;
     frame->sample_aspect_ratio = outlink->sample_aspect_ratio;
@@ -571,9 +599,9 @@ int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
         return ret;
 
     for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
-        if (pixel_formats[i].pix_fmt == sw_format(outlink))
+        if (pixel_formats[i].pix_fmt == sw_format(s))
             td.format = pixel_formats[i].td;
-    td.memory = outlink->format == AV_PIX_FMT_CUDA ? TD_MEMORY_CUDA : TD_MEMORY_HOST;
+    td.memory = s->format == AV_PIX_FMT_CUDA ? TD_MEMORY_CUDA : TD_MEMORY_HOST;
     for (int i = 0; i < FF_ARRAY_ELEMS(td.data); i++) {
         td.data[i]   = s->frame->data[i];
         td.stride[i] = s->frame->linesize[i];

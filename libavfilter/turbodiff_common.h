@@ -48,11 +48,14 @@ typedef struct TurboDiffContext {
     char *negative_prompt;
     char *model;
     char *dit;
+    char *dit_low;
+    char *image;
     char *text_encoder;
     char *tokenizer;
     char *vae;
     char *size;
     char *aspect;
+    int adaptive;
     int frames;
     int64_t duration;
     AVRational frame_rate;
@@ -60,6 +63,7 @@ typedef struct TurboDiffContext {
     int steps;
     int sampler;
     double sigma_max;
+    double boundary;
     int ode;
     double guidance;
     double shift;
@@ -76,7 +80,8 @@ typedef struct TurboDiffContext {
     int hw_format;              ///< enum AVPixelFormat
 
     /* state */
-    int w, h;
+    int w, h;                   ///< of the frames that are made
+    enum AVPixelFormat format;  ///< of the frames that are made
     TDContext *td;
     AVFrame *frame;             ///< frame to be filled next, NULL if none
     AVDictionary *metadata;     ///< of every frame
@@ -100,12 +105,14 @@ typedef struct TurboDiffContext {
     { "textfile",        "set a file to read the prompt from", TD_OFFSET(textfile), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "model",           "set the directory with the model's files", TD_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "dit",             "set the transformer file (default: from model)", TD_OFFSET(dit), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "dit_low",         "set the low-noise transformer file of a model that has two, dit being the other (default: from model)", TD_OFFSET(dit_low), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "vae",             "set the VAE file (default: from model)", TD_OFFSET(vae), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "text_encoder",    "set the umT5 encoder file (default: from model)", TD_OFFSET(text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "tokenizer",       "set the tokenizer file (default: from model)", TD_OFFSET(tokenizer), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "size",            "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = "480p" }, 0, 0, TD_FLAGS }, \
-    { "s",               "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = "480p" }, 0, 0, TD_FLAGS }, \
+    { "size",            "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "s",               "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "aspect",          "set the aspect ratio of a named size: 16:9, 9:16, 4:3, 3:4, 1:1 (or 16/9 ...)", TD_OFFSET(aspect), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "adaptive",        "take the shape from the image, and the area from the size", TD_OFFSET(adaptive), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
     { "frames",          "set the number of frames, 4k+1 (0: from duration, else 81)", TD_OFFSET(frames), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
     { "duration",        "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
     { "d",               "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
@@ -117,6 +124,7 @@ typedef struct TurboDiffContext {
         TD_CONST("rcm",       "few steps, for distilled models",      TD_SAMPLER_RCM,        "sampler"), \
         TD_CONST("unipc",     "many steps, for undistilled models",   TD_SAMPLER_UNIPC,      "sampler"), \
     { "sigma_max",       "set the initial sigma of rcm (0: default of the model)", TD_OFFSET(sigma_max), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1e6, TD_FLAGS }, \
+    { "boundary",        "set the timestep below which the low-noise transformer of two is used (0: default of the model)", TD_OFFSET(boundary), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
     { "ode",             "make the steps of rcm deterministic", TD_OFFSET(ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
     { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 5 }, 1, 100, TD_FLAGS }, \
@@ -159,8 +167,10 @@ typedef struct TurboDiffContext {
 
 /**
  * Check the options that need no model, and derive size and number of frames.
+ *
+ * @param default_size where the option size is not set
  */
-int ff_turbodiff_init(AVFilterContext *ctx);
+int ff_turbodiff_init(AVFilterContext *ctx, const char *default_size);
 
 /**
  * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB;
@@ -171,14 +181,40 @@ int ff_turbodiff_query_formats(const AVFilterContext *ctx,
                                AVFilterFormatsConfig **cfg_out);
 
 /**
- * Load the model, start a clip and set the properties of the output link.
+ * With the option adaptive, change s->w and s->h to the shape w x h.
  */
-int ff_turbodiff_start(AVFilterLink *outlink);
+int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h);
+
+/**
+ * Read the file of the option image. To be freed with td_image_free().
+ */
+int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image);
+
+/**
+ * Load the model unless it is there, and make ready for frames of s->format.
+ * The output link's size is set.
+ */
+int ff_turbodiff_open(AVFilterLink *outlink);
+
+/**
+ * Start a clip with frames of s->w, s->h and s->format.
+ *
+ * @param image first frame, or NULL; used during the call only
+ * @param clip  added to the seed
+ */
+int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip);
+
+/**
+ * Whether software frames of this format can be made, in BT.709 limited range
+ * or RGB.
+ */
+int ff_turbodiff_makes(enum AVPixelFormat format);
 
 /**
  * Work on the clip until a frame is there or a bounded piece of work is done.
  *
- * @param out the frame if 1 is returned, owned by the caller
+ * @param out the frame if 1 is returned, owned by the caller; its pts is its
+ *            number in the clip
  * @return 1 a frame, 0 end of the clip, AVERROR(EAGAIN) call again,
  *         AVERROR_EXIT interrupted, other < 0 error that has been logged
  */

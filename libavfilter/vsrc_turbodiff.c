@@ -18,7 +18,7 @@
 
 /**
  * @file
- * few-step video diffusion from a text prompt
+ * few-step video diffusion from a text prompt, or from a prompt and a picture
  */
 
 #include "libavutil/opt.h"
@@ -31,10 +31,48 @@
 
 static const AVOption turbodiff_options[] = {
     TURBODIFF_OPTIONS,
+    { "image",           "set the first frame of an image-to-video model, a JPEG file", TD_OFFSET(image), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { NULL }
 };
 
 AVFILTER_DEFINE_CLASS(turbodiff);
+
+static av_cold int init(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    if (s->adaptive && !s->image) {
+        av_log(ctx, AV_LOG_ERROR, "adaptive: expected an image to take the shape from\n");
+        return AVERROR(EINVAL);
+    }
+    return ff_turbodiff_init(ctx, "480p");
+}
+
+static int config_output(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffContext *s = ctx->priv;
+    FilterLink *l = ff_filter_link(outlink);
+    TDImage image = { 0 };
+    int ret;
+
+    if (s->image && ((ret = ff_turbodiff_load_image(ctx, &image)) < 0 ||
+                     (ret = ff_turbodiff_adapt(ctx, image.width, image.height)) < 0))
+        goto end;
+
+    s->format                    = outlink->format;
+    outlink->w                   = s->w;
+    outlink->h                   = s->h;
+    outlink->sample_aspect_ratio = (AVRational){ 1, 1 };
+    outlink->time_base           = av_inv_q(s->frame_rate);
+    l->frame_rate                = s->frame_rate;
+
+    if ((ret = ff_turbodiff_open(outlink)) >= 0)
+        ret = ff_turbodiff_start(ctx, s->image ? &image : NULL, 0);
+end:
+    td_image_free(&image);
+    return ret;
+}
 
 static int activate(AVFilterContext *ctx)
 {
@@ -70,7 +108,7 @@ static const AVFilterPad turbodiff_outputs[] = {
     {
         .name         = "default",
         .type         = AVMEDIA_TYPE_VIDEO,
-        .config_props = ff_turbodiff_start,
+        .config_props = config_output,
     },
 };
 
@@ -80,7 +118,7 @@ const FFFilter ff_vsrc_turbodiff = {
     FILTER_P(priv_class)  = &turbodiff_class,
     FILTER_P(flags)       = AVFILTER_FLAG_HWDEVICE,
     .priv_size            = sizeof(TurboDiffContext),
-    .init                 = ff_turbodiff_init,
+    .init                 = init,
     .uninit               = ff_turbodiff_close,
     .activate             = activate,
     FILTER_OUTPUTS(turbodiff_outputs),

@@ -67,6 +67,7 @@ for file in "$top"/libavfilter/*.[ch]; do
     put "$file" "$src/libavfilter/$(basename "$file")"
 done
 put "$top/doc/filters.texi" "$src/doc/turbodiff.texi"
+put "$top/doc/filters_i2v.texi" "$src/doc/turbodiff_i2v.texi"
 
 # ---- configure ----
 
@@ -74,7 +75,7 @@ set -- --disable-everything --disable-autodetect --disable-doc --disable-debug -
     --cc="${CC:-cc}" --enable-libturbodiff --enable-indev=lavfi --enable-protocol=file,pipe,fd
 
 video=scale,format,noformat,fps,setpts,settb,trim,copy,null,nullsrc,color,testsrc2,split,select,metadata,showinfo
-video=$video,sendcmd,hstack,psnr,tpad,reverse,nullsink,buffer,buffersink,turbodiff
+video=$video,sendcmd,hstack,psnr,tpad,setsar,setparams,reverse,nullsink,buffer,buffersink,turbodiff,turbodiff_i2v
 audio=aformat,anull,aresample,abuffer,abuffersink
 muxers=framecrc,framemd5,hash,null,rawvideo,mp4,matroska,nut,ffmetadata
 codecs=rawvideo,wrapped_avframe,mpeg4,ffv1
@@ -84,7 +85,7 @@ bsfs=null
 
 if [ "$set" = full ]; then
     video=$video,testsrc,smptebars,gradients,concat,overlay,crop,pad,hflip,vflip,transpose,rotate,tile,tinterlace
-    video=$video,minterpolate,blend,tblend,vstack,xstack,loop,eq,hue,colorspace,colormatrix,setparams,setdar,setsar
+    video=$video,minterpolate,blend,tblend,vstack,xstack,loop,eq,hue,colorspace,colormatrix,setdar
     video=$video,palettegen,paletteuse,thumbnail,ssim,signalstats,framestep,framerate,fade,xfade,zoompan,realtime,drawbox
     video=$video,drawgrid,curves,colorbalance,colorlevels,vibrance,unsharp,gblur,boxblur,avgblur,deflicker,hqdn3d,noise
     video=$video,vignette,alphamerge,alphaextract,chromakey,colorkey,extractplanes,mergeplanes,interleave,untile
@@ -156,8 +157,10 @@ if [ "$(cat "$dir/stamp.configure" 2> /dev/null || true)" != "$args" ]; then
         die "FFmpeg's configure failed; details: $src/ffbuild/config.log"
     }
     grep '^WARNING' "$dir/configure.log" >&2 || true
-    grep -q 'CONFIG_TURBODIFF_FILTER yes\|^CONFIG_TURBODIFF_FILTER=yes' ffbuild/config.mak ||
-        die "FFmpeg's configure left the turbodiff filter out; details: $src/ffbuild/config.log"
+    for filter in TURBODIFF TURBODIFF_I2V; do
+        grep -q "CONFIG_${filter}_FILTER yes\|^CONFIG_${filter}_FILTER=yes" ffbuild/config.mak ||
+            die "FFmpeg's configure left the $filter filter out; details: $src/ffbuild/config.log"
+    done
     echo "$args" > "$dir/stamp.configure"
 fi
 

@@ -58,8 +58,8 @@ done | rule "scripts parse"
 }
 
 # every option of the filter is documented
-sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET.*/\1/p' libavfilter/turbodiff_common.h | sort -u | while read -r opt; do
-    grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi || echo "option $opt is not in doc/filters.texi"
+sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] | sort -u | while read -r opt; do
+    grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
 done | rule "filter options are documented"
 
 failed=$(grep -c '^FAIL ' "$tmp/results")

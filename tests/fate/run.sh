@@ -193,7 +193,7 @@ field() { printf '%s\n' "$2" | sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"; }
 # adds_up LINE: whether the times are there and add up to the wall time
 adds_up() {
     printf '%s\n' "$1" | awk '{
-        n = split("load text denoise decode copy caller", k, " ")
+        n = split("load text image denoise decode copy caller", k, " ")
         for (i = 1; i <= n; i++) {
             if (!match($0, "\"" k[i] "_seconds\": [0-9.]+")) exit
             v = substr($0, RSTART, RLENGTH); sub(/.* /, "", v); s += v

@@ -1,0 +1,503 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * few-step video diffusion from a prompt and a frame of the input
+ *
+ * At most one clip is under way. While there is one, the input waits; while
+ * there is none, input frames are taken, and either start a clip (replace) or
+ * pass through, the last one to start a clip at the end (extend).
+ */
+
+#include "config.h"
+
+#include <string.h>
+
+#include "libavutil/hwcontext.h"
+#include "libavutil/mathematics.h"
+#include "libavutil/opt.h"
+#include "libavutil/pixdesc.h"
+#include "libswscale/swscale.h"
+#include "avfilter.h"
+#include "filters.h"
+#include "formats.h"
+#include "turbodiff_common.h"
+#include "turbodiff_compat.h"
+#include "video.h"
+
+enum Mode { MODE_REPLACE, MODE_EXTEND, NB_MODES };
+
+typedef struct TurboDiffI2VContext {
+    TurboDiffContext common;    ///< must be the first member
+
+    /* options */
+    int mode;
+    int every;
+    int clips;
+
+    /* state */
+    AVFrame *from;              ///< extend: last frame that passed; and in both, last one of the clip before
+    AVFrame *like;              ///< input frame whose properties those of its clips have
+    struct SwsContext *to_link; ///< extend: from the frames that are made to those of the link, NULL if they are the same
+    int active;                 ///< a clip is under way
+    int clip;                   ///< its number, of those from one input frame
+    int64_t nb_started;         ///< clips so far
+    int64_t nb_in;              ///< input frames so far
+    int64_t start_pts;          ///< of the clip, or where the next one starts
+} TurboDiffI2VContext;
+
+#define OFFSET(x) offsetof(TurboDiffI2VContext, x)
+#define FLAGS TD_FLAGS
+
+static const AVOption turbodiff_i2v_options[] = {
+    TURBODIFF_OPTIONS,
+    { "mode",  "set what becomes of the input", OFFSET(mode), AV_OPT_TYPE_INT, { .i64 = MODE_REPLACE }, 0, NB_MODES - 1, FLAGS, .unit = "mode" },
+        { "replace", "clips replace it",             0, AV_OPT_TYPE_CONST, { .i64 = MODE_REPLACE }, 0, 0, FLAGS, .unit = "mode" },
+        { "extend",  "clips follow its last frame",  0, AV_OPT_TYPE_CONST, { .i64 = MODE_EXTEND  }, 0, 0, FLAGS, .unit = "mode" },
+    { "every", "start a clip from every so many input frames (0: from the first one only)", OFFSET(every), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, FLAGS },
+    { "clips", "set how many clips follow each other, each from the last frame of the one before", OFFSET(clips), AV_OPT_TYPE_INT, { .i64 = 1 }, 1, 10000, FLAGS },
+    { NULL }
+};
+
+AVFILTER_DEFINE_CLASS(turbodiff_i2v);
+
+static av_cold int init(AVFilterContext *ctx)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+
+    if (s->mode == MODE_EXTEND && s->every) {
+        av_log(ctx, AV_LOG_ERROR, "every %d: expected with mode replace only\n", s->every);
+        return AVERROR(EINVAL);
+    }
+    if (s->mode == MODE_EXTEND && !s->common.size)
+        s->common.adaptive = 1;
+    return ff_turbodiff_init(ctx, "720p");
+}
+
+static av_cold void uninit(AVFilterContext *ctx)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+
+    ff_turbodiff_close(ctx);
+    av_frame_free(&s->from);
+    av_frame_free(&s->like);
+    sws_freeContext(s->to_link);
+    s->to_link = NULL;
+}
+
+static int query_formats(const AVFilterContext *ctx,
+                         AVFilterFormatsConfig **cfg_in,
+                         AVFilterFormatsConfig **cfg_out)
+{
+    const TurboDiffI2VContext *s = ctx->priv;
+    const AVPixFmtDescriptor *desc = NULL;
+    AVFilterFormats *formats = NULL;
+    int ret;
+
+    while ((desc = av_pix_fmt_desc_next(desc))) {
+        enum AVPixelFormat fmt = av_pix_fmt_desc_get_id(desc);
+
+        if (!(desc->flags & AV_PIX_FMT_FLAG_HWACCEL) && sws_isSupportedInput(fmt) &&
+            (s->mode == MODE_REPLACE || (sws_isSupportedOutput(fmt) && !(desc->flags & AV_PIX_FMT_FLAG_PAL))) &&
+            (ret = ff_add_format(&formats, fmt)) < 0)
+            return ret;
+    }
+    /* frames in CUDA memory are copied from there, where they start a clip */
+    if (CONFIG_CUDA && s->mode == MODE_REPLACE && (ret = ff_add_format(&formats, AV_PIX_FMT_CUDA)) < 0)
+        return ret;
+    if (s->mode == MODE_EXTEND)
+        return ff_set_common_formats2(ctx, cfg_in, cfg_out, formats);
+    if ((ret = ff_formats_ref(formats, &cfg_in[0]->formats)) < 0 ||
+        (ret = ff_formats_ref(ff_all_color_spaces(), &cfg_in[0]->color_spaces)) < 0 ||
+        (ret = ff_formats_ref(ff_all_color_ranges(), &cfg_in[0]->color_ranges)) < 0)
+        return ret;
+    return ff_turbodiff_query_formats(ctx, cfg_in, cfg_out);
+}
+
+static int config_output(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    AVFilterLink *inlink = ctx->inputs[0];
+    TurboDiffI2VContext *s = ctx->priv;
+    TurboDiffContext *c = &s->common;
+    FilterLink *l = ff_filter_link(outlink), *il = ff_filter_link(inlink);
+    AVRational sar = inlink->sample_aspect_ratio.num > 0 ? inlink->sample_aspect_ratio : (AVRational){ 1, 1 };
+    AVRational tb = av_inv_q(c->frame_rate);
+    TDInfo info;
+    int w, h, ret;
+
+    /* extend keeps the sample aspect ratio; replace makes square pixels */
+    if (s->mode == MODE_EXTEND)
+        sar = (AVRational){ 1, 1 };
+    av_reduce(&w, &h, (int64_t)inlink->w * sar.num, (int64_t)inlink->h * sar.den, INT_MAX);
+    if ((ret = ff_turbodiff_adapt(ctx, w, h)) < 0)
+        return ret;
+
+    c->format = outlink->format;
+    if (s->mode == MODE_EXTEND) {
+        outlink->w                   = inlink->w;
+        outlink->h                   = inlink->h;
+        outlink->sample_aspect_ratio = inlink->sample_aspect_ratio;
+        /* a time base too coarse for the frames of a clip gives way */
+        outlink->time_base           = av_cmp_q(inlink->time_base, tb) > 0 ? AV_TIME_BASE_Q : inlink->time_base;
+        l->frame_rate                = il->frame_rate.num > 0 && av_cmp_q(il->frame_rate, c->frame_rate) < 0 ?
+                                       c->frame_rate : il->frame_rate;
+        if (!ff_turbodiff_makes(outlink->format) || c->w != outlink->w || c->h != outlink->h ||
+            (!(av_pix_fmt_desc_get(outlink->format)->flags & AV_PIX_FMT_FLAG_RGB) &&
+             (outlink->colorspace != AVCOL_SPC_BT709 || outlink->color_range != AVCOL_RANGE_MPEG)))
+            c->format = AV_PIX_FMT_RGB24;
+    } else {
+        outlink->w                   = c->w;
+        outlink->h                   = c->h;
+        outlink->sample_aspect_ratio = (AVRational){ 1, 1 };
+        outlink->time_base           = tb;
+        l->frame_rate                = c->frame_rate;
+    }
+
+    if ((ret = ff_turbodiff_open(outlink)) < 0)
+        return ret;
+    if (td_info(c->td, &info) < 0)
+        return AVERROR_BUG;
+    if (!info.needs_image) {
+        av_log(ctx, AV_LOG_ERROR, "%s is a text-to-video model: expected an image-to-video model\n", info.model);
+        return AVERROR(EINVAL);
+    }
+    return 0;
+}
+
+static int is_full_range(const AVFrame *frame)
+{
+    const char *name = av_get_pix_fmt_name(frame->format);
+
+    return frame->color_range == AVCOL_RANGE_JPEG || !strncmp(name, "yuvj", 4) ||
+           (av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_RGB);
+}
+
+/* colours of both sides as their frames say; what is not said is as everywhere in FFmpeg */
+static struct SwsContext *open_scaler(const AVFrame *dst, const AVFrame *src)
+{
+    struct SwsContext *sws;
+
+    sws = sws_getContext(src->width, src->height, src->format, dst->width, dst->height, dst->format,
+                         SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, NULL, NULL, NULL);
+    if (sws)
+        sws_setColorspaceDetails(sws, sws_getCoefficients(src->colorspace), is_full_range(src),
+                                 sws_getCoefficients(dst->colorspace), is_full_range(dst), 0, 1 << 16, 1 << 16);
+    return sws;
+}
+
+static void scale(struct SwsContext *sws, AVFrame *dst, const AVFrame *src)
+{
+    sws_scale(sws, (const uint8_t *const *)src->data, src->linesize, 0, src->height, dst->data, dst->linesize);
+}
+
+/* start a clip from a frame in memory, of any format and size */
+static int start_from(AVFilterContext *ctx, const AVFrame *from)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    AVFrame *rgb = av_frame_alloc();
+    struct SwsContext *sws = NULL;
+    TDImage image;
+    int ret;
+
+    if (!rgb)
+        return AVERROR(ENOMEM);
+    rgb->format      = AV_PIX_FMT_RGB24;
+    rgb->width       = from->width;
+    rgb->height      = from->height;
+    rgb->colorspace  = AVCOL_SPC_RGB;
+    rgb->color_range = AVCOL_RANGE_JPEG;
+    if ((ret = av_frame_get_buffer(rgb, 0)) < 0)
+        goto end;
+    sws = open_scaler(rgb, from);
+    if (!sws) {
+        av_log(ctx, AV_LOG_ERROR, "A frame of %dx%d in %s cannot be converted to RGB\n", from->width, from->height,
+               av_get_pix_fmt_name(from->format));
+        ret = AVERROR(EINVAL);
+        goto end;
+    }
+    scale(sws, rgb, from);
+    image = (TDImage){ rgb->width, rgb->height, rgb->linesize[0], rgb->data[0] };
+    ret = ff_turbodiff_start(ctx, &image, s->nb_started);
+    if (ret >= 0) {
+        s->nb_started++;
+        s->active = 1;
+    }
+end:
+    sws_freeContext(sws);
+    av_frame_free(&rgb);
+    return ret;
+}
+
+/* start a clip from a frame, wherever it is */
+static int start_clip(AVFilterContext *ctx, const AVFrame *from)
+{
+    AVFrame *sw;
+    int ret;
+
+    if (!from->hw_frames_ctx)
+        return start_from(ctx, from);
+    sw = av_frame_alloc();
+    if (!sw)
+        return AVERROR(ENOMEM);
+    if ((ret = av_hwframe_transfer_data(sw, from, 0)) < 0)
+        av_log(ctx, AV_LOG_ERROR, "A frame cannot be copied from the device: %s\n", av_err2str(ret));
+    else if ((ret = av_frame_copy_props(sw, from)) >= 0)
+        ret = start_from(ctx, sw);
+    av_frame_free(&sw);
+    return ret;
+}
+
+/* the orientation, and what else belongs to all frames of a video */
+static int copy_side_data(AVFrame *dst, const AVFrame *src)
+{
+    static const enum AVFrameSideDataType types[] = {
+        AV_FRAME_DATA_DISPLAYMATRIX, AV_FRAME_DATA_MASTERING_DISPLAY_METADATA, AV_FRAME_DATA_CONTENT_LIGHT_LEVEL,
+    };
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(types); i++) {
+        const AVFrameSideData *from = av_frame_get_side_data(src, types[i]);
+        AVFrameSideData *to;
+
+        if (!from || av_frame_get_side_data(dst, types[i]))
+            continue;
+        to = av_frame_new_side_data(dst, types[i], from->size);
+        if (!to)
+            return AVERROR(ENOMEM);
+        memcpy(to->data, from->data, from->size);
+    }
+    return 0;
+}
+
+/* extend: make a frame of the clip one of the input's kind */
+static int match_input(AVFilterLink *outlink, AVFrame **frame)
+{
+    TurboDiffI2VContext *s = outlink->src->priv;
+    const AVFrame *like = s->like;
+    AVFrame *out = *frame;
+
+    if (s->common.format != like->format || s->common.w != like->width || s->common.h != like->height ||
+        (!(av_pix_fmt_desc_get(like->format)->flags & AV_PIX_FMT_FLAG_RGB) &&
+         (like->colorspace != AVCOL_SPC_BT709 || is_full_range(like)))) {
+        out = av_frame_alloc();
+        if (!out)
+            return AVERROR(ENOMEM);
+        out->format = like->format;
+        out->width  = like->width;
+        out->height = like->height;
+        if (av_frame_get_buffer(out, 0) < 0 || av_dict_copy(&out->metadata, (*frame)->metadata, 0) < 0) {
+            av_frame_free(&out);
+            return AVERROR(ENOMEM);
+        }
+        out->colorspace  = like->colorspace;
+        out->color_range = like->color_range;
+        if (!s->to_link && !(s->to_link = open_scaler(out, *frame))) {
+            av_log(outlink->src, AV_LOG_ERROR, "The clip cannot be converted to %dx%d in %s\n", like->width,
+                   like->height, av_get_pix_fmt_name(like->format));
+            av_frame_free(&out);
+            return AVERROR(EINVAL);
+        }
+        scale(s->to_link, out, *frame);
+        out->pts       = (*frame)->pts;
+        out->flags     = (*frame)->flags;
+        out->pict_type = (*frame)->pict_type;
+        av_frame_free(frame);
+        *frame = out;
+    }
+    out->sample_aspect_ratio = like->sample_aspect_ratio;
+    out->colorspace          = like->colorspace;
+    out->color_range         = like->color_range;
+    out->color_primaries     = like->color_primaries;
+    out->color_trc           = like->color_trc;
+    out->chroma_location     = like->chroma_location;
+    return 0;
+}
+
+/* the next frame of the clip under way, or its end */
+static int work(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffI2VContext *s = ctx->priv;
+    AVRational tb = av_inv_q(s->common.frame_rate);
+    AVFrame *frame;
+    int64_t n;
+    int ret;
+
+    ret = ff_turbodiff_read(outlink, &frame);
+    if (ret == AVERROR(EAGAIN)) {
+        ff_filter_set_ready(ctx, 100);
+        return 0;
+    }
+    if (ret < 0)
+        return ret;
+    if (ret == 0) {
+        s->start_pts += av_rescale_q(s->common.nb_frames, tb, outlink->time_base);
+        s->active = 0;
+        if (++s->clip < s->clips)
+            ret = start_clip(ctx, s->from);
+        ff_filter_set_ready(ctx, 100);
+        return ret;
+    }
+    n = frame->pts;
+    if ((s->mode == MODE_EXTEND && (ret = match_input(outlink, &frame)) < 0) ||
+        (ret = copy_side_data(frame, s->like)) < 0) {
+        av_frame_free(&frame);
+        return ret;
+    }
+    frame->pts      = s->start_pts + av_rescale_q(n, tb, outlink->time_base);
+    frame->duration = s->start_pts + av_rescale_q(n + 1, tb, outlink->time_base) - frame->pts;
+    if (n + 1 == s->common.nb_frames && s->clip + 1 < s->clips) {
+        av_frame_free(&s->from);
+        s->from = av_frame_clone(frame);
+        if (!s->from) {
+            av_frame_free(&frame);
+            return AVERROR(ENOMEM);
+        }
+    }
+    return ff_filter_frame(outlink, frame);
+}
+
+/* replace: a frame that starts a clip, or none */
+static int take_frame(AVFilterContext *ctx, AVFrame *frame)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    int64_t n = s->nb_in++;
+
+    if (n && (!s->every || n % s->every)) {
+        av_frame_free(&frame);
+        ff_filter_set_ready(ctx, 100);
+        return 0;
+    }
+    av_frame_free(&s->like);
+    s->like = frame;
+    s->clip = 0;
+    ff_filter_set_ready(ctx, 100);
+    return start_clip(ctx, frame);
+}
+
+/* extend: let a frame pass, and remember it and where it ends */
+static int pass_frame(AVFilterLink *outlink, AVFrame *frame)
+{
+    AVFilterContext *ctx = outlink->src;
+    AVFilterLink *inlink = ctx->inputs[0];
+    TurboDiffI2VContext *s = ctx->priv;
+    FilterLink *il = ff_filter_link(inlink);
+    AVRational rate = il->frame_rate.num > 0 ? il->frame_rate : s->common.frame_rate;
+    int64_t end;
+
+    s->nb_in++;
+    if (frame->pts != AV_NOPTS_VALUE) {
+        end = frame->pts + (frame->duration > 0 ? frame->duration :
+                            FFMAX(av_rescale_q(1, av_inv_q(rate), inlink->time_base), 1));
+        s->start_pts = av_rescale_q(end, inlink->time_base, outlink->time_base);
+        frame->pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
+    }
+    frame->duration = av_rescale_q(frame->duration, inlink->time_base, outlink->time_base);
+    av_frame_free(&s->from);
+    s->from = av_frame_clone(frame);
+    if (!s->from) {
+        av_frame_free(&frame);
+        return AVERROR(ENOMEM);
+    }
+    return ff_filter_frame(outlink, frame);
+}
+
+static int finish(AVFilterLink *outlink, int status)
+{
+    TurboDiffI2VContext *s = outlink->src->priv;
+
+    ff_turbodiff_close(outlink->src);
+    ff_inlink_set_status(outlink->src->inputs[0], status);
+    ff_outlink_set_status(outlink, status, s->start_pts);
+    return 0;
+}
+
+/* the input has ended */
+static int end_input(AVFilterLink *outlink, int status)
+{
+    AVFilterContext *ctx = outlink->src;
+    TurboDiffI2VContext *s = ctx->priv;
+    int ret;
+
+    if (!s->nb_in && status == AVERROR_EOF)
+        av_log(ctx, AV_LOG_WARNING, "The input has no frame to start a clip from\n");
+    if (s->mode == MODE_REPLACE || !s->from || status != AVERROR_EOF || s->like)
+        return finish(outlink, status);
+    s->like = av_frame_clone(s->from);
+    if (!s->like)
+        return AVERROR(ENOMEM);
+    ret = start_clip(ctx, s->from);
+    ff_filter_set_ready(ctx, 100);
+    return ret;
+}
+
+static int activate(AVFilterContext *ctx)
+{
+    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    TurboDiffI2VContext *s = ctx->priv;
+    AVFrame *frame;
+    int64_t pts;
+    int status, ret;
+
+    if ((status = ff_outlink_get_status(outlink))) {
+        ff_turbodiff_close(ctx);
+        ff_inlink_set_status(inlink, status);
+        return 0;
+    }
+    if (s->active) {
+        if (!ff_outlink_frame_wanted(outlink))
+            return FFERROR_NOT_READY;
+        ret = work(outlink);
+        return ret == AVERROR_EXIT ? finish(outlink, ret) : ret;
+    }
+    /* all clips of the only frame, or of the last one, are made */
+    if ((s->mode == MODE_REPLACE && s->nb_in && !s->every) || (s->mode == MODE_EXTEND && s->like))
+        return finish(outlink, AVERROR_EOF);
+    if ((ret = ff_inlink_consume_frame(inlink, &frame)) < 0)
+        return ret;
+    if (ret > 0)
+        return s->mode == MODE_EXTEND ? pass_frame(outlink, frame) : take_frame(ctx, frame);
+    if (ff_inlink_acknowledge_status(inlink, &status, &pts))
+        return end_input(outlink, status);
+    FF_FILTER_FORWARD_WANTED(outlink, inlink);
+    return FFERROR_NOT_READY;
+}
+
+static const AVFilterPad turbodiff_i2v_outputs[] = {
+    {
+        .name         = "default",
+        .type         = AVMEDIA_TYPE_VIDEO,
+        .config_props = config_output,
+    },
+};
+
+const FFFilter ff_vf_turbodiff_i2v = {
+    FILTER_P(name)        = "turbodiff_i2v",
+    FILTER_P(description) = NULL_IF_CONFIG_SMALL("Make a video that begins with an input frame, with a diffusion model."),
+    FILTER_P(priv_class)  = &turbodiff_i2v_class,
+    FILTER_P(flags)       = AVFILTER_FLAG_HWDEVICE,
+    .flags_internal       = FF_FILTER_FLAG_HWFRAME_AWARE,
+    .priv_size            = sizeof(TurboDiffI2VContext),
+    .init                 = init,
+    .uninit               = uninit,
+    .activate             = activate,
+    FILTER_INPUTS(ff_video_default_filterpad),
+    FILTER_OUTPUTS(turbodiff_i2v_outputs),
+    FILTER_QUERY_FUNC2(query_formats),
+};

@@ -1,0 +1,224 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Tests of image to video as a user of ffmpeg meets it, the filter turbodiff_i2v and image= of the source:
+# i2v.sh DIR MODEL T2V_MODEL
+#
+# 1. DIR has ffmpeg and ffprobe; the models are made by tdsynth, so pictures mean nothing: what is compared is frame
+#    counts, times, sizes, formats, tags, equality and difference of pictures, and messages.
+# 2. Each case prints "ok NAME" or, after what it saw, "FAIL NAME"; the last line has the counts.
+set -u
+LC_ALL=C
+export LC_ALL
+
+dir=$1
+model=$2
+t2v=$3
+ffmpeg=$dir/ffmpeg
+ffprobe=$dir/ffprobe
+case $dir in
+*/small-*) suite=fate-i2v-${dir##*/small-} ;;
+*)         suite=fate-i2v ;;
+esac
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0
+failed=0
+
+ok() {
+    echo "ok $1"
+    passed=$((passed + 1))
+}
+fail() {
+    name=$1
+    shift
+    printf '  %s\n' "$@"
+    echo "FAIL $name"
+    failed=$((failed + 1))
+}
+# equal NAME GOT WANT
+equal() {
+    if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
+}
+differ() {
+    if [ -n "$2" ] && [ "$2" != "$3" ]; then ok "$1"; else fail "$1" "twice the same: $2"; fi
+}
+run() {
+    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
+}
+# md5 INPUT FILTERS [OUTPUT OPTION]...: one checksum over all frames
+md5() {
+    in=$1
+    vf=$2
+    shift 2
+    run -f lavfi -i "$in" -vf "$vf" "$@" -f hash -hash md5 - || head -n 2 "$tmp/err"
+}
+# crc INPUT FILTERS: number, time, duration and checksum of each frame
+crc() {
+    run -copyts -f lavfi -i "$1" -vf "$2" -fps_mode passthrough -f framecrc - | grep '^0,' | tr -d ' '
+}
+stamps() {
+    crc "$1" "$2" | cut -d , -f 3 | tr '\n' ' '
+}
+count() {
+    crc "$1" "$2" | grep -c .
+}
+# probe ENTRIES INPUT FILTERS: values of the last frame
+probe() {
+    "$ffprobe" -v error -f lavfi -i "$2,$3" -show_entries "$1" -of csv=p=0 2>&1 | grep . | tail -n 1
+}
+
+opts="model=$model:prompt=a cat:seed=1:frames=5:steps=2:topk=1"
+f="turbodiff_i2v=$opts:s=64x48"
+in="testsrc2=s=70x50:r=25:d=0.2"
+
+# ---- replace ----
+
+ref=$(md5 "$in" "$f")
+equal "replace: frames and times" "$(stamps "$in" "$f")" "0 1 2 3 4 "
+equal "replace: size, format and colours" \
+    "$(probe frame=width,height,pix_fmt,color_range,color_space,color_primaries,color_transfer,sample_aspect_ratio "$in" "$f")" \
+    "64,48,yuv420p,1:1,tv,bt709,bt709,bt709"
+equal "replace: the same again" "$(md5 "$in" "$f")" "$ref"
+equal "replace: only the first frame matters" "$(md5 "$in,trim=end_frame=1" "$f")" "$ref"
+equal "replace: an input without an end" "$(md5 "testsrc2=s=70x50:r=25" "$f")" "$ref"
+differ "replace: another picture" "$(md5 "$in,reverse" "$f")" "$ref"
+differ "replace: another prompt" "$(md5 "$in" "$f:prompt=a dog")" "$ref"
+differ "replace: another seed" "$(md5 "$in" "$f:seed=2")" "$ref"
+differ "boundary" "$(md5 "$in" "$f:boundary=1")" "$ref"
+equal "boundary=0.9 is the default" "$(md5 "$in" "$f:boundary=0.9")" "$ref"
+equal "sigma_max=200 is the default" "$(md5 "$in" "$f:sigma_max=200")" "$ref"
+differ "ode" "$(md5 "$in" "$f:ode=1")" "$ref"
+equal "residency=stage" "$(md5 "$in" "$f:residency=stage")" "$ref"
+equal "duration" "$(count "$in" "turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:s=32x32:d=0.2:r=10")" 2
+equal "filter_complex" "$(run -f lavfi -i "$in" -filter_complex "[0:v]$f" -f hash -hash md5 -)" "$ref"
+equal "in a graph beside its input" \
+    "$(run -filter_complex "$in,split[a][b];[a]$f[c];[b]scale=64:48,format=yuv420p,fps=16[d];[d][c]hstack=shortest=1" \
+        -f framecrc - | grep -c '^0,')" 3
+equal "every=2: a clip from every second frame" "$(stamps "$in" "$f:every=2")" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
+equal "every=1000: as the first one only" "$(md5 "$in" "$f:every=1000")" "$ref"
+equal "clips=2: frames and times" "$(stamps "$in" "$f:clips=2")" "0 1 2 3 4 5 6 7 8 9 "
+equal "clips=2: the first clip is the same" "$(md5 "$in" "$f:clips=2" -frames:v 5)" "$ref"
+differ "clips=2: the second clip is another" \
+    "$(md5 "$in" "$f:clips=2,trim=start_frame=5")" "$ref"
+equal "seeds of two clips" "$("$ffprobe" -v error -f lavfi -i "$in,$f:clips=2" -show_entries \
+    frame_tags=lavfi.turbodiff.seed -of csv=p=0 | tr '\n' ' ')" "1 1 1 1 1 2 2 2 2 2 "
+equal "-frames within the clip" "$(run -f lavfi -i "$in" -vf "$f:frames=81" -frames:v 3 -f framecrc - | grep -c '^0,')" 3
+equal "adaptive" "$(probe frame=width,height "testsrc2=s=100x100" "trim=end_frame=1,$f:s=128x32:adaptive=1")" "64,64"
+equal "adaptive: the shape as it is shown" \
+    "$(probe frame=width,height "testsrc2=s=100x100,setsar=4/1" "trim=end_frame=1,$f:s=64x64:adaptive=1")" "128,32"
+equal "empty input" "$(run -v warning -f lavfi -i "testsrc2=s=70x50:d=0.2,trim=end_frame=0" -vf "$f" -f framecrc - |
+    grep -c '^0,') $(grep -c 'no frame to start a clip from' "$tmp/err")" "0 1"
+
+# the same picture in other formats, matrices and ranges gives nearly the same first frame; colours would be off by far
+psnr() {
+    "$ffmpeg" -hide_banner -nostdin -f lavfi -i "$1" -f lavfi -i "$2" -lavfi psnr -f null - 2>&1 |
+        sed -n 's/.*PSNR.* min:\([0-9inf.]*\).*/\1/p' | head -n 1
+}
+still="testsrc2=s=64x48:d=0.04,format=gbrp"
+one="$f:frames=1:steps=1"
+for how in format=yuv444p,bt709,tv format=yuv444p,smpte170m,tv format=yuv444p,bt709,pc format=yuv444p16le,bt2020,tv; do
+    rest=${how#*,}
+    worst=$(psnr "$still,$one" \
+        "$still,scale=out_color_matrix=${rest%,*}:out_range=${rest#*,}:flags=accurate_rnd+full_chroma_int,${how%%,*},$one")
+    case $worst in
+    inf) ok "input $how" ;;
+    *)  if [ "$(echo "${worst:-0}" | awk '{ print ($1 >= 38) }')" = 1 ]; then ok "input $how"
+        else fail "input $how" "worst PSNR ${worst:-none} dB, expected at least 38"; fi ;;
+    esac
+done
+for fmt in gray rgb565le pal8 ya8 bgra yuv410p nv12 p010le gbrapf32le; do
+    equal "input in $fmt" "$(count "$in,scale,format=$fmt" "$one")" 1
+done
+
+# ---- extend ----
+
+e="turbodiff_i2v=mode=extend:$opts"
+src="testsrc2=s=64x48:r=25:d=0.2,format=yuv420p"
+crc "$src" null > "$tmp/plain"
+crc "$src" "$e:s=64x48:r=25" > "$tmp/longer"
+equal "extend: number of frames" "$(grep -c . "$tmp/longer")" 10
+equal "extend: the input's frames are the same" "$(head -n 5 "$tmp/longer")" "$(cat "$tmp/plain")"
+equal "extend: times go on" "$(cut -d , -f 3 "$tmp/longer" | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 "
+equal "extend: times at another rate" "$(stamps "$src" "$e:s=64x48:r=5")" "0 1 2 3 4 5 10 15 20 25 "
+equal "extend: a time base too coarse for the clip" \
+    "$(stamps "testsrc2=s=64x48:r=2:d=1,format=yuv420p" "$e:s=64x48:r=8")" "0 4 8 9 10 11 12 "
+equal "extend: times of the input need not begin at 0" "$(stamps "$src,setpts=PTS+100" "$e:s=64x48:r=25")" \
+    "100 101 102 103 104 105 106 107 108 109 "
+equal "extend: clips=2" "$(stamps "$src" "$e:s=64x48:r=25:clips=2")" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
+equal "extend: the clip is made of the last frame" "$(crc "$src,trim=start_frame=4" "$e:s=64x48:r=25" | tail -n 5 |
+    cut -d , -f 6)" "$(tail -n 5 "$tmp/longer" | cut -d , -f 6)"
+for fmt in yuv420p yuv444p10le rgb24 yuvj420p gray nv12 bgra; do
+    crc "testsrc2=s=70x50:r=25:d=0.08,format=$fmt" null > "$tmp/plain"
+    crc "testsrc2=s=70x50:r=25:d=0.08,format=$fmt" "$e:s=64x48:r=25" > "$tmp/longer"
+    equal "extend: $fmt of another size than the model's" \
+        "$(grep -c . "$tmp/longer") $(head -n 2 "$tmp/longer")" "7 $(cat "$tmp/plain")"
+done
+equal "extend: size, format and colours stay" \
+    "$(probe frame=width,height,pix_fmt,color_range,color_space,sample_aspect_ratio \
+        "testsrc2=s=70x50:r=25:d=0.08,format=yuv422p,setsar=2/3,setparams=colorspace=smpte170m:range=pc" "$e:s=64x48")" \
+    "70,50,yuv422p,2:3,pc,smpte170m"
+# colours go there and back: the clip's frames in BT.601 full range are those of BT.709 limited range
+a="testsrc2=s=64x48:r=25:d=0.04,format=gbrp,scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int,format=yuv444p"
+b="testsrc2=s=64x48:r=25:d=0.04,format=gbrp,scale=out_color_matrix=smpte170m:out_range=pc:flags=accurate_rnd+full_chroma_int,format=yuv444p"
+worst=$(psnr "$a,$e:s=64x48:steps=1,trim=start_frame=1,scale=flags=accurate_rnd+full_chroma_int,format=gbrp" \
+    "$b,$e:s=64x48:steps=1,trim=start_frame=1,scale=flags=accurate_rnd+full_chroma_int,format=gbrp")
+if [ "$(echo "${worst:-0}" | awk '{ print ($1 == "inf" || $1 >= 36) }')" = 1 ]; then ok "extend: matrix and range"
+else fail "extend: matrix and range" "worst PSNR ${worst:-none} dB, expected at least 36"; fi
+equal "extend: empty input" "$(run -f lavfi -i "testsrc2=s=64x48:d=0.2,trim=end_frame=0" -vf "$e:s=64x48" -f framecrc - |
+    grep -c '^0,')" 0
+equal "extend: -frames within the input" \
+    "$(run -f lavfi -i "$src" -vf "$e:s=64x48" -frames:v 2 -f framecrc - | grep -c '^0,')" 2
+
+# ---- image= of the source ----
+
+if "$ffmpeg" -hide_banner -v error -h encoder=mjpeg | grep -q '^Encoder mjpeg'; then
+    run -f lavfi -i "testsrc2=s=70x50" -frames:v 1 -q:v 2 -pix_fmt yuvj444p -update 1 -f image2 "$tmp/a.jpg"
+else
+    cp tests/fuzz/seeds/jpeg/plain "$tmp/a.jpg"
+fi
+s="turbodiff=$opts:image=$tmp/a.jpg"
+equal "image: number of frames" "$(count "$s:s=64x48" null)" 5
+differ "image: another picture" "$(md5 "$s:s=64x48:image=tests/fuzz/seeds/jpeg/grey" null)" "$(md5 "$s:s=64x48" null)"
+equal "image: adaptive" "$(probe frame=width,height "turbodiff=$opts:image=tests/fuzz/seeds/jpeg/turned:s=64x64:adaptive=1:frames=1" null)" "48,80"
+printf 'no picture' > "$tmp/text.jpg"
+head -c 500 "$tmp/a.jpg" > "$tmp/cut.jpg"
+
+# ---- errors: one line of the filter that says what was wrong and what was expected ----
+
+# bad NAME PATTERN INPUT FILTERS
+bad() {
+    run -f lavfi -i "$3" -vf "$4" -f null -
+    code=$?
+    grep -i 'turbodiff' "$tmp/err" | grep -v 'Failed to configure output\|Error opening input\|^Error \|Error setting option\|Undefined constant\|Error applying option\|Error reinitializing' > "$tmp/lines"
+    case $code in
+    0|134|135|137|139) ;;
+    *)
+        if [ "$(grep -c . "$tmp/lines")" = 1 ] && grep -q "$2" "$tmp/lines"; then
+            ok "error: $1"
+            return
+        fi ;;
+    esac
+    fail "error: $1" "status $code, expected one line with '$2':" "$(cat "$tmp/err")"
+}
+high=$(find "$model" -name '*-high-720P.pth')
+bad "text-to-video model"        "expected an image-to-video model"  "$in" "$f:model=$t2v"
+bad "no prompt"                  "No prompt: expected"               "$in" "turbodiff_i2v=model=$model"
+bad "every with extend"          "expected with mode replace only"   "$in" "$e:every=2"
+bad "clips"                      "'clips' out of range"              "$in" "$f:clips=0"
+bad "mode"                       "Unable to parse"                   "$in" "$f:mode=nonsense"
+bad "boundary"                   "'boundary' out of range"           "$in" "$f:boundary=2"
+bad "size not a multiple"        "multiples of 16"                   "$in" "$f:s=70x50"
+bad "a shape too narrow"         "adaptive: no size"                 "testsrc2=s=1000x16" "$f:s=1280x720:adaptive=1"
+bad "no low-noise file"          "$tmp/none.pth"                     "$in" "$f:dit_low=$tmp/none.pth"
+bad "experts of different models" "two experts of one model"         "$in" "$f:dit_low=$(find "$t2v" -name 'TurboWan*480P.pth')"
+bad "one expert alone"           "one of two experts"                "$in" \
+    "turbodiff_i2v=dit=$high:vae=$model/Wan2.1_VAE.pth:text_encoder=$model/models_t5_umt5-xxl-enc-bf16.pth:tokenizer=$model/google/umt5-xxl/spiece.model:prompt=a"
+bad "source without an image"    "no image"                          "turbodiff=$opts:s=64x48" null
+bad "image for a text-to-video model" "text-to-video model"          "turbodiff=$opts:s=64x48:model=$t2v:image=$tmp/a.jpg" null
+bad "image does not exist"       "$tmp/none.jpg"                     "turbodiff=$opts:s=64x48:image=$tmp/none.jpg" null
+bad "image is text"              "Not a JPEG file"                   "turbodiff=$opts:s=64x48:image=$tmp/text.jpg" null
+bad "image cut short"            "cut.jpg"                           "turbodiff=$opts:s=64x48:image=$tmp/cut.jpg" null
+bad "adaptive without an image"  "expected an image"                 "turbodiff=$opts:s=64x48:adaptive=1" null
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
