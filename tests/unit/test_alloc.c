@@ -6,10 +6,13 @@
 
 static char model[256];
 
+#define PICTURE "tests/fuzz/seeds/jpeg/cmyk"
+
 /* one try with the n-th allocation failing. @return 1 while an allocation was hit */
-static int attempt(long n, enum TDSampler sampler, enum TDResidency residency, enum TDQuant quant)
+static int attempt(long n, enum TDSampler sampler, enum TDResidency residency, enum TDQuant quant, int i2v)
 {
     static uint8_t pixels[32 * 32 * 3];
+    TDImage image = { 0 };
     TDContext *c = NULL;
     TDSettings s;
     TDParams p;
@@ -23,9 +26,12 @@ static int attempt(long n, enum TDSampler sampler, enum TDResidency residency, e
     s.residency = residency;
     s.quant = quant;
     p.sampler = sampler;
-    p.n_steps = 2;
+    p.n_steps = i2v ? 3 : 2;                     /* both experts */
+    p.image = i2v ? &image : NULL;
     alloc_fail_begin(n);
-    ret = td_open(&c, &s);
+    ret = i2v ? td_image_load_jpeg(&image, PICTURE, &s.logger) : 0;
+    if (ret >= 0)
+        ret = td_open(&c, &s);
     if (ret >= 0)
         ret = td_start(c, &p);
     while (ret >= 0 && (ret = td_read_frame(c, &f)) > 0)
@@ -47,6 +53,7 @@ static int attempt(long n, enum TDSampler sampler, enum TDResidency residency, e
         CHECK(hit && ret == TD_ERR(ENOMEM));
     }
     td_close(&c);
+    td_image_free(&image);
     CHECK_INT(alloc_fail_leak(), 0);
     return hit && !test_state.bad;
 }
@@ -58,20 +65,22 @@ int main(void)
         enum TDSampler sampler;
         enum TDResidency residency;
         enum TDQuant quant;
+        int i2v;
     } kinds[] = {
-        { "allocation failures: rCM, int8", TD_SAMPLER_RCM, TD_RESIDENT_ALL, TD_QUANT_AUTO },
+        { "allocation failures: rCM, int8", TD_SAMPLER_RCM, TD_RESIDENT_ALL, TD_QUANT_AUTO, 0 },
         { "allocation failures: UniPC with guidance, weights by stage, int8 at load", TD_SAMPLER_UNIPC,
-          TD_RESIDENT_STAGE, TD_QUANT_INT8 },
+          TD_RESIDENT_STAGE, TD_QUANT_INT8, 0 },
+        { "allocation failures: image to video", TD_SAMPLER_RCM, TD_RESIDENT_STAGE, TD_QUANT_AUTO, 1 },
     };
 
     test_begin("model");
-    if (small_model_make("model", "") == 0) {
-        small_path(model, "model");
+    if (small_model_make("model", "") == 0 && small_model_make("i2v", "--in-dim=36") == 0) {
         for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
             long n = 1;
 
             test_begin(kinds[i].title);
-            while (attempt(n, kinds[i].sampler, kinds[i].residency, kinds[i].quant))
+            small_path(model, kinds[i].i2v ? "i2v" : "model");
+            while (attempt(n, kinds[i].sampler, kinds[i].residency, kinds[i].quant, kinds[i].i2v))
                 n++;
             if (getenv("TD_VERBOSE"))
                 printf("  %ld allocations\n", n - 1);
