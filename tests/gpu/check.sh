@@ -27,13 +27,14 @@ TD_BUILD=$build
 LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests find the module
 export TD_MODELS TD_TEST_BACKEND TD_BUILD LD_LIBRARY_PATH
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --vocab=2048 "$tmp/tiny" &&
-    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" || exit 1
+    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" &&
+    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --in-dim=36 --only=dit "$tmp/i2v" || exit 1
 for impl in cuda mma; do
     "$build/checkops" --impl=$impl > "$tmp/log" 2>&1
     one "checkops $impl" $?
     count "$tmp/log"
 done
-for test in golden_text golden_dit golden_sage golden_vae golden_encode clip runtime gpu_frames; do
+for test in golden_text golden_dit golden_sage golden_vae golden_encode clip i2v runtime gpu_frames; do
     "$build/tests/test_$test" > "$tmp/log" 2>&1
     one "test_$test" $?
     count "$tmp/log"
