@@ -177,12 +177,12 @@ static int load_prompt(AVFilterContext *ctx)
 static int check_hw_format(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
+    const char *name = av_get_pix_fmt_name(s->hw_format);
 
     for (int i = 0; i < FF_ARRAY_ELEMS(cuda_formats); i++)
         if (cuda_formats[i] == s->hw_format)
             return 0;
-    av_log(ctx, AV_LOG_ERROR, "hw_format %s: expected nv12, yuv420p, yuv444p or p010\n",
-           av_x_if_null(av_get_pix_fmt_name(s->hw_format), "none"));
+    av_log(ctx, AV_LOG_ERROR, "hw_format %s: expected nv12, yuv420p, yuv444p or p010\n", name ? name : "none");
     return AVERROR(EINVAL);
 }
 

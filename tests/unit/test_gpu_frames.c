@@ -194,7 +194,7 @@ end:
 int main(void)
 {
     test_begin("model");
-    if (small_model_make("m", golden_backend() == TD_BACKEND_CUDA ? "--vae-dim=16" : "") < 0)   /* multiples of 8 there */
+    if (small_model_make("m", golden_backend() == TD_BACKEND_CUDA ? "--vae-dim=16" : "") < 0)
         return test_end();
     small_path(model, "m");
     test_refusals();
