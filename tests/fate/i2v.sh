@@ -19,29 +19,8 @@ case $dir in
 */small-*) suite=fate-i2v-${dir##*/small-} ;;
 *)         suite=fate-i2v ;;
 esac
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
+. "$(dirname "$0")/cases.sh"
 
-ok() {
-    echo "ok $1"
-    passed=$((passed + 1))
-}
-fail() {
-    name=$1
-    shift
-    printf '  %s\n' "$@"
-    echo "FAIL $name"
-    failed=$((failed + 1))
-}
-# equal NAME GOT WANT
-equal() {
-    if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
-}
-differ() {
-    if [ -n "$2" ] && [ "$2" != "$3" ]; then ok "$1"; else fail "$1" "twice the same: $2"; fi
-}
 run() {
     "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
 }

@@ -17,32 +17,9 @@ case $dir in
 */small-*) suite=fate-${dir##*/small-} ;;
 *)         suite=fate ;;
 esac
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
+. "$(dirname "$0")/cases.sh"
 
 base="turbodiff=model=$model:prompt=a cat:s=64x48:frames=9:seed=1"
-
-ok() {
-    echo "ok $1"
-    passed=$((passed + 1))
-}
-fail() {
-    shift_name=$1
-    shift
-    printf '  %s\n' "$@"
-    echo "FAIL $shift_name"
-    failed=$((failed + 1))
-}
-
-# equal NAME GOT WANT
-equal() {
-    if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
-}
-differ() {
-    if [ -n "$2" ] && [ "$2" != "$3" ]; then ok "$1"; else fail "$1" "twice the same: $2"; fi
-}
 
 run() {
     "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"

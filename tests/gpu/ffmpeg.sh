@@ -12,26 +12,8 @@ LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LC_ALL LD_LIBRARY_PATH
 ffmpeg=$(realpath "$2")
 model=$(realpath "$3")
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT INT TERM
-passed=0
-failed=0
+. "$(dirname "$0")/../fate/cases.sh"
 
-ok() {
-    echo "ok $1"
-    passed=$((passed + 1))
-}
-fail() {
-    name=$1
-    shift
-    printf '  %s\n' "$@" | cut -c1-300
-    echo "FAIL $name"
-    failed=$((failed + 1))
-}
-# equal NAME GOT WANT
-equal() {
-    if [ -n "$2" ] && [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
-}
 run() {
     timeout 120 "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
 }
