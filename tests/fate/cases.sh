@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Sourced by the tests that run ffmpeg: a case prints "ok NAME" or, after what it saw, "FAIL NAME"; both are counted.
 tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT INT TERM
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
 passed=0
 failed=0
 
