@@ -114,7 +114,8 @@ while read -r uri entry; do
         echo "fetch_ffmpeg: looking for FFmpeg $series in Debian $suite" >&2
         echo "deb-src ${key:+[signed-by=$key]} $uri $suite main" > "$tmp/sources.list"
         # a mirror that stands still is good enough: its lists are signed, and the tarballs' sums are known
-        apt apt-get -qq -o Acquire::Check-Valid-Until=false update > "$tmp/log" 2>&1 || { grep '^[EW]:' "$tmp/log" | head -n 1 >&2; continue; }
+        apt apt-get -qq -o Acquire::Check-Valid-Until=false update > "$tmp/log" 2>&1 ||
+            { grep '^[EW]:' "$tmp/log" | head -n 1 >&2; continue; }
         debver=$(apt apt-cache showsrc --only-source ffmpeg 2> /dev/null |
                  sed -n "s/^Version: \(.*:$series\(\.[0-9]*\)*-.*\)/\1/p" | sort -rV | head -n 1)
         [ -n "$debver" ] || continue
