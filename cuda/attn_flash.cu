@@ -152,13 +152,10 @@ template <int D, int SPLIT, int BQ, int BK> static int launch(TDDev *dev, const 
     return 0;
 }
 
-/* kind dense, or sla with its map; o: bf16 [n_q, H*d] */
-int td_cuda_flash(TDDev *dev, bf16 *o, const TDQkv *qkv)
+static int flash_mma(TDDev *dev, const TDQkv *qkv, bf16 *o)
 {
     FlashArgs a = {};
 
-    if (td_cuda(dev)->sm == 90 && qkv->head_dim == 128)
-        return td_cuda_flash_sm90(dev, qkv, o, NULL, NULL);
     a.q = (const bf16 *)qkv->q.data;
     a.k = (const bf16 *)qkv->k.data;
     a.v = (const bf16 *)qkv->v.data;
@@ -184,12 +181,19 @@ int td_cuda_flash(TDDev *dev, bf16 *o, const TDQkv *qkv)
     }
 }
 
-int td_cuda_attn_dense(TDDev *dev, TDAct *o, TDQkv *qkv)
+int td_cuda_flash(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, float *scale)
 {
     int ret;
 
     if (td_cuda(dev)->sm == 90 && qkv->head_dim == 128)
-        return td_cuda_flash_sm90(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data, (float *)o->scale.data);
-    ret = td_cuda_flash(dev, (bf16 *)o->x.data, qkv);
-    return ret < 0 || !o->code.data ? ret : td_cuda_quantise(dev, o);
+        return td_cuda_flash_sm90(dev, qkv, o, code, scale);
+    ret = flash_mma(dev, qkv, o);
+    return ret < 0 || !code
+               ? ret
+               : td_cuda_quantise_blocks(dev, o, qkv->n_q, qkv->n_heads * qkv->head_dim, code, scale);
+}
+
+int td_cuda_attn_dense(TDDev *dev, TDAct *o, TDQkv *qkv)
+{
+    return td_cuda_flash(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data, (float *)o->scale.data);
 }

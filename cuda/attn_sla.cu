@@ -89,7 +89,7 @@ int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
     a.n_keep = (int)q->n_keep;
     a.ascending = q->cfg.kind == TD_ATTN_SAGESLA;
     TRY(td_cuda_attn_prepare(dev, a));
-    TRY(q->cfg.kind != TD_ATTN_SAGESLA ? td_cuda_flash(dev, a.o, q)
+    TRY(q->cfg.kind != TD_ATTN_SAGESLA ? td_cuda_flash(dev, q, a.o, NULL, NULL)
         : td_cuda(dev)->sm == 90       ? td_cuda_attn_sage_sm90(dev, a)
                                        : td_cuda_attn_sage(dev, a));
     if (proj_l->n)

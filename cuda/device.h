@@ -213,8 +213,9 @@ int td_cuda_qk_norm_rope(TDDev *, TDQkv *, const TDTensor *, const TDNormW *, co
 
 int td_cuda_plan_qkv(TDDev *, TDArena *, TDQkv *);
 int td_cuda_attn_dense(TDDev *, TDAct *, TDQkv *);
-int td_cuda_flash(TDDev *, __nv_bfloat16 *o, const TDQkv *);                /* the bf16 kernel, dense or by qkv->map */
-/* the same on Hopper, head dim 128; with code and scale the output is quantised instead of stored */
+/* bf16, dense or by qkv->map; o: [n_q, H*d], and with code and scale quantised, when o may be left unwritten */
+int td_cuda_flash(TDDev *, const TDQkv *qkv, __nv_bfloat16 *o, int8_t *code, float *scale);
+/* the same on Hopper, head dim 128 */
 int td_cuda_flash_sm90(TDDev *, const TDQkv *qkv, __nv_bfloat16 *o, int8_t *code, float *scale);
 int td_cuda_attn_sla(TDDev *, TDAct *, TDQkv *, const TDLinear *);
 int td_cuda_attn_t5(TDDev *, TDAct *, const TDTensor *, const TDTensor *, int64_t);

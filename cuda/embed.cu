@@ -325,8 +325,7 @@ int td_cuda_round_state(TDDev *dev, TDTensor *y, const TDTensor *x, int *finite)
     TDCuda *c = td_cuda(dev);
     int64_t n = td_tensor_count(x);
 
-    CU(dev, cudaStreamSynchronize(c->stream));   /* no kernel before this one answers in the same place */
-    *c->flag = 0;
+    *c->flag = 0;                                /* no other kernel answers there, and this one is waited for */
     round_state_kernel<<<(unsigned)td_blocks(n, 256), 256, 0, c->stream>>>((float *)y->data, (const double *)x->data, n,
                                                                             c->flag);
     CU_LAUNCHED(dev, "round_state_kernel");

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 #include "context.h"
 #include "upload.h"
@@ -15,7 +14,6 @@
 #define N_SLICES 8                               /* and threads: enough for the bus at 4 GB/s a thread */
 #define SLICE_BYTES (2 * TD_STAGING_BYTES / N_SLICES)
 #define N_JOBS 16                                /* 128 MB ahead */
-#define POLL_NS 20000000                         /* between two looks at the cancel flag */
 
 static_assert(TD_STAGING_BYTES % SLICE_BYTES == 0, "a slice lies in one half of the staging memory");
 
@@ -95,24 +93,6 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* a little while, or until there is less to do; without the lock the cancel flag is looked at */
-static int wait_less(TDCuda *c)
-{
-    TDLoader *l = c->loader;
-    struct timespec t;
-    int ret;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    t.tv_nsec += POLL_NS;
-    t.tv_sec += t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&l->less, &l->lock, &t);
-    pthread_mutex_unlock(&l->lock);              /* the callback may do anything */
-    ret = c->dev.cancel ? td_cancel_check(c->dev.cancel) : 0;
-    pthread_mutex_lock(&l->lock);
-    return ret;
-}
-
 /* memory, once a context; threads, unless they are at work */
 static int start(TDCuda *c)
 {
@@ -166,7 +146,7 @@ int td_cuda_load(TDDev *dev, const TDWeights *w, void *dst, const void *src, siz
             job.src = memcpy(job.own, job.src, job.bytes);
         }
         pthread_mutex_lock(&l->lock);
-        while (l->n_jobs == N_JOBS && (ret = wait_less(c)) >= 0)
+        while (l->n_jobs == N_JOBS && (ret = td_cancel_wait(dev->cancel, &l->less, &l->lock)) >= 0)
             ;
         if (ret >= 0) {
             l->jobs[(l->first + l->n_jobs++) % N_JOBS] = job;
@@ -192,7 +172,7 @@ int td_cuda_load_end(TDDev *dev, bool drop)
         return 0;
     pthread_mutex_lock(&l->lock);
     while (!drop && ret >= 0 && l->n_jobs + l->n_busy > 0)
-        ret = wait_less(c);
+        ret = td_cancel_wait(dev->cancel, &l->less, &l->lock);
     for (; l->n_jobs > 0; l->n_jobs--) {         /* none but when dropped or canceled */
         free(l->jobs[l->first].own);
         l->first = (l->first + 1) % N_JOBS;

@@ -15,6 +15,7 @@
 #ifndef TD_BACKEND_H
 #define TD_BACKEND_H
 
+#include <pthread.h>
 #include "arena.h"
 #include "checkpoint.h"
 #include "rng.h"
@@ -239,6 +240,9 @@ struct TDOps {
 int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
 /** Look at the cancel flag and ask the interrupt callback (thread.h). @return 0 or ECANCELED */
 int  td_cancel_check(struct TDCancel *c);
+/** With lock held: wait for cond, a little while at most, then poll c (may be NULL) without the lock: its callback may
+ *  do anything. @return 0 or ECANCELED */
+int  td_cancel_wait(struct TDCancel *c, pthread_cond_t *cond, pthread_mutex_t *lock);
 
 /** Bytes of device memory owned by w, 256 bytes aligned. @return 0 or ENOMEM (logged) */
 int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);

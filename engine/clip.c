@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Invariants
  *  1. Device memory is two blocks: `block` holds what outlives a stage (emb, z, cond, latents), and in `work` the text,
- *     denoise and decode stages overlay each other. Nothing is allocated after td_start(), but where weights come and
- *     go by stage: there `work` does, too, and has the size of the stage at hand.
+ *     image, denoise and decode stages overlay each other. Nothing is allocated after td_start(), but where weights
+ *     come and go by stage: there `work` does, too, and has the size of the stage at hand.
  *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or
  *     one latent frame of the VAE (two at first, where the device works ahead). Cancelling between or inside pieces
  *     leaves nothing to undo but td_clip_close(). */
@@ -258,10 +258,9 @@ static int check_and_keep(TDClip *c, int i)
     if (!emb)
         return td_error(c->log, ENOMEM, "text: out of memory");
     ret = c->dev->ops->download(c->dev, emb, &c->emb[i]);
-    for (size_t k = 0; k < n && ret >= 0; k++)
-        if ((emb[k] & 0x7f80) == 0x7f80)
-            ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights",
-                           c->model->path[TD_FILE_TEXT]);
+    if (ret >= 0 && !td_bf16_all_finite(emb, n))
+        ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights",
+                       c->model->path[TD_FILE_TEXT]);
     if (ret >= 0)
         ret = td_prompt_keep(&c->model->prompts, c->ids[i], c->n_ids[i], emb, c->emb[i].shape[1], c->log);
     free(emb);

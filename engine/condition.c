@@ -87,10 +87,9 @@ static int check_finite(const TDCondition *c, const TDVaeEncoder *enc, const cha
     if (!host)
         return td_error(enc->dev->log, ENOMEM, "image: out of memory");
     ret = enc->dev->ops->download(enc->dev, host, &c->cond);
-    for (size_t i = 0; i < n && ret >= 0; i++)
-        if ((host[i] & 0x7f80) == 0x7f80)
-            ret = td_error(enc->dev->log, EBADMSG,
-                           "image: its latent is not finite; the encoder of %s holds NaN or infinite weights", path);
+    if (ret >= 0 && !td_bf16_all_finite(host, n))
+        ret = td_error(enc->dev->log, EBADMSG,
+                       "image: its latent is not finite; the encoder of %s holds NaN or infinite weights", path);
     free(host);
     return ret;
 }

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 #include "part.h"
 #include "thread.h"
-
-#define POLL_NS 20000000                         /* between two looks at the cancel flag while another context loads */
 
 static struct {
     pthread_mutex_t lock;
@@ -185,22 +182,6 @@ fail:
     return ret;
 }
 
-static int wait_for_loader(TDDev *dev)
-{
-    struct timespec t;
-    int ret;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    t.tv_nsec += POLL_NS;
-    t.tv_sec += t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&registry.change, &registry.lock, &t);
-    pthread_mutex_unlock(&registry.lock);        /* the callback may do anything */
-    ret = dev->cancel ? td_cancel_check(dev->cancel) : 0;
-    pthread_mutex_lock(&registry.lock);
-    return ret;
-}
-
 int td_part_hold(TDPart *p, TDNet *view, TDDev *dev)
 {
     TDNet net = { NULL };
@@ -208,7 +189,7 @@ int td_part_hold(TDPart *p, TDNet *view, TDDev *dev)
 
     pthread_mutex_lock(&registry.lock);
     while (p->loading && ret >= 0)
-        ret = wait_for_loader(dev);
+        ret = td_cancel_wait(dev->cancel, &registry.change, &registry.lock);
     if (ret >= 0 && !p->loaded) {
         p->loading = 1;
         pthread_mutex_unlock(&registry.lock);

@@ -44,3 +44,11 @@ float td_f16_to_f32(uint16_t h)
     memcpy(&f, &u, sizeof(f));
     return f;
 }
+
+int td_bf16_all_finite(const uint16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((x[i] & 0x7f80) == 0x7f80)
+            return 0;
+    return 1;
+}

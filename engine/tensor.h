@@ -59,4 +59,7 @@ static inline float td_bf16_round(float x)
 
 float td_f16_to_f32(uint16_t h);
 
+/** Whether none of n bf16 values is NaN or infinite. */
+int td_bf16_all_finite(const uint16_t *x, size_t n);
+
 #endif /* TD_TENSOR_H */

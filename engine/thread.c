@@ -6,9 +6,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 #include "backend.h"
 #include "thread.h"
 
+#define POLL_NS 20000000                         /* between two looks at the cancel flag */
 #define MAX_THREADS 256
 
 struct TDPool {
@@ -31,6 +33,22 @@ int td_cancel_check(TDCancel *c)
     if (!atomic_load_explicit(&c->flag, memory_order_relaxed) && c->interrupt && c->interrupt(c->cookie))
         atomic_store(&c->flag, 1);
     return atomic_load_explicit(&c->flag, memory_order_relaxed) ? TD_ERR(ECANCELED) : 0;
+}
+
+int td_cancel_wait(TDCancel *c, pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+    struct timespec t;
+    int ret;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_nsec += POLL_NS;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(cond, lock, &t);
+    pthread_mutex_unlock(lock);
+    ret = c ? td_cancel_check(c) : 0;
+    pthread_mutex_lock(lock);
+    return ret;
 }
 
 static void run_tasks(TDPool *p, int worker)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The public API: argument checks, stage clock, and the state of a context.
  *
- *   IDLE --td_start--> CLIP --td_read_frame: text, denoise, decode pieces; frames--> CLIP | IDLE (returns 0)
+ *   IDLE --td_start--> CLIP --td_read_frame: text, image, denoise, decode pieces; frames--> CLIP | IDLE (returns 0)
  *   CLIP --error or ECANCELED--> IDLE (weights kept, td_start allowed)          any --EIO--> DEAD (only td_close)
  *
  * Invariants
