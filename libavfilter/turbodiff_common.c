@@ -186,6 +186,16 @@ static int check_hw_format(AVFilterContext *ctx)
     return AVERROR(EINVAL);
 }
 
+/* errno of the file of statistics, logged */
+static int stats_error(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    int err = AVERROR(errno);
+
+    av_log(ctx, AV_LOG_ERROR, "stats '%s' cannot be written: %s\n", s->stats, av_err2str(err));
+    return err;
+}
+
 static int open_stats(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
@@ -197,13 +207,7 @@ static int open_stats(AVFilterContext *ctx)
         return AVERROR(EINVAL);
     }
     s->stats_file = avpriv_fopen_utf8(s->stats, "w");
-    if (!s->stats_file) {
-        int err = AVERROR(errno);
-
-        av_log(ctx, AV_LOG_ERROR, "stats '%s' cannot be written: %s\n", s->stats, av_err2str(err));
-        return err;
-    }
-    return 0;
+    return s->stats_file ? 0 : stats_error(ctx);
 }
 
 /* one line a clip, when its last frame is there or it ends early */
@@ -219,13 +223,7 @@ static int write_stats(AVFilterContext *ctx)
     len = td_stats_json(s->td, line, sizeof(line));
     if (len < 0 || len >= sizeof(line))
         return AVERROR_BUG;
-    if (fprintf(s->stats_file, "%s\n", line) < 0 || fflush(s->stats_file)) {
-        int err = AVERROR(errno);
-
-        av_log(ctx, AV_LOG_ERROR, "stats '%s' cannot be written: %s\n", s->stats, av_err2str(err));
-        return err;
-    }
-    return 0;
+    return fprintf(s->stats_file, "%s\n", line) < 0 || fflush(s->stats_file) ? stats_error(ctx) : 0;
 }
 
 static int parse_size(AVFilterContext *ctx)

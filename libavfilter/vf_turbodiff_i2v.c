@@ -329,6 +329,17 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
     return 0;
 }
 
+/* keep a reference to a frame that a clip may start from; where that fails the frame is freed */
+static int remember(TurboDiffI2VContext *s, AVFrame *frame)
+{
+    av_frame_free(&s->from);
+    s->from = av_frame_clone(frame);
+    if (s->from)
+        return 0;
+    av_frame_free(&frame);
+    return AVERROR(ENOMEM);
+}
+
 /* the next frame of the clip under way, or its end */
 static int work(AVFilterLink *outlink)
 {
@@ -362,14 +373,8 @@ static int work(AVFilterLink *outlink)
     }
     frame->pts      = s->start_pts + av_rescale_q(n, tb, outlink->time_base);
     frame->duration = s->start_pts + av_rescale_q(n + 1, tb, outlink->time_base) - frame->pts;
-    if (n + 1 == s->common.nb_frames && s->clip + 1 < s->clips) {
-        av_frame_free(&s->from);
-        s->from = av_frame_clone(frame);
-        if (!s->from) {
-            av_frame_free(&frame);
-            return AVERROR(ENOMEM);
-        }
-    }
+    if (n + 1 == s->common.nb_frames && s->clip + 1 < s->clips && (ret = remember(s, frame)) < 0)
+        return ret;
     return ff_filter_frame(outlink, frame);
 }
 
@@ -400,6 +405,7 @@ static int pass_frame(AVFilterLink *outlink, AVFrame *frame)
     FilterLink *il = ff_filter_link(inlink);
     AVRational rate = il->frame_rate.num > 0 ? il->frame_rate : s->common.frame_rate;
     int64_t end;
+    int ret;
 
     s->nb_in++;
     if (frame->pts != AV_NOPTS_VALUE) {
@@ -409,13 +415,8 @@ static int pass_frame(AVFilterLink *outlink, AVFrame *frame)
         frame->pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
     }
     frame->duration = av_rescale_q(frame->duration, inlink->time_base, outlink->time_base);
-    av_frame_free(&s->from);
-    s->from = av_frame_clone(frame);
-    if (!s->from) {
-        av_frame_free(&frame);
-        return AVERROR(ENOMEM);
-    }
-    return ff_filter_frame(outlink, frame);
+    ret = remember(s, frame);
+    return ret < 0 ? ret : ff_filter_frame(outlink, frame);
 }
 
 static int finish(AVFilterLink *outlink, int status)
