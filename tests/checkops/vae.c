@@ -235,11 +235,11 @@ static void ref_scale(Run *r, const Case *c, double *ref)
 }
 
 const Case vae_cases[] = {
-    { "causal_conv3d", "norm 32 to 96, 2 frames of 9x17", 2, 9, 17, 16, 6e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm 64 to 192, 2 frames of 9x17", 2, 9, 17, 17, 6e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm 96 to 384, 2 frames of 9x17", 2, 9, 17, 18, 6e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm 16 to 24, 2 frames of 9x17", 2, 9, 17, 19, 6e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm with residual, 2 frames of 9x17", 2, 9, 17, 20, 6e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 32 to 96, 2 frames of 9x17", 2, 9, 17, 16, 4e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 64 to 192, 2 frames of 9x17", 2, 9, 17, 17, 4e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 96 to 384, 2 frames of 9x17", 2, 9, 17, 18, 4e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm 16 to 24, 2 frames of 9x17", 2, 9, 17, 19, 4e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "norm with residual, 2 frames of 9x17", 2, 9, 17, 20, 4e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "3x3x3, 1 frame of 7x5", 1, 7, 5, 0, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "3x3x3 residual, 2 frames of 9x6", 2, 9, 6, 1, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "1x1x1, 3 frames of 4x4", 3, 4, 4, 2, 3e-3, 0, run_conv, ref_conv, flops_conv },
