@@ -90,16 +90,7 @@ interrupt() {
         sleep 0.1
         waited=$((waited + 1))
     done
-    start=$(date +%s%N)
-    if ! kill -INT $pid 2> /dev/null; then
-        wait $pid
-        fail "$1" "ended before it could be interrupted, status $?" "$(tail -n 2 "$tmp/log")"
-        return
-    fi
-    wait $pid
-    code=$?
-    ms=$((($(date +%s%N) - start) / 1000000))
-    if [ $code -eq 255 ] && [ $ms -lt 1000 ]; then ok "$1 ($ms ms)"; else fail "$1" "status $code after $ms ms"; fi
+    interrupted "$1" $pid "$tmp/log"
 }
 interrupt "SIGINT while denoising" "text: " "$long:sampler=unipc:steps=1000"
 interrupt "SIGINT while decoding" "denoise: " "$long:steps=1"
