@@ -17,7 +17,7 @@ enum DitFile { DIT_BF16 = 1, DIT_INT8 = 2 };
 typedef struct Options {
     int dim, ffn, blocks, in_dim;
     int text_dim, text_ffn, text_blocks, text_heads, vocab;
-    int vae_dim;
+    int vae_dim, vae_bf16;
     int sla, dit_files, parts, safetensors, n_threads;
     uint64_t seed;
     const char *spiece, *t2v_name, *dir;
@@ -313,6 +313,8 @@ static int plan_vae(Plan *plan, const Options *o)
     if (plan_vae_side(plan, o, 0) < 0 || add_conv(plan, 32, 32, 1, 1, 1, 1.0, "conv1") < 0 ||
         add_conv(plan, 16, 16, 1, 1, 1, 1.0, "conv2") < 0 || plan_vae_side(plan, o, 1) < 0)
         return -1;
+    for (int i = 0; i < plan->n && o->vae_bf16; i++)
+        plan->spec[i].dtype = TD_BF16;
     share_storages(plan, 4);
     return 0;
 }
@@ -507,6 +509,7 @@ static void usage(FILE *f)
           "  --in-dim=16|36               input channels: text-to-video, or image-to-video (two experts)\n"
           "  --text-dim=N --text-ffn=N --text-blocks=N --text-heads=N --vocab=N   text encoder (head dim 64)\n"
           "  --vae-dim=N                  base channels of the VAE\n"
+          "  --vae-dtype=f32|bf16         type that its values are stored in (f32, as the official file)\n"
           "  --dit=bf16|int8|both         transformer files to write\n"
           "  --no-sla                     no linear-attention projection: a dense-attention model\n"
           "  --format=pth|safetensors     container\n"
@@ -589,6 +592,10 @@ static int parse_arg(Options *o, const char *arg)
                        !strcmp(v, "both") ? DIT_BF16 | DIT_INT8 : 0;
         if (!o->dit_files)
             return fail("%s: want bf16, int8 or both", arg);
+    } else if ((v = value_of(arg, "--vae-dtype"))) {
+        if (strcmp(v, "f32") && strcmp(v, "bf16"))
+            return fail("%s: want f32 or bf16", arg);
+        o->vae_bf16 = *v == 'b';
     } else if ((v = value_of(arg, "--format"))) {
         if (strcmp(v, "pth") && strcmp(v, "safetensors"))
             return fail("%s: want pth or safetensors", arg);
