@@ -20,6 +20,7 @@ import sys
 
 import numpy as np
 
+import language
 import scenes
 
 NORMAL, UNKNOWN, CONTROL, UNIGRAM = 1, 2, 3, 1
@@ -43,14 +44,14 @@ def block(field, data):
 
 
 def model():
-    out, all_pieces = b"", scenes.pieces()
+    out, all_pieces = b"", language.pieces()
     for i, text in enumerate(all_pieces):
-        special = i < len(scenes.SPECIAL)
+        special = i < len(language.SPECIAL)
         kind = UNKNOWN if text == "<unk>" else CONTROL if special else NORMAL
         score = 0.0 if special else WORD_SCORE if len(text) > 1 else CHARACTER_SCORE
         out += block(1, block(1, text.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score) + number(3, kind))
     trainer = number(3, UNIGRAM) + number(4, len(all_pieces))
-    ids = {name: scenes.SPECIAL.index(name) for name in scenes.SPECIAL}
+    ids = {name: language.SPECIAL.index(name) for name in language.SPECIAL}
     for field, name in ((40, "<unk>"), (41, "<s>"), (42, "</s>"), (43, "<pad>")):
         trainer += number(field, ids[name])
     for field, name in ((45, "<unk>"), (46, "<s>"), (47, "</s>"), (48, "<pad>")):
@@ -87,8 +88,8 @@ def check(path, tdinfo, n):
         print(f"{name}: {n - len(wrong)} of {n} captions equal")
         bad += len(wrong) + (len(theirs) != n)
     used = {i for row in ours for i in row}
-    unused = [w for w in scenes.WORDS if scenes.WORD_IDS[w] not in used]
-    print(f"{len(scenes.pieces())} pieces; longest caption {int(lengths.max())} ids; words never used: {unused}")
+    unused = [w for w in language.WORDS if language.WORD_IDS[w] not in used]
+    print(f"{len(language.pieces())} pieces; longest caption {int(lengths.max())} ids; words never used: {unused}")
     with open(path, "rb") as f:
         same = f.read() == model()
     print("the file is " + ("as made" if same else "NOT as made"))
@@ -104,8 +105,8 @@ def main():
     args = ap.parse_args()
     if args.check:
         return check(args.path, args.tdinfo, args.n)
-    if len(scenes.pieces()) + scenes.N_EXTRA_IDS > scenes.N_IDS:
-        print(f"{len(scenes.pieces())} pieces and {scenes.N_EXTRA_IDS} extra ids, want at most {scenes.N_IDS}")
+    if len(language.pieces()) + language.N_EXTRA_IDS > language.N_IDS:
+        print(f"{len(language.pieces())} pieces and {language.N_EXTRA_IDS} extra ids, want at most {language.N_IDS}")
         return 1
     with open(args.path, "wb") as f:
         f.write(model())
