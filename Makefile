@@ -65,6 +65,9 @@ $(BUILD)/%.o: %.c config.mak
 	@mkdir -p $(@D)
 	$(COMPILE) -fPIC -c $< -o $@
 
+# where the demo model is looked for
+$(BUILD)/engine/install.o $(BUILD)/fuzz/engine/install.o: CPPFLAGS_ALL += -DTD_DATADIR='"$(DATADIR)"'
+
 $(LIB_A): $(LIB_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $(LIB_OBJS)

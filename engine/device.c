@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <dlfcn.h>
 #include <stdio.h>
-#include <string.h>
 #include "device.h"
+#include "install.h"
 
 #define MODULE "libturbodiff-cuda.so"
 
 /* the module beside the file this code is in, else wherever the loader finds it */
 static void *open_module(void)
 {
-    char path[4096];
-    const char *slash;
+    char dir[4096], path[4096 + sizeof(MODULE)];
     void *m = NULL;
-    Dl_info info;
 
-    if (dladdr((void *)(uintptr_t)td_version, &info) && info.dli_fname && (slash = strrchr(info.dli_fname, '/'))) {
-        int n = snprintf(path, sizeof(path), "%.*s/%s", (int)(slash - info.dli_fname), info.dli_fname, MODULE);
-
-        if (n > 0 && (size_t)n < sizeof(path))
-            m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (td_own_dir(dir, sizeof(dir)) >= 0) {
+        snprintf(path, sizeof(path), "%s/%s", dir, MODULE);
+        m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     }
     return m ? m : dlopen(MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 }

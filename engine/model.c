@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdio.h>
 #include <stdlib.h>
+#include "install.h"
 #include "model.h"
 
 /* weights leave in this order: those that a clip with a known prompt does without, small ones, the transformers */
@@ -84,9 +85,17 @@ fail:
     return ret;
 }
 
-int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
+static int names_no_file(const TDSettings *s)
+{
+    return !s->model && !s->dit && !s->dit_low && !s->text_encoder && !s->tokenizer && !s->vae;
+}
+
+int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log)
 {
     TDModel *m = calloc(1, sizeof(*m));
+    char own[4096], demo[4096];
+    TDSettings with_demo = *given;
+    const TDSettings *s = &with_demo;
     int ret;
 
     *out = m;
@@ -97,7 +106,15 @@ int td_model_open(TDModel **out, const TDSettings *s, TDDev *dev, TDLog *log)
     m->residency = s->residency;
     m->by_stage = s->residency == TD_RESIDENT_STAGE;
     m->max_bytes = s->max_bytes;
+    if (names_no_file(s)) {
+        TRY(td_default_model(demo, sizeof(demo), td_own_dir(own, sizeof(own)) < 0 ? NULL : own, log));
+        with_demo.model = demo;
+        td_log(log, TD_LOG_INFO, "no model given: using the small demo model in %s; model= is for a directory with "
+               "the files of another one", demo);
+    }
     TRY(td_model_find_files(m->path, s, log));
+    if (s->model)
+        TRY(td_model_conf_read(&m->conf, s->model, log));
     TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));
     TRY(open_part(m, TD_FILE_DIT, s));
     TRY(open_part(m, TD_FILE_TEXT, s));

@@ -8,6 +8,7 @@
 #ifndef TD_MODEL_H
 #define TD_MODEL_H
 
+#include "model_conf.h"
 #include "part.h"
 #include "prompt_cache.h"
 #include "tokenizer.h"
@@ -58,13 +59,15 @@ typedef struct TDModel {
     TDPromptCache prompts;
     double load_seconds;                         ///< of all loads so far
     uint64_t loaded_bytes;
+    TDModelConf conf;                            ///< of its directory
     char name[64];
 } TDModel;
 
 /** Input channels of an image-to-video transformer. */
 #define TD_I2V_CHANNELS 36
 
-/** Find, open and check every file; load nothing. @return 0 or a logged error */
+/** Find, open and check every file, those of the demo model if s names none; load nothing.
+ *  @return 0 or a logged error */
 int  td_model_open(TDModel **m, const TDSettings *s, TDDev *dev, TDLog *log);
 void td_model_close(TDModel **m);
 

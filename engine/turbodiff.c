@@ -16,6 +16,7 @@
 #include "pixfmt.h"
 #include "stats.h"
 
+#define DEFAULT_FRAMES   81
 #define DEFAULT_BOUNDARY 0.9                     /* between the two experts of Wan 2.2 */
 
 #define XSTR(x) #x
@@ -82,7 +83,7 @@ int td_default_params(TDParams *p, size_t struct_size)
 {
     if (!p || struct_size != sizeof(*p))
         return TD_ERR(EINVAL);
-    *p = (TDParams){ .struct_size = sizeof(*p), .n_frames = 81, .sla_topk = 0.1, .guidance = 5.0, .shift = 5.0 };
+    *p = (TDParams){ .struct_size = sizeof(*p), .sla_topk = 0.1, .guidance = 5.0, .shift = 5.0 };
     return 0;
 }
 
@@ -122,7 +123,8 @@ static double default_sigma(const TDContext *c)
 static int load(TDContext *c)
 {
     TDModel *m = c->model;
-    TDClipConfig cfg = { .width = c->info.default_width, .height = c->info.default_height, .n_frames = 81 };
+    TDClipConfig cfg = { .width = c->info.default_width, .height = c->info.default_height,
+                         .n_frames = c->info.default_frames };
     char shared[256] = "", rate[64] = "";
     TDNeed need;
     int ret;
@@ -151,6 +153,7 @@ fail:
 int td_open(TDContext **out, const TDSettings *s)
 {
     TDContext *c;
+    const TDModelConf *conf;
     const char *bad;
     TDGpu gpu;
     int attached = 0, ret;
@@ -193,8 +196,10 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.device_name = c->dev->name;
     c->info.noise = "";
     c->info.needs_image = c->model->encoder != NULL;
-    c->info.default_width = c->info.needs_image ? 1280 : 832;
-    c->info.default_height = c->info.needs_image ? 720 : 480;
+    conf = &c->model->conf;
+    c->info.default_width = conf->width ? conf->width : c->info.needs_image ? 1280 : 832;
+    c->info.default_height = conf->height ? conf->height : c->info.needs_image ? 720 : 480;
+    c->info.default_frames = conf->n_frames ? conf->n_frames : DEFAULT_FRAMES;
     c->info.fps_num = 16;
     c->info.fps_den = 1;
     c->info.attention = choose_attention(c);
@@ -317,7 +322,7 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
         return td_error(&c->log, EINVAL, "no prompt");
     *g = (TDClipConfig){ .width = p->width ? p->width : c->info.default_width,
                          .height = p->height ? p->height : c->info.default_height,
-                         .n_frames = p->n_frames,
+                         .n_frames = p->n_frames ? p->n_frames : c->info.default_frames,
                          .n_steps = p->n_steps ? p->n_steps
                                     : rcm      ? 4
                                                : 50,
@@ -329,9 +334,9 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
                          .boundary = p->boundary != 0.0 ? p->boundary : DEFAULT_BOUNDARY,
                          .guidance = p->guidance,
                          .shift = p->shift };
-    if (g->width < 16 || g->width > 2048 || g->height < 16 || g->height > 2048 || g->width % 16 || g->height % 16)
+    if (!td_valid_side(g->width) || !td_valid_side(g->height))
         return td_error(&c->log, EINVAL, "size: %dx%d, want multiples of 16 from 16 to 2048", g->width, g->height);
-    if (g->n_frames < 1 || g->n_frames > 4 * 127 + 1 || g->n_frames % 4 != 1)
+    if (!td_valid_frames(g->n_frames))
         return td_error(&c->log, EINVAL, "frames: %d, want 4k+1 from 1 to 509 (such as %d)", g->n_frames,
                         g->n_frames < 1 ? 1 : g->n_frames > 509 ? 509 : (g->n_frames + 1) / 4 * 4 + 1);
     TRY(check_range(c, "steps", g->n_steps, 1, rcm ? TD_RCM_MAX_STEPS : 1000));

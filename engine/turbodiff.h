@@ -85,7 +85,8 @@ enum TDResidency {
 /** Fixed for the life of a context. Strings are copied by td_open(). New fields are appended only. */
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()
-    const char *model; ///< directory with files under their official names; NULL if all files are given below
+    const char *model; ///< directory with files under their official names; NULL if all files are given below. With no
+                       ///< file given at all: the small demo model that is installed with the library
     const char *dit;                 ///< transformer (.pth/.safetensors); NULL = from model
     const char *text_encoder;        ///< umT5 encoder weights; NULL = from model
     const char *tokenizer;           ///< spiece.model; NULL = from model
@@ -129,8 +130,8 @@ typedef struct TDParams {
     size_t struct_size;              ///< set by td_default_params()
     const char *prompt;              ///< UTF-8, required
     const char *negative_prompt;     ///< UniPC with guidance only; NULL = the official one
-    int width, height;               ///< pixels, multiples of 16; 0 = 832x480 (image to video: 1280x720)
-    int n_frames;                    ///< pixel frames, 4k+1, default 81
+    int width, height;               ///< pixels, multiples of 16; 0 = model default: 832x480 (image to video: 1280x720)
+    int n_frames;                    ///< pixel frames, 4k+1; 0 = model default: 81
     enum TDSampler sampler;          ///< default RCM
     int n_steps;                     ///< 1..4 (rCM, default 4) or 1..1000 (UniPC, default 50); 0 = default
     uint64_t seed;                   ///< default 0
@@ -178,7 +179,7 @@ typedef struct TDFrame {
 } TDFrame;
 
 typedef struct TDInfo {
-    const char *model; ///< e.g. "Wan2.1-T2V-1.3B"; "Wan T2V dim 256, 2 blocks" for other sizes; valid until td_close()
+    const char *model; ///< e.g. "Wan2.1-T2V-1.3B"; "Wan-T2V-dim256-blocks2" for other sizes; valid until td_close()
     const char *backend;             ///< "cpu", "cuda-sm90", ...
     const char *device_name;         ///< e.g. "2 threads, avx2"
     const char *noise;               ///< noise profile of the clip in flight ("h100", ...), else ""
@@ -205,6 +206,7 @@ typedef struct TDInfo {
     uint64_t device_used_bytes;                   ///< GPU: highest use of all the device, driver and other programs
                                                   ///< included, seen when a stage ended; CPU: 0
     int needs_image;                              ///< an image-to-video model
+    int default_frames;                           ///< as default_width and default_height: what TDParams leaves at 0
 } TDInfo;
 
 TD_API const char *td_version(void);              ///< "0.1.0"

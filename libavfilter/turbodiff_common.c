@@ -40,8 +40,6 @@
 #include "libavutil/hwcontext_cuda_internal.h"
 #endif
 
-#define DEFAULT_FRAMES 81
-
 /* seconds between two reports of progress */
 #define PROGRESS_PERIOD 5
 
@@ -232,6 +230,8 @@ static int parse_size(AVFilterContext *ctx)
     const char *aspect = s->aspect ? s->aspect : "16:9";
     int named = 0;
 
+    if (!s->size)
+        return 0;
     for (int i = 0; i < FF_ARRAY_ELEMS(sizes); i++) {
         char slash[8];
 
@@ -265,7 +265,7 @@ static int count_frames(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
 
-    s->nb_frames = s->frames ? s->frames : DEFAULT_FRAMES;
+    s->nb_frames = s->frames;
     if (s->duration >= 0) {
         if (s->frames) {
             av_log(ctx, AV_LOG_ERROR, "Both frames and duration: expected one of them\n");
@@ -277,21 +277,20 @@ static int count_frames(AVFilterContext *ctx)
                    s->nb_frames, s->frame_rate.num, s->frame_rate.den);
             return AVERROR(EINVAL);
         }
-    } else if (s->nb_frames % 4 != 1) {
+    } else if (s->frames && s->frames % 4 != 1) {
         av_log(ctx, AV_LOG_ERROR, "frames %d: expected 4k+1 (1, 5, 9, ..., 81, ...), such as %d\n",
                s->frames, FFMAX(s->frames - 1, 0) / 4 * 4 + 1);
         return AVERROR(EINVAL);
     }
-    s->clip_frames = (s->nb_frames + 2) / 4 * 4 + 1;
     return 0;
 }
 
-av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *default_size)
+av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 {
     TurboDiffContext *s = ctx->priv;
     int ret;
 
-    if (!s->size && !(s->size = av_strdup(default_size)))
+    if (s->aspect && !s->size && !(s->size = av_strdup(named_size)))
         return AVERROR(ENOMEM);
     if ((ret = load_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
@@ -300,10 +299,6 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *default_size)
         (ret = open_stats(ctx)) < 0)
         return ret;
 
-    if (!s->model && !(s->dit && s->vae && s->text_encoder && s->tokenizer)) {
-        av_log(ctx, AV_LOG_ERROR, "No model: expected a directory, or all of dit, vae, text_encoder and tokenizer\n");
-        return AVERROR(EINVAL);
-    }
     if (s->sampler == TD_SAMPLER_RCM && s->steps > 4) {
         av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->steps);
         return AVERROR(EINVAL);
@@ -430,7 +425,7 @@ int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image)
     return ret < 0 ? error_from_td(ret) : 0;
 }
 
-static int open_cuda_frames(AVFilterLink *outlink)
+int ff_turbodiff_config(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
@@ -438,6 +433,8 @@ static int open_cuda_frames(AVFilterLink *outlink)
     AVHWFramesContext *frames;
     int ret;
 
+    if (s->format != AV_PIX_FMT_CUDA)
+        return 0;
     av_buffer_unref(&l->hw_frames_ctx);
     l->hw_frames_ctx = av_hwframe_ctx_alloc(ctx->hw_device_ctx);
     if (!l->hw_frames_ctx)
@@ -453,17 +450,33 @@ static int open_cuda_frames(AVFilterLink *outlink)
     return ret;
 }
 
-av_cold int ff_turbodiff_open(AVFilterLink *outlink)
+/* what the options leave open is the model's to say */
+static int set_defaults(TurboDiffContext *s)
 {
-    AVFilterContext *ctx = outlink->src;
+    TDInfo info;
+    int ret;
+
+    ret = td_info(s->td, &info);
+    if (ret < 0)
+        return error_from_td(ret);
+    if (!s->size) {
+        s->w = info.default_width;
+        s->h = info.default_height;
+    }
+    if (!s->nb_frames)
+        s->nb_frames = info.default_frames;
+    s->clip_frames = (s->nb_frames + 2) / 4 * 4 + 1;
+    return 0;
+}
+
+av_cold int ff_turbodiff_open(AVFilterContext *ctx)
+{
     TurboDiffContext *s = ctx->priv;
     TDSettings settings;
     int ret;
 
-    if (s->format == AV_PIX_FMT_CUDA && (ret = open_cuda_frames(outlink)) < 0)
-        return ret;
     if (s->td)
-        return 0;
+        return set_defaults(s);
     ret = td_default_settings(&settings, sizeof(settings));
     if (ret < 0)
         return error_from_td(ret);
@@ -499,7 +512,7 @@ av_cold int ff_turbodiff_open(AVFilterLink *outlink)
     s->progress_stage        = -1;
 
     ret = td_open(&s->td, &settings);
-    return ret < 0 ? error_from_td(ret) : 0;
+    return ret < 0 ? error_from_td(ret) : set_defaults(s);
 }
 
 int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)

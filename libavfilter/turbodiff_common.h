@@ -103,17 +103,17 @@ typedef struct TurboDiffContext {
 #define TURBODIFF_OPTIONS \
     { "prompt",          "set the text to make a video of", TD_OFFSET(prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "textfile",        "set a file to read the prompt from", TD_OFFSET(textfile), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "model",           "set the directory with the model's files", TD_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "model",           "set the directory with the model's files (text to video: the demo model if no file is set)", TD_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "dit",             "set the transformer file (default: from model)", TD_OFFSET(dit), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "dit_low",         "set the low-noise transformer file of a model that has two, dit being the other (default: from model)", TD_OFFSET(dit_low), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "vae",             "set the VAE file (default: from model)", TD_OFFSET(vae), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "text_encoder",    "set the umT5 encoder file (default: from model)", TD_OFFSET(text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "tokenizer",       "set the tokenizer file (default: from model)", TD_OFFSET(tokenizer), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "size",            "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "s",               "set the video size: 480p, 720p or WxH in multiples of 16", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "size",            "set the video size: 480p, 720p or WxH in multiples of 16 (default: as the model says)", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "s",               "set the video size: 480p, 720p or WxH in multiples of 16 (default: as the model says)", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "aspect",          "set the aspect ratio of a named size: 16:9, 9:16, 4:3, 3:4, 1:1 (or 16/9 ...)", TD_OFFSET(aspect), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "adaptive",        "take the shape from the image, and the area from the size", TD_OFFSET(adaptive), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
-    { "frames",          "set the number of frames, 4k+1 (0: from duration, else 81)", TD_OFFSET(frames), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
+    { "frames",          "set the number of frames, 4k+1 (0: from duration, else as the model says)", TD_OFFSET(frames), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
     { "duration",        "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
     { "d",               "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
     { "rate",            "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
@@ -166,11 +166,12 @@ typedef struct TurboDiffContext {
     { "hw_format",       "set the pixel format inside CUDA frames: nv12, yuv420p, yuv444p or p010", TD_OFFSET(hw_format), AV_OPT_TYPE_PIXEL_FMT, { .i64 = AV_PIX_FMT_NV12 }, AV_PIX_FMT_NONE, INT_MAX, TD_FLAGS }
 
 /**
- * Check the options that need no model, and derive size and number of frames.
+ * Check the options that need no model, and derive size and number of frames
+ * as far as they say.
  *
- * @param default_size where the option size is not set
+ * @param named_size where the option aspect is set, but not size
  */
-int ff_turbodiff_init(AVFilterContext *ctx, const char *default_size);
+int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size);
 
 /**
  * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB;
@@ -191,10 +192,15 @@ int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h);
 int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image);
 
 /**
- * Load the model unless it is there, and make ready for frames of s->format.
- * The output link's size is set.
+ * Load the model unless it is there, to make frames of s->format. What size
+ * and number of frames the options leave open is set as the model says.
  */
-int ff_turbodiff_open(AVFilterLink *outlink);
+int ff_turbodiff_open(AVFilterContext *ctx);
+
+/**
+ * Make ready for frames of s->format, where the output link's size is set.
+ */
+int ff_turbodiff_config(AVFilterLink *outlink);
 
 /**
  * Start a clip with frames of s->w, s->h and s->format.

@@ -85,6 +85,11 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "every %d: expected with mode replace only\n", s->every);
         return AVERROR(EINVAL);
     }
+    if (!s->common.model && !s->common.dit) {
+        av_log(ctx, AV_LOG_ERROR, "No model: expected an image-to-video model, in a directory (model) or as files (dit, "
+               "dit_low, ...); the demo model knows text to video only\n");
+        return AVERROR(EINVAL);
+    }
     if (s->mode == MODE_EXTEND && !s->common.size)
         s->common.adaptive = 1;
     return ff_turbodiff_init(ctx, "720p");
@@ -146,10 +151,18 @@ static int config_output(AVFilterLink *outlink)
     if (s->mode == MODE_EXTEND)
         sar = (AVRational){ 1, 1 };
     av_reduce(&w, &h, (int64_t)inlink->w * sar.num, (int64_t)inlink->h * sar.den, INT_MAX);
+    c->format = outlink->format;
+    if ((ret = ff_turbodiff_open(ctx)) < 0)
+        return ret;
+    if (td_info(c->td, &info) < 0)
+        return AVERROR_BUG;
+    if (!info.needs_image) {
+        av_log(ctx, AV_LOG_ERROR, "%s is a text-to-video model: expected an image-to-video model\n", info.model);
+        return AVERROR(EINVAL);
+    }
     if ((ret = ff_turbodiff_adapt(ctx, w, h)) < 0)
         return ret;
 
-    c->format = outlink->format;
     if (s->mode == MODE_EXTEND) {
         outlink->w                   = inlink->w;
         outlink->h                   = inlink->h;
@@ -170,15 +183,7 @@ static int config_output(AVFilterLink *outlink)
         l->frame_rate                = c->frame_rate;
     }
 
-    if ((ret = ff_turbodiff_open(outlink)) < 0)
-        return ret;
-    if (td_info(c->td, &info) < 0)
-        return AVERROR_BUG;
-    if (!info.needs_image) {
-        av_log(ctx, AV_LOG_ERROR, "%s is a text-to-video model: expected an image-to-video model\n", info.model);
-        return AVERROR(EINVAL);
-    }
-    return 0;
+    return ff_turbodiff_config(outlink);
 }
 
 static int is_full_range(const AVFrame *frame)

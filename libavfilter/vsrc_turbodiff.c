@@ -56,18 +56,19 @@ static int config_output(AVFilterLink *outlink)
     TDImage image = { 0 };
     int ret;
 
-    if (s->image && ((ret = ff_turbodiff_load_image(ctx, &image)) < 0 ||
-                     (ret = ff_turbodiff_adapt(ctx, image.width, image.height)) < 0))
+    s->format = outlink->format;
+    if ((s->image && (ret = ff_turbodiff_load_image(ctx, &image)) < 0) ||
+        (ret = ff_turbodiff_open(ctx)) < 0 ||
+        (s->image && (ret = ff_turbodiff_adapt(ctx, image.width, image.height)) < 0))
         goto end;
 
-    s->format                    = outlink->format;
     outlink->w                   = s->w;
     outlink->h                   = s->h;
     outlink->sample_aspect_ratio = (AVRational){ 1, 1 };
     outlink->time_base           = av_inv_q(s->frame_rate);
     l->frame_rate                = s->frame_rate;
 
-    if ((ret = ff_turbodiff_open(outlink)) >= 0)
+    if ((ret = ff_turbodiff_config(outlink)) >= 0)
         ret = ff_turbodiff_start(ctx, s->image ? &image : NULL, 0);
 end:
     td_image_free(&image);

@@ -7,8 +7,9 @@
 #include "turbodiff.h"
 
 static const char usage[] =
-    "usage: td [options] MODEL_DIR PROMPT OUT.rgb\n"
-    "  -s WxH      frame size, multiples of 16 (832x480)      -n N       frames, 4k+1 (81)\n"
+    "usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n"
+    "without MODEL_DIR: the demo model\n"
+    "  -s WxH      frame size, multiples of 16 (the model's)  -n N       frames, 4k+1 (the model's)\n"
     "  -i N        steps (4)                                   -r SEED    seed (0)\n"
     "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (0.1)\n"
     "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64 or 64x128 (128x64)\n"
@@ -83,7 +84,7 @@ int main(int argc, char **argv)
     TDInfo info;
     TDFrame f = { .format = TD_PIX_RGB24 };
     FILE *out = NULL, *stats = NULL;
-    const char *picture = NULL;
+    const char *picture = NULL, *to;
     TDImage image = { 0 };
     char line[2048];
     size_t bytes;
@@ -114,14 +115,16 @@ int main(int argc, char **argv)
         } else
             i++;
     }
-    if (argc - i != 3) {
+    if (argc - i != 2 && argc - i != 3) {
         fputs(usage, stderr);
         return 2;
     }
-    s.model = argv[i];
-    p.prompt = argv[i + 1];
-    if (!(out = strcmp(argv[i + 2], "-") ? fopen(argv[i + 2], "wb") : stdout)) {
-        perror(argv[i + 2]);
+    if (argc - i == 3)
+        s.model = argv[i++];
+    p.prompt = argv[i];
+    to = argv[i + 1];
+    if (!(out = strcmp(to, "-") ? fopen(to, "wb") : stdout)) {
+        perror(to);
         return 1;
     }
     if (picture) {
@@ -153,7 +156,7 @@ int main(int argc, char **argv)
         }
         while ((ret = td_read_frame(c, &f)) > 0)
             if (fwrite(f.data[0], 1, bytes, out) != bytes) {
-                perror(argv[i + 2]);
+                perror(to);
                 ret = TD_ERR(EIO);
                 goto end;
             }
@@ -173,7 +176,7 @@ end:
         ret = -1;
     }
     if (fclose(out) != 0 && ret >= 0) {
-        perror(argv[i + 2]);
+        perror(to);
         ret = -1;
     }
     return ret < 0;

@@ -253,7 +253,7 @@ bad "no prompt"               "No prompt: expected"                "$t=model=$mo
 bad "prompt and textfile"     "expected one of the options"        "$t=model=$model:prompt=a:textfile=$tmp/prompt.txt"
 bad "no textfile"             "cannot be read: No such file"       "$t=model=$model:textfile=$tmp/none.txt"
 bad "textfile with NUL"       "is not text"                        "$t=model=$model:textfile=$tmp/nul.txt"
-bad "no model"                "No model: expected"                 "$t=prompt=a"
+bad "no transformer"          "no transformer: set model="         "$t=prompt=a:vae=$model/Wan2.1_VAE.pth"
 bad "stats to stdout"         "expected a file"                    "$base:stats=-"
 bad "stats cannot be written" "cannot be written: No such file"    "$base:stats=$tmp/none/x"
 bad "model without files"     "$tmp/empty"                         "$t=prompt=a:model=$tmp/empty"
@@ -293,6 +293,35 @@ bad "tokenizer is empty"      "empty.txt"                          "$base:tokeni
 if [ ! -e /dev/nvidiactl ]; then
     bad "no CUDA device"      "cuda"                               "$base:backend=cuda"
 fi
+
+# ---- no model given: the demo model of the prefix that the program is in ----
+
+demo=$tmp/prefix/share/turbodiff/demo-model
+built=$ffmpeg
+mkdir -p "$tmp/prefix/bin" "$demo"
+ln -s "$(realpath "$ffmpeg")" "$tmp/prefix/bin/ffmpeg"
+for file in "$model"/*; do
+    ln -s "$(realpath "$file")" "$demo/"
+done
+printf '# as in the other tests\nwidth = 64\nheight = 48\nframes = 9\n' > "$demo/turbodiff.conf"
+ffmpeg=$tmp/prefix/bin/ffmpeg
+equal "the demo model, and the size and frames it says" "$(md5 "$t=prompt=a cat:seed=1")" "$ref"
+run -v info -f lavfi -i "$t=prompt=a cat:seed=1" -f null -
+equal "one line says which model it is" "$(grep -c "no model given: using .* in $tmp/prefix/bin/../share/" "$tmp/err")" 1
+equal "size is given" "$(md5 "$t=prompt=a cat:seed=1:s=96x64")" "$(md5 "$base:s=96x64")"
+equal "frames are given" "$(count -f lavfi -i "$t=prompt=a cat:seed=1:frames=5")" 5
+equal "duration is given" "$(count -f lavfi -i "$t=prompt=a cat:seed=1:d=0.2")" 4
+equal "a model is given" "$(md5 "$base")" "$ref"
+printf 'width = 64\nheight = 50\n' > "$demo/turbodiff.conf"
+bad "height in turbodiff.conf" "turbodiff.conf:2: height = 50, want a multiple of 16" "$t=prompt=a"
+rm -r "$demo"
+if [ -d "$(sed -n 's/^DATADIR *:= *//p' config.mak)/turbodiff/demo-model" ]; then
+    echo "skip no demo model (one is installed where configure said)"
+else
+    bad "no demo model" "no model given, and the demo model is not installed" "$t=prompt=a"
+fi
+ffmpeg=$built
+
 run -f lavfi -i "$base:bogus=1" -f null -
 equal "error: unknown option" "$? $(grep -c "'bogus'\\|bogus.*not found" "$tmp/err")" "8 1"
 

@@ -64,7 +64,7 @@ static void test_settings(void)
     REFUSE(EINVAL, "residency", s.residency = (enum TDResidency)3);
     REFUSE(EINVAL, "want 0..256", s.n_threads = -1);
     REFUSE(EINVAL, "want 0..256", s.n_threads = 1 << 20);
-    REFUSE(EINVAL, "model=", s.model = NULL);
+    REFUSE(EINVAL, "no transformer: set model=", s.model = NULL, s.vae = "/nonexistent.pth");
     REFUSE(ENOENT, "/nonexistent: No such file", s.model = "/nonexistent");
     REFUSE(ENOENT, "/a?b: No such file", s.model = "/a\nb");
     REFUSE(EINVAL, "want a directory", s.model = small_path(file, "model/Wan2.1_VAE.safetensors"));
@@ -175,7 +175,7 @@ static void test_params(void)
     BAD("want multiples of 16 from 16 to 2048", p.width = 2064);
     BAD("want multiples of 16 from 16 to 2048", p.height = -32);
     BAD("want 4k+1 from 1 to 509 (such as 5)", p.n_frames = 6);      /* 4k+2 */
-    BAD("want 4k+1 from 1 to 509 (such as 1)", p.n_frames = 0);
+    BAD("want 4k+1 from 1 to 509 (such as 1)", p.n_frames = -4);
     BAD("want 4k+1 from 1 to 509 (such as 509)", p.n_frames = 513);
     BAD("want 4k+1", p.n_frames = -2147483647 - 1);
     BAD("steps: 5, want 1 to 4", p.n_steps = 5);
@@ -388,6 +388,7 @@ static void test_flow(void)
     CHECK_STR(info.noise, "");
     CHECK_INT(info.default_width, 832);
     CHECK_INT(info.default_height, 480);
+    CHECK_INT(info.default_frames, 81);
     CHECK(info.fps_num == 16 * info.fps_den && info.weight_bytes > 100000 && info.workspace_bytes == 0);
     CHECK_STR(info.model, "Wan-T2V-dim128-blocks1");
     CHECK_STR(info.backend, "cpu");

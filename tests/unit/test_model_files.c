@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Model directories that are not of the official sizes: widths, vocabulary and stored types come from the files, and
- * the transformer is found whatever its name says after "TurboWan2.1-T2V-". */
+ * the transformer is found whatever its name says after "TurboWan2.1-T2V-"; turbodiff.conf; where the demo model is. */
+#include <sys/stat.h>
+#include "install.h"
+#include "model_conf.h"
 #include "small_model.h"
 
 enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };
@@ -50,9 +53,173 @@ static void test_sizes(void)
     CHECK(d > 0 && 10 * log10(255.0 * 255.0 * BYTES / d) > 40);
 }
 
+/* ---- turbodiff.conf ---- */
+
+static void refuse(const char *text, size_t size, const char *words)
+{
+    char *copy = malloc(size + 1);               /* a block of its own: a read past the end is seen by asan */
+    Seen seen = { 0 };
+    TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
+    TDModelConf conf = { 1, 1, 1 };
+
+    memcpy(copy, text, size);
+    check_error(&seen, td_model_conf_parse(&conf, "a.conf", copy, size, &log), TD_ERR(EBADMSG), words);
+    CHECK(!conf.width && !conf.height && !conf.n_frames);
+    free(copy);
+}
+
+#define REFUSE(text, words) refuse(text, sizeof(text) - 1, words)
+
+static void test_conf(void)
+{
+    static const struct { const char *text; TDModelConf want; } good[] = {
+        { "", { 0 } },
+        { "\n\r\n  # nothing\n", { 0 } },
+        { "width = 192\nheight=128\nframes =17", { 192, 128, 17 } },
+        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509 } },
+        { "frames = 1", { 0, 0, 1 } },
+    };
+    char many[5000], dir[256], path[256], line[300];
+    Seen seen = { 0 };
+    TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
+    TDModelConf c;
+    FILE *f;
+
+    test_begin("turbodiff.conf: what it says");
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        CHECK_INT(td_model_conf_parse(&c, "a.conf", good[i].text, strlen(good[i].text), &log), 0);
+        CHECK_INT(c.width, good[i].want.width);
+        CHECK_INT(c.height, good[i].want.height);
+        CHECK_INT(c.n_frames, good[i].want.n_frames);
+    }
+    CHECK_STR(seen.error, "");
+
+    test_begin("turbodiff.conf: what is refused");
+    REFUSE("width = 192\nheight = 200", "a.conf:2: height = 200, want a multiple of 16 from 16 to 2048");
+    REFUSE("width = 4096\nheight = 192", "a.conf:1: width = 4096");
+    REFUSE("width = -16\nheight = 192", "a.conf:1: width = -16");
+    REFUSE("width = 0\nheight = 192", "a.conf:1: width = 0");
+    REFUSE("frames = 16", "frames = 16, want 4k+1 from 1 to 509");
+    REFUSE("frames = 513", "frames = 513");
+    REFUSE("frames = 99999999999999999999", "want a key, = and a number");
+    REFUSE("frames = 17 18", "want a key, = and a number");
+    REFUSE("frames = 17.5", "want a key, = and a number");
+    REFUSE("frames 17", "'frames 17', want a key, = and a number");
+    REFUSE("= 17", "want a key, = and a number");
+    REFUSE("frames =", "want a key, = and a number");
+    REFUSE("steps = 4", "'steps', want width, height or frames");
+    REFUSE("averyveryveryverylongkey = 4", "want a key");
+    REFUSE("frames = 17\nframes = 17", "a.conf:2: frames for the second time");
+    REFUSE("width = 192", "width alone");
+    REFUSE("frames = 17\nheight = 192", "height alone");
+    REFUSE("frames = 1\0" "7", "a.conf:1: a NUL byte");
+    memset(many, '#', sizeof(many));
+    refuse(many, 200, "a.conf:1: too long");
+    CHECK_INT(td_model_conf_parse(&c, "a.conf", many, 199, &log), 0);
+
+    test_begin("turbodiff.conf: the file");
+    snprintf(line, sizeof(line), "mkdir %.50s/conf", small_dir);
+    CHECK_INT(system(line), 0);
+    small_path(dir, "conf");
+    small_path(path, "conf/turbodiff.conf");
+    CHECK_INT(td_model_conf_read(&c, dir, &log), 0);
+    CHECK(!c.width && !c.height && !c.n_frames);
+    memset(many, '\n', sizeof(many));
+    for (int size = 4096; size <= 4097; size++) {
+        f = fopen(path, "wb");
+        if (!CHECK(f != NULL))
+            return;
+        memcpy(many + size - 11, "frames = 17", 11);
+        CHECK(fwrite(many, 1, (size_t)size, f) == (size_t)size && fclose(f) == 0);
+        memset(many + size - 11, '\n', 11);
+        if (size == 4096) {
+            CHECK_INT(td_model_conf_read(&c, dir, &log), 0);
+            CHECK_INT(c.n_frames, 17);
+            CHECK_STR(seen.error, "");
+        } else {
+            check_error(&seen, td_model_conf_read(&c, dir, &log), TD_ERR(EBADMSG), "larger than 4096 bytes");
+        }
+    }
+    CHECK(remove(path) == 0 && mkdir(path, 0700) == 0);
+    memset(&seen, 0, sizeof(seen));
+    check_error(&seen, td_model_conf_read(&c, dir, &log), TD_ERR(EBADMSG), "no regular file");
+}
+
+static void test_defaults(void)
+{
+    char dir[256], path[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    TDInfo info;
+    Seen seen;
+    FILE *f;
+
+    test_begin("a clip's size and length by turbodiff.conf, where the caller leaves them open");
+    f = fopen(small_path(path, "own/turbodiff.conf"), "wb");
+    if (!CHECK(f != NULL))
+        return;
+    CHECK(fputs("width = 48\nheight = 32\nframes = 9\n", f) >= 0 && fclose(f) == 0);
+    small_settings(&s, &seen, small_path(dir, "own"));
+    if (!CHECK_INT(td_open(&c, &s), 0))
+        return;
+    small_params(&p);
+    p.width = p.height = p.n_frames = 0;
+    CHECK_INT(td_start(c, &p), 0);
+    CHECK_INT(td_info(c, &info), 0);
+    CHECK(info.default_width == 48 && info.default_height == 32 && info.default_frames == 9);
+    CHECK(info.clip_width == 48 && info.clip_height == 32 && info.clip_frames == 9);
+    p.width = p.height = 64;
+    p.n_frames = 5;
+    CHECK_INT(td_start(c, &p), 0);
+    CHECK_INT(td_info(c, &info), 0);
+    CHECK(info.clip_width == 64 && info.clip_height == 64 && info.clip_frames == 5);
+    td_close(&c);
+    CHECK_STR(seen.error, "");
+}
+
+/* ---- where the demo model is ---- */
+
+static void test_places(void)
+{
+    char dir[256], want[300], path[512], line[700];
+    Seen seen = { 0 };
+    TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
+
+    test_begin("the demo model: beside the program, or beside its directory");
+    small_path(dir, "prefix/bin");
+    snprintf(line, sizeof(line), "mkdir -p %s %s/../share/turbodiff/demo-model", dir, dir);
+    CHECK_INT(system(line), 0);
+    snprintf(want, sizeof(want), "%s/../share/turbodiff/demo-model", dir);
+    CHECK_INT(td_default_model(path, sizeof(path), dir, &log), 0);
+    CHECK_STR(path, want);
+    snprintf(line, sizeof(line), "mkdir -p %s/share/turbodiff/demo-model", dir);
+    CHECK_INT(system(line), 0);
+    snprintf(want, sizeof(want), "%s/share/turbodiff/demo-model", dir);
+    CHECK_INT(td_default_model(path, sizeof(path), dir, &log), 0);
+    CHECK_STR(path, want);
+
+    test_begin("the demo model: this program's directory is known");
+    CHECK_INT(td_own_dir(path, sizeof(path)), 0);
+    snprintf(line, sizeof(line), "%s/test_model_files", path);
+    CHECK_INT(access(line, X_OK), 0);
+    CHECK_INT(td_own_dir(path, 1), TD_ERR(ENOENT));
+    CHECK_STR(seen.error, "");
+
+    test_begin("the demo model: nowhere");
+    small_path(dir, "own/google");
+    if (td_default_model(path, sizeof(path), dir, &log) >= 0)
+        CHECK(strncmp(path, dir, strlen(dir)) != 0);         /* one is installed where configure said */
+    else
+        check_error(&seen, TD_ERR(ENOENT), TD_ERR(ENOENT), "own/google/../share/turbodiff/demo-model");
+}
+
 int main(void)
 {
     test_sizes();
+    test_conf();
+    test_defaults();
+    test_places();
     small_model_remove();
     return test_end();
 }

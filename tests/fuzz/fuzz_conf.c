@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * libFuzzer target: turbodiff.conf. Seeds: tests/fuzz/seeds/conf. */
+#include <stdlib.h>
+#include <string.h>
+#include "engine/model_conf.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = malloc(size ? size : 1);        /* a block of its own: a read past the end is seen */
+    TDModelConf c;
+    TDLog log = { 0 };
+
+    if (!text)
+        abort();
+    if (size)
+        memcpy(text, data, size);
+    if (td_model_conf_parse(&c, "input", text, size, &log) < 0 && !log.last_error[0])
+        abort();
+    if ((c.width && (!td_valid_side(c.width) || !td_valid_side(c.height))) || (!c.width && c.height) ||
+        (c.n_frames && !td_valid_frames(c.n_frames)))
+        abort();
+    free(text);
+    return 0;
+}
