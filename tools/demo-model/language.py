@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the demo model's scenes have (colours, shapes, motions, ...), the words for it, and the reading of captions.
 
-Shared by the drawing (scenes.py), the vocabulary (make_vocabulary.py) and the judging (score.py); standard library only.
+Shared by the drawing (scenes.py), the vocabulary (make_vocabulary.py) and the judging (score.py). It needs no package.
 """
 
 SIZE, FRAMES = 192, 17                  # lengths are in pixels of a picture of SIZE

@@ -8,9 +8,11 @@
     ids, lengths = scenes.tokens(text)             # int64 [64, 32] and [64], the ids of spiece.model, </s> included
     video = scenes.render(s, "cuda")               # [64, 3, 17, 192, 192] in [-1, 1], on the device
     scenes.parse(text[0])                          # {"colour": "red", "shape": "star", ...}: what score.py judges
+    scenes.N_IDS                                   # 512: rows of the text encoder's embedding
 
 A tenth of the combinations (shape, colour, motion, background) is reserved: sample() never gives them,
-sample(held_out=True) gives only them. sample(attribute=name) fixes an attribute, e.g. sample(9, rng, shape="star").
+sample(held_out=True) gives only them, None gives all. sample(attribute=name) fixes an attribute, e.g.
+sample(9, rng, shape="star").
 `scenes.py OUT.rgb OUT.txt [-n N] [--seed N] [--held-out]` writes clips and captions as score.py reads them.
 """
 import argparse
@@ -20,9 +22,9 @@ import math
 import numpy as np
 import torch
 
-from language import (BACKGROUND_PHRASES, BACKGROUNDS, COLOURS, COUNT_PHRASES, DIRECTION_PHRASES, FRAMES, MOTION_PHRASES,
-                      MOTIONS, MOVE, NAMES, POSITION_PHRASES, RELATION_PHRASES, RELATIONS, SHADE, SHAPES, SIZE, SPECIAL,
-                      SPEED_PHRASES, WORD_IDS, parse, plural)
+from language import (BACKGROUND_PHRASES, BACKGROUNDS, COLOURS, COUNT_PHRASES, DIRECTION_PHRASES, FRAMES,
+                      MOTION_PHRASES, MOTIONS, MOVE, N_IDS, NAMES, POSITION_PHRASES, RELATION_PHRASES, RELATIONS, SHADE,
+                      SHAPES, SIZE, SPECIAL, SPEED_PHRASES, WORD_IDS, parse, plural)
 
 EDGE = 5.0                              # margin around the objects, in pixels of a picture of SIZE
 EXTENT = {"circle": 1.0, "square": 1.22, "triangle": 1.25, "star": 1.25, "ring": 1.02, "cross": 1.07}
@@ -233,13 +235,16 @@ def _complete(k, rng):
                   seed=rng.integers(1 << 62, size=n))
 
 
-def sample(n, rng, held_out=False, **fixed):
-    """n random scenes. Keyword arguments give the name (or number: count) of an attribute that all of them have."""
+def sample(n, rng, held_out=False, tries=1000, **fixed):
+    """n random scenes. Keyword arguments give the name (or number: count) of an attribute that all of them have.
+
+    ValueError: rounds of candidates, `tries` of them, did not give enough."""
     fixed = {a: v if a == "count" else NAMES[a].index(v) for a, v in fixed.items()}
     parts, have = [], 0
-    for _ in range(1000):
+    for _ in range(tries):
         k, ok = _draw_kinds(4 * n + 256, rng, fixed)
-        ok &= reserved(k["shape"], k["colour"], k["motion"], k["background"]) == held_out
+        if held_out is not None:
+            ok &= reserved(k["shape"], k["colour"], k["motion"], k["background"]) == held_out
         s = _complete({name: v[ok] for name, v in k.items()}, rng)
         keep = np.ones(len(s), bool)
         for name, value in fixed.items():
