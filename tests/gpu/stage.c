@@ -6,12 +6,15 @@
  *   dit WEIGHTS IN OUT               OUT.f32: velocity [16,T,h,w]; sparse attention also OUT.map: u16 numbers of the
  *                                    key blocks, [blocks of the network, H, query blocks, kept]
  *   vae WEIGHTS IN OUT               OUT.f32: pixels [F,H,W,3]
+ *   encode WEIGHTS IN OUT            OUT.f32: mask and latent of a first frame, [20,T,h,w]
  *
- * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit). Prints "ms"
- * and the time of each run, of the network alone; what is written is of the last one. */
+ * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit), cond
+ * [20,T,h,w] (dit of image to video); image [H,W,3] in 0..255 and grid [3] = T, h, w (encode). Prints "ms" and the time
+ * of each run, of the network alone; what is written is of the last one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "condition.h"
 #include "device.h"
 #include "dit.h"
 #include "text_encoder.h"
@@ -144,11 +147,12 @@ fail:
     return ret;
 }
 
-static int forward(Stage *s, const TDDit *dit, TDDitClip *clip, const TDDitText *text, const TDTensor *z, double t)
+static int forward(Stage *s, const TDDit *dit, TDDitClip *clip, const TDDitText *text, const TDTensor *z,
+                   const TDTensor *cond, double t)
 {
     int ret;
 
-    TRY(td_dit_begin(dit, clip, z, NULL, t));
+    TRY(td_dit_begin(dit, clip, z, cond->data ? cond : NULL, t));
     for (int i = 0; i < dit->n_blocks; i++)
         TRY(td_dit_block(dit, clip, text, i));
     TRY(td_dit_end(dit, clip));
@@ -159,16 +163,16 @@ fail:
 
 static int run_dit(Stage *s, char **arg)
 {
-    const TDEntry *xe, *te, *ee;
+    const TDEntry *xe, *te, *ee, *ce = NULL;
     TDDit *dit = NULL;
     TDDitClip clip;
     TDDitText text;
-    TDTensor z, emb;
+    TDTensor z, emb, cond = { 0 };
     TDArena a;
-    float *x = NULL, *t = NULL, *e = NULL, *out = NULL;
+    float *x = NULL, *t = NULL, *e = NULL, *c = NULL, *out = NULL;
     double *zd = NULL;
-    uint16_t *eb = NULL;
-    int64_t n, n_emb;
+    uint16_t *eb = NULL, *cb = NULL;
+    int64_t n, n_emb, n_cond = 0;
     int ret;
 
     TRY(input(s, &x, &xe, "x", 4));
@@ -183,10 +187,20 @@ static int run_dit(Stage *s, char **arg)
                        (long long)dit->text_dim);
         goto fail;
     }
+    if (dit->in_dim != TD_LATENT_CHANNELS) {
+        TRY(input(s, &c, &ce, "cond", 4));
+        n_cond = td_entry_count(ce);
+        if (ce->shape[0] != dit->in_dim - TD_LATENT_CHANNELS || n_cond / ce->shape[0] != n / xe->shape[0]) {
+            ret = td_error(&s->log, EINVAL, "input: cond [%lld,..] of %lld values; want [%lld,..] as x",
+                           (long long)ce->shape[0], (long long)n_cond, (long long)dit->in_dim - TD_LATENT_CHANNELS);
+            goto fail;
+        }
+    }
     zd = malloc((size_t)n * sizeof(*zd));
+    cb = malloc((size_t)n_cond * sizeof(*cb) + 1);
     out = malloc((size_t)n * sizeof(*out));
     eb = calloc((size_t)(TD_TEXT_LEN * dit->text_dim), sizeof(*eb));
-    if (!zd || !out || !eb) {
+    if (!zd || !out || !eb || !cb) {
         ret = td_error(&s->log, ENOMEM, "input: out of memory");
         goto fail;
     }
@@ -194,24 +208,30 @@ static int run_dit(Stage *s, char **arg)
         zd[i] = x[i];
     for (int64_t i = 0; i < n_emb; i++)
         eb[i] = td_f32_to_bf16(e[i]);
+    for (int64_t i = 0; i < n_cond; i++)
+        cb[i] = td_f32_to_bf16(c[i]);
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
             TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &z, TD_F64, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
         TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, dit->text_dim));
+        if (n_cond)
+            TRY(TD_CARVE(&a, &cond, TD_BF16, ce->shape[0], xe->shape[1], xe->shape[2], xe->shape[3]));
         TRY(td_dit_plan_text(&text, dit, &a));
         TRY(td_dit_plan(&clip, dit, &a, xe->shape[1], xe->shape[2], xe->shape[3], &s->attn));
     }
     TRY(s->dev->ops->upload(s->dev, &z, zd));
     TRY(s->dev->ops->upload(s->dev, &emb, eb));
+    if (n_cond)
+        TRY(s->dev->ops->upload(s->dev, &cond, cb));
     TRY(td_dit_prepare(&clip, dit));
     TRY(td_dit_text(&text, dit, &clip, &emb));
     TRY(s->dev->ops->sync(s->dev));
     for (int run = 0; run < s->runs; run++) {
         double start = td_now();
 
-        TRY(forward(s, dit, &clip, &text, &z, t[0] / 1000));
+        TRY(forward(s, dit, &clip, &text, &z, &cond, t[0] / 1000));
         TRY(clock_run(s, run, start));
     }
     if (s->attn.kind != TD_ATTN_DENSE) {         /* once more: writing the maps takes time */
@@ -223,7 +243,7 @@ static int run_dit(Stage *s, char **arg)
             goto fail;
         }
         s->dev->ops = &spy.ops;
-        ret = forward(s, dit, &clip, &text, &z, t[0] / 1000);
+        ret = forward(s, dit, &clip, &text, &z, &cond, t[0] / 1000);
         s->dev->ops = spy.real;
         if (fclose(spy.out) && ret >= 0)
             ret = td_error(&s->log, EIO, "block map: cannot write");
@@ -235,9 +255,11 @@ fail:
     free(x);
     free(t);
     free(e);
+    free(c);
     free(zd);
     free(out);
     free(eb);
+    free(cb);
     td_dit_free(&dit);
     return ret;
 }
@@ -288,6 +310,67 @@ fail:
     return ret;
 }
 
+static int run_encode(Stage *s, char **arg)
+{
+    const TDEntry *ie, *ge;
+    TDVaeEncoder *enc = NULL;
+    TDCondition c = { 0 };
+    TDImage image = { 0 };
+    TDArena a;
+    float *pixels = NULL, *grid = NULL, *out = NULL;
+    int64_t n, t, h, w;
+    int ret;
+
+    TRY(input(s, &pixels, &ie, "image", 3));
+    TRY(input(s, &grid, &ge, "grid", 1));
+    n = td_entry_count(ie);
+    if (ie->shape[2] != 3 || ge->shape[0] != 3) {
+        ret = td_error(&s->log, EINVAL, "input: image [..,%lld], grid [%lld]; want [H,W,3] and [3]",
+                       (long long)ie->shape[2], (long long)ge->shape[0]);
+        goto fail;
+    }
+    t = (int64_t)grid[0];
+    h = (int64_t)grid[1];
+    w = (int64_t)grid[2];
+    image = (TDImage){ (int)ie->shape[1], (int)ie->shape[0], 3 * (ptrdiff_t)ie->shape[1], malloc((size_t)n) };
+    out = malloc((size_t)(TD_COND_CHANNELS * t * h * w) * sizeof(*out));
+    if (!image.data || !out) {
+        ret = td_error(&s->log, ENOMEM, "image: out of memory");
+        goto fail;
+    }
+    for (int64_t i = 0; i < n; i++)
+        image.data[i] = (uint8_t)pixels[i];
+    TRY(td_vae_encode_bind(&enc, s->dev, s->weights, 0));
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass)
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+        td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
+        TRY(td_condition_plan(&c, &a, t, h, w));
+        TRY(td_condition_plan_work(&c, enc, &a, h, w));
+    }
+    for (int run = 0; run < s->runs; run++) {
+        double start;
+
+        TRY(td_condition_picture(&c, &image, (int)(8 * w), (int)(8 * h), &s->log));
+        start = td_now();
+        TRY(td_condition_begin(&c, enc));
+        while (!(ret = td_condition_next(&c, enc, arg[0])))
+            ;
+        TRY(ret);
+        TRY(clock_run(s, run, start));
+    }
+    TRY(s->dev->ops->unpack(s->dev, out, &c.cond, TD_UNPACK_TENSOR));
+    ret = put(s, out, sizeof(*out), td_tensor_count(&c.cond));
+fail:
+    td_condition_free(&c);
+    free(pixels);
+    free(grid);
+    free(image.data);
+    free(out);
+    td_vae_encode_free(&enc);
+    return ret;
+}
+
 /* ---- command line ---- */
 
 static void log_line(void *cookie, int level, const char *line)
@@ -298,7 +381,7 @@ static void log_line(void *cookie, int level, const char *line)
 }
 
 static const struct { const char *name; int n_args; int (*run)(Stage *s, char **arg); } stages[] = {
-    { "text", 4, run_text }, { "dit", 3, run_dit }, { "vae", 3, run_vae },
+    { "text", 4, run_text }, { "dit", 3, run_dit }, { "vae", 3, run_vae }, { "encode", 3, run_encode },
 };
 
 static int option(Stage *s, char o, const char *v)
@@ -329,12 +412,13 @@ int main(int argc, char **argv)
             fprintf(stderr, "stage: %s %s: unknown option or bad value\n", argv[i], argv[i + 1]);
             return 2;
         }
-    for (int k = 0; k < 3 && i < argc; k++)
+    for (int k = 0; k < (int)(sizeof(stages) / sizeof(stages[0])) && i < argc; k++)
         if (!strcmp(argv[i], stages[k].name) && argc - i - 1 == stages[k].n_args)
             kind = k;
     if (kind < 0) {
         fputs("usage: stage [-B cpu|cuda] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK]\n"
-              "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT\n", stderr);
+              "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT |\n"
+              "             encode WEIGHTS IN OUT\n", stderr);
         return 2;
     }
     ret = TD_ERR(ENOMEM);

@@ -6,6 +6,8 @@ of both, and tables at the end.
 
 usage: gpu_full.py --official=DIR --build=DIR --work=DIR [--small] [--device=cpu] [CASE...]
 
+Cases encode, i2v and i2v_clip are image to video by the two experts of the A14B.
+
 --official is a checkout of TurboDiffusion; turbo_diffusion_ops, spas_sage_attn (utils, _qattn, _fused) and flash_attn
 (rotary) must be importable. --build holds td, tdsynth, libturbodiff-cuda.so and tests/gpu/stage; models are written to
 --work. --small: small models, to try all of it in a minute. --device=cpu: these, on the CPU backend, with the official
@@ -13,7 +15,9 @@ kernels replaced by their formulas.
 
 The rule: our error is at most twice the official one. Where attention chooses key blocks, a last bit can change a
 choice; each side's error is then its distance from a float32 run over the blocks that this side chose, and how many
-choices differ is printed beside it, as is the distance of both from a float32 run that chooses its own blocks.
+choices differ is printed beside it, as is the distance of both from a float32 run that chooses its own blocks. A
+float32 clip of the A14B would take too long at full size: there the frames of both sides may be at most twice as far
+apart as those of the official code with two kernels for its cross attention.
 """
 
 import argparse
@@ -21,6 +25,7 @@ import gc
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -28,20 +33,19 @@ import time
 sys.setdlopenflags(os.RTLD_LAZY)  # the sparse attention module may hold only the variants used here
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from torch.overrides import TorchFunctionMode  # noqa: E402
 
 import modes  # noqa: E402
 import official  # noqa: E402
 import pipeline  # noqa: E402
 import store  # noqa: E402
+from reference import BF16, F32, HOPPER, Float32, SparseReference, Stay, float32_dit  # noqa: E402
 
-BF16, F32 = torch.bfloat16, torch.float32
 PROMPTS = (
     "a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen",
     "cat",
 )
-FILES = {"1.3B": "TurboWan2.1-T2V-1.3B-480P", "14B": "TurboWan2.1-T2V-14B-720P"}
-HOPPER = {"sla": (128, 64), "sagesla": (64, 128)}  # blocks of the official kernels on an H100: queries x keys
+FILES = {"1.3B": "TurboWan2.1-T2V-1.3B-480P", "14B": "TurboWan2.1-T2V-14B-720P",
+         "high": "TurboWan2.2-I2V-A14B-high-720P", "low": "TurboWan2.2-I2V-A14B-low-720P"}
 T5_FILE, VAE_FILE = "models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"
 START = time.time()
 
@@ -58,116 +62,6 @@ def rel(a, b):
         d += (x.to(y.device).double() - y).square().sum().item()
         s += y.square().sum().item()
     return (d / s) ** 0.5 if d >= 0 and s > 0 else float("inf")
-
-
-# ---- the float32 run ----
-
-class Float32(TorchFunctionMode):
-    """Every conversion to a narrower float type is left out; softmax attention by plain products."""
-
-    NARROW = (BF16, torch.float16)
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func in (torch.Tensor.to, torch.Tensor.type):
-            args = tuple(F32 if a in self.NARROW else a for a in args)
-            if kwargs.get("dtype") in self.NARROW:
-                kwargs = {**kwargs, "dtype": F32}
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            q, k, v = args[:3]
-            scale = kwargs.get("scale") or q.shape[-1] ** -0.5
-            step = max(1, (1 << 29) // (q.shape[0] * q.shape[1] * k.shape[2]))
-            return torch.cat([(c @ k.transpose(-1, -2) * scale).softmax(-1) @ v for c in q.split(step, 2)], 2)
-        return func(*args, **kwargs)
-
-
-class SparseSoftmax:
-    """Softmax attention over the listed key blocks, in place of the kernel. q, k, v: [1,H,L,d]; lut: [1,H,blocks,n]"""
-
-    @staticmethod
-    def apply(q, k, v, sparse_map, lut, n, bq, bk):
-        _, heads, length, d = q.shape
-        n_q, n_k = -(-length // bq), -(-length // bk)
-        pad = torch.nn.functional.pad
-        q = pad(q[0], (0, 0, 0, n_q * bq - length)).view(heads, n_q, bq, d)
-        k, v = (pad(x[0], (0, 0, 0, n_k * bk - length)).view(heads, n_k, bk, d) for x in (k, v))
-        out = torch.empty_like(q)
-        step = max(1, (1 << 26) // (n * bk * (bq + d)))
-        for h in range(heads):
-            for i in range(0, n_q, step):
-                blocks = lut[0, h, i : i + step].long()
-                keys = k[h][blocks].flatten(1, 2)
-                s = q[h, i : i + step] @ keys.transpose(1, 2) * d**-0.5
-                at = (blocks[..., None] * bk + torch.arange(bk, device=q.device)).flatten(1)
-                s = s.masked_fill_((at >= length)[:, None], -torch.inf)
-                out[h, i : i + step] = s.softmax(-1) @ v[h][blocks].flatten(1, 2)
-        return out.view(1, heads, n_q * bq, d)[:, :, :length]
-
-
-class Dequantised(torch.nn.Module):
-    """The exact product that an int8 linear stands for; weights become float32 when they are used."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.code, self.scale, self.bias = layer.int8_weight, layer.scale, layer.bias.float()
-
-    def forward(self, x):
-        n, k = self.code.shape
-        w = self.scale.repeat_interleave(128, 0)[:n].repeat_interleave(128, 1)[:, :k] * self.code
-        return torch.nn.functional.linear(x, w, self.bias)
-
-
-def float32_dit(path, attention):
-    import SLA
-    from ops import Int8Linear
-
-    net = official.load_dit(path, attention="original" if attention == "original" else "sla", topk=TOPK)
-    for name, layer in list(net.named_modules()):
-        parent, _, last = name.rpartition(".")
-        if isinstance(layer, Int8Linear):
-            net.get_submodule(parent).add_module(last, Dequantised(layer))
-        if isinstance(layer, SLA.SparseLinearAttention):
-            layer.dtype, (layer.BLKQ, layer.BLKK) = F32, HOPPER[attention]
-    return net.float()
-
-
-class SparseReference:
-    """The module of official.py with the attention kernel replaced; maps: of each layer, or None to choose them."""
-
-    def __init__(self, maps=None):
-        self.maps = maps
-
-    def __enter__(self):
-        import SLA.core
-
-        self.kernel, SLA.core._attention = SLA.core._attention, SparseSoftmax
-        official.block_maps.clear()
-        official.replayed_maps = iter(self.maps) if self.maps else None
-        self.mode = Float32()
-        self.mode.__enter__()
-
-    def __exit__(self, *error):
-        import SLA.core
-
-        self.mode.__exit__(*error)
-        SLA.core._attention = self.kernel
-        official.replayed_maps = None
-
-
-class Stay(torch.nn.Module):
-    """A network for the script, which moves what it gets to the host and back. rounded: sees the bf16 timestep."""
-
-    def __init__(self, net, rounded=False):
-        super().__init__()
-        self.net, self.rounded = net, rounded
-
-    def cpu(self):
-        return self
-
-    cuda = cpu
-
-    def forward(self, timesteps_B_T, **kw):
-        return self.net(timesteps_B_T=timesteps_B_T.bfloat16().float() if self.rounded else timesteps_B_T, **kw)
 
 
 # ---- both sides ----
@@ -190,15 +84,20 @@ class Run:
         """A directory of tdsynth, written at first use."""
         path = os.path.join(self.args.work, name)
         if not os.path.isdir(path):
-            small = ["--vocab=2048", "--dit=both"]
-            want = {"1.3B": ["--preset=1.3B", "--dit=both"], "14B": ["--preset=14B", "--dit=int8", "--only=dit"]}[name]
+            want = {"1.3B": ["--preset=1.3B", "--dit=both"], "14B": ["--preset=14B", "--dit=int8", "--only=dit"],
+                    "A14B": ["--preset=A14B", "--dit=int8", "--vocab=2048", "--text-blocks=1"]}[name]
+            small = ["--vocab=2048", *(["--dit=int8", "--in-dim=36"] if name == "A14B" else ["--dit=both"])]
+            if name == "A14B":                   # the last one: make room on the disk
+                shutil.rmtree(os.path.join(self.args.work, "14B"), ignore_errors=True)
             subprocess.run([os.path.join(self.args.build, "tdsynth"), "--seed=1", "--spiece=tests/data/spiece.model",
                             *(small if self.small else want), path], check=True)
             say("wrote the weights of", name)
         return path
 
     def dit_file(self, name, quant):
-        return os.path.join(self.model(name), FILES["1.3B" if self.small else name]
+        """name: of a model, or of an expert of the A14B"""
+        expert = name in ("high", "low")
+        return os.path.join(self.model("A14B" if expert else name), FILES["1.3B" if self.small and not expert else name]
                             + ("-quant.pth" if quant == "int8" else ".pth"))
 
     def stage(self, *words, runs=4):
@@ -240,8 +139,8 @@ class Run:
         self.times.append((title, f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}"))
 
 
-def stage_text(r):
-    path = os.path.join(r.model("1.3B"), T5_FILE)
+def stage_text(r, name="1.3B"):
+    path = os.path.join(r.model(name), T5_FILE)
     ours = []
     for prompt in PROMPTS:
         emb, ms = r.stage("text", path, "tests/data/spiece.model", prompt)
@@ -264,10 +163,11 @@ def stage_text(r):
             row[: len(ids)] = ids
             exact = official.encode_ids(net, row, len(ids))
             n = len(ids)
-            r.judge(f"umT5, {n} ids", rel(emb, exact), rel(theirs[i], exact), rel(emb, theirs[i]))
-            r.clock(f"umT5, {n} ids", our_ms, ms[i])
+            title = f"umT5{'' if name == '1.3B' else ' of ' + name}, {n} ids"
+            r.judge(title, rel(emb, exact), rel(theirs[i], exact), rel(emb, theirs[i]))
+            r.clock(title, our_ms, ms[i])
             if i == 0:
-                torch.save((theirs[0].cpu(), exact.cpu()), os.path.join(r.args.work, "emb.pt"))
+                torch.save((theirs[0].cpu(), exact.cpu()), os.path.join(r.args.work, f"emb-{name}.pt"))
     del net
     r.free()
 
@@ -295,6 +195,48 @@ def stage_vae(r):
         r.free()
 
 
+def picture(r):
+    """uint8 [H,W,3], smooth, and of another shape than the frames"""
+    height, width = (70, 100) if r.small else (800, 1200)
+    gen = torch.Generator().manual_seed(62)
+    low = torch.rand(1, 3, height // 8, width // 8, generator=gen)
+    image = torch.nn.functional.interpolate(low, (height, width), mode="bicubic").clamp(0, 1)
+    return (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).contiguous()
+
+
+def stage_encode(r):
+    """The picture and grey frames through the VAE, and the 20 channels that the transformer sees beside its input."""
+    from torchvision.transforms import v2
+
+    path = os.path.join(r.model("A14B"), VAE_FILE)
+    image = picture(r)
+    t, h, w = (3, 8, 12) if r.small else (21, 90, 160)
+    title = f"VAE encode, {8 * w}x{8 * h}x{4 * t - 3}"
+    ours, our_ms = r.stage("encode", path, r.input({"image": image.float(), "grid": torch.tensor([t, h, w]).float()}))
+    ours = ours.view(20, t, h, w)
+    resize = v2.Compose([v2.Resize(size=(8 * h, 8 * w), antialias=True), v2.ToDtype(F32, scale=True),
+                         v2.Normalize(mean=[0.5] * 3, std=[0.5] * 3)])
+    video = torch.zeros(1, 3, 4 * t - 3, 8 * h, 8 * w)
+    video[0, :, 0] = resize(image.permute(2, 0, 1))
+    video = video.to(r.args.device)
+    with r.mode():
+        vae = official.load_vae(path)
+        theirs = vae.encode(video)[0].to(BF16).float()
+        ms = r.timed(lambda: vae.encode(video), 1)
+    r.clock(title, our_ms, ms)
+    vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
+    r.free()
+    with Float32():
+        exact = vae.encode(video)[0]
+    mask = torch.zeros(4, t, h, w)
+    mask[:, 0] = 1
+    right = torch.equal(ours[:4], mask)
+    r.judge(title, rel(ours[4:], exact) if right else float("inf"), rel(theirs, exact), rel(ours[4:], theirs),
+            f"mask channels {'equal' if right else 'DIFFER'}")
+    del vae, exact
+    r.free()
+
+
 def chosen(lut, n_k):
     """lut [H,Q,n] as a mask [H,Q,n_k]"""
     return torch.zeros(*lut.shape[:2], n_k, dtype=torch.bool, device=lut.device).scatter_(2, lut.long(), True)
@@ -304,18 +246,23 @@ def compare_dit(r, model, quant, attention, grid, own=True, n=3):
     title = f"{model} {attention.replace('original', 'dense')} {quant}"
     gen = torch.Generator().manual_seed(61)
     x = torch.randn(16, *grid, generator=gen).to(BF16)
-    path, t = r.dit_file(model, quant), torch.tensor([[988.0]], device=r.args.device)
+    t = torch.tensor([[608.0 if model == "low" else 988.0]], device=r.args.device)
+    path, cond = r.dit_file(model, quant), {}
+    if model in ("high", "low"):
+        cond["cond"] = torch.cat((torch.zeros(4, *grid), torch.randn(16, *grid, generator=gen) * 0.5)).to(BF16)
+        cond["cond"][:4, 0] = 1
     emb = torch.zeros(512, 256 if r.small else 4096, dtype=BF16)
     emb[:40] = torch.randn(40, emb.shape[1], generator=gen) * 0.3
     bq, bk = HOPPER.get(attention, (128, 64))
     ours, our_ms = r.stage("-a", title.split()[1], "-b", f"{bq}x{bk}", "-k", TOPK, "dit", path,
-                           r.input({"x": x.float(), "t": t.flatten().cpu(), "emb": emb}), runs=n + 1)
+                           r.input({"x": x.float(), "t": t.flatten().cpu(), "emb": emb, **cond}), runs=n + 1)
     ours = ours.view(x.shape)
     say(title, "ours done")
     x, emb = x[None].to(r.args.device), emb[None].to(r.args.device)
+    kw = {"y_B_C_T_H_W": c[None].to(r.args.device) for c in cond.values()}
     with r.mode():
         net = official.load_dit(path, attention=attention, topk=TOPK)
-        call = lambda: net(x_B_C_T_H_W=x, timesteps_B_T=t.to(BF16), crossattn_emb=emb)  # noqa: E731
+        call = lambda: net(x_B_C_T_H_W=x, timesteps_B_T=t.to(BF16), crossattn_emb=emb, **kw)  # noqa: E731
         official.block_maps.clear()
         theirs = call()[0].float()
         maps = [(None, lut.short(), kept) for _, lut, kept in official.block_maps]
@@ -325,8 +272,9 @@ def compare_dit(r, model, quant, attention, grid, own=True, n=3):
     r.free()
     r.clock(f"{title} forward", our_ms, ms)
     with SparseReference(maps):
-        net = float32_dit(path, attention)
-        call = lambda: net(x_B_C_T_H_W=x.float(), timesteps_B_T=t, crossattn_emb=emb.float())[0]  # noqa: E731
+        net = float32_dit(path, attention, TOPK)
+        kw = {k: c.float() for k, c in kw.items()}
+        call = lambda: net(x_B_C_T_H_W=x.float(), timesteps_B_T=t, crossattn_emb=emb.float(), **kw)[0]  # noqa: E731
         exact = call()
     error, note = rel(theirs, exact), ""
     our_exact = exact
@@ -359,6 +307,11 @@ def stage_dit14(r, attention, quant):
     compare_dit(r, "14B", quant, attention, (3, 24, 48) if r.small else (21, 90, 160), own=False, n=1)
 
 
+def stage_i2v(r, expert, attention, quant):
+    """1280x720 and 17 frames: a float32 forward of all 81 takes four times as long."""
+    compare_dit(r, expert, quant, attention, (3, 24, 48) if r.small else (5, 90, 160), own=False)
+
+
 def psnr(a, b):
     mse = (a.double() - b.double()).square().mean().item()
     return 10 * np.log10(255**2 / mse) if mse else float("inf")
@@ -373,15 +326,46 @@ def other_backend():
         attention._SDPA_CONFIG_CACHE[key] = (cc, [SDPBackend.EFFICIENT_ATTENTION], kern)
 
 
-def stage_clip(r, attention, quant):
-    """A clip by the official script with its own CUDA noise, and by td."""
-    emb_path = os.path.join(r.args.work, "emb.pt")
-    if not os.path.exists(emb_path):
-        stage_text(r)
-    emb = [e.to(r.args.device) for e in torch.load(emb_path)]
-    size, frames = ((128, 64), 17) if r.small else ((832, 480), 81)
+def embedding(r, name):
+    """Of the first prompt: the official one and the float64 one."""
+    path = os.path.join(r.args.work, f"emb-{name}.pt")
+    if not os.path.exists(path):
+        stage_text(r, name)
+    return [e.to(r.args.device) for e in torch.load(path)]
+
+
+def our_clip(r, title, model, size, frames, attention, *options):
+    """Frames of the second of two clips by td."""
+    bq, bk = HOPPER.get(attention, (128, 64))
+    out, stats = os.path.join(r.args.work, "clip.rgb"), os.path.join(r.args.work, "clip.json")
+    subprocess.run([os.path.join(r.args.build, "td"), "-B", r.args.device, "-s", f"{size[0]}x{size[1]}", "-n",
+                    str(frames), "-k", str(TOPK), "-a", attention.replace("original", "dense"), "-b", f"{bq}x{bk}",
+                    *(["-R", "cpu"] if not r.gpu else []), "-c", "2", "-j", stats, *options, model, PROMPTS[0], out],
+                   check=True)
+    with open(stats) as f:
+        for line in f:
+            say(title, "ours:", json.dumps(json.loads(line)))
+    return torch.from_numpy(np.fromfile(out, np.uint8)).view(2, frames, size[1], size[0], 3)[1]
+
+
+def two_clips(r, call):
+    """call() by the official code, and its frames with another kernel for cross attention (on a GPU)"""
     from rcm.utils import attention as backends
 
+    first, again = call(), None
+    official.block_maps.clear()
+    if r.gpu:
+        other_backend()
+        again = call()["frames"]
+        backends._SDPA_CONFIG_CACHE.clear()
+    official.block_maps.clear()
+    return first, again
+
+
+def stage_clip(r, attention, quant):
+    """A clip by the official script with its own CUDA noise, and by td."""
+    emb = embedding(r, "1.3B")
+    size, frames = ((128, 64), 17) if r.small else ((832, 480), 81)
     title = f"clip {attention.replace('original', 'dense')} {quant}"
     path = r.dit_file("1.3B", quant)
     only = os.path.join(r.args.work, f"clip-{quant}")
@@ -389,14 +373,7 @@ def stage_clip(r, attention, quant):
     for name in (os.path.basename(path), T5_FILE, VAE_FILE, "google"):
         if not os.path.exists(os.path.join(only, name)):
             os.symlink(os.path.abspath(os.path.join(r.model("1.3B"), name)), os.path.join(only, name))
-    bq, bk = HOPPER.get(attention, (128, 64))
-    out, stats = os.path.join(r.args.work, "clip.rgb"), os.path.join(r.args.work, "clip.json")
-    subprocess.run([os.path.join(r.args.build, "td"), "-B", r.args.device, "-s", f"{size[0]}x{size[1]}", "-n",
-                    str(frames), "-k", str(TOPK), "-a", attention.replace("original", "dense"), "-b", f"{bq}x{bk}",
-                    *(["-R", "cpu"] if not r.gpu else []), "-c", "2", "-j", stats, only, PROMPTS[0], out], check=True)
-    with open(stats) as f:
-        say(title, "ours:", json.dumps(json.loads(f.readlines()[-1])))
-    ours = torch.from_numpy(np.fromfile(out, np.uint8)).view(2, frames, size[1], size[0], 3)[1]
+    ours = our_clip(r, title, only, size, frames, attention)
 
     def script(net, vae, emb, **kw):
         return pipeline.run(r.args.official, "wan2.1_t2v_infer.py", [net], vae, emb, size=size, n_frames=frames,
@@ -405,20 +382,13 @@ def stage_clip(r, attention, quant):
     vae_path = os.path.join(r.model("1.3B"), VAE_FILE)
     with r.mode():
         net, vae = Stay(official.load_dit(path, attention=attention, topk=TOPK)), official.load_vae(vae_path)
-        first = script(net, vae, emb[0].to(BF16))
+        first, again = two_clips(r, lambda: script(net, vae, emb[0].to(BF16)))
         noise = [n.to(r.args.device) for n in first["noise"]]
-        official.block_maps.clear()
-        again = None
-        if r.gpu:
-            other_backend()
-            again = script(net, vae, emb[0].to(BF16))["frames"]
-            backends._SDPA_CONFIG_CACHE.clear()
-    official.block_maps.clear()
     del net
     vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
     r.free()
     with SparseReference():
-        net = Stay(float32_dit(path, attention), rounded=True)
+        net = Stay(float32_dit(path, attention, TOPK), rounded=True)
         exact = script(net, vae, emb[1].float(), noise=noise)["frames"]
     official.block_maps.clear()
     theirs = first["frames"]
@@ -428,6 +398,47 @@ def stage_clip(r, attention, quant):
            f"ours and official {psnr(ours, theirs):.2f} dB"
     if again is not None:
         note += f", official with two attention kernels {psnr(theirs, again):.2f} dB"
+    r.judge(title, rel(ours, exact), rel(theirs, exact), rel(ours, theirs), note)
+
+
+def stage_i2v_clip(r, attention, quant):
+    """A clip from a picture by the official script, both experts, and by td."""
+    from PIL import Image
+
+    size, frames = ((128, 64), 17) if r.small else ((1280, 720), 81)
+    title = f"image to video, clip {attention.replace('original', 'dense')} {quant}"
+    emb, paths = embedding(r, "A14B"), [r.dit_file(e, quant) for e in ("high", "low")]
+    file = os.path.join(r.args.work, "picture.jpg")
+    Image.fromarray(picture(r).numpy()).save(file, quality=95)
+    image = torch.from_numpy(np.array(Image.open(file)))   # both sides see the pixels after JPEG
+    ours = our_clip(r, title, r.model("A14B"), size, frames, attention, "-v", "-I", file)
+
+    def script(nets, vae, emb, **kw):
+        start = time.time()
+        clip = pipeline.run(r.args.official, "wan2.2_i2v_infer.py", nets, vae, emb, size=size, n_frames=frames,
+                            image=image, device=r.args.device, **kw)
+        say(f"{title}: {time.time() - start:.1f} s in the official script, its networks loaded before")
+        return clip
+
+    with r.mode():
+        nets, vae = [Stay(official.load_dit(p, attention=attention, topk=TOPK)) for p in paths], official.load_vae(
+            os.path.join(r.model("A14B"), VAE_FILE))
+        first, again = two_clips(r, lambda: script(nets, vae, emb[0].to(BF16)))
+    theirs = first["frames"]
+    del nets
+    r.free()
+    note = f"PSNR: ours and official {psnr(ours, theirs):.2f} dB"
+    if again is not None:
+        note += f", official with two attention kernels {psnr(theirs, again):.2f} dB"
+    if not r.small:
+        r.judge(title + ", against the official one", rel(ours, theirs), rel(again, theirs), rel(ours, theirs), note)
+        return
+    vae.dtype, vae.model, vae.scale = F32, vae.model.float(), [s.float() for s in vae.scale]
+    with SparseReference():
+        nets = [Stay(float32_dit(p, attention, TOPK), rounded=True) for p in paths]
+        exact = script(nets, vae, emb[1].float(), noise=[n.to(r.args.device) for n in first["noise"]])["frames"]
+    official.block_maps.clear()
+    note += f", ours and float32 {psnr(ours, exact):.2f} dB, official and float32 {psnr(theirs, exact):.2f} dB"
     r.judge(title, rel(ours, exact), rel(theirs, exact), rel(ours, theirs), note)
 
 
@@ -445,6 +456,8 @@ def cases(args):
     all_cases += [("dit", a, q) for a in ("original", "sla", "sagesla")[: 2 if cpu else 3] for q in ("bf16", "int8")]
     all_cases += [("clip", "original", "bf16")] + ([] if cpu else [("clip", sparse, "int8")])
     all_cases += [("dit14", sparse, "int8")]
+    all_cases += [("encode",), ("i2v", "high", sparse, "int8"), ("i2v", "low", sparse, "int8"),
+                  ("i2v_clip", sparse, "int8")]
     names = {":".join(c): c for c in all_cases}
     for want in args.stage:
         if not any(f"{n}:".startswith(f"{want}:") for n in names):
@@ -473,7 +486,7 @@ def main():
         p.add_argument(f"--{name}", required=True)
     p.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     p.add_argument("--small", action="store_true")
-    p.add_argument("stage", nargs="*", help="text, vae, dit, clip, dit14; dit:sagesla, dit:sagesla:int8, ...")
+    p.add_argument("stage", nargs="*", help="text, vae, dit, clip, dit14, encode, i2v, i2v_clip; dit:sagesla, ...")
     args = p.parse_args()
     torch.set_grad_enabled(False)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

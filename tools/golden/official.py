@@ -146,7 +146,7 @@ def replace_kernels():
 
 
 def read(path):
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def find(directory, pattern):
