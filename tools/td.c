@@ -21,6 +21,7 @@ static const char usage[] =
     "  -I FILE     first frame, JPEG (image to video)          -e T       boundary of the two experts (0.9)\n"
     "  -A          shape of the first frame, area of -s\n"
     "  -c N        make the clip N times (1)                   -j FILE    statistics, a line of JSON a clip\n"
+    "  -P          PROMPT is a file of prompts: a clip for each line, one after another\n"
     "  -t N        threads (all cores)                         -v         more log lines\n";
 
 static void log_line(void *cookie, int level, const char *line)
@@ -76,6 +77,31 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     }
 }
 
+/* One clip, its frames to out and its statistics, if wanted, to stats. f holds the frame between clips. */
+static int write_clip(TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FILE *stats)
+{
+    TDInfo info;
+    char line[2048];
+    size_t bytes;
+    int ret = td_start(c, p);
+
+    if (ret < 0)
+        return ret;
+    td_info(c, &info);
+    bytes = (size_t)info.clip_width * (size_t)info.clip_height * 3;
+    f->stride[0] = (ptrdiff_t)info.clip_width * 3;
+    if (!f->data[0] && !(f->data[0] = malloc(bytes)))
+        return TD_ERR(ENOMEM);
+    while ((ret = td_read_frame(c, f)) > 0)
+        if (fwrite(f->data[0], 1, bytes, out) != bytes) {
+            perror("td: writing frames");
+            return TD_ERR(EIO);
+        }
+    if (stats && td_stats_json(c, line, sizeof(line)) > 0)
+        fprintf(stats, "%s\n", line);
+    return ret;
+}
+
 int main(int argc, char **argv)
 {
     TDSettings s;
@@ -83,12 +109,12 @@ int main(int argc, char **argv)
     TDContext *c = NULL;
     TDInfo info;
     TDFrame f = { .format = TD_PIX_RGB24 };
-    FILE *out = NULL, *stats = NULL;
+    FILE *out = NULL, *stats = NULL, *prompts = NULL;
     const char *picture = NULL, *to;
+    char *prompt = NULL;
+    size_t room = 0;
     TDImage image = { 0 };
-    char line[2048];
-    size_t bytes;
-    int i = 1, n_clips = 1, adaptive = 0, ret;
+    int i = 1, n_clips = 1, adaptive = 0, many = 0, ret;
 
     td_default_settings(&s, sizeof(s));
     td_default_params(&p, sizeof(p));
@@ -100,6 +126,8 @@ int main(int argc, char **argv)
             p.ode = 1;
         else if (!strcmp(argv[i], "-A"))
             adaptive = 1;
+        else if (!strcmp(argv[i], "-P"))
+            many = 1;
         else if (!strcmp(argv[i], "-I") && i + 1 < argc)
             picture = argv[++i];
         else if (!strcmp(argv[i], "-c") && i + 1 < argc)
@@ -123,6 +151,10 @@ int main(int argc, char **argv)
         s.model = argv[i++];
     p.prompt = argv[i];
     to = argv[i + 1];
+    if (many && !(prompts = fopen(p.prompt, "r"))) {
+        perror(p.prompt);
+        return 1;
+    }
     if (!(out = strcmp(to, "-") ? fopen(to, "wb") : stdout)) {
         perror(to);
         return 1;
@@ -144,31 +176,26 @@ int main(int argc, char **argv)
             goto end;
         }
     }
-    for (int n = 0; n < n_clips; n++) {
-        if ((ret = td_start(c, &p)) < 0)
-            goto end;
-        td_info(c, &info);
-        bytes = (size_t)info.clip_width * (size_t)info.clip_height * 3;
-        f.stride[0] = (ptrdiff_t)info.clip_width * 3;
-        if (!f.data[0] && !(f.data[0] = malloc(bytes))) {
-            ret = TD_ERR(ENOMEM);
-            goto end;
+    do {
+        ssize_t n = many ? getline(&prompt, &room, prompts) : 0;
+
+        if (n < 0)
+            break;
+        if (many) {
+            prompt[n - (prompt[n - 1] == '\n')] = 0;
+            p.prompt = prompt;
         }
-        while ((ret = td_read_frame(c, &f)) > 0)
-            if (fwrite(f.data[0], 1, bytes, out) != bytes) {
-                perror(to);
-                ret = TD_ERR(EIO);
+        for (int clip = 0; clip < n_clips; clip++)
+            if ((ret = write_clip(c, &p, &f, out, stats)) < 0)
                 goto end;
-            }
-        if (stats && td_stats_json(c, line, sizeof(line)) > 0)
-            fprintf(stats, "%s\n", line);
-        if (ret < 0)
-            goto end;
-    }
+    } while (many);
 end:
     if (ret < 0)
         fprintf(stderr, "td: %s\n", td_strerror(ret));
     free(f.data[0]);
+    free(prompt);
+    if (prompts)
+        fclose(prompts);
     td_image_free(&image);
     td_close(&c);
     if (stats && fclose(stats) != 0 && ret >= 0) {

@@ -73,6 +73,11 @@ check "program with the static library" $cc -std=c99 -D_POSIX_C_SOURCE=200809L $
 td=$(find "$tmp/root" -name td)
 check "td makes a clip" "$td" -s 64x48 -n 5 "$model" "a cat" "$tmp/clip.rgb"
 check "td: size of the clip" test "$(wc -c < "$tmp/clip.rgb")" = $((64 * 48 * 3 * 5))
+printf 'a dog\na cat\n' > "$tmp/prompts"
+check "td: prompts from a file" "$td" -s 64x48 -n 5 -P "$model" "$tmp/prompts" "$tmp/clips.rgb"
+check "td: the second prompt's clip is the one it makes alone" \
+    sh -c "tail -c $((64 * 48 * 3 * 5)) '$tmp/clips.rgb' | cmp - '$tmp/clip.rgb'"
+check "td: a clip for each prompt" test "$(wc -c < "$tmp/clips.rgb")" = $((64 * 48 * 3 * 5 * 2))
 check "td refuses a bad size" sh -c "! '$td' -s 65x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td without arguments shows its usage" sh -c "'$td' 2>&1 | grep -q '^usage: td'"
 tdinfo=$(find "$tmp/root" -name tdinfo)
