@@ -304,7 +304,7 @@ def stage_dit(r, attention, quant):
 
 
 def stage_dit14(r, attention, quant):
-    compare_dit(r, "14B", quant, attention, (3, 24, 48) if r.small else (21, 90, 160), own=False, n=1)
+    compare_dit(r, "14B", quant, attention, (3, 24, 48) if r.small else (21, 60, 104), own=False, n=1)
 
 
 def stage_i2v(r, expert, attention, quant):
