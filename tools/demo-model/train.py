@@ -1,0 +1,485 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Train the demo model: a small text-to-video model of Wan's architecture, on the scenes of scenes.py. Needs a GPU.
+
+usage: train.py --state=DIR STAGE[=SECONDS] ...        e.g. train.py --state=/tmp/demo vae=200 latents=80 teacher=330
+
+Stages, in order; each goes on from what the one before left in DIR, or from its own last checkpoint:
+  vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term
+  latents  clips as latents of that autoencoder, with their captions: the data of all later stages
+  teacher  transformer and text encoder together, by flow matching with dense attention; a tenth without caption
+  sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
+  student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
+           on its grid and are drawn more often
+  export   the files of a model directory in DIR/model, under the official names
+  sheet    pictures of held-out prompts, by teacher and student, in DIR/sheet-*.png
+
+The learning rate follows the share of SECONDS that has passed. Seeds are fixed; sums on a GPU are not.
+"""
+
+import argparse
+import copy
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import scenes
+from dit import Dit
+from text import TextEncoder
+from vae import Vae
+
+VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
+VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
+TOPK, GUIDANCE = 0.1, 2.0
+SPARSE_BLOCKS = ((128, 64), (64, 128))                # of the engine's kernels: portable ones, Hopper's
+OFFICIAL_TIMES = (80 / 81, *(np.tan(a) / (1 + np.tan(a)) for a in (1.5, 1.4, 1.0)))
+GRID = (5, 24, 24)                                   # of latents: 17 frames of 192x192
+EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
+BF16 = torch.bfloat16
+
+
+def say(*words):
+    print(f"[{time.time() - START:6.1f}s]", *words, flush=True)
+
+
+class Clock:
+    """Steps until the seconds are used; the learning rate rises over the first steps and falls to a tenth as the cosine
+    does. A gap (compilation, a process that was stopped) counts as two seconds."""
+
+    def __init__(self, seconds, optimizer, lr, warmup=100):
+        self.seconds, self.optimizer, self.lr, self.warmup = seconds, optimizer, lr, warmup
+        self.used, self.last, self.steps = 0.0, None, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        now = time.time()
+        self.used += min(now - (self.last or now), 2)
+        self.last = now
+        if self.used >= self.seconds:
+            raise StopIteration
+        self.steps += 1
+        fall = 0.1 + 0.9 * (0.5 + 0.5 * np.cos(np.pi * self.used / self.seconds))
+        for g in self.optimizer.param_groups:
+            g["lr"] = self.lr * min(1, self.steps / self.warmup) * fall
+        return self.steps
+
+
+class Average:
+    """Exponential moving average of parameters"""
+
+    def __init__(self, nets, decay):
+        self.live = [p for n in nets for p in n.parameters()]
+        self.nets = [copy.deepcopy(n).requires_grad_(False) for n in nets]
+        self.mean = [p for n in self.nets for p in n.parameters()]
+        self.decay, self.steps = decay, 0
+
+    @torch.no_grad()
+    def update(self):
+        self.steps += 1
+        torch._foreach_lerp_(self.mean, self.live, 1 - min(self.decay, self.steps / (self.steps + 10)))
+
+
+def descend(loss, optimizer):
+    """One step; a gradient that is not finite is left out"""
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
+    if norm.isfinite():
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+class State:
+    def __init__(self, directory, device, batch):
+        self.directory, self.device, self.batch = directory, device, batch
+        os.makedirs(directory, exist_ok=True)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def save(self, name, **nets):
+        for part, net in nets.items():
+            torch.save({k: v.to(BF16) for k, v in net.state_dict().items()}, self.path(f"{name}-{part}.pt.new"))
+            os.replace(self.path(f"{name}-{part}.pt.new"), self.path(f"{name}-{part}.pt"))
+
+    def load(self, name, **nets):
+        """Whatever is there. @return was everything there?"""
+        for part, net in nets.items():
+            if not os.path.exists(self.path(f"{name}-{part}.pt")):
+                return False
+            net.load_state_dict(torch.load(self.path(f"{name}-{part}.pt"), map_location=self.device))
+        return True
+
+    def need(self, name, **nets):
+        if not self.load(name, **nets):
+            raise SystemExit(f"{self.directory}: nothing of stage {name} there; run it first")
+
+    def vae(self):
+        return Vae(VAE_DIM).to(self.device)
+
+    def pair(self):
+        """transformer and text encoder"""
+        return (Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device), TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
+
+    def compiled(self, f):
+        return torch.compile(f) if self.device == "cuda" else f
+
+    def autocast(self):
+        return torch.autocast(self.device, BF16)
+
+    def data(self):
+        """latents bf16 [N,16,T,h,w], ids [N,32], lengths [N] on the device"""
+        if not os.path.exists(self.path("latents.pt")):
+            raise SystemExit(f"{self.directory}: nothing of stage latents there; run it first")
+        return [x.to(self.device) for x in torch.load(self.path("latents.pt"))]
+
+
+# ---- autoencoder ----
+
+def clips(state, rng, n):
+    return scenes.render(scenes.sample(n, rng), state.device)
+
+
+def crops(state, rng, n, size):
+    """n clips, two squares of each"""
+    x = clips(state, rng, n)
+    at = rng.integers(0, 1 + x.shape[-1] - size, (2 * n, 2))
+    return torch.stack([x[i // 2, :, :, r : r + size, c : c + size] for i, (r, c) in enumerate(at)])
+
+
+def edges(a, b):
+    """L1 of the differences between neighbours in space and time"""
+    return sum((a.diff(dim=d) - b.diff(dim=d)).abs().mean() for d in (2, 3, 4))
+
+
+def stage_vae(state, seconds):
+    torch.manual_seed(1)
+    vae = state.vae()
+    torch.nn.init.constant_(vae.conv1.bias[16:], -6.0)          # log variance: little noise at first
+    state.load("vae", vae=vae)
+    opt = torch.optim.AdamW(vae.parameters(), lr=0, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    mean = Average([vae], 0.998)
+    rng = np.random.default_rng(1)
+
+    def losses(x):
+        mu, log_var = vae.moments(x)
+        z, log_var = vae.normalised(mu), log_var.float().clamp(-12, 4)
+        y = vae.decode(z + torch.randn_like(z) * (0.5 * log_var).exp()).float()
+        kl = 0.5 * (z.square() + log_var.exp() - 1 - log_var).mean()
+        return (y - x).abs().mean(), edges(y, x), kl, (y - x).square().mean()
+
+    step_losses = state.compiled(losses)
+    for i in Clock(seconds, opt, 2e-3):
+        x = crops(state, rng, state.batch or 8, 96 if state.device == "cuda" else 32)
+        with state.autocast():
+            l1, edge, kl, mse = step_losses(x)
+        descend(l1 + edge + 3e-4 * kl, opt)
+        mean.update()
+        if i % 100 == 1:
+            say(f"vae {i}: L1 {l1.item():.4f} edges {edge.item():.4f} KL {kl.item():.3f} "
+                f"PSNR {10 * np.log10(4 / mse.item()):.2f} dB")
+        if i % 500 == 0:
+            state.save("vae", vae=mean.nets[0])
+    vae = mean.nets[0]
+    with torch.no_grad(), state.autocast():
+        test = np.random.default_rng(9)
+        mu = torch.cat([vae.moments(clips(state, test, 4))[0].float() for _ in range(1 if state.device == "cpu" else 32)])
+    vae.fit_statistics(mu.mean((0, 2, 3, 4)), mu.std((0, 2, 3, 4)))
+    vae = vae.to(BF16).float()
+    with torch.no_grad():
+        x = clips(state, test, 4)
+        z = vae.encode(x)
+        mse = (vae.decode(z).clamp(-1, 1) - x).square().mean().item()
+    say(f"vae: {i} steps, PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, latents {z.mean():.3f} +- {z.std():.3f}")
+    state.save("vae", vae=vae)
+
+
+def stage_latents(state, seconds):
+    vae = state.vae()
+    state.need("vae", vae=vae)
+    vae = vae.to(BF16)
+    encode = state.compiled(vae.encode)
+    rng, found, started = np.random.default_rng(2), [], time.time()
+    n = 16 if state.device == "cuda" else 2
+    while time.time() - started < seconds:
+        s = scenes.sample(n * 16, rng)
+        ids, lengths = scenes.tokens(scenes.captions(s))
+        for i in range(0, n * 16, n):
+            with torch.no_grad():
+                z = encode(scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16))
+            found.append((z.to(BF16), torch.as_tensor(ids[i : i + n]), torch.as_tensor(lengths[i : i + n])))
+            if time.time() - started > seconds:
+                break
+    torch.cuda.synchronize() if state.device == "cuda" else None
+    z, ids, lengths = (torch.cat(x) for x in zip(*found))
+    torch.save((z.cpu(), ids, lengths), state.path("latents.pt"))
+    say(f"latents: {len(z)} clips, {z.float().mean():.3f} +- {z.float().std():.3f}")
+
+
+# ---- teacher ----
+
+def stage_teacher(state, seconds):
+    torch.manual_seed(3)
+    dit, text = state.pair()
+    state.load("teacher", dit=dit, text=text)
+    z, ids, lengths = state.data()
+    parameters = [p for n in (dit, text) for p in n.parameters()]
+    opt = torch.optim.AdamW(parameters, lr=0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    mean = Average([dit, text], 0.999)
+    batch = state.batch or 256
+    empty = EMPTY.to(state.device)
+
+    def loss_of(x0, eps, t, ids, lengths):
+        tt = t.view(-1, 1, 1, 1, 1)
+        v = dit((1 - tt) * x0 + tt * eps, t, text(ids, lengths), lengths)
+        return (v - (eps - x0)).square().mean()
+
+    loss_of = state.compiled(loss_of)
+    total = 0
+    for i in Clock(seconds, opt, 1.5e-3, 200):
+        rows = torch.randint(len(z), (batch,), device=state.device)
+        drop = torch.rand(batch, device=state.device) < 0.1
+        u = torch.rand(batch, device=state.device)
+        x0 = z[rows].float()
+        with state.autocast():
+            loss = loss_of(x0, torch.randn_like(x0), 3 * u / (1 + 2 * u), torch.where(drop[:, None], empty, ids[rows]),
+                           torch.where(drop, 1, lengths[rows]))
+        descend(loss, opt)
+        mean.update()
+        total = total + loss.detach()
+        if i % 200 == 0:
+            say(f"teacher {i}: loss {total.item() / 200:.4f}")
+            total = 0
+    state.save("teacher", dit=mean.nets[0], text=mean.nets[1])
+    say(f"teacher: {i} steps of {batch}")
+
+
+# ---- student ----
+
+def guided(dit, emb, lengths, none):
+    """The velocity with guidance, dense attention; none: embedding of no caption [1,n,d]"""
+    def velocity(x, t):
+        b = len(x)
+        both = dit(torch.cat((x, x)), torch.cat((t, t)), torch.cat((emb, none.expand(b, -1, -1))),
+                   torch.cat((lengths, torch.ones_like(lengths))))
+        v, u = both[:b], both[b:]
+        return u + GUIDANCE * (v - u)
+    return velocity
+
+
+class Distill:
+    """What the stages sla and student share."""
+
+    def __init__(self, state, name, origin):
+        torch.manual_seed(4)
+        self.state = state
+        self.teacher, text = state.pair()
+        state.need("teacher", dit=self.teacher, text=text)
+        self.student = state.pair()[0]
+        if not state.load(name, dit=self.student):
+            state.need(origin, dit=self.student)
+        self.z, self.ids, self.lengths = state.data()
+        with torch.no_grad():
+            self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
+            self.none = text(EMPTY.to(state.device)[None], torch.ones(1, dtype=torch.long, device=state.device))
+        self.batch = state.batch or 128
+        self.opt = torch.optim.AdamW(self.student.parameters(), lr=0, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+
+    def draw(self):
+        rows = torch.randint(len(self.z), (self.batch,), device=self.state.device)
+        x0 = self.z[rows].float()
+        return x0, torch.randn_like(x0), self.emb[rows], self.lengths[rows]
+
+
+def stage_sla(state, seconds):
+    d = Distill(state, "sla", "teacher")
+    mean = Average([d.student], 0.998)
+
+    def loss_of(x0, eps, t, emb, lengths, blocks):
+        tt = t.view(-1, 1, 1, 1, 1)
+        x = (1 - tt) * x0 + tt * eps
+        with torch.no_grad():
+            want = guided(d.teacher, emb, lengths, d.none)(x, t)
+        return (d.student(x, t, emb, lengths, (TOPK, blocks)) - want).square().mean()
+
+    loss_of = state.compiled(loss_of)
+    total = 0
+    for i in Clock(seconds, d.opt, 5e-4):
+        x0, eps, emb, lengths = d.draw()
+        u = torch.rand(d.batch, device=state.device)
+        with state.autocast():
+            loss = loss_of(x0, eps, 3 * u / (1 + 2 * u), emb, lengths, SPARSE_BLOCKS[i % 2])
+        descend(loss, d.opt)
+        mean.update()
+        total = total + loss.detach()
+        if i % 100 == 0:
+            say(f"sla {i}: distance from the teacher {total.item() / 100:.4f}")
+            total = 0
+    state.save("sla", dit=mean.nets[0])
+    say(f"sla: {i} steps of {d.batch}")
+
+
+def grid(device):
+    """Times from the first official one to 0, the official ones among them, and how often each is drawn"""
+    times = []
+    for a, b, n in zip(OFFICIAL_TIMES, (*OFFICIAL_TIMES[1:], 0.0), (4, 4, 5, 10)):
+        times += [a + (b - a) * i / n for i in range(n)]
+    weight = [4.0 if t in OFFICIAL_TIMES else 1.0 for t in times]
+    return (torch.tensor(x, dtype=torch.float32, device=device) for x in (times + [0.0], weight))
+
+
+def stage_student(state, seconds):
+    d = Distill(state, "student", "sla")
+    target = Average([d.student], 0.95)
+    mean = Average([d.student], 0.998)
+    times, weight = grid(state.device)
+
+    def loss_of(x0, eps, t, s, emb, lengths, blocks):
+        tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
+        x = (1 - tt) * x0 + tt * eps
+        with torch.no_grad():
+            xs = x + (ss - tt) * guided(d.teacher, emb, lengths, d.none)(x, t)
+            end = xs - ss * target.nets[0](xs, s, emb, lengths, (TOPK, blocks))
+        v = d.student(x, t, emb, lengths, (TOPK, blocks))
+        miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
+        return ((miss + 1e-4).sqrt() - 1e-2).mean()
+
+    loss_of = state.compiled(loss_of)
+    total = 0
+    for i in Clock(seconds, d.opt, 4e-4):
+        x0, eps, emb, lengths = d.draw()
+        k = torch.multinomial(weight, d.batch, replacement=True)
+        with state.autocast():
+            loss = loss_of(x0, eps, times[k], times[k + 1], emb, lengths, SPARSE_BLOCKS[i % 2])
+        descend(loss, d.opt)
+        target.update()
+        mean.update()
+        total = total + loss.detach()
+        if i % 100 == 0:
+            say(f"student {i}: distance {total.item() / 100:.4f}")
+            total = 0
+    state.save("student", dit=mean.nets[0])
+    say(f"student: {i} steps of {d.batch}")
+
+
+# ---- results ----
+
+@torch.no_grad()
+def sample(net, emb, lengths, seed, device, sparse=None, steps=4):
+    """The official few-step sampler (SDE) -> latents; net may be the guided teacher with many steps, then by Euler"""
+    g = torch.Generator(device).manual_seed(seed)
+    shape = (len(emb), 16, *GRID)
+    draw = lambda: torch.randn(shape, generator=g, device=device)  # noqa: E731
+    if callable(getattr(net, "parameters", None)):
+        times = torch.tensor((*OFFICIAL_TIMES[:steps], 0.0), dtype=torch.float32, device=device)
+        x = draw() * times[0]
+        for t, s in zip(times[:-1], times[1:]):
+            v = net(x, t.expand(len(x)), emb, lengths, sparse)
+            x = (1 - s) * (x - t * v) + s * draw()
+        return x
+    u = torch.linspace(0.9999, 0, steps + 1, device=device)
+    times = 5 * u / (1 + 4 * u)
+    x = draw()
+    for t, s in zip(times[:-1], times[1:]):
+        x = x + (s - t) * net(x, t.expand(len(x)))
+    return x
+
+
+@torch.no_grad()
+def stage_sheet(state, _):
+    from PIL import Image
+
+    vae, (dit, text) = state.vae(), state.pair()
+    state.need("vae", vae=vae)
+    state.need("teacher", dit=dit, text=text)
+    s = scenes.sample(12, np.random.default_rng(5), held_out=True)
+    captions = scenes.captions(s)
+    ids, lengths = (torch.as_tensor(x).to(state.device) for x in scenes.tokens(captions))
+    emb = text(ids, lengths)
+    none = text(EMPTY.to(state.device)[None], torch.ones(1, dtype=torch.long, device=state.device))
+    rows = {"data": vae.encode(scenes.render(s, state.device))}
+    with state.autocast():
+        rows["teacher"] = sample(guided(dit, emb, lengths, none), emb, lengths, 1, state.device, steps=30)
+        for name in ("sla", "student"):
+            if state.load(name, dit=dit):
+                rows[name] = sample(dit, emb, lengths, 1, state.device, (TOPK, (64, 128)))
+    for i in range(0, 12, 6):
+        lines = []
+        for j in range(i, i + 6):
+            for z in rows.values():
+                video = scenes.to_bytes(vae.decode(z[j : j + 1]).float())[0]
+                lines.append(np.concatenate([np.asarray(video[f]) for f in (0, 4, 8, 12, 16)], 1))
+        Image.fromarray(np.concatenate(lines, 0)).save(state.path(f"sheet-{i // 6}.png"))
+    with open(state.path("sheet.txt"), "w") as f:
+        f.write(f"rows: {', '.join(rows)}\n" + "\n".join(captions) + "\n")
+    say("sheet:\n  " + "\n  ".join(captions))
+
+
+def quantised(sd):
+    """int8 linears of the blocks, in tiles of 128x128: amax/128 is one step"""
+    out = {}
+    for name, w in sd.items():
+        if not (name.startswith("blocks.") and name.endswith(".weight") and w.ndim == 2 and "proj_l" not in name):
+            out[name] = w
+            continue
+        tile = w.float().unflatten(1, (-1, 128)).unflatten(0, (-1, 128))
+        amax = tile.abs().amax((1, 3)).clamp_min(1e-8)
+        code = (tile * (128 / amax)[:, None, :, None]).round().clamp(-128, 127)
+        out[name.replace(".weight", ".int8_weight")] = code.flatten(2, 3).flatten(0, 1).to(torch.int8).contiguous()
+        out[name.replace(".weight", ".scale")] = amax / 128
+    return out
+
+
+def stage_export(state, _):
+    import shutil
+
+    vae, (dit, text) = state.vae(), state.pair()
+    state.need("vae", vae=vae)
+    state.need("teacher", dit=dit, text=text)
+    bf16 = lambda net: {k: v.cpu().to(BF16).contiguous() for k, v in net.state_dict().items()}  # noqa: E731
+    norms = lambda sd: {k: v.float() if "norm" in k else v for k, v in sd.items()}  # noqa: E731
+    for directory, origin in (("model", "student"), ("teacher", "teacher")):
+        state.need(origin, dit=dit)
+        out = state.path(directory)
+        os.makedirs(os.path.join(out, "google", "umt5-xxl"), exist_ok=True)
+        name = os.path.join(out, "TurboWan2.1-T2V-demo")
+        if directory == "model":
+            torch.save(quantised(norms(bf16(dit))), name + "-quant.pth")
+        torch.save(norms(bf16(dit)), name + ".pth")
+        torch.save(bf16(text), os.path.join(out, "models_t5_umt5-xxl-enc-bf16.pth"))
+        torch.save(bf16(vae), os.path.join(out, "Wan2.1_VAE.pth"))
+        shutil.copy(os.path.join(os.path.dirname(__file__), "spiece.model"), os.path.join(out, "google", "umt5-xxl"))
+    say("export:", *(f"{n} {os.path.getsize(os.path.join(state.path('model'), n))}"
+                     for n in sorted(os.listdir(state.path("model"))) if n.endswith(".pth")))
+
+
+def main():
+    global START
+    START = time.time()
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--state", required=True)
+    p.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    p.add_argument("--batch", type=int, help="clips a step, instead of the stage's own number")
+    p.add_argument("stage", nargs="+")
+    args = p.parse_args()
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    torch._dynamo.config.suppress_errors = True           # what cannot be compiled runs as it is
+    state = State(args.state, args.device, args.batch)
+    for word in args.stage:
+        torch._dynamo.reset()
+        name, _, seconds = word.partition("=")
+        run = globals().get(f"stage_{name}")
+        if not run or (seconds == "") != (name in ("sheet", "export")):
+            sys.exit(f"{word}: want vae=SECONDS, latents=, teacher=, sla=, student=, export or sheet")
+        say(name)
+        run(state, float(seconds or 0))
+
+
+if __name__ == "__main__":
+    main()
