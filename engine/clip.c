@@ -236,6 +236,7 @@ void td_clip_close(TDClip **out)
 
     if (!c)
         return;
+    td_model_prefetch_end(c->model);
     release(c, &c->work);
     release(c, &c->block);
     free(c->host);
@@ -362,6 +363,8 @@ static int enter_expert(TDClip *c, double t)
     TRY(td_dit_prepare(&c->dit, c->model->net[file].dit));
     c->expert = file;
     c->has_text = 0;
+    if (file == TD_FILE_DIT)
+        td_model_prefetch(c->model);
 fail:
     return ret;
 }

@@ -153,6 +153,7 @@ void td_model_close(TDModel **out)
 
     if (!m)
         return;
+    td_model_prefetch_end(m);
     for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
         release(m, f);
         if (m->part[f])
@@ -216,7 +217,7 @@ static int find_limit(TDModel *m, TDNeed *need)
 }
 
 /* take what is in, add a step's part, and let others leave as td_model_require() will. @return bytes of weights then */
-static uint64_t step_weights(const TDModel *m, int in[TD_FILE_TOKENIZER], const TDStep *step, uint64_t room)
+static uint64_t step_weights(TDModel *m, int in[TD_FILE_TOKENIZER], const TDStep *step, int low_follows, uint64_t room)
 {
     uint64_t sum = 0;
 
@@ -230,6 +231,10 @@ static uint64_t step_weights(const TDModel *m, int in[TD_FILE_TOKENIZER], const 
             in[f] = 0;
             sum -= cost(m, f);
         }
+    }
+    if (step->file == TD_FILE_DIT && low_follows && !in[TD_FILE_DIT_LOW] && sum + cost(m, TD_FILE_DIT_LOW) <= room) {
+        m->may_prefetch = in[TD_FILE_DIT_LOW] = 1;
+        sum += cost(m, TD_FILE_DIT_LOW);
     }
     return sum;
 }
@@ -251,9 +256,11 @@ int td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed
     need->clip = m->by_stage ? 0 : fixed + work;
     for (int f = 0; f < TD_FILE_TOKENIZER; f++)
         in[f] = m->held[f];
+    m->may_prefetch = 0;
     for (int i = 0; i < n && m->by_stage; i++) {
         uint64_t clip = fixed + steps[i].bytes;
-        uint64_t weights = step_weights(m, in, &steps[i], need->limit > clip ? need->limit - clip : 0);
+        int low_follows = i + 1 < n && steps[i + 1].file == TD_FILE_DIT_LOW;
+        uint64_t weights = step_weights(m, in, &steps[i], low_follows, need->limit > clip ? need->limit - clip : 0);
 
         if (weights + clip > need->weights + need->clip) {
             need->weights = weights;
@@ -279,7 +286,7 @@ void td_model_account(TDModel *m, int64_t bytes)
     m->clip_bytes += (uint64_t)bytes;
     sum = m->clip_bytes;
     for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        sum += m->held[f] ? cost(m, f) - m->part[f]->scratch : 0;
+        sum += m->held[f] || (f == TD_FILE_DIT_LOW && m->prefetch) ? cost(m, f) - m->part[f]->scratch : 0;
     m->peak_bytes = sum > m->peak_bytes ? sum : m->peak_bytes;
 }
 
@@ -353,10 +360,43 @@ fail:
     return ret;
 }
 
+void td_model_prefetch(TDModel *m)
+{
+    if (!m->by_stage || !m->may_prefetch || m->prefetch || m->held[TD_FILE_DIT_LOW] || !fits(m, TD_FILE_DIT_LOW, 0))
+        return;
+    m->prefetch = td_prefetch_start(m->part[TD_FILE_DIT_LOW], m->dev);
+    td_model_account(m, 0);
+}
+
+void td_model_prefetch_end(TDModel *m)
+{
+    if (td_prefetch_end(&m->prefetch, m->dev))
+        m->loaded_bytes += m->part[TD_FILE_DIT_LOW]->bytes;
+}
+
+/* weights that come beside the work: wait for the rest of them, and hold them from here on */
+static int take_prefetched(TDModel *m)
+{
+    double began = td_now(), seconds;
+    int ret = td_prefetch_wait(m->prefetch, m->dev->cancel);
+
+    seconds = td_now() - began;
+    m->load_seconds += seconds;
+    if (ret >= 0 && td_part_loaded(m->part[TD_FILE_DIT_LOW])) {
+        ret = hold(m, TD_FILE_DIT_LOW);
+        td_log(m->log, TD_LOG_VERBOSE, "load: %s, %.2f GB beside the other expert's work, waited for %.3f s",
+               m->path[TD_FILE_DIT_LOW], (double)m->part[TD_FILE_DIT_LOW]->bytes * 1e-9, seconds);
+    }
+    td_model_prefetch_end(m);
+    return ret;
+}
+
 int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
 {
     int ret;
 
+    if (file == TD_FILE_DIT_LOW && m->prefetch && (ret = take_prefetched(m)) < 0)
+        return ret;
     make_room(m, file, work);
     if (m->held[file])
         return 0;

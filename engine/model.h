@@ -10,6 +10,7 @@
 
 #include "model_conf.h"
 #include "part.h"
+#include "prefetch.h"
 #include "prompt_cache.h"
 #include "tokenizer.h"
 
@@ -49,6 +50,8 @@ typedef struct TDModel {
     TDPart *part[TD_FILE_TOKENIZER];
     TDNet net[TD_FILE_TOKENIZER];                ///< views of the parts
     int held[TD_FILE_TOKENIZER];
+    int may_prefetch;                            ///< both experts and the clip have room; set by td_model_plan()
+    TDPrefetch *prefetch;                        ///< of DIT_LOW, or NULL
     TDTokenizer *tokenizer;
     TDTextEncoder *text;                         ///< = net[]; shapes stay valid while the weights are released
     TDDit *dit, *low;                            ///< low: NULL if there is one transformer
@@ -76,6 +79,10 @@ void td_model_close(TDModel **m);
 int  td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed *need, TDLog *log);
 /** Load what is not there. shared (size bytes): names of the files whose weights another context had loaded. */
 int  td_model_load_all(TDModel *m, char *shared, size_t size);
+/** By stage: let the low-noise expert come while the other one works, if there is room for both. */
+void td_model_prefetch(TDModel *m);
+/** The clip is over: stop that if it still goes on. */
+void td_model_prefetch_end(TDModel *m);
 /** Make the weights of one file present, and room for `work` bytes more; by_stage others may be released first. */
 int  td_model_require(TDModel *m, enum TDFile file, uint64_t work);
 /** Room for bytes of a clip: by_stage, weights may be released. */

@@ -396,6 +396,97 @@ static void test_interrupts(void)
     td_close(&c);
 }
 
+/* ---- the second expert, beside the first one's work ---- */
+
+static int expert_clip(TDContext *c, uint8_t *pixels)
+{
+    static uint8_t rgb[8 * 8 * 3];
+    TDImage image = { 8, 8, 24, rgb };
+    TDParams p;
+    int ret;
+
+    for (size_t i = 0; i < sizeof(rgb); i++)
+        rgb[i] = (uint8_t)(37 * i);
+    small_params(&p);
+    p.prompt = "a cat";
+    p.n_steps = 3;
+    p.image = &image;
+    ret = td_start(c, &p);
+    return ret < 0 ? ret : read_clip(c, pixels);
+}
+
+static void test_prefetch(void)
+{
+    static const char beside[] = "beside the other expert's work";
+    static uint8_t want[BYTES], got[BYTES];
+    uint64_t most;
+    TDContext *c = NULL;
+    TDSettings s;
+    TDInfo info;
+    Lines l;
+    Countdown d;
+
+    small_path(model, "experts");
+    if (small_model_make("experts", want_gpu() ? "--in-dim=36 --dim=512 --blocks=8 --vae-dim=16" :
+                                                 "--in-dim=36 --dim=512 --blocks=8") < 0)
+        return;
+    test_begin("experts: all weights stay");
+    lines_settings(&s, &l);
+    s.residency = TD_RESIDENT_ALL;
+    CHECK_INT(td_open(&c, &s), 0);
+    CHECK_INT(expert_clip(c, want), N);
+    CHECK(strstr(l.text, beside) == NULL);
+    td_close(&c);
+
+    test_begin("experts: by stage the second comes while the first works");
+    lines_settings(&s, &l);
+    s.residency = TD_RESIDENT_STAGE;
+    if (!CHECK_INT(td_open(&c, &s), 0))
+        return;
+    for (int i = 0; i < 2; i++) {
+        l.text[0] = 0;
+        CHECK_INT(expert_clip(c, got), N);
+        CHECK(!memcmp(want, got, BYTES));
+        CHECK(strstr(l.text, beside) != NULL);
+    }
+    CHECK_INT(td_info(c, &info), 0);
+    CHECK(info.peak_bytes <= info.predicted_bytes);
+    most = info.predicted_bytes;
+
+    test_begin("experts: interrupted at any moment, and the next clip works");
+    td_close(&c);
+    lines_settings(&s, &l);
+    s.residency = TD_RESIDENT_STAGE;
+    s.progress = NULL;
+    s.interrupt = count_down;
+    s.cookie = &d;
+    d = (Countdown){ 1 << 30, 0 };
+    CHECK_INT(td_open(&c, &s), 0);
+    d = (Countdown){ 1 << 30, 0 };
+    CHECK_INT(expert_clip(c, got), N);
+    for (int n = 0, all = d.calls * 2 / 3; n < all; n += 1 + all / 40) {
+        d = (Countdown){ n, 0 };
+        CHECK_INT(expert_clip(c, NULL), TD_ERR(ECANCELED));
+    }
+    d = (Countdown){ 1 << 30, 0 };
+    CHECK_INT(expert_clip(c, got), N);
+    CHECK(!memcmp(want, got, BYTES));
+    CHECK_INT(l.seen.n_errors, 0);
+    td_close(&c);
+
+    test_begin("experts: without room for both they come one after the other");
+    lines_settings(&s, &l);
+    s.residency = TD_RESIDENT_STAGE;
+    s.max_bytes = most - 1;
+    CHECK_INT(td_open(&c, &s), 0);
+    CHECK_INT(expert_clip(c, got), N);
+    CHECK(!memcmp(want, got, BYTES));
+    CHECK(strstr(l.text, beside) == NULL);
+    CHECK_INT(td_info(c, &info), 0);
+    CHECK(info.peak_bytes <= info.predicted_bytes && info.predicted_bytes <= s.max_bytes);
+    td_close(&c);
+}
+
 /* ---- the clock ---- */
 
 static void check_sum(const TDInfo *info)
@@ -553,6 +644,7 @@ int main(void)
         test_interrupts();
         test_clock();
         test_many();
+        test_prefetch();
     }
     small_model_remove();
     return test_end();
