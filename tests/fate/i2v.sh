@@ -148,6 +148,32 @@ equal "extend: empty input" "$(run -f lavfi -i "testsrc2=s=64x48:d=0.2,trim=end_
 equal "extend: -frames within the input" \
     "$(run -f lavfi -i "$src" -vf "$e:s=64x48" -frames:v 2 -f framecrc - | grep -c '^0,')" 2
 
+# ---- a size that changes in mid-stream: ffmpeg builds the graph anew, or with -reinit_filter 0 leaves it ----
+
+change="testsrc2=s=70x50:r=25:d=0.24,scale=w='if(lt(n,3),70,100)':h='if(lt(n,3),50,100)':eval=frame,format=yuv420p"
+# changed REINIT FILTERS: time, bytes and checksum of each frame
+changed() {
+    run -copyts -reinit_filter "$1" -f lavfi -i "$change" -vf "$2" -fps_mode passthrough -f framecrc - |
+        grep '^0,' | tr -d ' ' | cut -d , -f 3,5,6
+}
+equal "change of size: the test has one" "$(changed 0 null | cut -d , -f 2 | sort -n | uniq | tr '\n' ' ')" "5250 15000 "
+for reinit in 1 0; do
+    name="change of size, reinit_filter=$reinit"
+    equal "$name: replace" "$(changed $reinit "$f" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 "
+    equal "$name: the clip is of the first frame" "$(changed $reinit "$f" | cut -d , -f 3)" \
+        "$(crc "$change,trim=end_frame=1" "$f" | cut -d , -f 6)"
+    equal "$name: clips=2" "$(changed $reinit "$f:clips=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 "
+    equal "$name: every=2, frames" "$(changed $reinit "$f:every=2" | grep -c .)" 15
+    changed $reinit null > "$tmp/plain"
+    changed $reinit "$e:s=64x48:r=25" > "$tmp/longer"
+    equal "$name: extend, times" "$(cut -d , -f 1 "$tmp/longer" | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 10 "
+    equal "$name: extend, size of the clip" "$(tail -n 5 "$tmp/longer" | cut -d , -f 2 | uniq)" \
+        "$(tail -n 1 "$tmp/plain" | cut -d , -f 2)"
+done
+equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$tmp/longer")" "$(cat "$tmp/plain")"
+equal "change of size: every=2, times go on in the same graph" \
+    "$(changed 0 "$f:every=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
+
 # ---- image= of the source ----
 
 if "$ffmpeg" -hide_banner -v error -h encoder=mjpeg | grep -q '^Encoder mjpeg'; then
