@@ -3,6 +3,7 @@
 """Train the demo model: a small text-to-video model of Wan's architecture, on the scenes of scenes.py. Needs a GPU.
 
 usage: train.py --state=DIR STAGE[=SECONDS] ...        e.g. train.py --state=/tmp/demo vae=200 latents=80 teacher=330
+On N GPUs: torchrun --nproc-per-node=N train.py ...    each draws batches of its own, gradients are averaged
 
 Stages, in order; each goes on from what the one before left in DIR, or from its own last checkpoint:
   vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term
@@ -25,7 +26,7 @@ import time
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.distributed as dist
 
 import scenes
 from dit import Dit
@@ -42,8 +43,18 @@ EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
 BF16 = torch.bfloat16
 
 
+RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def say(*words):
-    print(f"[{time.time() - START:6.1f}s]", *words, flush=True)
+    if RANK == 0:
+        print(f"[{time.time() - START:6.1f}s]", *words, flush=True)
+
+
+def seeded(seed):
+    """Another sequence for each stage and each process; networks are made before, with the same numbers everywhere"""
+    torch.manual_seed(1000 * seed + RANK)
+    return np.random.default_rng([seed, RANK])
 
 
 class Clock:
@@ -61,6 +72,10 @@ class Clock:
         now = time.time()
         self.used += min(now - (self.last or now), 2)
         self.last = now
+        if RANKS > 1:                                 # all stop, and learn, as the first one does
+            used = torch.tensor([self.used], dtype=torch.float64)
+            dist.broadcast(used, 0, group=HOST)
+            self.used = used.item()
         if self.used >= self.seconds:
             raise StopIteration
         self.steps += 1
@@ -88,7 +103,13 @@ class Average:
 def descend(loss, optimizer):
     """One step; a gradient that is not finite is left out"""
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
+    parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    if RANKS > 1:
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        dist.all_reduce(flat)
+        for p, g in zip(parameters, flat.div_(RANKS).split([p.numel() for p in parameters])):
+            p.grad.copy_(g.view_as(p))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     if norm.isfinite():
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -96,16 +117,19 @@ def descend(loss, optimizer):
 
 class State:
     def __init__(self, directory, device, batch):
-        self.directory, self.device, self.batch = directory, device, batch
+        self.cuda = device == "cuda"
+        self.directory, self.device, self.batch = directory, f"cuda:{RANK}" if self.cuda else device, batch
         os.makedirs(directory, exist_ok=True)
 
     def path(self, name):
         return os.path.join(self.directory, name)
 
     def save(self, name, **nets):
-        for part, net in nets.items():
+        for part, net in nets.items() if RANK == 0 else ():
             torch.save({k: v.to(BF16) for k, v in net.state_dict().items()}, self.path(f"{name}-{part}.pt.new"))
             os.replace(self.path(f"{name}-{part}.pt.new"), self.path(f"{name}-{part}.pt"))
+        if RANKS > 1:
+            dist.barrier(group=HOST)
 
     def load(self, name, **nets):
         """Whatever is there. @return was everything there?"""
@@ -127,16 +151,16 @@ class State:
         return (Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device), TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
 
     def compiled(self, f):
-        return torch.compile(f) if self.device == "cuda" else f
+        return torch.compile(f) if self.cuda else f
 
     def autocast(self):
-        return torch.autocast(self.device, BF16)
+        return torch.autocast("cuda" if self.cuda else "cpu", BF16)
 
     def data(self):
         """latents bf16 [N,16,T,h,w], ids [N,32], lengths [N] on the device"""
-        if not os.path.exists(self.path("latents.pt")):
+        if not os.path.exists(self.path(f"latents-{RANK}.pt")):
             raise SystemExit(f"{self.directory}: nothing of stage latents there; run it first")
-        return [x.to(self.device) for x in torch.load(self.path("latents.pt"))]
+        return [x.to(self.device) for x in torch.load(self.path(f"latents-{RANK}.pt"))]
 
 
 # ---- autoencoder ----
@@ -164,7 +188,7 @@ def stage_vae(state, seconds):
     state.load("vae", vae=vae)
     opt = torch.optim.AdamW(vae.parameters(), lr=0, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     mean = Average([vae], 0.998)
-    rng = np.random.default_rng(1)
+    rng = seeded(1)
 
     def losses(x):
         mu, log_var = vae.moments(x)
@@ -173,11 +197,10 @@ def stage_vae(state, seconds):
         kl = 0.5 * (z.square() + log_var.exp() - 1 - log_var).mean()
         return (y - x).abs().mean(), edges(y, x), kl, (y - x).square().mean()
 
-    step_losses = state.compiled(losses)
-    for i in Clock(seconds, opt, 2e-3):
-        x = crops(state, rng, state.batch or 8, 96 if state.device == "cuda" else 32)
+    for i in Clock(seconds, opt, 1e-3):
+        x = crops(state, rng, state.batch or 8, 96 if state.cuda else 32)
         with state.autocast():
-            l1, edge, kl, mse = step_losses(x)
+            l1, edge, kl, mse = losses(x)
         descend(l1 + edge + 3e-4 * kl, opt)
         mean.update()
         if i % 100 == 1:
@@ -188,7 +211,7 @@ def stage_vae(state, seconds):
     vae = mean.nets[0]
     with torch.no_grad(), state.autocast():
         test = np.random.default_rng(9)
-        mu = torch.cat([vae.moments(clips(state, test, 4))[0].float() for _ in range(1 if state.device == "cpu" else 32)])
+        mu = torch.cat([vae.moments(clips(state, test, 4))[0].float() for _ in range(32 if state.cuda else 1)])
     vae.fit_statistics(mu.mean((0, 2, 3, 4)), mu.std((0, 2, 3, 4)))
     vae = vae.to(BF16).float()
     with torch.no_grad():
@@ -203,21 +226,20 @@ def stage_latents(state, seconds):
     vae = state.vae()
     state.need("vae", vae=vae)
     vae = vae.to(BF16)
-    encode = state.compiled(vae.encode)
-    rng, found, started = np.random.default_rng(2), [], time.time()
-    n = 16 if state.device == "cuda" else 2
+    rng, found, started = seeded(2), [], time.time()
+    n = 16 if state.cuda else 2
     while time.time() - started < seconds:
         s = scenes.sample(n * 16, rng)
         ids, lengths = scenes.tokens(scenes.captions(s))
         for i in range(0, n * 16, n):
             with torch.no_grad():
-                z = encode(scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16))
+                z = vae.encode(scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16))
             found.append((z.to(BF16), torch.as_tensor(ids[i : i + n]), torch.as_tensor(lengths[i : i + n])))
             if time.time() - started > seconds:
                 break
-    torch.cuda.synchronize() if state.device == "cuda" else None
+    torch.cuda.synchronize() if state.cuda else None
     z, ids, lengths = (torch.cat(x) for x in zip(*found))
-    torch.save((z.cpu(), ids, lengths), state.path("latents.pt"))
+    torch.save((z.cpu(), ids, lengths), state.path(f"latents-{RANK}.pt"))
     say(f"latents: {len(z)} clips, {z.float().mean():.3f} +- {z.float().std():.3f}")
 
 
@@ -228,8 +250,9 @@ def stage_teacher(state, seconds):
     dit, text = state.pair()
     state.load("teacher", dit=dit, text=text)
     z, ids, lengths = state.data()
-    parameters = [p for n in (dit, text) for p in n.parameters()]
-    opt = torch.optim.AdamW(parameters, lr=0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    seeded(3)
+    opt = torch.optim.AdamW([p for n in (dit, text) for p in n.parameters()], lr=0, betas=(0.9, 0.98), weight_decay=0.01,
+                            fused=True)
     mean = Average([dit, text], 0.999)
     batch = state.batch or 256
     empty = EMPTY.to(state.device)
@@ -288,6 +311,7 @@ class Distill:
             self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
             self.none = text(EMPTY.to(state.device)[None], torch.ones(1, dtype=torch.long, device=state.device))
         self.batch = state.batch or 128
+        seeded(4)
         self.opt = torch.optim.AdamW(self.student.parameters(), lr=0, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
 
     def draw(self):
@@ -470,6 +494,12 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     torch._dynamo.config.suppress_errors = True           # what cannot be compiled runs as it is
+    if RANKS > 1:
+        global HOST
+        if args.device == "cuda":
+            torch.cuda.set_device(RANK)
+        dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
+        HOST = dist.new_group(backend="gloo")
     state = State(args.state, args.device, args.batch)
     for word in args.stage:
         torch._dynamo.reset()
@@ -478,7 +508,10 @@ def main():
         if not run or (seconds == "") != (name in ("sheet", "export")):
             sys.exit(f"{word}: want vae=SECONDS, latents=, teacher=, sla=, student=, export or sheet")
         say(name)
-        run(state, float(seconds or 0))
+        if seconds or RANK == 0:
+            run(state, float(seconds or 0))
+    if RANKS > 1:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

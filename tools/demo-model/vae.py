@@ -26,14 +26,22 @@ class Causal(nn.Conv3d):
         return super().forward(x)[:, :, : x.shape[2]]
 
 
+def normalise(x, gamma):
+    return (F.normalize(x.float(), dim=1) * (x.shape[1] ** 0.5 * gamma.view(-1, *[1] * (x.ndim - 2)))).to(x.dtype)
+
+
+fused = torch.compile(normalise, dynamic=True)       # the convolutions gain nothing from compilation
+
+
 class Norm(nn.Module):
+    """Of each pixel's channels"""
+
     def __init__(self, dim, extra=3):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(dim, *[1] * extra))
 
     def forward(self, x):
-        gamma = self.gamma.view(-1, *[1] * (x.ndim - 2))
-        return (F.normalize(x.float(), dim=1) * (x.shape[1] ** 0.5 * gamma)).to(x.dtype)
+        return (fused if x.is_cuda else normalise)(x, self.gamma)
 
 
 class Residual(nn.Module):
@@ -137,9 +145,15 @@ class Vae(nn.Module):
         super().__init__()
         self.encoder, self.conv1 = Encoder(dim), nn.Conv3d(32, 32, 1)
         self.conv2, self.decoder = nn.Conv3d(16, 16, 1), Decoder(dim)
-        for name, p in self.named_parameters():      # zero-mean, the residual branches quiet at first
-            if name.endswith("residual.6.weight") or name.endswith("proj.weight"):
-                p.data *= 0.1
+        # Every norm divides by the length of a pixel's channels: a flat colour survives it only as a direction, so the
+        # signal keeps its size along the way, beside constants of like size. Residual branches are quiet at first.
+        for name, m in self.named_modules():
+            if isinstance(m, (nn.Conv2d, nn.Conv3d)):
+                quiet = 0.1 if name.endswith(("residual.6", "proj")) else 1.0
+                nn.init.normal_(m.weight, std=quiet * m.weight[0].numel() ** -0.5)
+                nn.init.zeros_(m.bias)
+        for first in (self.encoder.conv1, self.decoder.conv1):
+            nn.init.uniform_(first.bias, -1, 1)
 
     def moments(self, video):
         """[B,3,4n+1,H,W] in [-1,1] -> mean and log variance, [B,16,n+1,H/8,W/8] each"""
