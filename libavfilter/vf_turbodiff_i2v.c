@@ -124,7 +124,7 @@ static int query_formats(const AVFilterContext *ctx,
             return ret;
     }
     /* frames in CUDA memory are copied from there, where they start a clip */
-    if (CONFIG_CUDA && s->mode == MODE_REPLACE && (ret = ff_add_format(&formats, AV_PIX_FMT_CUDA)) < 0)
+    if (CONFIG_CUDA && (ret = ff_add_format(&formats, AV_PIX_FMT_CUDA)) < 0)
         return ret;
     if (s->mode == MODE_EXTEND)
         return ff_set_common_formats2(ctx, cfg_in, cfg_out, formats);
@@ -133,6 +133,30 @@ static int query_formats(const AVFilterContext *ctx,
         (ret = ff_formats_ref(ff_all_color_ranges(), &cfg_in[0]->color_ranges)) < 0)
         return ret;
     return ff_turbodiff_query_formats(ctx, cfg_in, cfg_out);
+}
+
+/* extend: the format of the link's pixels, wherever they are; frames of a device stay those of the input's pool */
+static int config_pixels(AVFilterLink *outlink, enum AVPixelFormat *format)
+{
+    AVFilterContext *ctx = outlink->src;
+    FilterLink *l = ff_filter_link(outlink), *il = ff_filter_link(ctx->inputs[0]);
+
+    *format = outlink->format;
+    if (!(av_pix_fmt_desc_get(outlink->format)->flags & AV_PIX_FMT_FLAG_HWACCEL))
+        return 0;
+    if (!il->hw_frames_ctx) {
+        av_log(ctx, AV_LOG_ERROR, "The input has CUDA frames without a context: expected one\n");
+        return AVERROR(EINVAL);
+    }
+    *format = ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format;
+    if (!sws_isSupportedInput(*format) || !sws_isSupportedOutput(*format)) {
+        av_log(ctx, AV_LOG_ERROR, "The input has CUDA frames in %s: expected a format that libswscale reads and "
+               "writes\n", av_get_pix_fmt_name(*format));
+        return AVERROR(EINVAL);
+    }
+    av_buffer_unref(&l->hw_frames_ctx);
+    l->hw_frames_ctx = av_buffer_ref(il->hw_frames_ctx);
+    return l->hw_frames_ctx ? 0 : AVERROR(ENOMEM);
 }
 
 static int config_output(AVFilterLink *outlink)
@@ -152,6 +176,8 @@ static int config_output(AVFilterLink *outlink)
         sar = (AVRational){ 1, 1 };
     av_reduce(&w, &h, (int64_t)inlink->w * sar.num, (int64_t)inlink->h * sar.den, INT_MAX);
     c->format = outlink->format;
+    if (s->mode == MODE_EXTEND && (ret = config_pixels(outlink, &c->format)) < 0)
+        return ret;
     if ((ret = ff_turbodiff_open(ctx)) < 0)
         return ret;
     if (td_info(c->td, &info) < 0)
@@ -171,8 +197,8 @@ static int config_output(AVFilterLink *outlink)
         outlink->time_base           = av_cmp_q(inlink->time_base, tb) > 0 ? AV_TIME_BASE_Q : inlink->time_base;
         l->frame_rate                = il->frame_rate.num > 0 && av_cmp_q(il->frame_rate, c->frame_rate) < 0 ?
                                        c->frame_rate : il->frame_rate;
-        if (!ff_turbodiff_makes(outlink->format) || c->w != outlink->w || c->h != outlink->h ||
-            (!(av_pix_fmt_desc_get(outlink->format)->flags & AV_PIX_FMT_FLAG_RGB) &&
+        if (!ff_turbodiff_makes(c->format) || c->w != outlink->w || c->h != outlink->h ||
+            (!(av_pix_fmt_desc_get(c->format)->flags & AV_PIX_FMT_FLAG_RGB) &&
              (outlink->colorspace != AVCOL_SPC_BT709 || outlink->color_range != AVCOL_RANGE_MPEG)))
             c->format = AV_PIX_FMT_RGB24;
     } else {
@@ -186,12 +212,18 @@ static int config_output(AVFilterLink *outlink)
     return ff_turbodiff_config(outlink);
 }
 
+/* of the pixels, wherever they are */
+static enum AVPixelFormat sw_format(const AVFrame *frame)
+{
+    return frame->hw_frames_ctx ? ((AVHWFramesContext *)frame->hw_frames_ctx->data)->sw_format : frame->format;
+}
+
 static int is_full_range(const AVFrame *frame)
 {
-    const char *name = av_get_pix_fmt_name(frame->format);
+    enum AVPixelFormat format = sw_format(frame);
 
-    return frame->color_range == AVCOL_RANGE_JPEG || !strncmp(name, "yuvj", 4) ||
-           (av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_RGB);
+    return frame->color_range == AVCOL_RANGE_JPEG || !strncmp(av_get_pix_fmt_name(format), "yuvj", 4) ||
+           (av_pix_fmt_desc_get(format)->flags & AV_PIX_FMT_FLAG_RGB);
 }
 
 /* colours of both sides as their frames say; what is not said is as everywhere in FFmpeg */
@@ -290,20 +322,45 @@ static int copy_side_data(AVFrame *dst, const AVFrame *src)
     return 0;
 }
 
+/* make a frame in memory one of the device and size of another; where that fails it stays as it is */
+static int upload(AVFilterContext *ctx, AVFrame **frame, const AVFrame *like)
+{
+    AVFrame *hw = av_frame_alloc();
+    int ret;
+
+    if (!hw)
+        return AVERROR(ENOMEM);
+    if ((ret = av_hwframe_get_buffer(like->hw_frames_ctx, hw, 0)) < 0 ||
+        (ret = av_hwframe_transfer_data(hw, *frame, 0)) < 0 ||
+        (ret = av_frame_copy_props(hw, *frame)) < 0) {
+        av_log(ctx, AV_LOG_ERROR, "A frame of the clip cannot be copied to the device: %s\n", av_err2str(ret));
+        av_frame_free(&hw);
+        return ret;
+    }
+    /* those of a decoder's pool are larger where it crops */
+    hw->width  = like->width;
+    hw->height = like->height;
+    av_frame_free(frame);
+    *frame = hw;
+    return 0;
+}
+
 /* extend: make a frame of the clip one of the input's kind */
 static int match_input(AVFilterLink *outlink, AVFrame **frame)
 {
     TurboDiffI2VContext *s = outlink->src->priv;
     const AVFrame *like = s->like;
+    enum AVPixelFormat format = sw_format(like);
     AVFrame *out = *frame;
+    int ret;
 
-    if (s->common.format != like->format || s->common.w != like->width || s->common.h != like->height ||
-        (!(av_pix_fmt_desc_get(like->format)->flags & AV_PIX_FMT_FLAG_RGB) &&
+    if (s->common.format != format || s->common.w != like->width || s->common.h != like->height ||
+        (!(av_pix_fmt_desc_get(format)->flags & AV_PIX_FMT_FLAG_RGB) &&
          (like->colorspace != AVCOL_SPC_BT709 || is_full_range(like)))) {
         out = av_frame_alloc();
         if (!out)
             return AVERROR(ENOMEM);
-        out->format = like->format;
+        out->format = format;
         out->width  = like->width;
         out->height = like->height;
         if (av_frame_get_buffer(out, 0) < 0 || av_dict_copy(&out->metadata, (*frame)->metadata, 0) < 0) {
@@ -314,7 +371,7 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
         out->color_range = like->color_range;
         if (!s->to_link && !(s->to_link = open_scaler(out, *frame))) {
             av_log(outlink->src, AV_LOG_ERROR, "The clip cannot be converted to %dx%d in %s\n", like->width,
-                   like->height, av_get_pix_fmt_name(like->format));
+                   like->height, av_get_pix_fmt_name(format));
             av_frame_free(&out);
             return AVERROR(EINVAL);
         }
@@ -324,6 +381,11 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
         out->pict_type = (*frame)->pict_type;
         av_frame_free(frame);
         *frame = out;
+    }
+    if (like->hw_frames_ctx) {
+        if ((ret = upload(outlink->src, frame, like)) < 0)
+            return ret;
+        out = *frame;
     }
     out->sample_aspect_ratio = like->sample_aspect_ratio;
     out->colorspace          = like->colorspace;
