@@ -28,7 +28,8 @@ LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests 
 export TD_MODELS TD_TEST_BACKEND TD_BUILD LD_LIBRARY_PATH
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --vocab=2048 "$tmp/tiny" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" &&
-    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --in-dim=36 --only=dit "$tmp/i2v" || exit 1
+    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --in-dim=36 --only=dit "$tmp/i2v" &&
+    "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --preset=tiny --in-dim=36 "$tmp/tiny-i2v" || exit 1
 for impl in cuda mma; do
     "$build/checkops" --impl=$impl > "$tmp/log" 2>&1
     one "checkops $impl" $?
@@ -40,7 +41,7 @@ for test in golden_text golden_dit golden_sage golden_vae golden_encode clip i2v
     count "$tmp/log"
 done
 if [ -x "$build/ffmpeg" ]; then
-    tests/gpu/ffmpeg.sh "$build" "$build/ffmpeg" "$tmp/tiny" > "$tmp/log" 2>&1
+    tests/gpu/ffmpeg.sh "$build" "$build/ffmpeg" "$tmp/tiny" "$tmp/tiny-i2v" > "$tmp/log" 2>&1
     one "ffmpeg" $?
     count "$tmp/log"
 else

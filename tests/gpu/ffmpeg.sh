@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# The turbodiff source on a GPU as a user of ffmpeg meets it: ffmpeg.sh BUILD FFMPEG MODEL
+# The filters turbodiff and turbodiff_i2v on a GPU as a user of ffmpeg meets them:
+# ffmpeg.sh BUILD FFMPEG MODEL I2V_MODEL
 #
 # 1. FFMPEG is a build of `make ffmpeg`; BUILD has libturbodiff-cuda.so, which has to lie beside FFMPEG or in the loader's
-#    path. MODEL may be one of random weights: pictures are compared with each other.
+#    path. The models may be of random weights: pictures are compared with each other.
 # 2. Cases print "ok NAME", "FAIL NAME" after what was seen, or "skip NAME (why)"; the last line has the counts.
 set -u
 LC_ALL=C
@@ -12,6 +13,7 @@ LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LC_ALL LD_LIBRARY_PATH
 ffmpeg=$(realpath "$2")
 model=$(realpath "$3")
+i2v_model=$(realpath "$4")
 . "$(dirname "$0")/../fate/cases.sh"
 
 run() {
@@ -75,6 +77,42 @@ equal "two sources of CUDA frames: the right one" "$(on_gpu "$two,crop=320:192:3
     "$(sum "${base%seed=*}seed=2:backend=cuda,format=nv12")"
 equal "device of no CUDA frame" "$(on_gpu "$base:device=100,hwdownload,format=nv12" | grep -o 'device 100' | head -n 1)" \
     "device 100"
+
+# ---- image to video ----
+
+src="testsrc2=size=320x192:rate=16:duration=1"
+i2v="turbodiff_i2v=model=$i2v_model:prompt=a cat:s=320x192:frames=9:seed=1:backend=cuda"
+extend="$i2v:mode=extend"
+# same NAME GOT WANT: as equal, of checksums only
+same() {
+    case $3 in
+    MD5=*) equal "$@" ;;
+    *)     fail "$1: software frames" "$3" ;;
+    esac
+}
+for fmt in nv12 yuv420p yuv444p p010le; do
+    up="$src,format=$fmt,hwupload"
+    same "i2v: CUDA frames of $fmt in, software frames out" "$(on_gpu "$up,$i2v,format=nv12")" \
+        "$(sum "$src,format=$fmt,$i2v,format=nv12")"
+    same "extend: CUDA frames of $fmt" "$(on_gpu "$up,$extend,hwdownload,format=$fmt")" "$(sum "$src,format=$fmt,$extend")"
+    same "extend: CUDA frames of $fmt, the input's are the same" \
+        "$(on_gpu "$up,$extend,hwdownload,format=$fmt,trim=end_frame=16")" "$(sum "$src,format=$fmt")"
+done
+up="$src,format=nv12,hwupload"
+same "i2v: CUDA frames in and out" "$(on_gpu "$up,$i2v,format=cuda,hwdownload,format=nv12")" \
+    "$(sum "$src,format=nv12,$i2v,format=nv12")"
+for more in every=8 clips=2; do
+    same "i2v: $more" "$(on_gpu "$up,$i2v:$more,format=nv12")" "$(sum "$src,format=nv12,$i2v:$more,format=nv12")"
+done
+# the options of cuda are a list
+# shellcheck disable=SC2086
+equal "extend: number of CUDA frames" \
+    "$(run $cuda -filter_complex "$up,$extend,hwdownload,format=nv12" -f framecrc - | grep -c '^0,')" 25
+# as above; with the colours of the model's frames; of another size
+for in in "$src" "$src,setparams=colorspace=bt709:range=tv" "testsrc2=size=352x224:rate=16:duration=1"; do
+    same "extend: clips=2 from $in" "$(on_gpu "$in,format=nv12,hwupload,$extend:clips=2,hwdownload,format=nv12")" \
+        "$(sum "$in,format=nv12,$extend:clips=2")"
+done
 
 # ---- ends ----
 
