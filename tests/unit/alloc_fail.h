@@ -46,6 +46,7 @@ int   __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void 
 
 static atomic_long alloc_fail_left;              /* allocations until the failing one; 0: off */
 static atomic_int  alloc_fail_hit;
+static pthread_t   alloc_fail_thread;            /* whose allocation it was */
 static pthread_mutex_t alloc_fail_lock = PTHREAD_MUTEX_INITIALIZER;
 static void *alloc_fail_live[ALLOC_FAIL_MAX];    /* blocks allocated since alloc_fail_begin() */
 static int   alloc_fail_n_live;
@@ -63,6 +64,12 @@ static inline int alloc_fail_end(void)
 {
     atomic_store(&alloc_fail_left, 0);
     return atomic_load(&alloc_fail_hit);
+}
+
+/* @return 1 if the allocation that failed was the calling thread's; ask after alloc_fail_end() */
+static inline int alloc_fail_here(void)
+{
+    return pthread_equal(alloc_fail_thread, pthread_self());
 }
 
 /* @return number of blocks allocated since alloc_fail_begin() and not freed */
@@ -96,6 +103,7 @@ static int alloc_fail_now(void)
 {
     if (atomic_load(&alloc_fail_left) <= 0 || atomic_fetch_sub(&alloc_fail_left, 1) != 1)
         return 0;
+    alloc_fail_thread = pthread_self();
     atomic_store(&alloc_fail_hit, 1);
     errno = ENOMEM;
     return 1;
