@@ -42,7 +42,6 @@ GRID = (5, 24, 24)                                   # of latents: 17 frames of 
 EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
 BF16 = torch.bfloat16
 
-
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -148,7 +147,8 @@ class State:
 
     def pair(self):
         """transformer and text encoder"""
-        return (Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device), TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
+        return (Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device),
+                TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
 
     def compiled(self, f):
         return torch.compile(f) if self.cuda else f
@@ -161,6 +161,28 @@ class State:
         if not os.path.exists(self.path(f"latents-{RANK}.pt")):
             raise SystemExit(f"{self.directory}: nothing of stage latents there; run it first")
         return [x.to(self.device) for x in torch.load(self.path(f"latents-{RANK}.pt"))]
+
+
+def descent(state, seconds, optimizer, lr, loss_of, draw, averages, name, every, warmup=100):
+    """Steps of loss_of(*draw(step)) until the time is up; the mean loss of every so many is told"""
+    total, i = 0, 0
+    for i in Clock(seconds, optimizer, lr, warmup):
+        batch = draw(i)
+        with state.autocast():
+            loss = loss_of(*batch)
+        descend(loss, optimizer)
+        for a in averages:
+            a.update()
+        total = total + loss.detach()
+        if i % every == 0:
+            say(f"{name} {i}: loss {total.item() / every:.4f}")
+            total = 0
+    say(f"{name}: {i} steps")
+
+
+def no_caption(text, device):
+    """[1,n,d]"""
+    return text(EMPTY.to(device)[None], torch.ones(1, dtype=torch.long, device=device))
 
 
 # ---- autoencoder ----
@@ -218,7 +240,8 @@ def stage_vae(state, seconds):
         x = clips(state, test, 4)
         z = vae.encode(x)
         mse = (vae.decode(z).clamp(-1, 1) - x).square().mean().item()
-    say(f"vae: {i} steps, PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, latents {z.mean():.3f} +- {z.std():.3f}")
+    say(f"vae: {i} steps, PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, "
+        f"latents {z.mean():.3f} +- {z.std():.3f}")
     state.save("vae", vae=vae)
 
 
@@ -251,8 +274,8 @@ def stage_teacher(state, seconds):
     state.load("teacher", dit=dit, text=text)
     z, ids, lengths = state.data()
     seeded(3)
-    opt = torch.optim.AdamW([p for n in (dit, text) for p in n.parameters()], lr=0, betas=(0.9, 0.98), weight_decay=0.01,
-                            fused=True)
+    parameters = [p for n in (dit, text) for p in n.parameters()]
+    opt = torch.optim.AdamW(parameters, lr=0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     mean = Average([dit, text], 0.999)
     batch = state.batch or 256
     empty = EMPTY.to(state.device)
@@ -262,24 +285,16 @@ def stage_teacher(state, seconds):
         v = dit((1 - tt) * x0 + tt * eps, t, text(ids, lengths), lengths)
         return (v - (eps - x0)).square().mean()
 
-    loss_of = state.compiled(loss_of)
-    total = 0
-    for i in Clock(seconds, opt, 1.5e-3, 200):
+    def draw(_):
         rows = torch.randint(len(z), (batch,), device=state.device)
         drop = torch.rand(batch, device=state.device) < 0.1
         u = torch.rand(batch, device=state.device)
         x0 = z[rows].float()
-        with state.autocast():
-            loss = loss_of(x0, torch.randn_like(x0), 3 * u / (1 + 2 * u), torch.where(drop[:, None], empty, ids[rows]),
-                           torch.where(drop, 1, lengths[rows]))
-        descend(loss, opt)
-        mean.update()
-        total = total + loss.detach()
-        if i % 200 == 0:
-            say(f"teacher {i}: loss {total.item() / 200:.4f}")
-            total = 0
+        return (x0, torch.randn_like(x0), 3 * u / (1 + 2 * u), torch.where(drop[:, None], empty, ids[rows]),
+                torch.where(drop, 1, lengths[rows]))
+
+    descent(state, seconds, opt, 1.5e-3, state.compiled(loss_of), draw, [mean], "teacher", 200, warmup=200)
     state.save("teacher", dit=mean.nets[0], text=mean.nets[1])
-    say(f"teacher: {i} steps of {batch}")
 
 
 # ---- student ----
@@ -309,7 +324,7 @@ class Distill:
         self.z, self.ids, self.lengths = state.data()
         with torch.no_grad():
             self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
-            self.none = text(EMPTY.to(state.device)[None], torch.ones(1, dtype=torch.long, device=state.device))
+            self.none = no_caption(text, state.device)
         self.batch = state.batch or 128
         seeded(4)
         self.opt = torch.optim.AdamW(self.student.parameters(), lr=0, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
@@ -331,21 +346,13 @@ def stage_sla(state, seconds):
             want = guided(d.teacher, emb, lengths, d.none)(x, t)
         return (d.student(x, t, emb, lengths, (TOPK, blocks)) - want).square().mean()
 
-    loss_of = state.compiled(loss_of)
-    total = 0
-    for i in Clock(seconds, d.opt, 5e-4):
+    def draw(i):
         x0, eps, emb, lengths = d.draw()
         u = torch.rand(d.batch, device=state.device)
-        with state.autocast():
-            loss = loss_of(x0, eps, 3 * u / (1 + 2 * u), emb, lengths, SPARSE_BLOCKS[i % 2])
-        descend(loss, d.opt)
-        mean.update()
-        total = total + loss.detach()
-        if i % 100 == 0:
-            say(f"sla {i}: distance from the teacher {total.item() / 100:.4f}")
-            total = 0
+        return x0, eps, 3 * u / (1 + 2 * u), emb, lengths, SPARSE_BLOCKS[i % 2]
+
+    descent(state, seconds, d.opt, 5e-4, state.compiled(loss_of), draw, [mean], "sla", 100)
     state.save("sla", dit=mean.nets[0])
-    say(f"sla: {i} steps of {d.batch}")
 
 
 def grid(device):
@@ -373,44 +380,41 @@ def stage_student(state, seconds):
         miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
         return ((miss + 1e-4).sqrt() - 1e-2).mean()
 
-    loss_of = state.compiled(loss_of)
-    total = 0
-    for i in Clock(seconds, d.opt, 4e-4):
+    def draw(i):
         x0, eps, emb, lengths = d.draw()
         k = torch.multinomial(weight, d.batch, replacement=True)
-        with state.autocast():
-            loss = loss_of(x0, eps, times[k], times[k + 1], emb, lengths, SPARSE_BLOCKS[i % 2])
-        descend(loss, d.opt)
-        target.update()
-        mean.update()
-        total = total + loss.detach()
-        if i % 100 == 0:
-            say(f"student {i}: distance {total.item() / 100:.4f}")
-            total = 0
+        return x0, eps, times[k], times[k + 1], emb, lengths, SPARSE_BLOCKS[i % 2]
+
+    descent(state, seconds, d.opt, 4e-4, state.compiled(loss_of), draw, [target, mean], "student", 100)
     state.save("student", dit=mean.nets[0])
-    say(f"student: {i} steps of {d.batch}")
 
 
 # ---- results ----
 
-@torch.no_grad()
-def sample(net, emb, lengths, seed, device, sparse=None, steps=4):
-    """The official few-step sampler (SDE) -> latents; net may be the guided teacher with many steps, then by Euler"""
+def noise(n, seed, device):
+    """-> a function that draws latents of n clips"""
     g = torch.Generator(device).manual_seed(seed)
-    shape = (len(emb), 16, *GRID)
-    draw = lambda: torch.randn(shape, generator=g, device=device)  # noqa: E731
-    if callable(getattr(net, "parameters", None)):
-        times = torch.tensor((*OFFICIAL_TIMES[:steps], 0.0), dtype=torch.float32, device=device)
-        x = draw() * times[0]
-        for t, s in zip(times[:-1], times[1:]):
-            v = net(x, t.expand(len(x)), emb, lengths, sparse)
-            x = (1 - s) * (x - t * v) + s * draw()
-        return x
-    u = torch.linspace(0.9999, 0, steps + 1, device=device)
-    times = 5 * u / (1 + 4 * u)
-    x = draw()
+    return lambda: torch.randn((n, 16, *GRID), generator=g, device=device)
+
+
+@torch.no_grad()
+def few_steps(dit, emb, lengths, draw):
+    """The official sampler (SDE) -> latents"""
+    times = torch.tensor((*OFFICIAL_TIMES, 0.0), dtype=torch.float32, device=emb.device)
+    x = draw() * times[0]
     for t, s in zip(times[:-1], times[1:]):
-        x = x + (s - t) * net(x, t.expand(len(x)))
+        v = dit(x, t.expand(len(x)), emb, lengths, (TOPK, SPARSE_BLOCKS[1]))
+        x = (1 - s) * (x - t * v) + s * draw()
+    return x
+
+
+@torch.no_grad()
+def euler(velocity, x, steps):
+    """Along velocity(x, t) from noise -> latents"""
+    u = torch.linspace(0.9999, 0, steps + 1, device=x.device)
+    times = 5 * u / (1 + 4 * u)
+    for t, s in zip(times[:-1], times[1:]):
+        x = x + (s - t) * velocity(x, t.expand(len(x)))
     return x
 
 
@@ -425,13 +429,13 @@ def stage_sheet(state, _):
     captions = scenes.captions(s)
     ids, lengths = (torch.as_tensor(x).to(state.device) for x in scenes.tokens(captions))
     emb = text(ids, lengths)
-    none = text(EMPTY.to(state.device)[None], torch.ones(1, dtype=torch.long, device=state.device))
+    teacher = guided(dit, emb, lengths, no_caption(text, state.device))
     rows = {"data": vae.encode(scenes.render(s, state.device))}
     with state.autocast():
-        rows["teacher"] = sample(guided(dit, emb, lengths, none), emb, lengths, 1, state.device, steps=30)
+        rows["teacher"] = euler(teacher, noise(len(emb), 1, state.device)(), steps=30)
         for name in ("sla", "student"):
             if state.load(name, dit=dit):
-                rows[name] = sample(dit, emb, lengths, 1, state.device, (TOPK, (64, 128)))
+                rows[name] = few_steps(dit, emb, lengths, noise(len(emb), 1, state.device))
     for i in range(0, 12, 6):
         lines = []
         for j in range(i, i + 6):
