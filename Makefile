@@ -44,7 +44,7 @@ UNITS     := $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 OPS_SRCS  := $(wildcard tests/checkops/*.c)
 OPS_OBJS  := $(OPS_SRCS:%.c=$(BUILD)/%.o)
 CHECKOPS  := $(if $(OPS_SRCS),$(BUILD)/checkops)
-STAGE     := $(BUILD)/tests/gpu/stage
+GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/hog
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS   := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/%)
 ifeq ($(HAVE_CUDA),yes)
@@ -57,7 +57,7 @@ all: lib tools cuda
 lib: $(LIB_A) $(LIB_SO)
 cuda: $(CUDA_SO)
 tools: $(TOOLS)
-tests: $(UNITS) $(CHECKOPS) $(STAGE)
+tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS)
 
 # ---- library ----
 
@@ -108,7 +108,7 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIB_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d $< -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
 
-$(STAGE): tests/gpu/stage.c $(LIB_A)
+$(BUILD)/tests/gpu/%: tests/gpu/%.c $(LIB_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d $< -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
 
@@ -190,7 +190,7 @@ check-unit: $(UNITS) $(TOOLS) $(BUILD)/models/stamp
 	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit $(UNITS)
 
 # on a machine with a GPU; OFFICIAL=DIR: also full-size stages and clips against the official code there
-check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(STAGE) $(CUDA_SO)
+check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)
 	tests/gpu/check.sh $(BUILD)
 	$(if $(OFFICIAL),tests/gpu/official.sh $(BUILD) $(OFFICIAL))
 
@@ -261,7 +261,7 @@ uninstall:
 	    libturbodiff.so.$(VERSION) libturbodiff-cuda.so pkgconfig/turbodiff.pc) \
 	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo)
 
--include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(STAGE).d $(CUDA_OBJS:.o=.d) \
+-include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall \

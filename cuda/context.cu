@@ -65,7 +65,8 @@ int td_cuda_context_primary(TDDev *dev, const TDDriver *d)
     if (e == cudaSuccess && d->get(&primary) != CUDA_SUCCESS)
         e = cudaErrorDeviceUninitialized;
     d->set(own);
-    CU(dev, e);
+    if (e != cudaSuccess)
+        return td_cuda_error(dev, e, "context", __FILE__, __LINE__);
     dev->context = primary;
     return 0;
 }

@@ -8,23 +8,45 @@
 #include "device.h"
 #include "upload.h"
 
-int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file, int line)
+/* of device memory, for an error line. "" where it cannot be told */
+static const char *free_memory(char (&text)[80])
 {
-    return td_error(dev->log, e == cudaErrorMemoryAllocation ? ENOMEM : EIO, "cuda: %s:%d: %.80s: %s",
-                    strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line, what, cudaGetErrorName(e));
+    size_t available = 0, total = 0;
+
+    *text = 0;
+    if (cudaMemGetInfo(&available, &total) == cudaSuccess)
+        snprintf(text, sizeof(text), ", %zu bytes free of %zu on the device", available, total);
+    cudaGetLastError();
+    return text;
 }
 
-static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
+int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file, int line)
 {
-    size_t free_bytes = 0, total = 0;
+    const char *name = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
+    char text[80];
+
+    cudaGetLastError();                          /* or the launch that follows is blamed for it */
+    if (e == cudaErrorMemoryAllocation)
+        return td_error(dev->log, ENOMEM, "cuda: %s:%d: %.80s: %s%s", name, line, what, cudaGetErrorName(e),
+                        free_memory(text));
+    return td_error(dev->log, EIO, "cuda: %s:%d: %.80s: %s", name, line, what, cudaGetErrorName(e));
+}
+
+static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes, const char *what)
+{
+    size_t available = 0, total = 0;
     cudaError_t e = cudaMalloc(&buf->ptr, bytes ? bytes : 1);
 
     buf->bytes = bytes;
     if (e == cudaErrorMemoryAllocation) {
         cudaGetLastError();                      /* not sticky: the context stays usable */
-        cudaMemGetInfo(&free_bytes, &total);
-        return td_error(dev->log, ENOMEM, "cuda: %zu bytes wanted, %zu free of %zu: %zu short", bytes, free_bytes,
-                        total, bytes > free_bytes ? bytes - free_bytes : bytes);
+        buf->ptr = NULL;
+        CU(dev, cudaMemGetInfo(&available, &total));
+        if (bytes > available)
+            return td_error(dev->log, ENOMEM, "cuda: %zu bytes for %s wanted, %zu free of %zu: %zu short", bytes, what,
+                            available, total, bytes - available);
+        return td_error(dev->log, ENOMEM, "cuda: %zu bytes for %s wanted, %zu free of %zu, but not in one piece", bytes,
+                        what, available, total);
     }
     CU(dev, e);
     return 0;
@@ -188,7 +210,7 @@ static int pack_codes(TDDev *dev, TDWeights *weights, const TDLinear *lin, const
             weights->scratch = wide > weights->scratch ? wide : weights->scratch;
             if (weights->measure)
                 continue;
-            TRY(dev->ops->alloc(dev, &tmp, wide));
+            TRY(dev->ops->alloc(dev, &tmp, wide, "weights before they are quantised"));
             ret = copy_float(dev, weights, tmp.ptr, &src[p], rows, lin->k, TD_BF16);
             if (ret >= 0)
                 ret = td_cuda_load_end(dev, false);

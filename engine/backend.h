@@ -133,7 +133,7 @@ struct TDOps {
     const char *name;                            ///< "cpu", "cuda-sm90", ...
 
     /* memory */
-    int  (*alloc)(TDDev *dev, TDBuf *buf, size_t bytes);
+    int  (*alloc)(TDDev *dev, TDBuf *buf, size_t bytes, const char *what);  ///< what: the error line's word for it
     void (*free)(TDDev *dev, TDBuf *buf);
     int  (*upload)(TDDev *dev, TDTensor *dst, const void *src);       ///< dense host array of the same shape and dtype
     int  (*download)(TDDev *dev, void *dst, const TDTensor *src);

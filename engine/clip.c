@@ -110,9 +110,9 @@ fail:
     return ret;
 }
 
-static int alloc(TDClip *c, TDBuf *buf, uint64_t bytes)
+static int alloc(TDClip *c, TDBuf *buf, uint64_t bytes, const char *what)
 {
-    int ret = c->dev->ops->alloc(c->dev, buf, bytes);
+    int ret = c->dev->ops->alloc(c->dev, buf, bytes, what);
 
     if (ret >= 0)
         td_model_account(c->model, (int64_t)bytes);
@@ -149,11 +149,11 @@ static int reserve(TDClip *c)
     for (int i = 0; i < n_steps; i++)
         work = steps[i].bytes > work ? steps[i].bytes : work;
     td_model_make_room(m, c->fixed_bytes);
-    TRY(alloc(c, &c->block, c->fixed_bytes));
+    TRY(alloc(c, &c->block, c->fixed_bytes, "what a clip keeps"));
     td_arena_init(&a, c->block.ptr, c->fixed_bytes, c->log);
     TRY(plan_fixed(c, &a));
     if (!m->by_stage)
-        TRY(alloc(c, &c->work, work));
+        TRY(alloc(c, &c->work, work, "the stages of a clip"));
 
     n = (size_t)td_tensor_count(&c->z);
     c->host = malloc(2 * n * sizeof(*c->host));
@@ -179,7 +179,7 @@ static int begin_stage(TDClip *c, enum TDFile file)
         release(c, &c->work);
     TRY(td_model_require(m, file, m->by_stage ? c->work_bytes[file] : 0));
     if (m->by_stage)
-        TRY(alloc(c, &c->work, c->work_bytes[file]));
+        TRY(alloc(c, &c->work, c->work_bytes[file], "a stage of a clip"));
     td_arena_init(&a, c->work.ptr, c->work.bytes, c->log);
     TRY(plan_work(c, &a, file));
 fail:

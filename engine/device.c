@@ -52,7 +52,7 @@ int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_
         }
         if (ret >= 0 || backend == TD_BACKEND_CUDA)
             return ret;
-        td_log(log, TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
+        td_log(log, ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
     }
     return td_cpu_open(dev, n_threads, cancel, log);
 }

@@ -16,7 +16,7 @@ static int add_block(TDDev *dev, TDWeights *w, TDBuf *buf, size_t bytes)
         w->bufs = bufs;
         w->cap = cap;
     }
-    if ((ret = dev->ops->alloc(dev, buf, bytes)) >= 0)
+    if ((ret = dev->ops->alloc(dev, buf, bytes, "weights")) >= 0)
         w->bufs[w->n_bufs++] = *buf;
     return ret;
 }

@@ -7,13 +7,13 @@
 #include <unistd.h>
 #include "cpu/cpu.h"
 
-static int cpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
+static int cpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes, const char *what)
 {
     size_t padded = (bytes + TD_ARENA_ALIGN - 1) & ~(size_t)(TD_ARENA_ALIGN - 1);
 
     buf->ptr = padded >= bytes ? aligned_alloc(TD_ARENA_ALIGN, padded ? padded : TD_ARENA_ALIGN) : NULL;
     buf->bytes = bytes;
-    return buf->ptr ? 0 : td_error(dev->log, ENOMEM, "cpu: cannot allocate %zu bytes", bytes);
+    return buf->ptr ? 0 : td_error(dev->log, ENOMEM, "cpu: cannot allocate %zu bytes for %s", bytes, what);
 }
 
 static void cpu_free(TDDev *dev, TDBuf *buf)

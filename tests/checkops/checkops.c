@@ -270,10 +270,10 @@ int main(int argc, char **argv)
     } else if ((!strcmp(impl, "cuda") || !strcmp(impl, "mma")) &&
                td_device_open(&dev, TD_BACKEND_CUDA, NULL, 0, &cancel, &log) == 0) {
         if (td_device_open(&cpu, TD_BACKEND_CPU, NULL, 0, &cancel, &log) < 0 ||
-            cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES) < 0)
+            cpu->ops->alloc(cpu, &cpu_buf, ARENA_BYTES, "a test") < 0)
             return 1;
     }
-    if (!dev || dev->ops->alloc(dev, &buf, ARENA_BYTES) < 0) {
+    if (!dev || dev->ops->alloc(dev, &buf, ARENA_BYTES, "a test") < 0) {
         fprintf(stderr, "checkops: --impl=%s cannot be opened\n", impl);
         return 1;
     }

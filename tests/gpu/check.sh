@@ -35,11 +35,14 @@ for impl in cuda mma; do
     one "checkops $impl" $?
     count "$tmp/log"
 done
-for test in golden_text golden_dit golden_sage golden_vae golden_encode clip i2v runtime gpu_frames; do
+for test in golden_text golden_dit golden_sage golden_vae golden_encode clip i2v runtime gpu_frames gpu_memory; do
     "$build/tests/test_$test" > "$tmp/log" 2>&1
     one "test_$test" $?
     count "$tmp/log"
 done
+tests/gpu/memory.sh "$build" "$tmp/tiny" > "$tmp/log" 2>&1
+one "memory" $?
+count "$tmp/log"
 if [ -x "$build/ffmpeg" ]; then
     tests/gpu/ffmpeg.sh "$build" "$build/ffmpeg" "$tmp/tiny" "$tmp/tiny-i2v" > "$tmp/log" 2>&1
     one "ffmpeg" $?

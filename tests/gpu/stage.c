@@ -117,7 +117,7 @@ static int run_text(Stage *s, char **arg)
     TRY(td_text_bind(&te, s->dev, s->weights, 0));
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
-            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim));
         TRY(td_text_plan(&clip, te, &a));
@@ -212,7 +212,7 @@ static int run_dit(Stage *s, char **arg)
         cb[i] = td_f32_to_bf16(c[i]);
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
-            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &z, TD_F64, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
         TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, dit->text_dim));
@@ -279,7 +279,7 @@ static int run_vae(Stage *s, char **arg)
     TRY(td_vae_bind(&vae, s->dev, s->weights, 0));
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
-            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &z, TD_F32, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
         TRY(td_vae_plan(&clip, vae, &a, xe->shape[2], xe->shape[3]));
@@ -343,7 +343,7 @@ static int run_encode(Stage *s, char **arg)
     TRY(td_vae_encode_bind(&enc, s->dev, s->weights, 0));
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
-            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak));
+            TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(td_condition_plan(&c, &a, t, h, w));
         TRY(td_condition_plan_work(&c, enc, &a, h, w));

@@ -57,7 +57,7 @@ static int forward(TDDev *dev, const TDDit *dit, const Case *k, const TDCheckpoi
         e[i] = td_f32_to_bf16(emb[i]);
     for (int pass = 0; pass < 2; pass++) {
         if (pass == 1)
-            TRY(dev->ops->alloc(dev, &buf, a.peak));
+            TRY(dev->ops->alloc(dev, &buf, a.peak, "a test"));
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, dev->log);
         TRY(TD_CARVE(&a, &zt, TD_F64, 16, grid[0], grid[1], grid[2]));
         TRY(TD_CARVE(&a, &et, TD_BF16, TD_TEXT_LEN, dit->text_dim));

@@ -22,7 +22,7 @@ static int encoder_open(Encoder *e, TDLog *log, int64_t t, int64_t h, int64_t w)
     e->h = h;
     e->w = w;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass && !CHECK(e->dev->ops->alloc(e->dev, &e->buf, a.peak) == 0))
+        if (pass && !CHECK(e->dev->ops->alloc(e->dev, &e->buf, a.peak, "a test") == 0))
             return -1;
         td_arena_init(&a, pass ? e->buf.ptr : NULL, e->buf.bytes, log);
         TD_CARVE(&a, &e->latent, TD_BF16, 16, t, h, w);

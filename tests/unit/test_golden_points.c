@@ -175,7 +175,7 @@ static void test_dit(TDDev *dev, TDLog *log)
     for (int64_t i = 0; i < n_emb; i++)
         eb[i] = td_f32_to_bf16(e[i]);
     for (int pass = 0; pass < 2; pass++) {
-        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak), 0))
+        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         CHECK_INT(TD_CARVE(&a, &z, TD_F64, 16, 2, 6, 8), 0);
@@ -263,7 +263,7 @@ static void test_vae(TDDev *dev, TDLog *log)
         !(zf = golden_f32(g, "z", &n)) || !CHECK_INT(n, 16 * 3 * 4 * 6))
         goto end;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak), 0))
+        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         CHECK_INT(TD_CARVE(&a, &z, TD_F32, 16, 3, 4, 6), 0);
@@ -327,7 +327,7 @@ static void test_attention(TDDev *dev, TDLog *log)
         !(map = golden_f32(g, "sla.map.0", &n)) || !CHECK_INT(n, 3 * 6))
         goto end;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak), 0))
+        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         qkv = (TDQkv){ .cfg = { TD_ATTN_SLA, 128, 64, 0.4 }, .n_q = 333, .n_kv = 333, .n_heads = 1, .head_dim = 128 };
@@ -387,7 +387,7 @@ static void test_int8(TDDev *dev, TDLog *log)
         pack_golden(dev, &weights, &plain, g, "w", NULL, TD_I8) < 0)
         goto end;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak), 0))
+        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         CHECK_INT(dev->ops->plan_act(dev, &a, &x, M, K, 1), 0);

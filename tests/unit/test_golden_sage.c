@@ -88,7 +88,7 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
     snprintf(prefix, sizeof(prefix), "%s.%s", topk, kind);
     sparse = named(g, prefix, "sparse", &count);
     CHECK_INT(count, n);
-    CHECK(dev->ops->alloc(dev, &buf, (size_t)1 << 26) == 0);
+    CHECK(dev->ops->alloc(dev, &buf, (size_t)1 << 26, "a test") == 0);
     td_arena_init(&a, buf.ptr, buf.bytes, dev->log);
     CHECK(dev->ops->plan_qkv(dev, &a, &qkv) == 0);
     CHECK(dev->ops->plan_act(dev, &a, &o, n / D, D, 0) == 0);

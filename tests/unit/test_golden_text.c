@@ -24,7 +24,7 @@ static void check_prompt(TDDev *dev, const TDTextEncoder *te, const TDCheckpoint
     td_arena_init(&a, NULL, 0, dev->log);
     TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim);
     td_text_plan(&clip, te, &a);
-    if (!CHECK(dev->ops->alloc(dev, &buf, a.peak) == 0))
+    if (!CHECK(dev->ops->alloc(dev, &buf, a.peak, "a test") == 0))
         goto end;
     td_arena_init(&a, buf.ptr, buf.bytes, dev->log);
     TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim);

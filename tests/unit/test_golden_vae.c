@@ -44,7 +44,7 @@ int main(void)
     frames = 4 * t - 3;
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
-            CHECK(dev->ops->alloc(dev, &buf, a.peak) == 0);
+            CHECK(dev->ops->alloc(dev, &buf, a.peak, "a test") == 0);
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, &log);
         TD_CARVE(&a, &z, TD_F32, 16, t, h, w);
         CHECK(td_vae_plan(&clip, vae, &a, h, w) == 0);

@@ -112,7 +112,7 @@ static void check_condition(void)
         !CHECK_INT(td_vae_encode_bind(&enc, dev, ckpt, 0), 0))
         goto end;
     for (int pass = 0; pass < 2; pass++) {
-        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak), 0))
+        if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, &log);
         CHECK_INT(td_condition_plan(&cond, &a, t, H / 8, W / 8), 0);

@@ -14,13 +14,13 @@ static struct {
     int n_allocs, fail_at;                       /* fail_at: 1 = the next allocation fails; 0: none does */
 } gpu;
 
-static int gpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes)
+static int gpu_alloc(TDDev *dev, TDBuf *buf, size_t bytes, const char *what)
 {
     int ret;
 
     if (gpu.used + bytes > gpu.size || (gpu.fail_at && ++gpu.n_allocs == gpu.fail_at))
-        return td_error(dev->log, ENOMEM, "gpu: %zu bytes wanted", bytes);
-    ret = gpu.real->alloc(dev, buf, bytes);
+        return td_error(dev->log, ENOMEM, "gpu: %zu bytes for %s wanted", bytes, what);
+    ret = gpu.real->alloc(dev, buf, bytes, what);
     gpu.used += ret < 0 ? 0 : bytes;
     gpu.peak = gpu.used > gpu.peak ? gpu.used : gpu.peak;
     return ret;
