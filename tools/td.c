@@ -16,12 +16,13 @@ static const char usage[] =
     "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu "
     "(auto)\n"
     "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
+    "  -g F        guidance of unipc, 1: none (5)              -G TEXT    negative prompt of it (the official one)\n"
     "  -B BACKEND  auto, cpu, cuda (auto)                      -D N       CUDA device (0)\n"
     "  -M KIND     weights in memory: auto, all, stage (auto)  -m BYTES   limit on memory (none)\n"
     "  -I FILE     first frame, JPEG (image to video)          -e T       boundary of the two experts (0.9)\n"
     "  -A          shape of the first frame, area of -s\n"
     "  -c N        make the clip N times (1)                   -j FILE    statistics, a line of JSON a clip\n"
-    "  -P          PROMPT is a file of prompts: a clip for each line, one after another\n"
+    "  -P          PROMPT is a file of prompts: a clip for each line, one after another, each with the next seed\n"
     "  -t N        threads (all cores)                         -v         more log lines\n";
 
 static void log_line(void *cookie, int level, const char *line)
@@ -62,6 +63,8 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     case 'r': p->seed = strtoull(v, NULL, 10); return 0;
     case 'a': s->attention = choice("a", v, attention); return 0;
     case 'k': p->sla_topk = atof(v); return 0;
+    case 'g': p->guidance = atof(v); return 0;
+    case 'G': p->negative_prompt = v; return 0;
     case 'q': s->quant = choice("q", v, quant); return 0;
     case 'b': s->sla_block = choice("b", v, block); return 0;
     case 'N': s->norm = choice("N", v, norm); return 0;
@@ -188,6 +191,7 @@ int main(int argc, char **argv)
         for (int clip = 0; clip < n_clips; clip++)
             if ((ret = write_clip(c, &p, &f, out, stats)) < 0)
                 goto end;
+        p.seed++;
     } while (many);
 end:
     if (ret < 0)

@@ -71,13 +71,19 @@ check "program with the static library" $cc -std=c99 -D_POSIX_C_SOURCE=200809L $
     "$lib/libturbodiff.a" $(PKG_CONFIG_SYSROOT_DIR='' pkg-config --static --libs turbodiff | tr ' ' '\n' | grep -v 'turbodiff\|^-L')
 
 td=$(find "$tmp/root" -name td)
-check "td makes a clip" "$td" -s 64x48 -n 5 "$model" "a cat" "$tmp/clip.rgb"
+check "td makes a clip" "$td" -r 8 -s 64x48 -n 5 "$model" "a cat" "$tmp/clip.rgb"
 check "td: size of the clip" test "$(wc -c < "$tmp/clip.rgb")" = $((64 * 48 * 3 * 5))
 printf 'a dog\na cat\n' > "$tmp/prompts"
-check "td: prompts from a file" "$td" -s 64x48 -n 5 -P "$model" "$tmp/prompts" "$tmp/clips.rgb"
-check "td: the second prompt's clip is the one it makes alone" \
+check "td: prompts from a file" "$td" -r 7 -s 64x48 -n 5 -P "$model" "$tmp/prompts" "$tmp/clips.rgb"
+check "td: the second prompt's clip is the one it makes alone, with the next seed" \
     sh -c "tail -c $((64 * 48 * 3 * 5)) '$tmp/clips.rgb' | cmp - '$tmp/clip.rgb'"
 check "td: a clip for each prompt" test "$(wc -c < "$tmp/clips.rgb")" = $((64 * 48 * 3 * 5 * 2))
+for words in "2 dog" "2 cat" "1 dog" "1 cat"; do
+    "$td" -s 64x48 -n 5 -S unipc -i 2 -g "${words% *}" -G "${words#* }" "$model" "a cat" "$tmp/$words" 2> "$tmp/log"
+done
+check "td: the negative prompt counts with guidance" sh -c "cmp '$tmp/2 dog' '$tmp/2 cat'; test \$? = 1"
+check "td: guidance counts" sh -c "cmp '$tmp/2 cat' '$tmp/1 cat'; test \$? = 1"
+check "td: no negative prompt without guidance" cmp "$tmp/1 dog" "$tmp/1 cat"
 check "td refuses a bad size" sh -c "! '$td' -s 65x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td without arguments shows its usage" sh -c "'$td' 2>&1 | grep -q '^usage: td'"
 tdinfo=$(find "$tmp/root" -name tdinfo)
