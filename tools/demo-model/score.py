@@ -4,7 +4,7 @@
 
 usage: score.py [options] PROMPT FILE...                one clip a file
        score.py [options] --prompts TEXT CLIPS.rgb      a prompt a line; the clips one after another
-options: --size=192 --frames=17 --json --each --ffmpeg=ffmpeg
+options: --size=192 --frames=17 --json --each --jobs=1 --ffmpeg=ffmpeg
 
 A FILE is raw rgb24 (.rgb) or anything that ffmpeg reads. From Python: score(caption, frames uint8 [T, H, W, 3]) gives
 a dict attribute -> bool, of the attributes that the caption tells.
@@ -15,6 +15,7 @@ rotations, that the region covers best; motion from the tracks of centre, area a
 """
 import argparse
 import collections
+import concurrent.futures
 import dataclasses
 import json
 import subprocess
@@ -500,14 +501,17 @@ def main():
     ap.add_argument("--frames", type=int, default=FRAMES)
     ap.add_argument("--json", action="store_true", help="print the result of each clip and the totals as JSON")
     ap.add_argument("--each", action="store_true", help="print a line for each clip")
+    ap.add_argument("--jobs", type=int, default=1, help="processes; a clip takes one about 0.2 s")
     ap.add_argument("--ffmpeg", default="ffmpeg")
     args = ap.parse_args()
     table, results = Table(), []
-    for prompt, frames in clips_of(args, (args.frames, args.size, args.size, 3)):
-        try:
-            result = score(prompt, frames)
-        except ValueError as e:
-            sys.exit(str(e))
+    prompts, clips = zip(*clips_of(args, (args.frames, args.size, args.size, 3)), strict=True)
+    try:
+        with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
+            found = list(pool.map(score, prompts, clips))
+    except ValueError as e:
+        sys.exit(str(e))
+    for prompt, result in zip(prompts, found, strict=True):
         table.add(result)
         results.append({"prompt": prompt, "result": result})
         if args.each and not args.json:
