@@ -217,6 +217,7 @@ check: demo
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
 
+# about 20 minutes on two cores, with -j2
 tsan:
 	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread check-unit $(if $(CHECKOPS),check-ops)
 
