@@ -190,7 +190,8 @@ int main(void)
 
     test_begin("model");
     trap.on_gpu = golden_backend() == TD_BACKEND_CUDA;
-    if (small_model_make("m", trap.on_gpu ? "--text-blocks=2 --vae-dim=16" : "--text-blocks=2") < 0 || (trap.on_gpu && !CHECK_INT(hog_open(), 0)))
+    if (small_model_make("m", trap.on_gpu ? "--text-blocks=2 --vae-dim=16" : "--text-blocks=2") < 0 ||
+        (trap.on_gpu && !CHECK_INT(hog_open(), 0)))
         return test_end();
     small_path(model, "m");
     if (trap.on_gpu) {
