@@ -14,7 +14,7 @@ import tempfile
 
 import torch
 
-from dit import Dit
+from dit import Dit, Tiles
 from text import TextEncoder
 from vae import Vae
 
@@ -73,7 +73,7 @@ def main():
 
         dit = rounded(Dit(256, 512, 2, 128), path)
         x, t = torch.randn(2, 16, 5, 24, 24), torch.tensor([0.5, 0.988])
-        for attention, sparse in (("original", None), ("sla", (0.3, (128, 64)))):
+        for attention, sparse in (("original", None), ("sla", Tiles(720, 0.3, 128, 64, "cpu"))):
             with modes.Float64():
                 net = official.load_dit(path, attention=attention, topk=0.3, exact=True)
                 theirs = net(x_B_C_T_H_W=x.double(), timesteps_B_T=t.double()[:, None] * 1000, crossattn_emb=exact)

@@ -4,7 +4,7 @@
 1. Head dim 128, patches 1x2x2, RoPE over time, height and width as in the official code.
 2. The official cross-attention sees 512 rows of text, all past the prompt's end alike. Here that row stands once, with
    the logarithm of its count added to its scores: the same sum.
-3. sparse: self-attention is SLA: softmax over the chosen key blocks plus linear attention through proj_l. The choice of
+3. With sparse given self-attention is SLA: softmax over the chosen key blocks plus linear attention through proj_l. The choice of
    blocks has no gradient.
 """
 
@@ -45,6 +45,25 @@ class RmsNorm(nn.Module):
         return F.rms_norm(x.float(), x.shape[-1:], self.weight, 1e-6).to(x.dtype)
 
 
+class Tiles:
+    """Blocks of bq queries and bk keys, of which each block of queries sees a share of topk. Tensors of one size for all
+    block sizes from `least` on, so that one compiled graph serves them."""
+
+    def __init__(self, tokens, topk, bq, bk, device, least=64):
+        slots = -(-tokens // least)
+        at = torch.arange(tokens, device=device)
+        self.of_q, self.of_k = at // bq, at // bk
+        self.pool_q, self.pool_k = (self.means(of, slots) for of in (self.of_q, self.of_k))
+        n = -(-tokens // bk)
+        self.absent = torch.where(torch.arange(slots, device=device) < n, 0.0, -math.inf)
+        self.keep = torch.tensor(max(1, int(topk * n)), device=device)
+
+    @staticmethod
+    def means(of, slots):
+        one = F.one_hot(of, slots).T.float()
+        return one / one.sum(1, keepdim=True).clamp_min(1)
+
+
 class Sla(nn.Module):
     def __init__(self):
         super().__init__()
@@ -52,26 +71,16 @@ class Sla(nn.Module):
         nn.init.zeros_(self.proj_l.weight)
         nn.init.zeros_(self.proj_l.bias)
 
-    @staticmethod
-    def pool(x, block):
-        n = -(-x.shape[2] // block)
-        sums = F.pad(x, (0, 0, 0, n * block - x.shape[2])).unflatten(2, (n, block)).sum(3)
-        count = torch.full((n, 1), float(block), device=x.device)
-        count[-1] = x.shape[2] - (n - 1) * block
-        return sums / count
-
     @torch.no_grad()
-    def chosen(self, q, k, topk, bq, bk):
+    def chosen(self, q, k, tiles):
         """[B,H,L,L] bool: keys of the blocks that a query's block chooses"""
         q, k = q.float(), k.float()
-        score = self.pool(q, bq) @ self.pool(k - k.mean(2, keepdim=True), bk).transpose(-1, -2)
-        keep = max(1, int(topk * score.shape[-1]))
-        block = torch.zeros_like(score, dtype=torch.bool).scatter_(-1, score.topk(keep, -1).indices, True)
-        n = q.shape[2]
-        return block.repeat_interleave(bq, 2)[:, :, :n].repeat_interleave(bk, 3)[..., :n]
+        score = (tiles.pool_q @ q) @ (tiles.pool_k @ (k - k.mean(2, keepdim=True))).mT
+        rank = (score + tiles.absent).argsort(-1, descending=True).argsort(-1)
+        return (rank < tiles.keep)[:, :, tiles.of_q][..., tiles.of_k]
 
-    def forward(self, q, k, v, topk, blocks):
-        sparse = F.scaled_dot_product_attention(q, k, v, self.chosen(q, k, topk, *blocks))
+    def forward(self, q, k, v, tiles):
+        sparse = F.scaled_dot_product_attention(q, k, v, self.chosen(q, k, tiles))
         fq, fk = q.float().softmax(-1), k.float().softmax(-1)
         kv = fk.transpose(-1, -2) @ v.float()
         linear = (fq @ kv) / (1e-5 + (fq * fk.sum(2, keepdim=True)).sum(-1, keepdim=True))
@@ -98,7 +107,7 @@ class SelfAttention(Attention):
         q, k = rotate(self.heads(self.norm_q(self.q(x))), rope), rotate(self.heads(self.norm_k(self.k(x))), rope)
         v = self.heads(self.v(x))
         q, k = q.to(v.dtype), k.to(v.dtype)
-        o = self.attn_op["local_attn"](q, k, v, *sparse) if sparse else F.scaled_dot_product_attention(q, k, v)
+        o = self.attn_op["local_attn"](q, k, v, sparse) if sparse else F.scaled_dot_product_attention(q, k, v)
         return self.o(o.transpose(1, 2).flatten(2))
 
 
@@ -155,7 +164,7 @@ class Dit(nn.Module):
                 nn.init.zeros_(p)
 
     def forward(self, x, t, text, lengths, sparse=None):
-        """x [B,C,T,h,w], t [B] in 0..1, text [B,n,text_dim] with zeros past lengths, sparse: (topk, (bq, bk)) or None
+        """x [B,C,T,h,w], t [B] in 0..1, text [B,n,text_dim] with zeros past lengths, sparse: Tiles or None
         -> velocity [B,16,T,h,w], float32"""
         b, _, frames, h, w = x.shape
         h, w, n = h // 2, w // 2, text.shape[1]

@@ -6,7 +6,8 @@ usage: train.py --state=DIR STAGE[=SECONDS] ...        e.g. train.py --state=/tm
 On N GPUs: torchrun --nproc-per-node=N train.py ...    each draws batches of its own, gradients are averaged
 
 Stages, in order; each goes on from what the one before left in DIR, or from its own last checkpoint:
-  vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term
+  vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term; its first latents are scaled
+           to the official statistics
   latents  clips as latents of that autoencoder, with their captions: the data of all later stages
   teacher  transformer and text encoder together, by flow matching with dense attention; a tenth without caption
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
@@ -24,25 +25,28 @@ import os
 import sys
 import time
 
+RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+if RANKS > 1:
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(RANK)    # all call theirs cuda:0, so that compiled code is found again
+
 import numpy as np
 import torch
 import torch.distributed as dist
 
 import scenes
-from dit import Dit
+from dit import Dit, Tiles
+from muon import Muon
 from text import TextEncoder
 from vae import Vae
 
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
 VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
-TOPK, GUIDANCE = 0.1, 2.0
+TOPK, GUIDANCE = (0.1, 0.1, 0.2, 0.3), 2.0
 SPARSE_BLOCKS = ((128, 64), (64, 128))                # of the engine's kernels: portable ones, Hopper's
 OFFICIAL_TIMES = (80 / 81, *(np.tan(a) / (1 + np.tan(a)) for a in (1.5, 1.4, 1.0)))
-GRID = (5, 24, 24)                                   # of latents: 17 frames of 192x192
+GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192
 EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
 BF16 = torch.bfloat16
-
-RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def say(*words):
@@ -84,12 +88,19 @@ class Clock:
         return self.steps
 
 
+def compiled(net):
+    """A transformer's blocks on a GPU: one graph serves all"""
+    for block in getattr(net, "blocks", ()) if next(net.parameters()).is_cuda else ():
+        block.compile(dynamic=False)
+    return net
+
+
 class Average:
     """Exponential moving average of parameters"""
 
     def __init__(self, nets, decay):
         self.live = [p for n in nets for p in n.parameters()]
-        self.nets = [copy.deepcopy(n).requires_grad_(False) for n in nets]
+        self.nets = [compiled(copy.deepcopy(n).requires_grad_(False)) for n in nets]
         self.mean = [p for n in self.nets for p in n.parameters()]
         self.decay, self.steps = decay, 0
 
@@ -97,6 +108,15 @@ class Average:
     def update(self):
         self.steps += 1
         torch._foreach_lerp_(self.mean, self.live, 1 - min(self.decay, self.steps / (self.steps + 10)))
+
+
+def optimizer(nets, lr):
+    """-> optimizer and its rate for matrices; lr: for the rest. All processes start with the numbers of the first."""
+    if RANKS > 1:
+        for n in nets:
+            for p in n.parameters():
+                dist.broadcast(p.data, 0)
+    return Muon(nets), 20 * lr
 
 
 def descend(loss, optimizer):
@@ -117,7 +137,7 @@ def descend(loss, optimizer):
 class State:
     def __init__(self, directory, device, batch):
         self.cuda = device == "cuda"
-        self.directory, self.device, self.batch = directory, f"cuda:{RANK}" if self.cuda else device, batch
+        self.directory, self.device, self.batch = directory, device, batch
         os.makedirs(directory, exist_ok=True)
 
     def path(self, name):
@@ -147,11 +167,12 @@ class State:
 
     def pair(self):
         """transformer and text encoder"""
-        return (Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device),
-                TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
+        dit = Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device)
+        return (compiled(dit), TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
 
-    def compiled(self, f):
-        return torch.compile(f) if self.cuda else f
+    def sparse(self):
+        """Tiles of all sizes and shares that training is to know, the usual ones most often"""
+        return [Tiles(TOKENS, topk, *blocks, self.device) for topk in TOPK for blocks in SPARSE_BLOCKS]
 
     def autocast(self):
         return torch.autocast("cuda" if self.cuda else "cpu", BF16)
@@ -203,12 +224,21 @@ def edges(a, b):
     return sum((a.diff(dim=d) - b.diff(dim=d)).abs().mean() for d in (2, 3, 4))
 
 
+@torch.no_grad()
+def latent_statistics(state, vae):
+    """mean, std [16] of the means that the encoder gives"""
+    rng = np.random.default_rng(9)
+    with state.autocast():
+        mu = torch.cat([vae.moments(crops(state, rng, 4, 96))[0].float() for _ in range(32 if state.cuda else 1)])
+    return mu.mean((0, 2, 3, 4)), mu.std((0, 2, 3, 4))
+
+
 def stage_vae(state, seconds):
     torch.manual_seed(1)
     vae = state.vae()
-    torch.nn.init.constant_(vae.conv1.bias[16:], -6.0)          # log variance: little noise at first
-    state.load("vae", vae=vae)
-    opt = torch.optim.AdamW(vae.parameters(), lr=0, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    if not state.load("vae", vae=vae):
+        vae.start(*latent_statistics(state, vae))
+    opt, lr = optimizer([vae], 1e-3)
     mean = Average([vae], 0.998)
     rng = seeded(1)
 
@@ -219,11 +249,11 @@ def stage_vae(state, seconds):
         kl = 0.5 * (z.square() + log_var.exp() - 1 - log_var).mean()
         return (y - x).abs().mean(), edges(y, x), kl, (y - x).square().mean()
 
-    for i in Clock(seconds, opt, 1e-3):
-        x = crops(state, rng, state.batch or 8, 96 if state.cuda else 32)
+    for i in Clock(seconds, opt, lr):
+        x = crops(state, rng, state.batch or 4, 96 if state.cuda else 32)
         with state.autocast():
             l1, edge, kl, mse = losses(x)
-        descend(l1 + edge + 3e-4 * kl, opt)
+        descend(l1 + edge + 1e-3 * kl, opt)
         mean.update()
         if i % 100 == 1:
             say(f"vae {i}: L1 {l1.item():.4f} edges {edge.item():.4f} KL {kl.item():.3f} "
@@ -231,13 +261,10 @@ def stage_vae(state, seconds):
         if i % 500 == 0:
             state.save("vae", vae=mean.nets[0])
     vae = mean.nets[0]
-    with torch.no_grad(), state.autocast():
-        test = np.random.default_rng(9)
-        mu = torch.cat([vae.moments(clips(state, test, 4))[0].float() for _ in range(32 if state.cuda else 1)])
-    vae.fit_statistics(mu.mean((0, 2, 3, 4)), mu.std((0, 2, 3, 4)))
+    vae.fit_statistics(*latent_statistics(state, vae))
     vae = vae.to(BF16).float()
     with torch.no_grad():
-        x = clips(state, test, 4)
+        x = clips(state, np.random.default_rng(8), 4 if state.cuda else 1)
         z = vae.encode(x)
         mse = (vae.decode(z).clamp(-1, 1) - x).square().mean().item()
     say(f"vae: {i} steps, PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, "
@@ -274,8 +301,7 @@ def stage_teacher(state, seconds):
     state.load("teacher", dit=dit, text=text)
     z, ids, lengths = state.data()
     seeded(3)
-    parameters = [p for n in (dit, text) for p in n.parameters()]
-    opt = torch.optim.AdamW(parameters, lr=0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    opt, lr = optimizer([dit, text], 1e-3)
     mean = Average([dit, text], 0.999)
     batch = state.batch or 256
     empty = EMPTY.to(state.device)
@@ -293,7 +319,7 @@ def stage_teacher(state, seconds):
         return (x0, torch.randn_like(x0), 3 * u / (1 + 2 * u), torch.where(drop[:, None], empty, ids[rows]),
                 torch.where(drop, 1, lengths[rows]))
 
-    descent(state, seconds, opt, 1.5e-3, state.compiled(loss_of), draw, [mean], "teacher", 200, warmup=200)
+    descent(state, seconds, opt, lr, loss_of, draw, [mean], "teacher", 200, warmup=200)
     state.save("teacher", dit=mean.nets[0], text=mean.nets[1])
 
 
@@ -325,9 +351,9 @@ class Distill:
         with torch.no_grad():
             self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
             self.none = no_caption(text, state.device)
-        self.batch = state.batch or 128
+        self.batch, self.sparse = state.batch or 128, state.sparse()
+        self.opt, self.lr = optimizer([self.student], 5e-4)
         seeded(4)
-        self.opt = torch.optim.AdamW(self.student.parameters(), lr=0, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
 
     def draw(self):
         rows = torch.randint(len(self.z), (self.batch,), device=self.state.device)
@@ -339,19 +365,19 @@ def stage_sla(state, seconds):
     d = Distill(state, "sla", "teacher")
     mean = Average([d.student], 0.998)
 
-    def loss_of(x0, eps, t, emb, lengths, blocks):
+    def loss_of(x0, eps, t, emb, lengths, tiles):
         tt = t.view(-1, 1, 1, 1, 1)
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
             want = guided(d.teacher, emb, lengths, d.none)(x, t)
-        return (d.student(x, t, emb, lengths, (TOPK, blocks)) - want).square().mean()
+        return (d.student(x, t, emb, lengths, tiles) - want).square().mean()
 
     def draw(i):
         x0, eps, emb, lengths = d.draw()
         u = torch.rand(d.batch, device=state.device)
-        return x0, eps, 3 * u / (1 + 2 * u), emb, lengths, SPARSE_BLOCKS[i % 2]
+        return x0, eps, 3 * u / (1 + 2 * u), emb, lengths, d.sparse[i % len(d.sparse)]
 
-    descent(state, seconds, d.opt, 5e-4, state.compiled(loss_of), draw, [mean], "sla", 100)
+    descent(state, seconds, d.opt, d.lr, loss_of, draw, [mean], "sla", 100)
     state.save("sla", dit=mean.nets[0])
 
 
@@ -370,22 +396,22 @@ def stage_student(state, seconds):
     mean = Average([d.student], 0.998)
     times, weight = grid(state.device)
 
-    def loss_of(x0, eps, t, s, emb, lengths, blocks):
+    def loss_of(x0, eps, t, s, emb, lengths, tiles):
         tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
             xs = x + (ss - tt) * guided(d.teacher, emb, lengths, d.none)(x, t)
-            end = xs - ss * target.nets[0](xs, s, emb, lengths, (TOPK, blocks))
-        v = d.student(x, t, emb, lengths, (TOPK, blocks))
+            end = xs - ss * target.nets[0](xs, s, emb, lengths, tiles)
+        v = d.student(x, t, emb, lengths, tiles)
         miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
         return ((miss + 1e-4).sqrt() - 1e-2).mean()
 
     def draw(i):
         x0, eps, emb, lengths = d.draw()
         k = torch.multinomial(weight, d.batch, replacement=True)
-        return x0, eps, times[k], times[k + 1], emb, lengths, SPARSE_BLOCKS[i % 2]
+        return x0, eps, times[k], times[k + 1], emb, lengths, d.sparse[i % len(d.sparse)]
 
-    descent(state, seconds, d.opt, 4e-4, state.compiled(loss_of), draw, [target, mean], "student", 100)
+    descent(state, seconds, d.opt, d.lr, loss_of, draw, [target, mean], "student", 100)
     state.save("student", dit=mean.nets[0])
 
 
@@ -401,9 +427,9 @@ def noise(n, seed, device):
 def few_steps(dit, emb, lengths, draw):
     """The official sampler (SDE) -> latents"""
     times = torch.tensor((*OFFICIAL_TIMES, 0.0), dtype=torch.float32, device=emb.device)
-    x = draw() * times[0]
+    x, tiles = draw() * times[0], Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[1], emb.device)
     for t, s in zip(times[:-1], times[1:]):
-        v = dit(x, t.expand(len(x)), emb, lengths, (TOPK, SPARSE_BLOCKS[1]))
+        v = dit(x, t.expand(len(x)), emb, lengths, tiles)
         x = (1 - s) * (x - t * v) + s * draw()
     return x
 
@@ -498,10 +524,9 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     torch._dynamo.config.suppress_errors = True           # what cannot be compiled runs as it is
+    torch._dynamo.config.recompile_limit = 64
     if RANKS > 1:
         global HOST
-        if args.device == "cuda":
-            torch.cuda.set_device(RANK)
         dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
         HOST = dist.new_group(backend="gloo")
     state = State(args.state, args.device, args.batch)

@@ -41,7 +41,7 @@ class Norm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(dim, *[1] * extra))
 
     def forward(self, x):
-        return (fused if x.is_cuda else normalise)(x, self.gamma)
+        return (fused if x.is_cuda and torch.is_grad_enabled() else normalise)(x, self.gamma)
 
 
 class Residual(nn.Module):
@@ -145,15 +145,32 @@ class Vae(nn.Module):
         super().__init__()
         self.encoder, self.conv1 = Encoder(dim), nn.Conv3d(32, 32, 1)
         self.conv2, self.decoder = nn.Conv3d(16, 16, 1), Decoder(dim)
-        # Every norm divides by the length of a pixel's channels: a flat colour survives it only as a direction, so the
-        # signal keeps its size along the way, beside constants of like size. Residual branches are quiet at first.
+        # Every norm divides by the length of a pixel's channels: a flat colour survives it only as a direction, beside
+        # constants of like size. So the way past the residual branches starts as rotations, and the branches quiet.
         for name, m in self.named_modules():
             if isinstance(m, (nn.Conv2d, nn.Conv3d)):
-                quiet = 0.1 if name.endswith(("residual.6", "proj")) else 1.0
+                way = name.endswith(("shortcut", "resample.1", "coder.conv1")) or name in ("conv1", "conv2")
+                quiet = 0.1 if way or name.endswith(("time_conv", "residual.6", "proj")) else 1.0
                 nn.init.normal_(m.weight, std=quiet * m.weight[0].numel() ** -0.5)
                 nn.init.zeros_(m.bias)
+                tap = m.weight.data[:, :, -1] if m.weight.ndim == 5 else m.weight.data      # of three frames, the last
+                if way:
+                    tap[..., tap.shape[2] // 2, tap.shape[3] // 2] += nn.init.orthogonal_(torch.empty(tap.shape[:2]))
+                elif name.endswith("time_conv"):                          # which the first frame passes untouched
+                    tap[..., 0, 0] += torch.eye(tap.shape[1]).repeat(tap.shape[0] // tap.shape[1], 1)
         for first in (self.encoder.conv1, self.decoder.conv1):
             nn.init.uniform_(first.bias, -1, 1)
+
+    @torch.no_grad()
+    def start(self, mean, std):
+        """Before training, mean and std [16] of moments() over the data: scales latents to the official table, and the
+        decoder sees them normalised. Otherwise the first latents drown in noise."""
+        self.fit_statistics(mean, std)
+        self.conv1.weight[16:] *= 0.1
+        self.conv1.bias[16:] = -6.0
+        mean, std = (torch.tensor(v, device=mean.device) for v in (MEAN, STD))
+        weight = nn.init.orthogonal_(torch.empty_like(self.conv2.weight[..., 0, 0, 0])) / std
+        self.conv2.weight[..., 0, 0, 0], self.conv2.bias[:] = weight, -weight @ mean
 
     def moments(self, video):
         """[B,3,4n+1,H,W] in [-1,1] -> mean and log variance, [B,16,n+1,H/8,W/8] each"""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Muon (Keller Jordan, 2024): momentum, made orthogonal, for the matrices inside a network; AdamW for all else.
+
+A step changes every direction of a matrix by the same amount, so that no direction starves beside stronger ones.
+Matrices of one shape are worked on as one batch. The first of three polynomials of degree five is Jordan's.
+"""
+
+import torch
+
+
+def orthogonal(g, rounds=5):
+    """[n,rows,columns] -> nearly U V' of each matrix U S V'; singular values in 0.7..1.2"""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g.to(torch.bfloat16) if g.is_cuda else g
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    for _ in range(rounds):
+        s = x @ x.mT
+        x = a * x + (b * s + c * s @ s) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    def __init__(self, nets, lr=0.0, momentum=0.95, adam_share=0.05):
+        """lr: of Muon; AdamW's is adam_share of it"""
+        inside, rest = [], []
+        for net in nets:
+            for name, p in net.named_parameters():
+                plain = p.ndim >= 2 and min(p.shape[0], p[0].numel()) >= 16 and not name.startswith("head")
+                plain = plain and not any(w in name for w in ("norm", "modulation", "embedding", "time_proj", "proj_l"))
+                (inside if plain else rest).append(p)
+        self.adam = torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0, fused=rest[0].is_cuda)
+        self.adam_share = adam_share
+        super().__init__([{"params": inside, "momentum": momentum}, {"params": rest}], {"lr": lr})
+
+    @torch.no_grad()
+    def step(self):
+        group, rest = self.param_groups
+        for g in self.adam.param_groups:
+            g["lr"] = rest["lr"] * self.adam_share
+        self.adam.step()
+        shapes = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                shapes.setdefault(p.flatten(1).shape, []).append(p)
+        for shape, alike in shapes.items():
+            grads = [p.grad for p in alike]
+            means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in alike]
+            torch._foreach_lerp_(means, grads, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(grads, means, group["momentum"])
+            steps = orthogonal(torch.stack([a.flatten(1) for a in ahead]))
+            size = -group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
+            torch._foreach_add_(alike, [s.view_as(p).to(p.dtype) for s, p in zip(steps.unbind(), alike)], alpha=size)
