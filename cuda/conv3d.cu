@@ -53,8 +53,9 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
 {
     typedef ConvTile<WM, WN, MF, NF> T;
     extern __shared__ __align__(128) uint8_t smem[];
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp / WN, wn = warp % WN, n0 = blockIdx.x * T::bn;
-    int64_t m0 = (int64_t)blockIdx.y * T::bm;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp / WN, wn = warp % WN;
+    int n_tiles = (a.c_out + T::bn - 1) / T::bn, n0 = blockIdx.x % n_tiles * T::bn;
+    int64_t m0 = (int64_t)(blockIdx.x / n_tiles) * T::bm;
     int per_tap = (a.c_in + BK - 1) / BK, n_steps = a.kt * a.kh * a.kw * per_tap;
     int pt[T::bm / 64], py[T::bm / 64], px[T::bm / 64];
     float acc[MF][NF][4] = {};
@@ -150,7 +151,8 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
 template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const ConvArgs &a)
 {
     typedef ConvTile<WM, WN, MF, NF> T;
-    dim3 grid((unsigned)td_blocks(a.c_out, T::bn), (unsigned)td_blocks(a.n_pixels, T::bm));
+    /* in one dimension: the others end at 65535, and four frames of 2048x2048 have 65536 tiles of pixels */
+    unsigned grid = (unsigned)(td_blocks(a.c_out, T::bn) * td_blocks(a.n_pixels, T::bm));
 
     CU(dev, cudaFuncSetAttribute(conv3d_kernel<WM, WN, MF, NF>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  STAGES * T::bytes));
