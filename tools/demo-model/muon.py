@@ -2,7 +2,7 @@
 """Muon (Keller Jordan, 2024): momentum, made orthogonal, for the matrices inside a network; AdamW for all else.
 
 A step changes every direction of a matrix by the same amount, so that no direction starves beside stronger ones.
-Matrices of one shape are worked on as one batch. The first of three polynomials of degree five is Jordan's.
+Matrices of one shape are worked on as one batch. The polynomial is Jordan's.
 """
 
 import torch
