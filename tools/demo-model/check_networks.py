@@ -4,8 +4,8 @@
 
 usage: python3 -O check_networks.py --official=DIR
 
---official is a checkout of TurboDiffusion; -O, because its networks assert float32 where these run in float64. Ours run in
-float32: a relative error above 2e-5 is a difference. Run by hand: it needs what tools/golden/official.py needs.
+--official is a checkout of TurboDiffusion; -O, because its networks assert float32 where these run in float64. Ours run
+in float32: a relative error above 2e-5 is a difference. Run by hand: it needs what tools/golden/official.py needs.
 """
 import argparse
 import os

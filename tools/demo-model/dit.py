@@ -4,8 +4,8 @@
 1. Head dim 128, patches 1x2x2, RoPE over time, height and width as in the official code.
 2. The official cross-attention sees 512 rows of text, all past the prompt's end alike. Here that row stands once, with
    the logarithm of its count added to its scores: the same sum.
-3. With sparse given self-attention is SLA: softmax over the chosen key blocks plus linear attention through proj_l. The choice of
-   blocks has no gradient.
+3. With sparse given self-attention is SLA: softmax over the chosen key blocks plus linear attention through proj_l.
+   The choice of blocks has no gradient.
 """
 
 import math
@@ -46,8 +46,8 @@ class RmsNorm(nn.Module):
 
 
 class Tiles:
-    """Blocks of bq queries and bk keys, of which each block of queries sees a share of topk. Tensors of one size for all
-    block sizes from `least` on, so that one compiled graph serves them."""
+    """Blocks of bq queries and bk keys, of which each block of queries sees a share of topk. Tensors of one size for
+    all block sizes from `least` on, so that one compiled graph serves them."""
 
     def __init__(self, tokens, topk, bq, bk, device, least=64):
         slots = -(-tokens // least)

@@ -18,6 +18,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -487,10 +488,12 @@ def clips_of(args, shape):
         sys.exit("--prompts: want one file with all the clips")
     with open(args.prompts, encoding="utf-8") as f:
         prompts = [line.strip() for line in f if line.strip()]
-    data = np.memmap(args.paths[0], np.uint8, "r")
-    if data.size != len(prompts) * np.prod(shape):
-        sys.exit(f"{args.paths[0]}: {data.size} bytes, want {len(prompts)} clips of {np.prod(shape)}")
-    return zip(prompts, data.reshape(-1, *shape), strict=True)
+    if not prompts:
+        sys.exit(f"{args.prompts}: no prompt, want one a line")
+    size, want = os.path.getsize(args.paths[0]), len(prompts) * np.prod(shape)
+    if size != want:
+        sys.exit(f"{args.paths[0]}: {size} bytes, want {len(prompts)} clips of {np.prod(shape)}")
+    return zip(prompts, np.memmap(args.paths[0], np.uint8, "r").reshape(-1, *shape), strict=True)
 
 
 def main():

@@ -81,7 +81,6 @@ class Bench:
 
     def render(self):
         """The rows that td has no part in"""
-        torch.compiler.set_stance("force_eager")        # a few clips are not worth compiling for
         vae = Vae(VAE_DIM).to(self.device)
         vae.load_state_dict(torch.load(os.path.join(self.args.state, "model", "Wan2.1_VAE.pth")))
         with open(self.path("data"), "wb") as data, open(self.path("vae"), "wb") as decoded, torch.no_grad():

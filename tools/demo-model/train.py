@@ -6,8 +6,8 @@ usage: train.py --state=DIR STAGE[=SECONDS] ...        e.g. train.py --state=/tm
 On N GPUs: torchrun --nproc-per-node=N train.py ...    each draws batches of its own, gradients are averaged
 
 Stages, in order; each goes on from what the one before left in DIR, or from its own last checkpoint:
-  vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term; its first latents are scaled
-           to the official statistics
+  vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term;
+           its first latents are scaled to the official statistics
   latents  clips as latents of that autoencoder, with their captions: the data of all later stages
   teacher  transformer and text encoder together, by flow matching with dense attention; a tenth without caption
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
@@ -445,6 +445,7 @@ def euler(velocity, x, steps):
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")             # each row has another shape
 def stage_sheet(state, _):
     from PIL import Image
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The Wan 2.1 causal video VAE of any width, for training: whole clips of 4n+1 frames at once, the official tensor names.
+"""The Wan 2.1 causal video VAE of any width, for training: whole clips of 4n+1 frames, the official tensor names.
 
-The official code works in chunks with caches; over a whole clip that is a causal convolution with zeros before the clip,
+The official code works in chunks with caches; over a whole clip that is a causal convolution with zeros before it,
 except that the first frame passes the layers which change the frame rate untouched. Latents are normalised with the
 official table; fit_statistics() moves scale and offset of each channel into conv1 and conv2 so that they fit it.
 """
@@ -14,6 +14,11 @@ MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
         0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)
 STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)
+
+
+def table(device):
+    """mean, std [16]"""
+    return (torch.tensor(v, device=device) for v in (MEAN, STD))
 
 
 class Causal(nn.Conv3d):
@@ -168,7 +173,7 @@ class Vae(nn.Module):
         self.fit_statistics(mean, std)
         self.conv1.weight[16:] *= 0.1
         self.conv1.bias[16:] = -6.0
-        mean, std = (torch.tensor(v, device=mean.device) for v in (MEAN, STD))
+        mean, std = table(mean.device)
         weight = nn.init.orthogonal_(torch.empty_like(self.conv2.weight[..., 0, 0, 0])) / std
         self.conv2.weight[..., 0, 0, 0], self.conv2.bias[:] = weight, -weight @ mean
 
@@ -181,7 +186,7 @@ class Vae(nn.Module):
         return self.decoder(self.conv2(z))
 
     def normalised(self, mu):
-        mean, std = (torch.tensor(v, device=mu.device).view(-1, 1, 1, 1) for v in (MEAN, STD))
+        mean, std = (v.view(-1, 1, 1, 1) for v in table(mu.device))
         return (mu.float() - mean) / std
 
     def encode(self, video):
@@ -189,13 +194,13 @@ class Vae(nn.Module):
         return self.normalised(self.moments(video)[0])
 
     def decode(self, latent):
-        mean, std = (torch.tensor(v, device=latent.device).view(-1, 1, 1, 1) for v in (MEAN, STD))
+        mean, std = (v.view(-1, 1, 1, 1) for v in table(latent.device))
         return self.generate((latent * std + mean).to(self.conv2.weight.dtype))
 
     @torch.no_grad()
     def fit_statistics(self, mean, std):
-        """mean, std [16]: of moments() over the data. Afterwards they are the official table's; reconstructions stay."""
-        want_mean, want_std = (torch.tensor(v, device=mean.device) for v in (MEAN, STD))
+        """mean, std [16]: of moments() over the data. Afterwards they are the table's; reconstructions stay."""
+        want_mean, want_std = table(mean.device)
         scale = want_std / std
         self.conv1.weight[:16] *= scale.view(-1, 1, 1, 1, 1)
         self.conv1.bias[:16] = (self.conv1.bias[:16] - mean) * scale + want_mean
