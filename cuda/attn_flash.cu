@@ -197,3 +197,5 @@ int td_cuda_attn_dense(TDDev *dev, TDAct *o, TDQkv *qkv)
 {
     return td_cuda_flash(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data, (float *)o->scale.data);
 }
+
+const void *td_cuda_in_attn_flash(void) { return (const void *)flash_kernel<128, 1, 128, 64>; }

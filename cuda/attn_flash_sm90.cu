@@ -317,3 +317,5 @@ int td_cuda_flash_sm90(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, floa
     a.n_qb = (int)td_blocks(qkv->n_q, bq);
     return bq == 64 ? launch<1>(dev, qkv, a) : launch<2>(dev, qkv, a);
 }
+
+const void *td_cuda_in_attn_flash_sm90(void) { return (const void *)flash_sm90_kernel<1>; }

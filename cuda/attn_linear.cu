@@ -308,3 +308,5 @@ int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l)
     CU_LAUNCHED(dev, "linear_apply_kernel");
     return 0;
 }
+
+const void *td_cuda_in_attn_linear(void) { return (const void *)linear_kv_kernel; }

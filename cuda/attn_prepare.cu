@@ -258,3 +258,5 @@ int64_t td_cuda_attn_chunks(int64_t n)
 {
     return td_blocks(n, CHUNK);
 }
+
+const void *td_cuda_in_attn_prepare(void) { return (const void *)v_code_kernel; }

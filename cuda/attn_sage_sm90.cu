@@ -228,3 +228,5 @@ int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a)
 fail:
     return ret;
 }
+
+const void *td_cuda_in_attn_sage_sm90(void) { return (const void *)attn_sage_sm90_kernel; }

@@ -97,3 +97,5 @@ int td_cuda_attn_t5(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *b
     CU_LAUNCHED(dev, "attn_t5_kernel");
     return 0;
 }
+
+const void *td_cuda_in_attn_t5(void) { return (const void *)attn_t5_kernel; }

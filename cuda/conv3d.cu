@@ -270,3 +270,5 @@ fail:
     free(dst);
     return ret;
 }
+
+const void *td_cuda_in_conv3d(void) { return (const void *)conv3d_kernel<8, 1, 2, 2>; }

@@ -304,3 +304,5 @@ int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a)
         return a.c_in % 64 == 0 ? choose<192, 64>(dev, a) : choose<192, 32>(dev, a);
     return a.c_in % 64 == 0 ? choose<96, 64>(dev, a) : choose<96, 32>(dev, a);
 }
+
+const void *td_cuda_in_conv3d_sm90(void) { return (const void *)conv3d_sm90_kernel<96, 32, false>; }

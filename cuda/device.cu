@@ -558,7 +558,7 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     c->dev = probe;
     c->dev.name = c->description;
     c->dev.ahead = 1;
-    c->dev.reserve = (uint64_t)256 << 20;        /* kernels that load when first used, and their stacks */
+    c->dev.reserve = (uint64_t)256 << 20;        /* what kernels and their stacks take at first, a margin later */
     c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);
     c->driver = calls;
     c->callers_stream = (cudaStream_t)gpu->stream;
@@ -568,6 +568,8 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     *out = &c->dev;
     CU(&c->dev, td_cuda_push(&c->dev));
     ret = open_streams(c);
+    if (ret >= 0)
+        ret = td_cuda_load_kernels(&c->dev);
     td_cuda_pop(&c->dev);
     if (ret < 0)
         cuda_close(out);

@@ -193,6 +193,17 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&w)[4])
     }
 }
 
+/* ---- kernels ---- */
+
+/* one kernel of each file that has any (kernels.cu) */
+typedef const void *TDKernel(void);
+TDKernel td_cuda_in_attn_flash, td_cuda_in_attn_flash_sm90, td_cuda_in_attn_linear, td_cuda_in_attn_prepare,
+    td_cuda_in_attn_sage, td_cuda_in_attn_sage_sm90, td_cuda_in_attn_t5, td_cuda_in_conv3d, td_cuda_in_conv3d_sm90,
+    td_cuda_in_embed, td_cuda_in_frame, td_cuda_in_gemm_mma, td_cuda_in_gemm_sm90, td_cuda_in_norm;
+
+/* all of them, into the current context. ENOMEM, ENOTSUP where there is no code for the GPU, EIO */
+int td_cuda_load_kernels(TDDev *dev);
+
 /* ---- slots ---- */
 extern "C" {
 int td_cuda_pack_linear(TDDev *, TDWeights *, TDLinear *, const TDLinearSource *, int, enum TDDtype);

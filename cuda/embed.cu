@@ -356,3 +356,5 @@ int td_cuda_rcm_step(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor 
     CU_LAUNCHED(dev, "rcm_step_kernel");
     return 0;
 }
+
+const void *td_cuda_in_embed(void) { return (const void *)head_kernel; }

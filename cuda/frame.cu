@@ -295,3 +295,5 @@ int td_cuda_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, in
 fail:
     return ret;
 }
+
+const void *td_cuda_in_frame(void) { return (const void *)store_kernel; }

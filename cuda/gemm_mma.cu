@@ -149,3 +149,5 @@ int td_cuda_gemm_mma(TDDev *dev, const TDGemm *q)
     g.n_steps = (int)td_blocks(g.row_bytes, 128);
     return q->int8 ? dispatch<int8_t>(dev, q->epilogue, g) : dispatch<bf16>(dev, q->epilogue, g);
 }
+
+const void *td_cuda_in_gemm_mma(void) { return (const void *)gemm_mma_kernel<bf16, EPI_STORE>; }

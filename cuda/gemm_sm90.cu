@@ -272,3 +272,5 @@ int td_cuda_gemm_sm90(TDDev *dev, const TDGemm *q)
 fail:
     return ret;
 }
+
+const void *td_cuda_in_gemm_sm90(void) { return (const void *)gemm_sm90_kernel<bf16, EPI_STORE>; }

@@ -577,3 +577,5 @@ int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *ga
     CU_LAUNCHED(dev, "rms_silu_kernel");
     return 0;
 }
+
+const void *td_cuda_in_norm(void) { return (const void *)rms_kernel; }

@@ -13,6 +13,7 @@ enum { HOG_MAX = 1 << 14 };
 static struct {
     int (*init)(unsigned), (*device)(int *, int), (*retain)(void **, int), (*push)(void *), (*pop)(void **);
     int (*alloc)(uint64_t *, size_t), (*release)(uint64_t), (*info)(size_t *, size_t *);
+    int (*create)(void **, unsigned, int), (*destroy)(void *);
     void *context;                               /* the primary one */
     uint64_t held[HOG_MAX];
     int n;
@@ -21,7 +22,8 @@ static struct {
 static inline int hog_open(void)
 {
     static const char *const names[] = { "cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2",
-                                         "cuCtxPopCurrent_v2", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemGetInfo_v2" };
+                                         "cuCtxPopCurrent_v2", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemGetInfo_v2",
+                                         "cuCtxCreate_v2", "cuCtxDestroy_v2" };
     void *lib = dlopen("libcuda.so.1", RTLD_NOW), **at = (void **)&hog;
     int gpu;
 
@@ -29,6 +31,17 @@ static inline int hog_open(void)
         if (!(at[i] = dlsym(lib, names[i])))
             return -1;
     return lib && !hog.init(0) && !hog.device(&gpu, 0) && !hog.retain(&hog.context, gpu) ? 0 : -1;
+}
+
+/* another context on the same GPU, current nowhere. @return 0 or an error */
+static inline int hog_context(void **context)
+{
+    int gpu, ret = hog.device(&gpu, 0);
+    void *popped;
+
+    if (!ret && !(ret = hog.create(context, 0, gpu)))
+        ret = hog.pop(&popped);
+    return ret;
 }
 
 static inline size_t hog_free_bytes(void)
