@@ -8,6 +8,7 @@
 /** 0: the file does not say. */
 typedef struct TDModelConf {
     int width, height, n_frames;
+    double topk;                                 ///< share of key blocks that sparse attention keeps
 } TDModelConf;
 
 /** What a clip may be, whoever says it. */
@@ -19,6 +20,11 @@ static inline int td_valid_side(int pixels)
 static inline int td_valid_frames(int n)
 {
     return n >= 1 && n <= 4 * 127 + 1 && n % 4 == 1;
+}
+
+static inline int td_valid_topk(double share)
+{
+    return share > 0.0 && share <= 1.0;
 }
 
 /** path: for messages. text need not end in a 0. @return 0, or a logged EBADMSG */

@@ -45,13 +45,13 @@ static void put_int(Line *l, const char *key, uint64_t v)
     put_text(l, text);
 }
 
-/* with a point whatever the locale: microseconds as an integer, split */
-static void put_seconds(Line *l, const char *key, double v)
+/* with a point whatever the locale: millionths as an integer, split */
+static void put_decimal(Line *l, const char *key, double v)
 {
-    unsigned long long us = v > 0 ? (unsigned long long)(v * 1e6 + 0.5) : 0;
+    unsigned long long n = v > 0 ? (unsigned long long)(v * 1e6 + 0.5) : 0;
     char text[48];
 
-    snprintf(text, sizeof(text), "%llu.%06llu", us / 1000000, us % 1000000);
+    snprintf(text, sizeof(text), "%llu.%06llu", n / 1000000, n % 1000000);
     put_key(l, key);
     put_text(l, text);
 }
@@ -65,6 +65,7 @@ int td_stats_write(const TDInfo *info, char *dst, size_t size)
     put_string(&l, "backend", info->backend);
     put_string(&l, "device", info->device_name);
     put_string(&l, "attention", attention[info->attention]);
+    put_decimal(&l, "topk", info->topk);
     put_string(&l, "quant", info->quant == TD_QUANT_INT8 ? "int8" : "none");
     put_int(&l, "width", (uint64_t)info->clip_width);
     put_int(&l, "height", (uint64_t)info->clip_height);
@@ -73,15 +74,15 @@ int td_stats_write(const TDInfo *info, char *dst, size_t size)
     put_int(&l, "steps", (uint64_t)info->n_steps);
     put_int(&l, "seed", info->seed);
     put_int(&l, "text_cached", (uint64_t)info->text_cached);
-    put_seconds(&l, "load_seconds", info->stage_seconds[TD_STAGE_LOAD]);
-    put_seconds(&l, "text_seconds", info->stage_seconds[TD_STAGE_TEXT]);
-    put_seconds(&l, "image_seconds", info->stage_seconds[TD_STAGE_IMAGE]);
-    put_seconds(&l, "denoise_seconds", info->stage_seconds[TD_STAGE_DENOISE]);
-    put_seconds(&l, "decode_seconds", info->stage_seconds[TD_STAGE_DECODE]);
-    put_seconds(&l, "copy_seconds", info->copy_seconds);
-    put_seconds(&l, "caller_seconds", info->caller_seconds);
-    put_seconds(&l, "first_frame_seconds", info->first_frame_seconds);
-    put_seconds(&l, "wall_seconds", info->wall_seconds);
+    put_decimal(&l, "load_seconds", info->stage_seconds[TD_STAGE_LOAD]);
+    put_decimal(&l, "text_seconds", info->stage_seconds[TD_STAGE_TEXT]);
+    put_decimal(&l, "image_seconds", info->stage_seconds[TD_STAGE_IMAGE]);
+    put_decimal(&l, "denoise_seconds", info->stage_seconds[TD_STAGE_DENOISE]);
+    put_decimal(&l, "decode_seconds", info->stage_seconds[TD_STAGE_DECODE]);
+    put_decimal(&l, "copy_seconds", info->copy_seconds);
+    put_decimal(&l, "caller_seconds", info->caller_seconds);
+    put_decimal(&l, "first_frame_seconds", info->first_frame_seconds);
+    put_decimal(&l, "wall_seconds", info->wall_seconds);
     put_int(&l, "weight_bytes", info->weight_bytes);
     put_int(&l, "workspace_bytes", info->workspace_bytes);
     put_int(&l, "predicted_bytes", info->predicted_bytes);

@@ -18,6 +18,7 @@
 
 #define DEFAULT_FRAMES   81
 #define DEFAULT_BOUNDARY 0.9                     /* between the two experts of Wan 2.2 */
+#define DEFAULT_TOPK     0.1
 
 #define XSTR(x) #x
 #define STR(x) XSTR(x)
@@ -83,7 +84,7 @@ int td_default_params(TDParams *p, size_t struct_size)
 {
     if (!p || struct_size != sizeof(*p))
         return TD_ERR(EINVAL);
-    *p = (TDParams){ .struct_size = sizeof(*p), .sla_topk = 0.1, .guidance = 5.0, .shift = 5.0 };
+    *p = (TDParams){ .struct_size = sizeof(*p), .guidance = 5.0, .shift = 5.0 };
     return 0;
 }
 
@@ -119,6 +120,11 @@ static double default_sigma(const TDContext *c)
     return c->info.needs_image ? 200.0 : 80.0;
 }
 
+static double default_topk(const TDContext *c)
+{
+    return c->model->conf.topk != 0.0 ? c->model->conf.topk : DEFAULT_TOPK;
+}
+
 /* Load what is to stay from now on: all, or with `auto` all if a clip of the default size fits beside it. */
 static int load(TDContext *c)
 {
@@ -132,7 +138,7 @@ static int load(TDContext *c)
     cfg.n_steps = TD_RCM_MAX_STEPS;
     cfg.sigma_max = default_sigma(c);
     cfg.boundary = DEFAULT_BOUNDARY;
-    cfg.attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = 0.1 };
+    cfg.attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = default_topk(c) };
     if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &c->log)) < 0 && ret != TD_ERR(ENOMEM))
         goto fail;
     if (m->residency == TD_RESIDENT_ALL)
@@ -263,6 +269,7 @@ static void end_clip(TDContext *c)
     summarise(c);
     td_clip_close(&c->clip);
     c->info.noise = "";
+    c->info.topk = 0;
     c->info.clip_width = c->info.clip_height = c->info.clip_frames = c->info.n_steps = 0;
     c->info.seed = 0;
 }
@@ -345,9 +352,10 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
     TRY(check_image(c, p->image));
     TRY(check_range(c, "guidance", g->guidance, 0, 100));
     TRY(check_range(c, "shift", g->shift, 0.01, 100));
-    if (!(p->sla_topk > 0.0 && p->sla_topk <= 1.0))
-        return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1", p->sla_topk);
-    g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = p->sla_topk };
+    g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64,
+                              .topk = p->sla_topk != 0.0 ? p->sla_topk : default_topk(c) };
+    if (!td_valid_topk(g->attn.topk))
+        return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1, or 0 for the model's own", p->sla_topk);
     if (c->settings.sla_block == TD_SLA_BLOCK_64X128) {
         g->attn.bq = 64;
         g->attn.bk = 128;
@@ -385,6 +393,7 @@ static int start(TDContext *c, const TDParams *p)
     c->info.clip_frames = g.n_frames;
     c->info.n_steps = g.n_steps;
     c->info.seed = g.seed;
+    c->info.topk = g.attn.kind == TD_ATTN_DENSE ? 1.0 : g.attn.topk;
     c->info.workspace_bytes = c->clip->need.clip;
     c->info.predicted_bytes = c->clip->need.weights + c->clip->need.clip;
     c->info.others_bytes = c->clip->need.others;

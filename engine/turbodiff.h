@@ -138,7 +138,8 @@ typedef struct TDParams {
     enum TDNoise noise;              ///< default AUTO: the GPU at hand; H100 on the CPU backend
     double sigma_max;                ///< rCM: initial sigma, 0 = model default: 80 (image to video: 200)
     int ode;                         ///< rCM: deterministic ODE step instead of SDE, default 0
-    double sla_topk;                 ///< fraction of key blocks kept, in (0,1], default 0.1
+    double sla_topk;                 ///< fraction of key blocks that sparse attention keeps, in (0,1]; 0 (default) =
+                                     ///< model default: 0.1 unless its turbodiff.conf says another
     double guidance;                 ///< UniPC: classifier-free guidance scale, default 5; 1 = off
     double shift;                    ///< UniPC: timestep shift, default 5
     int nonblocking;                 ///< td_read_frame() returns EAGAIN after each bounded piece of work, default 0
@@ -207,6 +208,8 @@ typedef struct TDInfo {
                                                   ///< included, seen when a stage ended; CPU: 0
     int needs_image;                              ///< an image-to-video model
     int default_frames;                           ///< as default_width and default_height: what TDParams leaves at 0
+    double topk;                                  ///< of the clip in flight: fraction of key blocks kept (dense: 1);
+                                                  ///< else 0
 } TDInfo;
 
 TD_API const char *td_version(void);              ///< "0.1.0"

@@ -141,7 +141,7 @@ typedef struct TurboDiffContext {
         TD_CONST("dense",     "each token attends to all",            TD_ATTN_DENSE,         "attention"), \
         TD_CONST("sla",       "sparse-linear",                        TD_ATTN_SLA,           "attention"), \
         TD_CONST("sagesla",   "sparse-linear, quantised",             TD_ATTN_SAGESLA,       "attention"), \
-    { "topk",            "set the fraction of key blocks that sparse attention keeps", TD_OFFSET(topk), AV_OPT_TYPE_DOUBLE, { .dbl = 0.1 }, 0.001, 1, TD_FLAGS }, \
+    { "topk",            "set the fraction of key blocks that sparse attention keeps (0: default of the model)", TD_OFFSET(topk), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
     { "sla_block",       "set the block shape of sparse attention, queries x keys", TD_OFFSET(sla_block), AV_OPT_TYPE_INT, { .i64 = TD_SLA_BLOCK_AUTO }, TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_64X128, TD_FLAGS, .unit = "sla_block" }, \
         TD_CONST("auto",      "128x64",                               TD_SLA_BLOCK_AUTO,     "sla_block"), \
         TD_CONST("128x64",    NULL,                                   TD_SLA_BLOCK_128X64,   "sla_block"), \

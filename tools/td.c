@@ -11,7 +11,7 @@ static const char usage[] =
     "without MODEL_DIR: the demo model\n"
     "  -s WxH      frame size, multiples of 16 (the model's)  -n N       frames, 4k+1 (the model's)\n"
     "  -i N        steps (4)                                   -r SEED    seed (0)\n"
-    "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (0.1)\n"
+    "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (the model's)\n"
     "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64 or 64x128 (128x64)\n"
     "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu "
     "(auto)\n"
@@ -55,6 +55,7 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
                              *const sampler[] = { "rcm", "unipc", NULL };
     static const char *const backend[] = { "auto", "cpu", "cuda", NULL }, *const residency[] = { "auto", "all",
                                                                                                 "stage", NULL };
+    char *end;
 
     switch (o) {
     case 's': return sscanf(v, "%dx%d", &p->width, &p->height) == 2 ? 0 : -1;
@@ -62,7 +63,7 @@ static int option(char o, const char *v, TDSettings *s, TDParams *p)
     case 'i': p->n_steps = atoi(v); return 0;
     case 'r': p->seed = strtoull(v, NULL, 10); return 0;
     case 'a': s->attention = choice("a", v, attention); return 0;
-    case 'k': p->sla_topk = atof(v); return 0;
+    case 'k': p->sla_topk = strtod(v, &end); return end > v && !*end ? 0 : -1;
     case 'g': p->guidance = atof(v); return 0;
     case 'G': p->negative_prompt = v; return 0;
     case 'q': s->quant = choice("q", v, quant); return 0;

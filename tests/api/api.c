@@ -225,7 +225,7 @@ static void test_errors(const char *model)
     BAD_PARAM(n_frames, -3, "4k+1");
     BAD_PARAM(n_steps, 5, "steps");
     BAD_PARAM(n_steps, -1, "steps");
-    BAD_PARAM(sla_topk, 0.0, "topk");
+    BAD_PARAM(sla_topk, -0.5, "topk");
     BAD_PARAM(sla_topk, NAN, "topk");
     BAD_PARAM(sigma_max, -1.0, "sigma_max");
     BAD_PARAM(guidance, -1.0, "guidance");

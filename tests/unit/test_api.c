@@ -181,7 +181,7 @@ static void test_params(void)
     BAD("steps: 5, want 1 to 4", p.n_steps = 5);
     BAD("steps: -1, want 1 to 4", p.n_steps = -1);
     BAD("steps: 1001, want 1 to 1000", p.sampler = TD_SAMPLER_UNIPC, p.n_steps = 1001);
-    BAD("topk: 0, want more than 0, up to 1", p.sla_topk = 0);
+    BAD("topk: -0.1, want more than 0, up to 1", p.sla_topk = -0.1);
     BAD("topk: 1.5", p.sla_topk = 1.5);
     BAD("topk: nan", p.sla_topk = NAN);
     BAD("sigma_max: -3", p.sigma_max = -3);

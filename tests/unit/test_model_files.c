@@ -7,6 +7,7 @@
 #include "small_model.h"
 
 enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };
+enum { TOPK_W = 96, TOPK_H = 64, TOPK_N = 17, TOPK_BYTES = TOPK_W * TOPK_H * 3 * TOPK_N };
 
 /* one clip of a model; rgb: BYTES */
 static int make_clip(const char *model, uint8_t *rgb)
@@ -60,11 +61,11 @@ static void refuse(const char *text, size_t size, const char *words)
     char *copy = malloc(size + 1);               /* a block of its own: a read past the end is seen by asan */
     Seen seen = { 0 };
     TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
-    TDModelConf conf = { 1, 1, 1 };
+    TDModelConf conf = { 1, 1, 1, 1 };
 
     memcpy(copy, text, size);
     check_error(&seen, td_model_conf_parse(&conf, "a.conf", copy, size, &log), TD_ERR(EBADMSG), words);
-    CHECK(!conf.width && !conf.height && !conf.n_frames);
+    CHECK(!conf.width && !conf.height && !conf.n_frames && conf.topk == 0);
     free(copy);
 }
 
@@ -75,9 +76,14 @@ static void test_conf(void)
     static const struct { const char *text; TDModelConf want; } good[] = {
         { "", { 0 } },
         { "\n\r\n  # nothing\n", { 0 } },
-        { "width = 192\nheight=128\nframes =17", { 192, 128, 17 } },
-        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509 } },
-        { "frames = 1", { 0, 0, 1 } },
+        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0 } },
+        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0 } },
+        { "frames = 1", { 0, 0, 1, 0 } },
+        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25 } },
+        { "topk=0.1", { 0, 0, 0, 0.1 } },
+        { "topk = 1 # all", { 0, 0, 0, 1 } },
+        { "topk = 1.0000", { 0, 0, 0, 1 } },
+        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001 } },
     };
     char many[5000], dir[256], path[256], line[300];
     Seen seen = { 0 };
@@ -91,6 +97,7 @@ static void test_conf(void)
         CHECK_INT(c.width, good[i].want.width);
         CHECK_INT(c.height, good[i].want.height);
         CHECK_INT(c.n_frames, good[i].want.n_frames);
+        CHECK(c.topk == good[i].want.topk);      /* the double nearest to it */
     }
     CHECK_STR(seen.error, "");
 
@@ -101,14 +108,38 @@ static void test_conf(void)
     REFUSE("width = 0\nheight = 192", "a.conf:1: width = 0");
     REFUSE("frames = 16", "frames = 16, want 4k+1 from 1 to 509");
     REFUSE("frames = 513", "frames = 513");
-    REFUSE("frames = 99999999999999999999", "want a key, = and a number");
+    REFUSE("frames = 99999999999999999999", "frames = 99999999999999999999, want 4k+1 from 1 to 509");
     REFUSE("frames = 17 18", "want a key, = and a number");
-    REFUSE("frames = 17.5", "want a key, = and a number");
+    REFUSE("frames = 17.5", "frames = 17.5, want 4k+1 from 1 to 509");
+    REFUSE("frames = 17.0", "frames = 17.0, want");
+    REFUSE("frames = +17", "frames = +17, want");
+    REFUSE("frames = seventeen", "frames = seventeen, want");
+    REFUSE("topk = 0", "a.conf:1: topk = 0, want more than 0, up to 1");
+    REFUSE("topk = 0.0000", "topk = 0.0000, want");
+    REFUSE("topk = 1.5", "topk = 1.5, want");
+    REFUSE("topk = 1.0001", "topk = 1.0001, want");
+    REFUSE("topk = 123456.5", "topk = 123456.5, want");
+    REFUSE("topk = -0.5", "topk = -0.5, want");
+    REFUSE("topk = 0.00001", "topk = 0.00001, want more than 0, up to 1, such as 0.25, of at most 4 decimals");
+    REFUSE("topk = 0.25000", "topk = 0.25000, want");
+    REFUSE("topk = .5", "topk = .5, want");
+    REFUSE("topk = 1.", "topk = 1., want");
+    REFUSE("topk = .", "topk = ., want");
+    REFUSE("topk = 0.2.5", "topk = 0.2.5, want");
+    REFUSE("topk = 0,25", "topk = 0,25, want");
+    REFUSE("topk = 1e-1", "topk = 1e-1, want");
+    REFUSE("topk = 0x1", "topk = 0x1, want");
+    REFUSE("topk = nan", "topk = nan, want");
+    REFUSE("topk = -", "topk = -, want");
+    REFUSE("topk = 0.5\ntopk = 0.5", "a.conf:2: topk for the second time");
+    REFUSE("topk = 0.5 0.5", "want a key, = and a number");
+    REFUSE("topk: 0.5", "want a key, = and a number");
     REFUSE("frames 17", "'frames 17', want a key, = and a number");
     REFUSE("= 17", "want a key, = and a number");
     REFUSE("frames =", "want a key, = and a number");
-    REFUSE("steps = 4", "'steps', want width, height or frames");
-    REFUSE("averyveryveryverylongkey = 4", "want a key");
+    REFUSE("steps = 4", "'steps', want width, height, frames or topk");
+    REFUSE("fram = 17", "'fram', want width");
+    REFUSE("framess = 17", "'framess', want width");
     REFUSE("frames = 17\nframes = 17", "a.conf:2: frames for the second time");
     REFUSE("width = 192", "width alone");
     REFUSE("frames = 17\nheight = 192", "height alone");
@@ -123,7 +154,7 @@ static void test_conf(void)
     small_path(dir, "conf");
     small_path(path, "conf/turbodiff.conf");
     CHECK_INT(td_model_conf_read(&c, dir, &log), 0);
-    CHECK(!c.width && !c.height && !c.n_frames);
+    CHECK(!c.width && !c.height && !c.n_frames && c.topk == 0);
     memset(many, '\n', sizeof(many));
     for (int size = 4096; size <= 4097; size++) {
         f = fopen(path, "wb");
@@ -178,6 +209,77 @@ static void test_defaults(void)
     CHECK_STR(seen.error, "");
 }
 
+/* one clip of `own` with two key blocks, where turbodiff.conf has these lines and the caller this topk. attention: AUTO
+ * is sparse, as the file was trained. used: the topk that is told */
+static void topk_clip(const char *conf, double topk, enum TDAttention attention, uint8_t *rgb, double *used)
+{
+    char dir[256], path[256], json[2048];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    TDInfo info;
+    Seen seen;
+    FILE *f = fopen(small_path(path, "own/turbodiff.conf"), "wb");
+
+    if (!CHECK(f != NULL))
+        return;
+    CHECK(fputs(conf, f) >= 0 && fclose(f) == 0);
+    small_settings(&s, &seen, small_path(dir, "own"));
+    s.attention = attention;
+    if (!CHECK_INT(td_open(&c, &s), 0))
+        return;
+    small_params(&p);
+    p.width = TOPK_W;
+    p.height = TOPK_H;
+    p.n_frames = TOPK_N;
+    p.sla_topk = topk;
+    CHECK_INT(td_start(c, &p), 0);
+    CHECK_INT(td_info(c, &info), 0);
+    *used = info.topk;
+    CHECK_INT(read_clip(c, rgb), TOPK_N);
+    CHECK(td_stats_json(c, json, sizeof(json)) > 0 && strstr(json, "\"topk\": "));
+    CHECK(fabs(atof(strstr(json, "\"topk\": ") + 8) - info.topk) < 1e-6);
+    CHECK_INT(td_info(c, &info), 0);
+    CHECK(info.topk == 0);                       /* no clip is in flight */
+    td_close(&c);
+    CHECK_STR(seen.error, "");
+}
+
+static void test_topk(void)
+{
+    static uint8_t all[TOPK_BYTES], one[TOPK_BYTES], got[TOPK_BYTES];
+    double used = 0;
+
+    test_begin("topk: the caller's");
+    topk_clip("", 1, TD_ATTN_AUTO, all, &used);
+    CHECK(used == 1);
+    topk_clip("", 0.1, TD_ATTN_AUTO, one, &used);
+    CHECK(used == 0.1);
+    CHECK(memcmp(all, one, TOPK_BYTES) != 0);
+
+    test_begin("topk: that of turbodiff.conf where the caller leaves it open");
+    topk_clip("topk = 1\n", 0, TD_ATTN_AUTO, got, &used);
+    CHECK(used == 1);
+    CHECK(memcmp(got, all, TOPK_BYTES) == 0);
+    topk_clip("topk = 0.5\n", 0, TD_ATTN_AUTO, got, &used);
+    CHECK(used == 0.5);
+    CHECK(memcmp(got, one, TOPK_BYTES) == 0);
+
+    test_begin("topk: the caller's comes before that of turbodiff.conf");
+    topk_clip("topk = 1\n", 0.1, TD_ATTN_AUTO, got, &used);
+    CHECK(used == 0.1);
+    CHECK(memcmp(got, one, TOPK_BYTES) == 0);
+
+    test_begin("topk: 0.1 where neither says");
+    topk_clip("", 0, TD_ATTN_AUTO, got, &used);
+    CHECK(used == 0.1);
+    CHECK(memcmp(got, one, TOPK_BYTES) == 0);
+
+    test_begin("topk: dense attention keeps all");
+    topk_clip("topk = 0.5\n", 0, TD_ATTN_DENSE, got, &used);
+    CHECK(used == 1);
+}
+
 /* ---- where the demo model is ---- */
 
 static void test_places(void)
@@ -219,6 +321,7 @@ int main(void)
     test_sizes();
     test_conf();
     test_defaults();
+    test_topk();
     test_places();
     small_model_remove();
     return test_end();
