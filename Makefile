@@ -53,11 +53,22 @@ CUDA_OBJS := $(CUDA_SRCS:%.cu=$(BUILD)/%.cu.o)
 CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
+# the demo model: as it is installed, and where the programs of this tree look for it (engine/install.h)
+DEMO_MODEL := tools/demo-model/model
+DEMO_FILES := TurboWan2.1-T2V-demo-quant.pth Wan2.1_VAE.pth models_t5_umt5-xxl-enc-bf16.pth google/umt5-xxl/spiece.model \
+    turbodiff.conf
+DEMO_LINK  := $(BUILD)/share/turbodiff/demo-model
+DEMO_DIR    = $(DESTDIR)$(DATADIR)/turbodiff/demo-model
+
 all: lib tools cuda
-lib: $(LIB_A) $(LIB_SO)
+lib: $(LIB_A) $(LIB_SO) $(DEMO_LINK)
 cuda: $(CUDA_SO)
-tools: $(TOOLS)
+tools: $(TOOLS) $(DEMO_LINK)
 tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS)
+
+$(DEMO_LINK):
+	@mkdir -p $(@D)
+	ln -sfn $(CURDIR)/$(DEMO_MODEL) $@
 
 # ---- library ----
 
@@ -139,7 +150,7 @@ FFMPEG_ENV     = FFMPEG_GPL=$(FFMPEG_GPL) CC="$(CC)" JOBS=$(JOBS) PKG_CONFIG_PAT
     HAVE_FFNVCODEC=$(HAVE_FFNVCODEC)
 
 ifeq ($(HAVE_FFMPEG),yes)
-ffmpeg: $(FFMPEG)
+ffmpeg: $(FFMPEG) $(DEMO_LINK)
 
 $(FFMPEG): $(FFMPEG_DEPS)
 	$(FFMPEG_ENV) FFMPEG_SRC="$(FFMPEG_SRC)" FFMPEG_EXTRA="$(FFMPEG_EXTRA)" \
@@ -153,7 +164,7 @@ endif
 # the other series, with just what the tests need
 ALL_SERIES := 7.1 8.1 9.0
 
-$(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS)
+$(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS) $(DEMO_LINK)
 	$(FFMPEG_ENV) tools/build_ffmpeg.sh $* small $(BUILD)/small-$*
 
 # ---- demo and tests ----
@@ -252,15 +263,20 @@ install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
 	install -m 644 $(BUILD)/turbodiff.pc $(DESTDIR)$(LIBDIR)/pkgconfig
 	install -m 644 engine/turbodiff.h $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(BUILD)/td $(BUILD)/tdinfo $(DESTDIR)$(BINDIR)
+	$(INSTALL_DEMO)
 
 install-ffmpeg: $(FFMPEG)
 	install -d $(DESTDIR)$(BINDIR)
 	install -m 755 $(FFMPEG) $(BUILD)/ffprobe $(DESTDIR)$(BINDIR)
+	$(INSTALL_DEMO)
+
+INSTALL_DEMO = for f in $(DEMO_FILES); do install -D -m 644 $(DEMO_MODEL)/$$f $(DEMO_DIR)/$$f || exit 1; done
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libturbodiff.a libturbodiff.so libturbodiff.so.$(SOMAJOR) \
 	    libturbodiff.so.$(VERSION) libturbodiff-cuda.so pkgconfig/turbodiff.pc) \
-	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo)
+	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo) $(addprefix $(DEMO_DIR)/,$(DEMO_FILES))
+	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(dir $(DEMO_DIR)) 2> /dev/null || true
 
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d)
@@ -286,7 +302,7 @@ help:
 	@echo "all             library and tools (after ./configure, as all that follows)"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"
-	@echo "install         library, header, pkg-config file, td, tdinfo; install-ffmpeg, uninstall"
+	@echo "install         library, header, pkg-config file, td, tdinfo, demo model; install-ffmpeg, uninstall"
 	@echo "asan tsan       unit and operator tests under sanitizers"
 	@echo "fuzz            each fuzzer for FUZZ_SECONDS=60 (needs clang)"
 	@echo "style           source style"

@@ -78,6 +78,10 @@ check "td: prompts from a file" "$td" -r 7 -s 64x48 -n 5 -P "$model" "$tmp/promp
 check "td: the second prompt's clip is the one it makes alone, with the next seed" \
     sh -c "tail -c $((64 * 48 * 3 * 5)) '$tmp/clips.rgb' | cmp - '$tmp/clip.rgb'"
 check "td: a clip for each prompt" test "$(wc -c < "$tmp/clips.rgb")" = $((64 * 48 * 3 * 5 * 2))
+demo=$(find "$tmp/root" -type d -name demo-model)
+"$td" -i 1 "a red star bounces on green grass" "$tmp/demo.rgb" 2> "$tmp/td.log"
+check "td without a model takes the demo model that is installed" grep "small demo model in $tmp/root/" "$tmp/td.log"
+check "td: the demo model says the size and the number of frames" test "$(wc -c < "$tmp/demo.rgb")" = $((192 * 192 * 3 * 17))
 for words in "2 dog" "2 cat" "1 dog" "1 cat"; do
     "$td" -s 64x48 -n 5 -S unipc -i 2 -g "${words% *}" -G "${words#* }" "$model" "a cat" "$tmp/$words" 2> "$tmp/log"
 done
@@ -88,10 +92,12 @@ check "td refuses a bad size" sh -c "! '$td' -s 65x48 -n 5 '$model' 'a cat' '$tm
 check "td refuses a topk that is no number" sh -c "! '$td' -k all -s 64x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td without arguments shows its usage" sh -c "'$td' 2>&1 | grep -q '^usage: td'"
 tdinfo=$(find "$tmp/root" -name tdinfo)
+check "tdinfo: the demo model is complete" "$tdinfo" --summary "${demo:-none}"
 check "tdinfo lists a model" sh -c "'$tdinfo' '$model' | grep -q patch_embedding.weight"
 
 check "make uninstall" $make --no-print-directory BUILD="$build" DESTDIR="$tmp/root" uninstall
 check "uninstall leaves no file" test -z "$(find "$tmp/root" ! -type d)"
+check "uninstall leaves no directory of its own" test -z "$(find "$tmp/root" -path '*/turbodiff*')"
 
 echo "api: $passed passed, $failed failed"
 [ $failed -eq 0 ]
