@@ -169,6 +169,15 @@ $(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS) $(DEMO_LINK)
 
 # ---- demo and tests ----
 
+# in the words of the demo model, which tools/demo-model/language.py has
+PROMPT = a big red star bounces on green grass
+
+demo: $(FFMPEG) $(DEMO_LINK)
+	$(FFMPEG) -hide_banner -nostdin -y -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1" \
+	    -vf scale=2*iw:2*ih:flags=lanczos -metadata comment="made by turbodiff: trainedAlgorithmicMedia" \
+	    -pix_fmt yuv420p demo.mp4
+	@echo "demo.mp4: $(PROMPT) (the demo model's; another one: make demo PROMPT='...')"
+
 MODEL := $(BUILD)/model-tiny
 
 # random weights: the pictures mean nothing, but every stage runs as it does with real ones
@@ -181,12 +190,6 @@ $(MODEL)-i2v/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	rm -rf $(MODEL)-i2v
 	$(BUILD)/tdsynth --preset=tiny --in-dim=36 --format=pth --spiece=tests/data/spiece.model $(MODEL)-i2v
 	touch $@
-
-demo: $(FFMPEG) $(MODEL)/stamp
-	$(FFMPEG) -hide_banner -nostdin -y -f lavfi \
-	    -i "turbodiff=model=$(MODEL):prompt=a cat surfing a wave at sunset:size=320x192:frames=49:seed=1" \
-	    -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p demo.mp4
-	@echo "demo.mp4: made by the turbodiff filter with a tiny model of random weights"
 
 # the weights that tests/golden was made with (tests/golden/manifest)
 $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
@@ -297,7 +300,7 @@ distclean: clean
 	rm -f config.mak
 
 help:
-	@echo "demo            everything up to demo.mp4, from a clean clone"
+	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
 	@echo "check           demo, then all tests: check-unit check-ops check-api fate"
 	@echo "all             library and tools (after ./configure, as all that follows)"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
