@@ -217,12 +217,13 @@ check-ops: $(CHECKOPS)
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
 
-fate: $(FFMPEG) $(MODEL)/stamp $(MODEL)-i2v/stamp
-	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; exit $$r
+fate: $(FFMPEG) $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
+	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
+	    tests/fate/demo.sh $(BUILD) || r=1; exit $$r
 
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD)/small-$* $(MODEL) || r=1; \
-	    tests/fate/i2v.sh $(BUILD)/small-$* $(MODEL)-i2v $(MODEL) || r=1; exit $$r
+	    tests/fate/i2v.sh $(BUILD)/small-$* $(MODEL)-i2v $(MODEL) || r=1; tests/fate/demo.sh $(BUILD)/small-$* || r=1; exit $$r
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo

@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Tests of the demo model, which was trained: what its prompts say can be counted in its frames. demo.sh DIR
+#
+# 1. DIR has ffmpeg and ffprobe, and DIR or the directory above it share/turbodiff/demo-model. No case names a model.
+# 2. Prompts are in the words of tools/demo-model/language.py, of combinations that are in the training data.
+# 3. Limits are wide. In clips as the training data has them, a shape takes 3 to 10 % of the picture, what is behind it
+#    the rest, it travels 42 to 52 % of the side and grows to 2.8 to 4 times its area.
+# 4. Output as that of run.sh.
+set -u
+LC_ALL=C
+export LC_ALL
+
+dir=$1
+ffmpeg=$dir/ffmpeg
+ffprobe=$dir/ffprobe
+case $dir in
+*/small-*) suite=fate-demo-${dir##*/small-} ;;
+*)         suite=fate-demo ;;
+esac
+. "$(dirname "$0")/cases.sh"
+
+side=48
+demo() { printf "turbodiff=prompt='%s':seed=%s" "$1" "$2"; }
+run() {
+    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
+}
+# clip PROMPT SEED: small frames of its clip, as bytes of RGB, to $tmp/clip
+clip() {
+    run -f lavfi -i "$(demo "$1" "$2"),format=rgb24,scale=$side:$side:flags=area" -f rawvideo "$tmp/clip"
+}
+# count COLOUR: over $tmp/clip, its share of all pixels in per cent; of the first and of the last frame, how many pixels
+# have it and their centre in per cent of the side: "SHARE N X Y N X Y"
+count() {
+    od -An -v -tu1 -w3 "$tmp/clip" | awk -v side=$side -v want="$1" '
+        function has(r, g, b) {
+            if (want == "red") return r > 110 && r > 2 * g && r > 2 * b
+            if (want == "green") return g > 90 && g > 1.6 * r && g > 1.6 * b
+            if (want == "blue") return b > 110 && b > 2 * r && b > 2 * g
+            if (want == "yellow") return r > 150 && g > 150 && b < 110
+            if (want == "black") return r < 60 && g < 60 && b < 60
+            if (want == "grey") return r > 80 && r < 140 && g > 80 && g < 140 && b > 80 && b < 140
+            return r > 200 && g > 200 && b > 200
+        }
+        function centre(f) {
+            return n[f] ? sprintf("%d %d %d", n[f], 100 * x[f] / n[f] / side, 100 * y[f] / n[f] / side) : "0 0 0"
+        }
+        {
+            f = int((NR - 1) / side / side)
+            if (has($1, $2, $3)) {
+                all++
+                n[f]++
+                x[f] += (NR - 1) % side
+                y[f] += int((NR - 1) / side) % side
+            }
+        }
+        END { printf "%d %s %s\n", NR ? 100 * all / NR + 0.5 : 0, centre(0), centre(f) }'
+}
+# holds NAME CONDITION VALUE...: CONDITION is one of awk, where $1 is the first value
+holds() {
+    holds_name=$1
+    condition=$2
+    shift 2
+    if [ "$(echo "$@" | awk "{ print ($condition) }")" = 1 ]; then
+        ok "$holds_name"
+    else
+        fail "$holds_name" "values: $*" "expected: $condition"
+    fi
+}
+
+# ---- no model is named ----
+
+run -v info -f lavfi -i "$(demo "a red circle grows on black" 1):steps=1" -c:v ffv1 "$tmp/1.mkv"
+equal "one line says that it is the demo model" \
+    "$(grep -c 'no model given: using the small demo model in .*share/turbodiff/demo-model' "$tmp/err")" 1
+run -f lavfi -i "$(demo "a red circle grows on black" 1):steps=4" -c:v ffv1 "$tmp/4.mkv"
+for steps in 1 4; do
+    equal "a video in $steps steps" "$("$ffprobe" -v error -count_frames -show_entries \
+        stream=width,height,r_frame_rate,nb_read_frames -of csv=p=0 "$tmp/$steps.mkv")" "192,192,16/1,17"
+done
+differ "steps count" "$(run -i "$tmp/1.mkv" -f hash -hash md5 -)" "$(run -i "$tmp/4.mkv" -f hash -hash md5 -)"
+
+# ---- the frames show what the prompt says ----
+
+# shows PROMPT SEED COLOUR BACKGROUND MOTION: the colour of the shape and of what is behind, and a condition on the
+# first and the last frame: $2 $5 pixels of the shape, $3 $6 and $4 $7 their place across and down
+shows() {
+    clip "$1" "$2"
+    for colour in red green blue yellow; do
+        if [ "$colour" = "$3" ]; then
+            holds "$1: $colour" '$1 >= 2 && $1 <= 20' "$(count "$colour")"
+        else
+            holds "$1: no $colour" '$1 <= 1' "$(count "$colour")"
+        fi
+    done
+    holds "$1: on $4" '$1 >= 70' "$(count "$4")"
+    holds "$1: so it moves" "\$2 > 0 && \$5 > 0 && $5" "$(count "$3")"
+}
+shows "a big red circle moves quickly to the right on a black background" 1 red black '$6 - $3 >= 20'
+shows "a big blue square moves quickly to the left on a white background" 1 blue white '$3 - $6 >= 20'
+shows "a big yellow star moves quickly upwards on a grey background" 1 yellow grey '$4 - $7 >= 20'
+shows "a green triangle grows on a white background" 1 green white '$5 >= 1.6 * $2'
+
+clip "a red circle above a blue square on a white background, nothing moves" 1
+holds "two shapes: one above the other" '$2 > 0 && $9 > 0 && $11 - $4 >= 15' "$(count red)" "$(count blue)"
+holds "two shapes: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count red)"
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
