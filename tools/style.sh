@@ -66,6 +66,11 @@ sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] |
     grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
 done | rule "filter options are documented"
 
+# every clone has it
+find tools/demo-model/model -type f -exec stat -c %s {} + |
+    awk '{ n += $1 } END { if (n < 1 || n > 16000000) print n + 0 " bytes, want 1 to 16000000" }' |
+    rule "the demo model is there, and at most 16 MB"
+
 failed=$(grep -c '^FAIL ' "$tmp/results")
 echo "style: $(grep -c '^ok ' "$tmp/results") passed, $failed failed"
 [ "$failed" -eq 0 ]
