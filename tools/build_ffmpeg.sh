@@ -132,6 +132,8 @@ if [ "$HAVE_FFNVCODEC" = yes ]; then
         if pkg-config --atleast-version=12 ffnvcodec; then
             set -- "$@" --enable-encoder=av1_nvenc
         fi
+        set -- "$@" --enable-nvdec --enable-hwaccel=h264_nvdec,hevc_nvdec,vp9_nvdec --enable-decoder=hevc,vp9
+        set -- "$@" --enable-parser=hevc
         # a clang that compiles CUDA to PTX
         if echo '__attribute__((global)) void f() {}' | clang -S -nocudalib -nocudainc --cuda-gpu-arch=sm_30 \
             --cuda-device-only -x cuda - -o /dev/null > /dev/null 2>&1; then

@@ -114,6 +114,22 @@ for in in "$src" "$src,setparams=colorspace=bt709:range=tv" "testsrc2=size=352x2
         "$(sum "$in,format=nv12,$extend:clips=2")"
 done
 
+# ---- input that the GPU decoded ----
+
+# H.264 says what each pixel is
+decoded="hwaccel cuda: extend"
+if "$ffmpeg" -hide_banner -encoders 2>&1 | grep -q ' libx264 '; then
+    run -f lavfi -i "$src,format=yuv420p" -c:v libx264 "$tmp/in.mp4"
+    got=$(run -hwaccel cuda -hwaccel_output_format cuda -i "$tmp/in.mp4" -vf "$extend,hwdownload,format=nv12" \
+        -f hash -hash md5 - || head -n 2 "$tmp/err")
+    case $got in
+    *nvcuvid*) echo "skip $decoded (no libnvcuvid.so.1)" ;;
+    *) same "$decoded" "$got" "$(run -i "$tmp/in.mp4" -vf "format=nv12,$extend,format=nv12" -f hash -hash md5 -)" ;;
+    esac
+else
+    echo "skip $decoded (no encoder libx264)"
+fi
+
 # ---- ends ----
 
 long="turbodiff=model=$model:prompt=a cat:s=640x480:seed=1:backend=cuda:frames=161"
