@@ -23,7 +23,7 @@ SIZES = ("", "small", "big")
 SPEEDS = ("", "slow", "quick")
 POSITIONS = ("", "left", "right", "top", "bottom", "centre")
 RELATIONS = ("", "left", "right", "above", "below")
-SHADE = 0.6                             # brightness of stripes and dots
+SHADE = 0.45                            # brightness of stripes and dots
 
 NAMES = {"shape": SHAPES, "colour": tuple(COLOURS), "motion": MOTIONS, "background": tuple(BACKGROUNDS),
          "texture": TEXTURES, "size": SIZES, "speed": SPEEDS, "position": POSITIONS, "relation": RELATIONS,

@@ -144,12 +144,12 @@ def _sizes(k, n, rng):
     changes = _where_is(MOTIONS, motion, "grow", "shrink")
     allowed = np.stack([np.ones(n, bool), (count < 3) & ~changes & ~two, (count == 1) & ~changes & ~two], 1)
     size = np.where(rng.random(n) < 0.5, 0, _choose(allowed, rng))
-    low = np.choose(size, [18.0, 18.0, 29.0])
-    high = np.choose(size, [np.choose(count - 1, [35.0, 29.0, 21.0]), 22.0, 35.0])
-    high = np.where(two, 26.0, high)
+    low = np.choose(size, [np.choose(count - 1, [24.0, 20.0, 19.0]), 20.0, 37.0])
+    high = np.choose(size, [np.choose(count - 1, [42.0, 31.0, 21.0]), 24.0, 42.0])
+    low, high = np.where(two, 22.0, low), np.where(two, 31.0, high)
     r = rng.uniform(low, high)
-    small = rng.uniform(18.0, 19.5, n)
-    large = np.where(count == 1, rng.uniform(31.0, 35.0, n), rng.uniform(28.0, 29.0, n))
+    small = np.where(count == 1, rng.uniform(22.0, 24.0, n), rng.uniform(20.0, 20.5, n))
+    large = np.where(count == 1, rng.uniform(38.0, 42.0, n), rng.uniform(29.5, 31.0, n))
     grow, shrink = _where_is(MOTIONS, motion, "grow"), _where_is(MOTIONS, motion, "shrink")
     return (np.where(grow, small, np.where(shrink, large, r)), np.where(grow, large, np.where(shrink, small, r)), size)
 
@@ -210,7 +210,7 @@ def _complete(k, rng):
     n, motion, two = len(k["shape"]), k["motion"], k["relation"] > 0
     extent = np.array([EXTENT[s] for s in SHAPES])
     r0, r1, size = _sizes(k, n, rng)
-    r2 = rng.uniform(18, 26, n)
+    r2 = rng.uniform(22, 31, n)
     half, half2 = np.maximum(r0, r1) * extent[k["shape"]], r2 * extent[k["shape2"]]
     moves = _where_is(MOTIONS, motion, "left", "right", "up", "down")
     speed = np.where(moves, rng.integers(1, 3, n), 0)
@@ -224,7 +224,9 @@ def _complete(k, rng):
     row = spacing * (k["count"] - 1) / 2 + half
     position, x, y = _place(k, np.where(upright, half, row), np.where(upright, row, half), dx, dy, hop, rng)
     pair = _place_pair(k, half, half2, dx, dy, rng)
-    plain = two | ~SHADE_DISTINCT[k["colour"], k["background"]] | (rng.random(n) < 0.75)
+    # a pattern shows on what is larger than its period
+    least = np.where(_where_is(SHAPES, k["shape"], "star", "ring", "cross"), 30, 24)
+    plain = two | ~SHADE_DISTINCT[k["colour"], k["background"]] | (np.minimum(r0, r1) < least) | (rng.random(n) < 0.5)
     return Scenes(shape=k["shape"], colour=k["colour"], motion=motion, background=k["background"],
                   texture=np.where(plain, 0, rng.integers(1, 3, n)), size=size, speed=speed,
                   position=np.where(two, 0, position), relation=k["relation"], shape2=np.where(two, k["shape2"], 0),
@@ -395,10 +397,10 @@ def _paint(picture, colour, shape, x, y, r, pattern, soft):
     cover = torch.clamp(0.5 - _distance(shape, x, y, r) / soft, 0, 1)
     ink = colour[:, :, None, None, None]
     if pattern is not None:
-        period = 14.0
+        period = 19.0
         stripes = torch.clamp(0.5 - ((x / period - torch.round(x / period)).abs() - 0.22) * period / soft, 0, 1)
         u, v = (x / period - torch.round(x / period)) * period, (y / period - torch.round(y / period)) * period
-        dots = torch.clamp(0.5 - (torch.hypot(u, v) - 4.0) / soft, 0, 1)
+        dots = torch.clamp(0.5 - (torch.hypot(u, v) - 5.4) / soft, 0, 1)
         dark = torch.where(pattern == 1, stripes, torch.where(pattern == 2, dots, torch.zeros_like(x)))
         ink = ink * (1 - (1 - SHADE) * dark[:, None])
     return picture.lerp_(ink.expand_as(picture), cover[:, None].expand_as(picture))
