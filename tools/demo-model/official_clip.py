@@ -9,12 +9,12 @@ usage: official_clip.py --official=DIR --model=DIR --prompt=TEXT [--prompt=TEXT 
 --official is a checkout of TurboDiffusion. Its script wan2.1_t2v_infer.py runs from the prompt to the frames, with its
 own tokenizer, text encoder, loader, transformer, attention, int8 linears, sampler, noise and VAE. Given to it are
     - the sizes of the networks, which it has as constants: printed as the first lines
-    - the tokenizer's class: transformers wants to read it from a file beside spiece.model
+    - the tokenizer's class and its pieces as JSON: transformers wants to read them from files beside spiece.model
     - the size of the frames, and, for the writer of an mp4, a function that keeps the frames
 On a GPU nothing else is changed; its extensions (turbo_diffusion_ops, spas_sage_attn, flash_attn's rotary) must be
 importable. --device=cpu --attention=sla: kernels are replaced by their formulas, as tools/golden/official.py has them.
---topk is by default the share that keeps one block of keys in either code. The official one has no least number of
-blocks: of the 6 that a clip has in its SageSLA on Hopper, topk 0.1 would keep none, where td keeps one.
+--topk is by default the model's own. The official code has no least number of blocks: of the 6 that a clip has in its
+SageSLA on Hopper, topk 0.1 would keep none, where td keeps one.
 Prompt k has seed --seed + k. The same torch.randn makes the noise of both; on a GPU td follows the one at hand.
 """
 import argparse
@@ -31,6 +31,7 @@ import torch
 
 from metrics import psnr, ssim
 from score import score
+from train import TOPK
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(HERE, "..", "golden"))
@@ -40,7 +41,6 @@ import official  # noqa: E402
 from reference import HOPPER  # noqa: E402
 
 SIZE, FRAMES = 192, 17
-ONE_BLOCK = {"sla": 0.1, "sagesla": 0.2}   # topk: of 12 and of 6 blocks of keys
 SCRIPT = "wan2.1_t2v_infer.py"
 
 
@@ -70,6 +70,24 @@ def give_sizes(found):
     umt5.umt5_xxl = functools.partial(umt5.umt5_xxl, **found["text"])
     tokenizer._video_vae = functools.partial(tokenizer._video_vae, **found["vae"])
     rcm.datasets.utils.VIDEO_RES_SIZE_INFO["demo"] = {"1:1": (SIZE, SIZE)}
+
+
+def give_tokenizer(model, directory):
+    """Files that transformers builds its tokenizer from. It reads spiece.model itself only if that has a character map,
+    which the demo model's has not."""
+    from sentencepiece import SentencePieceProcessor
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    shutil.copytree(os.path.join(model, "google", "umt5-xxl"), directory)
+    with open(os.path.join(directory, "tokenizer_config.json"), "w", encoding="ascii") as f:
+        f.write('{"tokenizer_class": "T5Tokenizer", "extra_ids": 300}\n')
+    sp = SentencePieceProcessor(os.path.join(directory, "spiece.model"))
+    pieces = [(sp.id_to_piece(i), sp.get_score(i)) for i in range(sp.get_piece_size())]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=sp.unk_id(), byte_fallback=False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single=["$A", "</s>"],
+                                                             special_tokens=[("</s>", sp.eos_id())])
+    tokenizer.save(os.path.join(directory, "tokenizer.json"))
 
 
 def give_cpu():
@@ -138,14 +156,13 @@ def main():
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--out", help="file for the official code's clips, one after another")
     ap.add_argument("--attention", default="sagesla", choices=list(HOPPER))
-    ap.add_argument("--topk", type=float)
+    ap.add_argument("--topk", type=float, default=TOPK[0])
     ap.add_argument("--quant", default="int8", choices=["int8", "none"])
     ap.add_argument("--td", default="build/td")
     ap.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     args = ap.parse_args()
     if args.device == "cpu" and args.attention == "sagesla":
         sys.exit("--attention=sagesla: its official kernels have no formula on the CPU; want sla")
-    args.topk = args.topk or ONE_BLOCK[args.attention]
     for name in ("official", "model", "td"):
         setattr(args, name, os.path.abspath(getattr(args, name)))
     patterns = {"dit": "TurboWan*-demo-quant.pth" if args.quant == "int8" else "TurboWan*-demo.pth",
@@ -160,10 +177,7 @@ def main():
         give_cpu()
     with tempfile.TemporaryDirectory() as work:
         ours = our_clips(args, work)
-        tokenizer = os.path.join(work, "google", "umt5-xxl")
-        shutil.copytree(os.path.join(args.model, "google", "umt5-xxl"), tokenizer)
-        with open(os.path.join(tokenizer, "tokenizer_config.json"), "w", encoding="ascii") as f:
-            f.write('{"tokenizer_class": "T5Tokenizer", "extra_ids": 300}\n')
+        give_tokenizer(args.model, os.path.join(work, "google", "umt5-xxl"))
         here = os.getcwd()
         os.chdir(work)                  # where the official code finds google/umt5-xxl
         theirs = [official_clip(args, files, p, args.seed + k) for k, p in enumerate(args.prompt)]
