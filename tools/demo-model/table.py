@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What each acceleration of the demo model costs, and what it gains.
 
-usage: table.py --td=build/td --state=DIR --out=DIR [-n 200] [--seed=1] [--rows=NAME,...] [--backend=cuda]
+usage: table.py --td=build/td --state=DIR --out=DIR [-n 200] [--seed=1] [--rows=NAME,...] [--backend=cuda] [--gpus=1]
 
 The same held-out prompts, each with its own noise, go through td in one setting after another: the teacher with
 guidance and many steps, then the student with one acceleration more at a time, other shares of the key blocks, fewer
@@ -11,11 +11,14 @@ logs of td.
 
 Prompt k has seed --seed + k in every row, so that all start from the same noise; rCM adds some between its steps.
 Rows are compared clip by clip. Needs numpy and torch; clips take 2 MB each in a temporary directory (TMPDIR).
+With --gpus=N, N rows are made at a time.
 """
 import argparse
+import concurrent.futures
 import dataclasses
 import json
 import os
+import queue
 import statistics
 import subprocess
 import sys
@@ -28,7 +31,7 @@ import torch
 import scenes
 from metrics import psnr, ssim
 from score import ATTRIBUTES
-from train import GUIDANCE, VAE_DIM
+from train import GUIDANCE, TOPK, VAE_DIM
 from vae import Vae
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -52,11 +55,11 @@ ROWS = {
     "teacher": Row("teacher: UniPC, 50 steps, guidance", "vae", f"-a dense -q none -S unipc -i 50 -g {GUIDANCE}",
                    ["-G", ""], "teacher"),
     "dense": Row("student: 4 steps, dense attention, bf16", "teacher", "-a dense -q none"),
-    "sla": Row("+ SLA", "dense", "-a sla -q none"),
+    "sla": Row(f"+ SLA, topk {TOPK[0]}", "dense", "-a sla -q none"),
     "sagesla": Row("+ SageAttention in SLA", "sla", "-a sagesla -q none"),
     "int8": Row("+ int8 linears: as shipped", "sagesla", SHIPPED),
     "blocks": Row("shipped, blocks of 64x128", "int8", SHIPPED + " -b 64x128"),
-    **{f"topk{k}": Row(f"shipped, topk {k}", "int8", f"{SHIPPED} -k {k}") for k in ("0.2", "0.3", "0.5", "1")},
+    **{f"topk{k}": Row(f"shipped, topk {k}", "int8", f"{SHIPPED} -k {k}") for k in ("0.1", "0.2", "0.3", "0.5", "1")},
     **{f"steps{n}": Row(f"shipped, {n} step{'s' * (n > 1)}", "int8", f"{SHIPPED} -i {n}") for n in (3, 2, 1)},
     "ode": Row("dense, no fresh noise between steps", "dense", "-a dense -q none -o"),
     "noise": Row("dense, from other noise", "dense", "-a dense -q none", other_seed=1000000),
@@ -68,6 +71,9 @@ class Bench:
     def __init__(self, args, work):
         self.args, self.work = args, work
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.gpus = queue.SimpleQueue()
+        for i in range(args.gpus):
+            self.gpus.put(i)
         self.scenes = scenes.sample(args.n, np.random.default_rng(args.seed), held_out=True)
         self.prompts = os.path.join(work, "prompts.txt")
         with open(self.prompts, "w", encoding="ascii") as f:
@@ -90,15 +96,22 @@ class Bench:
                 decoded.write(scenes.to_bytes(vae.decode(vae.encode(x))).tobytes())
 
     def make(self, name):
+        """@return what td tells of each clip, and score()"""
+        gpu = self.gpus.get()
+        told = self.run(name, gpu) if ROWS[name].options else []
+        self.gpus.put(gpu)
+        return told, self.score(name)
+
+    def run(self, name, gpu):
         """@return what td tells of each clip"""
-        row, stats, log = ROWS[name], os.path.join(self.work, "stats.json"), os.path.join(self.args.out, f"{name}.log")
+        row, stats, log = ROWS[name], os.path.join(self.work, f"{name}.json"), os.path.join(self.args.out, f"{name}.log")
         library = os.pathsep.join(filter(None, (os.path.dirname(self.args.td), os.environ.get("LD_LIBRARY_PATH"))))
         with open(log, "w", encoding="utf-8") as f:
             done = subprocess.run([self.args.td, "-B", self.args.backend, "-s", f"{SHAPE[2]}x{SHAPE[1]}", "-n",
                                    str(SHAPE[0]), "-r", str(self.args.seed + row.other_seed), *row.options.split(),
                                    *row.negative, "-j", stats, "-P", os.path.join(self.args.state, row.model),
                                    self.prompts, self.path(name)], stderr=f,
-                                  env={**os.environ, "LD_LIBRARY_PATH": library})
+                                  env={**os.environ, "LD_LIBRARY_PATH": library, "CUDA_VISIBLE_DEVICES": str(gpu)})
         if done.returncode:
             with open(log, encoding="utf-8") as f:
                 sys.exit(f"{name}: {' '.join(done.args)}\n{f.read()[-2000:]}")
@@ -107,7 +120,8 @@ class Bench:
 
     def score(self, name):
         """@return for each clip attribute -> is it right?"""
-        done = subprocess.run([sys.executable, os.path.join(HERE, "score.py"), "--json", f"--jobs={os.cpu_count()}",
+        done = subprocess.run([sys.executable, os.path.join(HERE, "score.py"), "--json",
+                               f"--jobs={max(1, os.cpu_count() // self.args.gpus)}",
                                "--prompts", self.prompts, self.path(name)], check=True, stdout=subprocess.PIPE,
                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         return [clip["result"] for clip in json.loads(done.stdout)["clips"]]
@@ -176,6 +190,7 @@ def main():
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--rows", default=",".join(ROWS), help=f"some of {','.join(ROWS)}")
     ap.add_argument("--backend", default="cuda", choices=["cuda", "cpu"])
+    ap.add_argument("--gpus", type=int, default=1, help="rows at a time")
     args = ap.parse_args()
     rows, start = args.rows.split(","), time.time()
     if unknown := set(rows) - set(ROWS):
@@ -186,8 +201,10 @@ def main():
         bench = Bench(args, work)
         if {"data", "vae"} & set(rows):
             bench.render()
-        for name in (n for n in ROWS if n in rows):
-            f = {"td": bench.make(name) if ROWS[name].options else [], "results": bench.score(name)}
+        rows = [n for n in ROWS if n in rows]
+        pool = concurrent.futures.ThreadPoolExecutor(max_workers=args.gpus + 1)    # one may score meanwhile
+        for name, made in zip(rows, [pool.submit(bench.make, n) for n in rows]):
+            f = dict(zip(("td", "results"), made.result()))
             references = REFERENCES[1:] if ROWS[name].options else REFERENCES[:1]
             f["compared"] = {r: bench.compare(name, r) for r in references if r in found}
             found[name] = f
