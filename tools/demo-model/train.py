@@ -3,7 +3,7 @@
 """Train the demo model: a small text-to-video model of Wan's architecture, on the scenes of scenes.py. Needs a GPU.
 
 usage: train.py --state=DIR STAGE[=SECONDS] ...        e.g. train.py --state=/tmp/demo vae=200 latents=80 teacher=330
-On N GPUs: torchrun --nproc-per-node=N train.py ...    each draws batches of its own, gradients are averaged
+On N GPUs: torchrun --nproc-per-node=N train.py ...    each draws its share of a batch, gradients are averaged
 
 Stages, in order; each goes on from what the one before left in DIR, or from its own last checkpoint:
   vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term;
@@ -13,10 +13,12 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
   student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
            on its grid and are drawn more often
-  export   the files of a model directory in DIR/model, under the official names
+  shipped  instead of the first four: goes on from the model that is in the repository, its student as teacher
+  export   the files of model directories, under the official names: DIR/teacher and, after stage student, DIR/model
   sheet    pictures of held-out prompts, by teacher and student, in DIR/sheet-*.png
 
-The learning rate follows the share of SECONDS that has passed. Seeds are fixed; sums on a GPU are not.
+The learning rate follows the share of SECONDS that has passed. Seeds are fixed; sums on a GPU are not. Stages save what
+they have every 500 steps.
 """
 
 import argparse
@@ -35,16 +37,20 @@ import torch.distributed as dist
 
 import scenes
 from dit import Dit, Tiles
+from language import RELATIONS
 from muon import Muon
 from text import TextEncoder
 from vae import Vae
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
 VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
-TOPK, GUIDANCE = (0.1, 0.1, 0.2, 0.3), 2.0
+GUIDANCE = 3.0                                        # of the teacher, for the student
+TOPK = (0.5, 0.34, 0.5, 0.25, 0.5, 0.5)               # shares of key blocks to know; the first one is the model's own
 SPARSE_BLOCKS = ((128, 64), (64, 128))                # of the engine's kernels: portable ones, Hopper's
 OFFICIAL_TIMES = (80 / 81, *(np.tan(a) / (1 + np.tan(a)) for a in (1.5, 1.4, 1.0)))
 GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192
+EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"}]
 EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
 BF16 = torch.bfloat16
 
@@ -120,17 +126,18 @@ def optimizer(nets, lr):
 
 
 def descend(loss, optimizer):
-    """One step; a gradient that is not finite is left out"""
+    """One step, of a gradient of norm 1 at most; one that is not finite counts as zero"""
     loss.backward()
     parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    flat = torch.cat([p.grad.flatten() for p in parameters])
     if RANKS > 1:
-        flat = torch.cat([p.grad.flatten() for p in parameters])
         dist.all_reduce(flat)
-        for p, g in zip(parameters, flat.div_(RANKS).split([p.numel() for p in parameters])):
-            p.grad.copy_(g.view_as(p))
-    norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    if norm.isfinite():
-        optimizer.step()
+        flat /= RANKS
+    norm = flat.norm()
+    flat = torch.where(norm.isfinite(), flat / norm.clamp_min(1), 0)       # known on the GPU: nothing is waited for
+    for p, g in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad = g.view_as(p)
+    optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
 
@@ -142,6 +149,10 @@ class State:
 
     def path(self, name):
         return os.path.join(self.directory, name)
+
+    def share(self, batch):
+        """Clips of a batch that this process draws"""
+        return max(1, (self.batch or batch) // RANKS)
 
     def save(self, name, **nets):
         for part, net in nets.items() if RANK == 0 else ():
@@ -184,8 +195,8 @@ class State:
         return [x.to(self.device) for x in torch.load(self.path(f"latents-{RANK}.pt"))]
 
 
-def descent(state, seconds, optimizer, lr, loss_of, draw, averages, name, every, warmup=100):
-    """Steps of loss_of(*draw(step)) until the time is up; the mean loss of every so many is told"""
+def descent(state, seconds, optimizer, lr, loss_of, draw, averages, name, save, warmup=100):
+    """Steps of loss_of(*draw(step)) until the time is up, and save() now and then; the mean loss is told"""
     total, i = 0, 0
     for i in Clock(seconds, optimizer, lr, warmup):
         batch = draw(i)
@@ -195,10 +206,12 @@ def descent(state, seconds, optimizer, lr, loss_of, draw, averages, name, every,
         for a in averages:
             a.update()
         total = total + loss.detach()
-        if i % every == 0:
-            say(f"{name} {i}: loss {total.item() / every:.4f}")
+        if i % 500 == 0:
+            say(f"{name} {i}: loss {total.item() / 500:.4f}")
             total = 0
+            save()
     say(f"{name}: {i} steps")
+    save()
 
 
 def no_caption(text, device):
@@ -250,7 +263,7 @@ def stage_vae(state, seconds):
         return (y - x).abs().mean(), edges(y, x), kl, (y - x).square().mean()
 
     for i in Clock(seconds, opt, lr):
-        x = crops(state, rng, state.batch or 4, 96 if state.cuda else 32)
+        x = crops(state, rng, state.share(9), 96 if state.cuda else 32)
         with state.autocast():
             l1, edge, kl, mse = losses(x)
         descend(l1 + edge + 1e-3 * kl, opt)
@@ -279,7 +292,7 @@ def stage_latents(state, seconds):
     rng, found, started = seeded(2), [], time.time()
     n = 16 if state.cuda else 2
     while time.time() - started < seconds:
-        s = scenes.sample(n * 16, rng)
+        s = scenes.sample(n * 16, rng, **rng.choice(EMPHASIS))
         ids, lengths = scenes.tokens(scenes.captions(s))
         for i in range(0, n * 16, n):
             with torch.no_grad():
@@ -303,7 +316,7 @@ def stage_teacher(state, seconds):
     seeded(3)
     opt, lr = optimizer([dit, text], 1e-3)
     mean = Average([dit, text], 0.999)
-    batch = state.batch or 256
+    batch = state.share(512)
     empty = EMPTY.to(state.device)
 
     def loss_of(x0, eps, t, ids, lengths):
@@ -319,8 +332,8 @@ def stage_teacher(state, seconds):
         return (x0, torch.randn_like(x0), 3 * u / (1 + 2 * u), torch.where(drop[:, None], empty, ids[rows]),
                 torch.where(drop, 1, lengths[rows]))
 
-    descent(state, seconds, opt, lr, loss_of, draw, [mean], "teacher", 200, warmup=200)
-    state.save("teacher", dit=mean.nets[0], text=mean.nets[1])
+    descent(state, seconds, opt, lr, loss_of, draw, [mean], "teacher",
+            lambda: state.save("teacher", dit=mean.nets[0], text=mean.nets[1]), warmup=200)
 
 
 # ---- student ----
@@ -351,9 +364,13 @@ class Distill:
         with torch.no_grad():
             self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
             self.none = no_caption(text, state.device)
-        self.batch, self.sparse = state.batch or 128, state.sparse()
+        self.batch, self.sparse = state.share(256), state.sparse()
         self.opt, self.lr = optimizer([self.student], 5e-4)
         seeded(4)
+
+    def velocity(self, emb, lengths):
+        """The teacher's"""
+        return guided(self.teacher, emb, lengths, self.none)
 
     def draw(self):
         rows = torch.randint(len(self.z), (self.batch,), device=self.state.device)
@@ -369,7 +386,7 @@ def stage_sla(state, seconds):
         tt = t.view(-1, 1, 1, 1, 1)
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
-            want = guided(d.teacher, emb, lengths, d.none)(x, t)
+            want = d.velocity(emb, lengths)(x, t)
         return (d.student(x, t, emb, lengths, tiles) - want).square().mean()
 
     def draw(i):
@@ -377,8 +394,7 @@ def stage_sla(state, seconds):
         u = torch.rand(d.batch, device=state.device)
         return x0, eps, 3 * u / (1 + 2 * u), emb, lengths, d.sparse[i % len(d.sparse)]
 
-    descent(state, seconds, d.opt, d.lr, loss_of, draw, [mean], "sla", 100)
-    state.save("sla", dit=mean.nets[0])
+    descent(state, seconds, d.opt, d.lr, loss_of, draw, [mean], "sla", lambda: state.save("sla", dit=mean.nets[0]))
 
 
 def grid(device):
@@ -400,7 +416,7 @@ def stage_student(state, seconds):
         tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
-            xs = x + (ss - tt) * guided(d.teacher, emb, lengths, d.none)(x, t)
+            xs = x + (ss - tt) * d.velocity(emb, lengths)(x, t)
             end = xs - ss * target.nets[0](xs, s, emb, lengths, tiles)
         v = d.student(x, t, emb, lengths, tiles)
         miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
@@ -411,8 +427,8 @@ def stage_student(state, seconds):
         k = torch.multinomial(weight, d.batch, replacement=True)
         return x0, eps, times[k], times[k + 1], emb, lengths, d.sparse[i % len(d.sparse)]
 
-    descent(state, seconds, d.opt, d.lr, loss_of, draw, [target, mean], "student", 100)
-    state.save("student", dit=mean.nets[0])
+    descent(state, seconds, d.opt, d.lr, loss_of, draw, [target, mean], "student",
+            lambda: state.save("student", dit=mean.nets[0]))
 
 
 # ---- results ----
@@ -490,6 +506,29 @@ def quantised(sd):
     return out
 
 
+def unquantised(sd):
+    """The reverse"""
+    out = {}
+    for name, w in sd.items():
+        if name.endswith(".int8_weight"):
+            scale = sd[name.replace(".int8_weight", ".scale")]
+            tile = w.float().unflatten(1, (-1, 128)).unflatten(0, (-1, 128)) * scale[:, None, :, None]
+            out[name.replace(".int8_weight", ".weight")] = tile.flatten(2, 3).flatten(0, 1)
+        elif not name.endswith(".scale"):
+            out[name] = w
+    return out
+
+
+def stage_shipped(state, _):
+    read = lambda name: torch.load(os.path.join(HERE, "model", name), map_location=state.device)  # noqa: E731
+    vae, (dit, text) = state.vae(), state.pair()
+    dit.load_state_dict(unquantised(read("TurboWan2.1-T2V-demo-quant.pth")))
+    text.load_state_dict(read("models_t5_umt5-xxl-enc-bf16.pth"))
+    vae.load_state_dict(read("Wan2.1_VAE.pth"))
+    state.save("vae", vae=vae)
+    state.save("teacher", dit=dit, text=text)
+
+
 def stage_export(state, _):
     import shutil
 
@@ -498,8 +537,9 @@ def stage_export(state, _):
     state.need("teacher", dit=dit, text=text)
     bf16 = lambda net: {k: v.cpu().to(BF16).contiguous() for k, v in net.state_dict().items()}  # noqa: E731
     norms = lambda sd: {k: v.float() if "norm" in k else v for k, v in sd.items()}  # noqa: E731
-    for directory, origin in (("model", "student"), ("teacher", "teacher")):
-        state.need(origin, dit=dit)
+    for directory, origin in (("teacher", "teacher"), ("model", "student")):
+        if not state.load(origin, dit=dit):
+            return say(f"export: nothing of stage {origin} there")
         out = state.path(directory)
         os.makedirs(os.path.join(out, "google", "umt5-xxl"), exist_ok=True)
         name = os.path.join(out, "TurboWan2.1-T2V-demo")
@@ -508,7 +548,9 @@ def stage_export(state, _):
         torch.save(norms(bf16(dit)), name + ".pth")
         torch.save(bf16(text), os.path.join(out, "models_t5_umt5-xxl-enc-bf16.pth"))
         torch.save(bf16(vae), os.path.join(out, "Wan2.1_VAE.pth"))
-        shutil.copy(os.path.join(os.path.dirname(__file__), "spiece.model"), os.path.join(out, "google", "umt5-xxl"))
+        shutil.copy(os.path.join(HERE, "spiece.model"), os.path.join(out, "google", "umt5-xxl"))
+        with open(os.path.join(out, "turbodiff.conf"), "w", encoding="ascii") as f:
+            f.write(f"width = {scenes.SIZE}\nheight = {scenes.SIZE}\nframes = {scenes.FRAMES}\ntopk = {TOPK[0]}\n")
     say("export:", *(f"{n} {os.path.getsize(os.path.join(state.path('model'), n))}"
                      for n in sorted(os.listdir(state.path("model"))) if n.endswith(".pth")))
 
@@ -535,10 +577,10 @@ def main():
         torch._dynamo.reset()
         name, _, seconds = word.partition("=")
         run = globals().get(f"stage_{name}")
-        if not run or (seconds == "") != (name in ("sheet", "export")):
-            sys.exit(f"{word}: want vae=SECONDS, latents=, teacher=, sla=, student=, export or sheet")
+        if not run or (seconds == "") != (name in ("shipped", "sheet", "export")):
+            sys.exit(f"{word}: want vae=SECONDS, latents=, teacher=, sla=, student=, shipped, export or sheet")
         say(name)
-        if seconds or RANK == 0:
+        if seconds or name == "shipped" or RANK == 0:
             run(state, float(seconds or 0))
     if RANKS > 1:
         dist.destroy_process_group()
