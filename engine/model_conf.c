@@ -13,19 +13,27 @@
 #define TOPK_DECIMALS 4
 #define TOPK_UNITS    10000                      /* in 1: 10 to the power of TOPK_DECIMALS */
 
-enum { WIDTH, HEIGHT, FRAMES, TOPK, N_KEYS };
+enum { WIDTH, HEIGHT, FRAMES, TOPK, SLA_BLOCK, N_KEYS };
 
 static int valid_topk(int units)
 {
     return td_valid_topk((double)units / TOPK_UNITS);
 }
 
-/* values are whole numbers, of units of the last decimal; 0 is never valid, which leaves it to mean "not said" */
-static const struct { const char *key; int decimals; int (*valid)(int); const char *want; } keys[N_KEYS] = {
-    [WIDTH]  = { "width", 0, td_valid_side, "a multiple of 16 from 16 to 2048" },
-    [HEIGHT] = { "height", 0, td_valid_side, "a multiple of 16 from 16 to 2048" },
-    [FRAMES] = { "frames", 0, td_valid_frames, "4k+1 from 1 to 509" },
-    [TOPK]   = { "topk", TOPK_DECIMALS, valid_topk, "more than 0, up to 1, such as 0.25, of at most 4 decimals" },
+static const char *const blocks[] = { [TD_SLA_BLOCK_128X64] = "128x64", [TD_SLA_BLOCK_64X128] = "64x128", NULL };
+
+/* values are whole numbers, of units of the last decimal, or indices of words, from 1; 0 is never valid, which leaves
+ * it to mean "not said" */
+static const struct {
+    const char *key, *want;
+    int decimals, (*valid)(int);                 /* of a number */
+    const char *const *words;                    /* NULL: it is one */
+} keys[N_KEYS] = {
+    [WIDTH]     = { "width", "a multiple of 16 from 16 to 2048", .valid = td_valid_side },
+    [HEIGHT]    = { "height", "a multiple of 16 from 16 to 2048", .valid = td_valid_side },
+    [FRAMES]    = { "frames", "4k+1 from 1 to 509", .valid = td_valid_frames },
+    [TOPK]      = { "topk", "more than 0, up to 1, such as 0.25, of at most 4 decimals", TOPK_DECIMALS, valid_topk },
+    [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = blocks },
 };
 
 /* [-]digits[.digits] of n bytes, with a point whatever the locale. @return 0; -1 if it is something else, has too many
@@ -48,11 +56,29 @@ static int parse_number(int *value, const char *s, int n, int decimals)
     return 0;
 }
 
+/* @return the word's index, -1 if it is none of them */
+static int parse_word(const char *const *words, const char *s, int n)
+{
+    for (int i = 1; words[i]; i++)
+        if (n == (int)strlen(words[i]) && !memcmp(s, words[i], (size_t)n))
+            return i;
+    return -1;
+}
+
+/* @return 0, or -1 if the key does not take it */
+static int parse_value(int *value, int key, const char *s, int n)
+{
+    if (!keys[key].words)
+        return parse_number(value, s, n, keys[key].decimals) < 0 || !keys[key].valid(*value) ? -1 : 0;
+    *value = parse_word(keys[key].words, s, n);
+    return *value < 0 ? -1 : 0;
+}
+
 static int parse_line(int values[N_KEYS], const char *path, int number, const char *line, TDLog *log)
 {
     static const char blank[] = " \t\r";
     const char *key = line + strspn(line, blank), *sign, *text;
-    int n_key = (int)strspn(key, "abcdefghijklmnopqrstuvwxyz"), n_text, value;
+    int n_key = (int)strspn(key, "abcdefghijklmnopqrstuvwxyz_"), n_text, value;
 
     if (!*key)
         return 0;
@@ -61,11 +87,11 @@ static int parse_line(int values[N_KEYS], const char *path, int number, const ch
     text += strspn(text, blank);
     n_text = (int)strcspn(text, blank);
     if (!n_key || *sign != '=' || !n_text || text[n_text + (int)strspn(text + n_text, blank)])
-        return td_error(log, EBADMSG, "%s:%d: '%s', want a key, = and a number", path, number, line);
+        return td_error(log, EBADMSG, "%s:%d: '%s', want a key, = and a value", path, number, line);
     for (int i = 0; i < N_KEYS; i++) {
         if (n_key != (int)strlen(keys[i].key) || memcmp(key, keys[i].key, (size_t)n_key))
             continue;
-        if (parse_number(&value, text, n_text, keys[i].decimals) < 0 || !keys[i].valid(value))
+        if (parse_value(&value, i, text, n_text) < 0)
             return td_error(log, EBADMSG, "%s:%d: %s = %.*s, want %s", path, number, keys[i].key, n_text, text,
                             keys[i].want);
         if (values[i])
@@ -73,7 +99,8 @@ static int parse_line(int values[N_KEYS], const char *path, int number, const ch
         values[i] = value;
         return 0;
     }
-    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames or topk", path, number, n_key, key);
+    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk or sla_block", path, number, n_key,
+                    key);
 }
 
 int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, size_t size, TDLog *log)
@@ -102,7 +129,8 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
     if (!v[WIDTH] != !v[HEIGHT])
         return td_error(log, EBADMSG, "%s: %s alone, want width and height, or neither", path,
                         v[WIDTH] ? "width" : "height");
-    *conf = (TDModelConf){ v[WIDTH], v[HEIGHT], v[FRAMES], (double)v[TOPK] / TOPK_UNITS };
+    *conf = (TDModelConf){ v[WIDTH], v[HEIGHT], v[FRAMES], (double)v[TOPK] / TOPK_UNITS,
+                           (enum TDSlaBlock)v[SLA_BLOCK] };
     return 0;
 }
 

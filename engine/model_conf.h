@@ -4,11 +4,13 @@
 #define TD_MODEL_CONF_H
 
 #include "log.h"
+#include "turbodiff.h"
 
 /** 0: the file does not say. */
 typedef struct TDModelConf {
     int width, height, n_frames;
     double topk;                                 ///< share of key blocks that sparse attention keeps
+    enum TDSlaBlock sla_block;                   ///< and their shape; AUTO: the file does not say
 } TDModelConf;
 
 /** What a clip may be, whoever says it. */

@@ -321,6 +321,7 @@ static int check_image(TDContext *c, const TDImage *image)
 
 static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
 {
+    enum TDSlaBlock block = c->settings.sla_block ? c->settings.sla_block : c->model->conf.sla_block;
     int rcm = p->sampler == TD_SAMPLER_RCM, ret;
 
     if ((unsigned)p->sampler > TD_SAMPLER_UNIPC || (unsigned)p->noise > TD_NOISE_CPU)
@@ -356,7 +357,7 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
                               .topk = p->sla_topk != 0.0 ? p->sla_topk : default_topk(c) };
     if (!td_valid_topk(g->attn.topk))
         return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1, or 0 for the model's own", p->sla_topk);
-    if (c->settings.sla_block == TD_SLA_BLOCK_64X128) {
+    if (block == TD_SLA_BLOCK_64X128) {
         g->attn.bq = 64;
         g->attn.bk = 128;
     }

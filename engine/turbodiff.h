@@ -75,7 +75,7 @@ enum TDQuant {
     TD_QUANT_INT8
 }; ///< AUTO: as the file is; INT8: quantise a bf16 file at load
 enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT }; ///< OFFICIAL: the official fast kernels, padded lanes included
-enum TDSlaBlock  { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };  ///< queries x keys; AUTO = 128x64
+enum TDSlaBlock  { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };  ///< queries x keys
 enum TDResidency {
     TD_RESIDENT_AUTO,  ///< all weights if they and the clip fit in free memory, else as many as do
     TD_RESIDENT_ALL,   ///< all weights, from td_open() to td_close(); ENOMEM where they do not fit
@@ -97,7 +97,7 @@ typedef struct TDSettings {
     enum TDAttention attention;      ///< default AUTO
     enum TDQuant quant;              ///< default AUTO
     enum TDNorm norm;                ///< default OFFICIAL
-    enum TDSlaBlock sla_block;       ///< default AUTO
+    enum TDSlaBlock sla_block;       ///< default AUTO: 128x64 unless the model's turbodiff.conf says another
     enum TDResidency residency;      ///< default AUTO
     uint64_t max_bytes; ///< limit on device (CPU backend: host) memory for weights and clip, 0 = none (default);
                         ///< exceeding it is ENOMEM before any work

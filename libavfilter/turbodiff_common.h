@@ -143,7 +143,7 @@ typedef struct TurboDiffContext {
         TD_CONST("sagesla",   "sparse-linear, quantised",             TD_ATTN_SAGESLA,       "attention"), \
     { "topk",            "set the fraction of key blocks that sparse attention keeps (0: default of the model)", TD_OFFSET(topk), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
     { "sla_block",       "set the block shape of sparse attention, queries x keys", TD_OFFSET(sla_block), AV_OPT_TYPE_INT, { .i64 = TD_SLA_BLOCK_AUTO }, TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_64X128, TD_FLAGS, .unit = "sla_block" }, \
-        TD_CONST("auto",      "128x64",                               TD_SLA_BLOCK_AUTO,     "sla_block"), \
+        TD_CONST("auto",      "default of the model",                 TD_SLA_BLOCK_AUTO,     "sla_block"), \
         TD_CONST("128x64",    NULL,                                   TD_SLA_BLOCK_128X64,   "sla_block"), \
         TD_CONST("64x128",    NULL,                                   TD_SLA_BLOCK_64X128,   "sla_block"), \
     { "quant",           "set the precision of the transformer's weights", TD_OFFSET(quant), AV_OPT_TYPE_INT, { .i64 = TD_QUANT_AUTO }, TD_QUANT_AUTO, TD_QUANT_INT8, TD_FLAGS, .unit = "quant" }, \

@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (td_model_conf_parse(&c, "input", text, size, &log) < 0 && !log.last_error[0])
         abort();
     if ((c.width && (!td_valid_side(c.width) || !td_valid_side(c.height))) || (!c.width && c.height) ||
-        (c.n_frames && !td_valid_frames(c.n_frames)) || (c.topk != 0 && !td_valid_topk(c.topk)))
+        (c.n_frames && !td_valid_frames(c.n_frames)) || (c.topk != 0 && !td_valid_topk(c.topk)) ||
+        (unsigned)c.sla_block > TD_SLA_BLOCK_64X128)
         abort();
     free(text);
     return 0;

@@ -61,11 +61,11 @@ static void refuse(const char *text, size_t size, const char *words)
     char *copy = malloc(size + 1);               /* a block of its own: a read past the end is seen by asan */
     Seen seen = { 0 };
     TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
-    TDModelConf conf = { 1, 1, 1, 1 };
+    TDModelConf conf = { 1, 1, 1, 1, TD_SLA_BLOCK_128X64 };
 
     memcpy(copy, text, size);
     check_error(&seen, td_model_conf_parse(&conf, "a.conf", copy, size, &log), TD_ERR(EBADMSG), words);
-    CHECK(!conf.width && !conf.height && !conf.n_frames && conf.topk == 0);
+    CHECK(!conf.width && !conf.height && !conf.n_frames && conf.topk == 0 && !conf.sla_block);
     free(copy);
 }
 
@@ -76,14 +76,16 @@ static void test_conf(void)
     static const struct { const char *text; TDModelConf want; } good[] = {
         { "", { 0 } },
         { "\n\r\n  # nothing\n", { 0 } },
-        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0 } },
-        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0 } },
-        { "frames = 1", { 0, 0, 1, 0 } },
-        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25 } },
-        { "topk=0.1", { 0, 0, 0, 0.1 } },
-        { "topk = 1 # all", { 0, 0, 0, 1 } },
-        { "topk = 1.0000", { 0, 0, 0, 1 } },
-        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001 } },
+        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0, 0 } },
+        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0, 0 } },
+        { "frames = 1", { 0, 0, 1, 0, 0 } },
+        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25, 0 } },
+        { "topk=0.1", { 0, 0, 0, 0.1, 0 } },
+        { "topk = 1 # all", { 0, 0, 0, 1, 0 } },
+        { "topk = 1.0000", { 0, 0, 0, 1, 0 } },
+        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001, 0 } },
+        { "sla_block = 128x64", { 0, 0, 0, 0, TD_SLA_BLOCK_128X64 } },
+        { " sla_block=64x128 # of Hopper\ntopk = 0.5", { 0, 0, 0, 0.5, TD_SLA_BLOCK_64X128 } },
     };
     char many[5000], dir[256], path[256], line[300];
     Seen seen = { 0 };
@@ -98,6 +100,7 @@ static void test_conf(void)
         CHECK_INT(c.height, good[i].want.height);
         CHECK_INT(c.n_frames, good[i].want.n_frames);
         CHECK(c.topk == good[i].want.topk);      /* the double nearest to it */
+        CHECK_INT(c.sla_block, good[i].want.sla_block);
     }
     CHECK_STR(seen.error, "");
 
@@ -109,7 +112,7 @@ static void test_conf(void)
     REFUSE("frames = 16", "frames = 16, want 4k+1 from 1 to 509");
     REFUSE("frames = 513", "frames = 513");
     REFUSE("frames = 99999999999999999999", "frames = 99999999999999999999, want 4k+1 from 1 to 509");
-    REFUSE("frames = 17 18", "want a key, = and a number");
+    REFUSE("frames = 17 18", "want a key, = and a value");
     REFUSE("frames = 17.5", "frames = 17.5, want 4k+1 from 1 to 509");
     REFUSE("frames = 17.0", "frames = 17.0, want");
     REFUSE("frames = +17", "frames = +17, want");
@@ -132,12 +135,21 @@ static void test_conf(void)
     REFUSE("topk = nan", "topk = nan, want");
     REFUSE("topk = -", "topk = -, want");
     REFUSE("topk = 0.5\ntopk = 0.5", "a.conf:2: topk for the second time");
-    REFUSE("topk = 0.5 0.5", "want a key, = and a number");
-    REFUSE("topk: 0.5", "want a key, = and a number");
-    REFUSE("frames 17", "'frames 17', want a key, = and a number");
-    REFUSE("= 17", "want a key, = and a number");
-    REFUSE("frames =", "want a key, = and a number");
-    REFUSE("steps = 4", "'steps', want width, height, frames or topk");
+    REFUSE("topk = 0.5 0.5", "want a key, = and a value");
+    REFUSE("topk: 0.5", "want a key, = and a value");
+    REFUSE("sla_block = 64x64", "a.conf:1: sla_block = 64x64, want 128x64 or 64x128");
+    REFUSE("sla_block = 64x1280", "sla_block = 64x1280, want");
+    REFUSE("sla_block = 64", "sla_block = 64, want");
+    REFUSE("sla_block = 1", "sla_block = 1, want");
+    REFUSE("sla_block = auto", "sla_block = auto, want");
+    REFUSE("sla_block =", "want a key, = and a value");
+    REFUSE("sla_block = 64x128\nsla_block = 64x128", "a.conf:2: sla_block for the second time");
+    REFUSE("sla = 64x128", "'sla', want width, height, frames, topk or sla_block");
+    REFUSE("sla_block_ = 64x128", "'sla_block_', want");
+    REFUSE("frames 17", "'frames 17', want a key, = and a value");
+    REFUSE("= 17", "want a key, = and a value");
+    REFUSE("frames =", "want a key, = and a value");
+    REFUSE("steps = 4", "'steps', want width, height, frames, topk or sla_block");
     REFUSE("fram = 17", "'fram', want width");
     REFUSE("framess = 17", "'framess', want width");
     REFUSE("frames = 17\nframes = 17", "a.conf:2: frames for the second time");
@@ -211,7 +223,8 @@ static void test_defaults(void)
 
 /* one clip of `own` with two key blocks, where turbodiff.conf has these lines and the caller this topk. attention: AUTO
  * is sparse, as the file was trained. used: the topk that is told */
-static void topk_clip(const char *conf, double topk, enum TDAttention attention, uint8_t *rgb, double *used)
+static void sparse_clip(const char *conf, double topk, enum TDAttention attention, enum TDSlaBlock block, uint8_t *rgb,
+                        double *used)
 {
     char dir[256], path[256], json[2048];
     TDContext *c = NULL;
@@ -226,6 +239,7 @@ static void topk_clip(const char *conf, double topk, enum TDAttention attention,
     CHECK(fputs(conf, f) >= 0 && fclose(f) == 0);
     small_settings(&s, &seen, small_path(dir, "own"));
     s.attention = attention;
+    s.sla_block = block;
     if (!CHECK_INT(td_open(&c, &s), 0))
         return;
     small_params(&p);
@@ -243,6 +257,11 @@ static void topk_clip(const char *conf, double topk, enum TDAttention attention,
     CHECK(info.topk == 0);                       /* no clip is in flight */
     td_close(&c);
     CHECK_STR(seen.error, "");
+}
+
+static void topk_clip(const char *conf, double topk, enum TDAttention attention, uint8_t *rgb, double *used)
+{
+    sparse_clip(conf, topk, attention, TD_SLA_BLOCK_AUTO, rgb, used);
 }
 
 static void test_topk(void)
@@ -278,6 +297,25 @@ static void test_topk(void)
     test_begin("topk: dense attention keeps all");
     topk_clip("topk = 0.5\n", 0, TD_ATTN_DENSE, got, &used);
     CHECK(used == 1);
+}
+
+static void test_sla_block(void)
+{
+    static uint8_t by_128x64[TOPK_BYTES], by_64x128[TOPK_BYTES], got[TOPK_BYTES];
+    double used = 0;
+
+    test_begin("sla_block: that of turbodiff.conf where the caller leaves it open");
+    sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_128X64, by_128x64, &used);
+    sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_64X128, by_64x128, &used);
+    CHECK(memcmp(by_128x64, by_64x128, TOPK_BYTES) != 0);
+    sparse_clip("sla_block = 64x128\n", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_AUTO, got, &used);
+    CHECK(memcmp(got, by_64x128, TOPK_BYTES) == 0);
+    sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_AUTO, got, &used);
+    CHECK(memcmp(got, by_128x64, TOPK_BYTES) == 0);
+
+    test_begin("sla_block: the caller's comes before that of turbodiff.conf");
+    sparse_clip("sla_block = 64x128\n", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_128X64, got, &used);
+    CHECK(memcmp(got, by_128x64, TOPK_BYTES) == 0);
 }
 
 /* ---- where the demo model is ---- */
@@ -322,6 +360,7 @@ int main(void)
     test_conf();
     test_defaults();
     test_topk();
+    test_sla_block();
     test_places();
     small_model_remove();
     return test_end();
