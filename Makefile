@@ -170,7 +170,7 @@ $(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS) $(DEMO_LINK)
 # ---- demo and tests ----
 
 # in the words of the demo model, which tools/demo-model/language.py has
-PROMPT = a big red star bounces on green grass
+PROMPT = a yellow circle moves quickly to the right while night falls
 
 demo: $(FFMPEG) $(DEMO_LINK)
 	$(FFMPEG) -hide_banner -nostdin -y -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1" \

@@ -58,7 +58,7 @@ ROWS = {
     "sla": Row(f"+ SLA, topk {TOPK[0]}", "dense", "-a sla -q none"),
     "sagesla": Row("+ SageAttention in SLA", "sla", "-a sagesla -q none"),
     "int8": Row("+ int8 linears: as shipped", "sagesla", SHIPPED),
-    "blocks": Row("shipped, blocks of 64x128", "int8", SHIPPED + " -b 64x128"),
+    "blocks": Row("shipped, blocks of 128x64", "int8", SHIPPED + " -b 128x64"),
     **{f"topk{k}": Row(f"shipped, topk {k}", "int8", f"{SHIPPED} -k {k}") for k in ("0.1", "0.2", "0.3", "0.5", "1")},
     **{f"steps{n}": Row(f"shipped, {n} step{'s' * (n > 1)}", "int8", f"{SHIPPED} -i {n}") for n in (3, 2, 1)},
     "ode": Row("dense, no fresh noise between steps", "dense", "-a dense -q none -o"),

@@ -46,8 +46,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
 VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
 GUIDANCE = 3.0                                        # of the teacher, for the student
-TOPK = (0.5, 0.34, 0.5, 0.25, 0.5, 0.5)               # shares of key blocks to know; the first one is the model's own
-SPARSE_BLOCKS = ((128, 64), (64, 128))                # of the engine's kernels: portable ones, Hopper's
+TOPK = (0.34, 0.5, 0.34, 0.17, 0.34, 0.34)            # shares of key blocks to know; the first one is the model's own
+SPARSE_BLOCKS = ((64, 128), (128, 64))                # queries x keys: the model's own; the other one
 OFFICIAL_TIMES = (80 / 81, *(np.tan(a) / (1 + np.tan(a)) for a in (1.5, 1.4, 1.0)))
 GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192
 EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"}]
@@ -443,7 +443,7 @@ def noise(n, seed, device):
 def few_steps(dit, emb, lengths, draw):
     """The official sampler (SDE) -> latents"""
     times = torch.tensor((*OFFICIAL_TIMES, 0.0), dtype=torch.float32, device=emb.device)
-    x, tiles = draw() * times[0], Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[1], emb.device)
+    x, tiles = draw() * times[0], Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[0], emb.device)
     for t, s in zip(times[:-1], times[1:]):
         v = dit(x, t.expand(len(x)), emb, lengths, tiles)
         x = (1 - s) * (x - t * v) + s * draw()
@@ -550,7 +550,8 @@ def stage_export(state, _):
         torch.save(bf16(vae), os.path.join(out, "Wan2.1_VAE.pth"))
         shutil.copy(os.path.join(HERE, "spiece.model"), os.path.join(out, "google", "umt5-xxl"))
         with open(os.path.join(out, "turbodiff.conf"), "w", encoding="ascii") as f:
-            f.write(f"width = {scenes.SIZE}\nheight = {scenes.SIZE}\nframes = {scenes.FRAMES}\ntopk = {TOPK[0]}\n")
+            f.write(f"width = {scenes.SIZE}\nheight = {scenes.SIZE}\nframes = {scenes.FRAMES}\n"
+                    f"topk = {TOPK[0]}\nsla_block = {SPARSE_BLOCKS[0][0]}x{SPARSE_BLOCKS[0][1]}\n")
     say("export:", *(f"{n} {os.path.getsize(os.path.join(state.path('model'), n))}"
                      for n in sorted(os.listdir(state.path("model"))) if n.endswith(".pth")))
 
