@@ -58,6 +58,10 @@ class Tiles:
         self.absent = torch.where(torch.arange(slots, device=device) < n, 0.0, -math.inf)
         self.keep = torch.tensor(max(1, int(topk * n)), device=device)
 
+    def set(self, other):
+        for name, tensor in vars(self).items():
+            tensor.copy_(getattr(other, name))
+
     @staticmethod
     def means(of, slots):
         one = F.one_hot(of, slots).T.float()
@@ -179,7 +183,8 @@ class Dit(nn.Module):
         text = self.text_embedding(F.pad(text, (0, 0, 0, 8)))       # one row would do; kernels want multiples of 8
         at = torch.arange(n + 8, device=x.device)
         rest = (TEXT_LENGTH - lengths).float().log()[:, None]
-        bias = torch.where(at == n, rest, torch.where(at < lengths[:, None], 0.0, -math.inf))[:, None, None]
+        bias = rest * (at == n)
+        bias = bias.masked_fill((at >= lengths[:, None]) & (at != n), -math.inf)[:, None, None]
         for block in self.blocks:
             tokens = block(tokens, e6, text, bias, rope, sparse)
         with torch.autocast(x.device.type, enabled=False):

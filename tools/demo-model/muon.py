@@ -30,15 +30,24 @@ class Muon(torch.optim.Optimizer):
                 plain = p.ndim >= 2 and min(p.shape[0], p[0].numel()) >= 16 and not name.startswith("head")
                 plain = plain and not any(w in name for w in ("norm", "modulation", "embedding", "time_proj", "proj_l"))
                 (inside if plain else rest).append(p)
-        self.adam = torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.95), weight_decay=0.0, fused=rest[0].is_cuda)
+        # on a GPU rates are there, too: a step can be recorded as a CUDA graph
+        cuda = rest[0].is_cuda
+        self.lr, adam_lr = ((torch.tensor(v, device=rest[0].device) if cuda else v) for v in (lr, adam_share * lr))
+        self.adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=cuda, capturable=cuda)
         self.adam_share = adam_share
-        super().__init__([{"params": inside, "momentum": momentum}, {"params": rest}], {"lr": lr})
+        super().__init__([{"params": inside, "momentum": momentum}, {"params": rest}], {})
+
+    def set_lr(self, lr):
+        for g in self.adam.param_groups:
+            if torch.is_tensor(self.lr):
+                self.lr.fill_(lr)
+                g["lr"].fill_(lr * self.adam_share)
+            else:
+                self.lr, g["lr"] = lr, lr * self.adam_share
 
     @torch.no_grad()
     def step(self):
-        group, rest = self.param_groups
-        for g in self.adam.param_groups:
-            g["lr"] = rest["lr"] * self.adam_share
+        group = self.param_groups[0]
         self.adam.step()
         shapes = {}
         for p in group["params"]:
@@ -46,9 +55,12 @@ class Muon(torch.optim.Optimizer):
                 shapes.setdefault(p.flatten(1).shape, []).append(p)
         for shape, alike in shapes.items():
             grads = [p.grad for p in alike]
-            means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in alike]
+            for p in alike:
+                if "mean" not in self.state[p]:
+                    self.state[p]["mean"] = torch.zeros_like(p)
+            means = [self.state[p]["mean"] for p in alike]
             torch._foreach_lerp_(means, grads, 1 - group["momentum"])
             ahead = torch._foreach_lerp(grads, means, group["momentum"])
-            steps = orthogonal(torch.stack([a.flatten(1) for a in ahead]))
-            size = -group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-            torch._foreach_add_(alike, [s.view_as(p).to(p.dtype) for s, p in zip(steps.unbind(), alike)], alpha=size)
+            steps = orthogonal(torch.stack([a.flatten(1) for a in ahead])).float()
+            steps *= -self.lr * max(1, shape[0] / shape[1]) ** 0.5
+            torch._foreach_add_(alike, [s.view_as(p) for s, p in zip(steps.unbind(), alike)])

@@ -89,8 +89,7 @@ class Clock:
             raise StopIteration
         self.steps += 1
         fall = 0.1 + 0.9 * (0.5 + 0.5 * np.cos(np.pi * self.used / self.seconds))
-        for g in self.optimizer.param_groups:
-            g["lr"] = self.lr * min(1, self.steps / self.warmup) * fall
+        self.optimizer.set_lr(self.lr * min(1, self.steps / self.warmup) * fall)
         return self.steps
 
 
@@ -108,12 +107,15 @@ class Average:
         self.live = [p for n in nets for p in n.parameters()]
         self.nets = [compiled(copy.deepcopy(n).requires_grad_(False)) for n in nets]
         self.mean = [p for n in self.nets for p in n.parameters()]
-        self.decay, self.steps = decay, 0
+        self.decay, self.steps = decay, torch.zeros((), device=self.mean[0].device)
 
     @torch.no_grad()
     def update(self):
         self.steps += 1
-        torch._foreach_lerp_(self.mean, self.live, 1 - min(self.decay, self.steps / (self.steps + 10)))
+        share = (10 / (self.steps + 10)).clamp_min(1 - self.decay)
+        ahead = torch._foreach_sub(self.live, self.mean)
+        torch._foreach_mul_(ahead, share)
+        torch._foreach_add_(self.mean, ahead)
 
 
 def optimizer(nets, lr):
@@ -125,20 +127,104 @@ def optimizer(nets, lr):
     return Muon(nets), 20 * lr
 
 
-def descend(loss, optimizer):
-    """One step, of a gradient of norm 1 at most; one that is not finite counts as zero"""
-    loss.backward()
-    parameters = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-    flat = torch.cat([p.grad.flatten() for p in parameters])
-    if RANKS > 1:
-        dist.all_reduce(flat)
-        flat /= RANKS
-    norm = flat.norm()
-    flat = torch.where(norm.isfinite(), flat / norm.clamp_min(1), 0)       # known on the GPU: nothing is waited for
-    for p, g in zip(parameters, flat.split([p.numel() for p in parameters])):
-        p.grad = g.view_as(p)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+class Descent:
+    """Steps of an optimizer, each along a gradient of norm 1 at most; one that is not finite counts as zero."""
+
+    def __init__(self, optimizer, averages):
+        self.optimizer, self.averages = optimizer, averages
+        self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
+
+    def gradient(self, loss):
+        """-> of all parameters that the loss depends on, as one vector"""
+        loss.backward()
+        self.used = [p for p in self.parameters if p.grad is not None]
+        flat = torch.cat([p.grad.flatten() for p in self.used])
+        for p in self.used:
+            p.grad = None
+        return flat
+
+    def step(self, flat):
+        """flat: the sum over all processes"""
+        norm = flat.norm() / RANKS
+        flat = (flat / (RANKS * norm.clamp_min(1))).masked_fill(~norm.isfinite(), 0)   # nothing waits for the GPU
+        for p, g in zip(self.used, flat.split([p.numel() for p in self.used])):
+            p.grad = g.view_as(p)
+        self.optimizer.step()
+        for p in self.used:
+            p.grad = None
+        for a in self.averages:
+            a.update()
+
+    def __call__(self, loss):
+        flat = self.gradient(loss)
+        if RANKS > 1:
+            dist.all_reduce(flat)
+        self.step(flat)
+
+
+class Replay:
+    """A Descent whose steps are all alike: after some, they are recorded as CUDA graphs. The transformers are so small
+    that a GPU would wait for the launches for much of a step.
+
+    loss_of(): the loss of a new batch, all of it made on the GPU, with no number of Python's that changes and no copy from
+    the host."""
+
+    ALONE = 4                                         # steps without: compilation, first state of the optimizer
+
+    def __init__(self, descent, loss_of):
+        self.descent, self.loss_of = descent, loss_of
+        self.total = torch.zeros((), device=descent.parameters[0].device)      # of the losses
+        self.steps, self.graphs, self.done = 0, None, []
+        self.can_record = self.total.is_cuda
+
+    def gradient(self):
+        loss = self.loss_of()
+        self.total += loss.detach()
+        return self.descent.gradient(loss)
+
+    def aside(self):
+        """The gradient on another stream than the recording's, as torch wants it before one"""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            flat = self.gradient()
+        torch.cuda.current_stream().wait_stream(side)
+        return flat
+
+    def record(self):
+        make, use = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(make, capture_error_mode="thread_local"):
+                self.flat = self.gradient()
+            with torch.cuda.graph(use, pool=make.pool(), capture_error_mode="thread_local"):
+                self.descent.step(self.flat)
+            self.graphs = make, use
+        except RuntimeError as e:
+            say("no CUDA graph of a step:", str(e).splitlines()[0])
+            self.can_record = False
+
+    def __call__(self):
+        self.steps += 1
+        if self.can_record and not self.graphs and self.steps > self.ALONE:
+            self.record()
+        if self.graphs:
+            self.graphs[0].replay()
+        else:
+            self.flat = self.aside() if self.can_record else self.gradient()
+        if RANKS > 1:
+            dist.all_reduce(self.flat)
+        if self.graphs:
+            self.graphs[1].replay()
+            self.wait()
+        else:
+            self.descent.step(self.flat)
+
+    def wait(self):
+        """For the step before the last one: more of them in the queue would only hide how long they take"""
+        self.done.append(torch.cuda.Event())
+        self.done[-1].record()
+        if len(self.done) > 2:
+            self.done.pop(0).synchronize()
 
 
 class State:
@@ -195,20 +281,20 @@ class State:
         return [x.to(self.device) for x in torch.load(self.path(f"latents-{RANK}.pt"))]
 
 
-def descent(state, seconds, optimizer, lr, loss_of, draw, averages, name, save, warmup=100):
-    """Steps of loss_of(*draw(step)) until the time is up, and save() now and then; the mean loss is told"""
-    total, i = 0, 0
-    for i in Clock(seconds, optimizer, lr, warmup):
-        batch = draw(i)
+def descend(state, seconds, optimizer, lr, loss_of, averages, name, save, before=None, warmup=100):
+    """Steps of loss_of(), before(step) before each, until the time is up, and save() now and then; the mean loss is told"""
+    def loss():
         with state.autocast():
-            loss = loss_of(*batch)
-        descend(loss, optimizer)
-        for a in averages:
-            a.update()
-        total = total + loss.detach()
+            return loss_of()
+
+    replay, i = Replay(Descent(optimizer, averages), loss), 0
+    for i in Clock(seconds, optimizer, lr, warmup):
+        if before:
+            before(i)
+        replay()
         if i % 500 == 0:
-            say(f"{name} {i}: loss {total.item() / 500:.4f}")
-            total = 0
+            say(f"{name} {i}: loss {replay.total.item() / 500:.4f}")
+            replay.total.zero_()
             save()
     say(f"{name}: {i} steps")
     save()
@@ -253,6 +339,7 @@ def stage_vae(state, seconds):
         vae.start(*latent_statistics(state, vae))
     opt, lr = optimizer([vae], 1e-3)
     mean = Average([vae], 0.998)
+    descend = Descent(opt, [mean])
     rng = seeded(1)
 
     def losses(x):
@@ -266,8 +353,7 @@ def stage_vae(state, seconds):
         x = crops(state, rng, state.share(9), 96 if state.cuda else 32)
         with state.autocast():
             l1, edge, kl, mse = losses(x)
-        descend(l1 + edge + 1e-3 * kl, opt)
-        mean.update()
+        descend(l1 + edge + 1e-3 * kl)
         if i % 100 == 1:
             say(f"vae {i}: L1 {l1.item():.4f} edges {edge.item():.4f} KL {kl.item():.3f} "
                 f"PSNR {10 * np.log10(4 / mse.item()):.2f} dB")
@@ -319,20 +405,17 @@ def stage_teacher(state, seconds):
     batch = state.share(512)
     empty = EMPTY.to(state.device)
 
-    def loss_of(x0, eps, t, ids, lengths):
-        tt = t.view(-1, 1, 1, 1, 1)
-        v = dit((1 - tt) * x0 + tt * eps, t, text(ids, lengths), lengths)
-        return (v - (eps - x0)).square().mean()
-
-    def draw(_):
+    def loss_of():
         rows = torch.randint(len(z), (batch,), device=state.device)
         drop = torch.rand(batch, device=state.device) < 0.1
         u = torch.rand(batch, device=state.device)
-        x0 = z[rows].float()
-        return (x0, torch.randn_like(x0), 3 * u / (1 + 2 * u), torch.where(drop[:, None], empty, ids[rows]),
-                torch.where(drop, 1, lengths[rows]))
+        x0, t = z[rows].float(), 3 * u / (1 + 2 * u)
+        eps, tt = torch.randn_like(x0), t.view(-1, 1, 1, 1, 1)
+        n = lengths[rows].masked_fill(drop, 1)
+        v = dit((1 - tt) * x0 + tt * eps, t, text(torch.where(drop[:, None], empty, ids[rows]), n), n)
+        return (v - (eps - x0)).square().mean()
 
-    descent(state, seconds, opt, lr, loss_of, draw, [mean], "teacher",
+    descend(state, seconds, opt, lr, loss_of, [mean], "teacher",
             lambda: state.save("teacher", dit=mean.nets[0], text=mean.nets[1]), warmup=200)
 
 
@@ -364,13 +447,18 @@ class Distill:
         with torch.no_grad():
             self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
             self.none = no_caption(text, state.device)
-        self.batch, self.sparse = state.share(256), state.sparse()
+        self.batch, self.choices = state.share(256), state.sparse()
+        self.sparse = copy.deepcopy(self.choices[0])
         self.opt, self.lr = optimizer([self.student], 5e-4)
         seeded(4)
 
     def velocity(self, emb, lengths):
         """The teacher's"""
         return guided(self.teacher, emb, lengths, self.none)
+
+    def choose(self, step):
+        """Other tiles"""
+        self.sparse.set(self.choices[step % len(self.choices)])
 
     def draw(self):
         rows = torch.randint(len(self.z), (self.batch,), device=self.state.device)
@@ -382,53 +470,50 @@ def stage_sla(state, seconds):
     d = Distill(state, "sla", "teacher")
     mean = Average([d.student], 0.998)
 
-    def loss_of(x0, eps, t, emb, lengths, tiles):
+    def loss_of():
+        x0, eps, emb, lengths = d.draw()
+        u = torch.rand(d.batch, device=state.device)
+        t = 3 * u / (1 + 2 * u)
         tt = t.view(-1, 1, 1, 1, 1)
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
             want = d.velocity(emb, lengths)(x, t)
-        return (d.student(x, t, emb, lengths, tiles) - want).square().mean()
+        return (d.student(x, t, emb, lengths, d.sparse) - want).square().mean()
 
-    def draw(i):
-        x0, eps, emb, lengths = d.draw()
-        u = torch.rand(d.batch, device=state.device)
-        return x0, eps, 3 * u / (1 + 2 * u), emb, lengths, d.sparse[i % len(d.sparse)]
-
-    descent(state, seconds, d.opt, d.lr, loss_of, draw, [mean], "sla", lambda: state.save("sla", dit=mean.nets[0]))
+    descend(state, seconds, d.opt, d.lr, loss_of, [mean], "sla", lambda: state.save("sla", dit=mean.nets[0]), d.choose)
 
 
 def grid(device):
-    """Times from the first official one to 0, the official ones among them, and how often each is drawn"""
+    """Times from the first official one to 0, the official ones among them, and the cumulative probability of each"""
     times = []
     for a, b, n in zip(OFFICIAL_TIMES, (*OFFICIAL_TIMES[1:], 0.0), (4, 4, 5, 10)):
         times += [a + (b - a) * i / n for i in range(n)]
-    weight = [4.0 if t in OFFICIAL_TIMES else 1.0 for t in times]
-    return (torch.tensor(x, dtype=torch.float32, device=device) for x in (times + [0.0], weight))
+    weight = np.array([4.0 if t in OFFICIAL_TIMES else 1.0 for t in times])
+    drawn = np.cumsum(weight / weight.sum())[:-1]     # what is above the last one is the last interval
+    return (torch.tensor(x, dtype=torch.float32, device=device) for x in (times + [0.0], drawn))
 
 
 def stage_student(state, seconds):
     d = Distill(state, "student", "sla")
     target = Average([d.student], 0.95)
     mean = Average([d.student], 0.998)
-    times, weight = grid(state.device)
+    times, drawn = grid(state.device)
 
-    def loss_of(x0, eps, t, s, emb, lengths, tiles):
+    def loss_of():
+        x0, eps, emb, lengths = d.draw()
+        k = torch.searchsorted(drawn, torch.rand(d.batch, device=state.device))
+        t, s = times[k], times[k + 1]
         tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
             xs = x + (ss - tt) * d.velocity(emb, lengths)(x, t)
-            end = xs - ss * target.nets[0](xs, s, emb, lengths, tiles)
-        v = d.student(x, t, emb, lengths, tiles)
+            end = xs - ss * target.nets[0](xs, s, emb, lengths, d.sparse)
+        v = d.student(x, t, emb, lengths, d.sparse)
         miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
         return ((miss + 1e-4).sqrt() - 1e-2).mean()
 
-    def draw(i):
-        x0, eps, emb, lengths = d.draw()
-        k = torch.multinomial(weight, d.batch, replacement=True)
-        return x0, eps, times[k], times[k + 1], emb, lengths, d.sparse[i % len(d.sparse)]
-
-    descent(state, seconds, d.opt, d.lr, loss_of, draw, [target, mean], "student",
-            lambda: state.save("student", dit=mean.nets[0]))
+    descend(state, seconds, d.opt, d.lr, loss_of, [target, mean], "student",
+            lambda: state.save("student", dit=mean.nets[0]), d.choose)
 
 
 # ---- results ----
