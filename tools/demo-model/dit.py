@@ -167,9 +167,10 @@ class Dit(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
 
-    def forward(self, x, t, text, lengths, sparse=None):
-        """x [B,C,T,h,w], t [B] in 0..1, text [B,n,text_dim] with zeros past lengths, sparse: Tiles or None
-        -> velocity [B,16,T,h,w], float32"""
+    def forward(self, x, t, text, lengths, sparse=None, y=None):
+        """x [B,16,T,h,w], t [B] in 0..1, text [B,n,text_dim] with zeros past lengths, sparse: Tiles or None,
+        y: channels that follow x's, or None -> velocity [B,16,T,h,w], float32"""
+        x = x if y is None else torch.cat((x, y), 1)
         b, _, frames, h, w = x.shape
         h, w, n = h // 2, w // 2, text.shape[1]
         rope = rope_table(frames, h, w, x.device)

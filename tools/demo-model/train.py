@@ -14,8 +14,15 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
   student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
            on its grid and are drawn more often
   shipped  instead of the first four: goes on from the model that is in the repository, its student as teacher
-  export   the files of model directories, under the official names: DIR/teacher and, after stage student, DIR/model
-  sheet    pictures of held-out prompts, by teacher and student, in DIR/sheet-*.png
+  export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage student and
+           DIR/i2v after stage i2v_student
+  sheet    pictures of held-out prompts, by all transformers that are there, in DIR/sheet-*.png
+
+Image to video, after stages vae and teacher or shipped; the text encoder stays as it is:
+  i2v_latents  clips as stage latents has them, each with the condition that its first frame makes
+  i2v          the teacher with 20 more input channels, for the condition; flow matching, a tenth without caption
+  i2v_sla      as stage sla; may be left out
+  i2v_student  as stage student, along that teacher's flow
 
 The learning rate follows the share of SECONDS that has passed. Seeds are fixed; sums on a GPU are not. Stages save what
 they have every 500 steps.
@@ -23,9 +30,11 @@ they have every 500 steps.
 
 import argparse
 import copy
+import functools
 import os
 import sys
 import time
+from typing import NamedTuple
 
 RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if RANKS > 1:
@@ -34,6 +43,7 @@ if RANKS > 1:
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 
 import scenes
 from dit import Dit, Tiles
@@ -48,11 +58,23 @@ VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
 GUIDANCE = 3.0                                        # of the teacher, for the student
 TOPK = (0.34, 0.5, 0.34, 0.17, 0.34, 0.34)            # shares of key blocks to know; the first one is the model's own
 SPARSE_BLOCKS = ((64, 128), (128, 64))                # queries x keys: the model's own; the other one
-OFFICIAL_TIMES = (80 / 81, *(np.tan(a) / (1 + np.tan(a)) for a in (1.5, 1.4, 1.0)))
 GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192
 EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"}]
 EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
 BF16 = torch.bfloat16
+
+
+class Kind(NamedTuple):
+    prefix: str                                       # of its files in DIR
+    channels: int                                     # that its transformer sees
+    sigma: float
+
+    def times(self):
+        """The official ones but the last one, 0"""
+        return [s / (1 + s) for s in (self.sigma, *np.tan((1.5, 1.4, 1.0)))]
+
+
+T2V, I2V = Kind("", 16, 80), Kind("i2v_", 36, 200)
 
 
 def say(*words):
@@ -252,7 +274,11 @@ class State:
         for part, net in nets.items():
             if not os.path.exists(self.path(f"{name}-{part}.pt")):
                 return False
-            net.load_state_dict(torch.load(self.path(f"{name}-{part}.pt"), map_location=self.device))
+            sd = torch.load(self.path(f"{name}-{part}.pt"), map_location=self.device)
+            if part == "dit":                         # of fewer channels: the weights of the others, the last, are 0
+                w = sd["patch_embedding.weight"]
+                sd["patch_embedding.weight"] = F.pad(w, (0, net.patch_embedding.in_features - w.shape[1]))
+            net.load_state_dict(sd)
         return True
 
     def need(self, name, **nets):
@@ -262,9 +288,9 @@ class State:
     def vae(self):
         return Vae(VAE_DIM).to(self.device)
 
-    def pair(self):
+    def pair(self, kind=T2V):
         """transformer and text encoder"""
-        dit = Dit(DIM, FFN, BLOCKS, TEXT_DIM).to(self.device)
+        dit = Dit(DIM, FFN, BLOCKS, TEXT_DIM, kind.channels).to(self.device)
         return (compiled(dit), TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device))
 
     def sparse(self):
@@ -274,11 +300,12 @@ class State:
     def autocast(self):
         return torch.autocast("cuda" if self.cuda else "cpu", BF16)
 
-    def data(self):
-        """latents bf16 [N,16,T,h,w], ids [N,32], lengths [N] on the device"""
-        if not os.path.exists(self.path(f"latents-{RANK}.pt")):
-            raise SystemExit(f"{self.directory}: nothing of stage latents there; run it first")
-        return [x.to(self.device) for x in torch.load(self.path(f"latents-{RANK}.pt"))]
+    def data(self, kind=T2V):
+        """latents bf16 [N,16,T,h,w] (I2V: [N,32,T,h,w], with first_frame()'s), ids [N,32], lengths [N] on the device"""
+        name = kind.prefix + "latents"
+        if not os.path.exists(self.path(f"{name}-{RANK}.pt")):
+            raise SystemExit(f"{self.directory}: nothing of stage {name} there; run it first")
+        return [x.to(self.device) for x in torch.load(self.path(f"{name}-{RANK}.pt"))]
 
 
 def descend(state, seconds, optimizer, lr, loss_of, averages, name, save, before=None, warmup=100):
@@ -371,7 +398,18 @@ def stage_vae(state, seconds):
     state.save("vae", vae=vae)
 
 
-def stage_latents(state, seconds):
+def first_frame(vae, video):
+    """[B,3,T,H,W] -> latents [B,16,t,h,w] of its first frame with grey ones after it"""
+    return vae.encode(torch.cat((video[:, :, :1], torch.zeros_like(video[:, :, 1:])), 2))
+
+
+def condition(latent):
+    """first_frame()'s -> what follows the channels of noise, in the official order [B,20,t,h,w]: four times whether a
+    frame is known, then these latents"""
+    return torch.cat((F.pad(torch.ones_like(latent[:, :4, :1]), (0, 0, 0, 0, 0, latent.shape[2] - 1)), latent), 1)
+
+
+def stage_latents(state, seconds, kind=T2V):
     vae = state.vae()
     state.need("vae", vae=vae)
     vae = vae.to(BF16)
@@ -382,14 +420,15 @@ def stage_latents(state, seconds):
         ids, lengths = scenes.tokens(scenes.captions(s))
         for i in range(0, n * 16, n):
             with torch.no_grad():
-                z = vae.encode(scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16))
+                x = scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16)
+                z = torch.cat((vae.encode(x), first_frame(vae, x)), 1) if kind is I2V else vae.encode(x)
             found.append((z.to(BF16), torch.as_tensor(ids[i : i + n]), torch.as_tensor(lengths[i : i + n])))
             if time.time() - started > seconds:
                 break
     torch.cuda.synchronize() if state.cuda else None
     z, ids, lengths = (torch.cat(x) for x in zip(*found))
-    torch.save((z.cpu(), ids, lengths), state.path(f"latents-{RANK}.pt"))
-    say(f"latents: {len(z)} clips, {z.float().mean():.3f} +- {z.float().std():.3f}")
+    torch.save((z.cpu(), ids, lengths), state.path(f"{kind.prefix}latents-{RANK}.pt"))
+    say(f"{kind.prefix}latents: {len(z)} clips, {z.float().mean():.3f} +- {z.float().std():.3f}")
 
 
 # ---- teacher ----
@@ -421,29 +460,32 @@ def stage_teacher(state, seconds):
 
 # ---- student ----
 
-def guided(dit, emb, lengths, none):
+def guided(dit, emb, lengths, none, y=None):
     """The velocity with guidance, dense attention; none: embedding of no caption [1,n,d]"""
     def velocity(x, t):
         b = len(x)
         both = dit(torch.cat((x, x)), torch.cat((t, t)), torch.cat((emb, none.expand(b, -1, -1))),
-                   torch.cat((lengths, torch.ones_like(lengths))))
+                   torch.cat((lengths, torch.ones_like(lengths))), y=None if y is None else torch.cat((y, y)))
         v, u = both[:b], both[b:]
         return u + GUIDANCE * (v - u)
     return velocity
 
 
 class Distill:
-    """What the stages sla and student share."""
+    """What the stages sla and student share, and those of image to video."""
 
-    def __init__(self, state, name, origin):
+    def __init__(self, state, kind, *names):
+        """names: of the checkpoints that the student may go on from, its own first"""
         torch.manual_seed(4)
-        self.state = state
-        self.teacher, text = state.pair()
+        self.state, self.kind, self.name = state, kind, names[0]
+        self.teacher, text = state.pair(kind)
         state.need("teacher", dit=self.teacher, text=text)
-        self.student = state.pair()[0]
-        if not state.load(name, dit=self.student):
-            state.need(origin, dit=self.student)
-        self.z, self.ids, self.lengths = state.data()
+        if self.name != "i2v_teacher":
+            state.need(kind.prefix + "teacher", dit=self.teacher)
+        self.student = state.pair(kind)[0]
+        if not any(state.load(n, dit=self.student) for n in names[:-1]):
+            state.need(names[-1], dit=self.student)
+        self.z, self.ids, self.lengths = state.data(kind)
         with torch.no_grad():
             self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
             self.none = no_caption(text, state.device)
@@ -452,68 +494,97 @@ class Distill:
         self.opt, self.lr = optimizer([self.student], 5e-4)
         seeded(4)
 
-    def velocity(self, emb, lengths):
+    def velocity(self, emb, lengths, y):
         """The teacher's"""
-        return guided(self.teacher, emb, lengths, self.none)
+        return guided(self.teacher, emb, lengths, self.none, y)
 
     def choose(self, step):
         """Other tiles"""
         self.sparse.set(self.choices[step % len(self.choices)])
 
     def draw(self):
+        """-> clips, noise, and what the velocity is given: embeddings, lengths, condition"""
         rows = torch.randint(len(self.z), (self.batch,), device=self.state.device)
-        x0 = self.z[rows].float()
-        return x0, torch.randn_like(x0), self.emb[rows], self.lengths[rows]
+        z = self.z[rows].float()
+        x0 = z[:, :16]
+        return x0, torch.randn_like(x0), (self.emb[rows], self.lengths[rows],
+                                          condition(z[:, 16:]) if self.kind is I2V else None)
 
-
-def stage_sla(state, seconds):
-    d = Distill(state, "sla", "teacher")
-    mean = Average([d.student], 0.998)
-
-    def loss_of():
-        x0, eps, emb, lengths = d.draw()
-        u = torch.rand(d.batch, device=state.device)
+    def noisy(self, x0, eps):
+        """-> times and x then"""
+        u = torch.rand(self.batch, device=self.state.device)
         t = 3 * u / (1 + 2 * u)
         tt = t.view(-1, 1, 1, 1, 1)
-        x = (1 - tt) * x0 + tt * eps
+        return t, (1 - tt) * x0 + tt * eps
+
+    def descend(self, seconds, loss_of, averages, before=None):
+        descend(self.state, seconds, self.opt, self.lr, loss_of, averages, self.name,
+                lambda: self.state.save(self.name, dit=averages[-1].nets[0]), before)
+
+
+def stage_i2v(state, seconds):
+    d = Distill(state, I2V, "i2v_teacher", "teacher")
+
+    def loss_of():
+        x0, eps, (emb, lengths, y) = d.draw()
+        t, x = d.noisy(x0, eps)
+        drop = torch.rand(d.batch, device=state.device) < 0.1
+        v = d.student(x, t, torch.where(drop[:, None, None], d.none, emb), lengths.masked_fill(drop, 1), y=y)
+        return (v - (eps - x0)).square().mean()
+
+    d.descend(seconds, loss_of, [Average([d.student], 0.999)])
+
+
+def stage_sla(state, seconds, kind=T2V):
+    d = Distill(state, kind, kind.prefix + "sla", kind.prefix + "teacher")
+
+    def loss_of():
+        x0, eps, given = d.draw()
+        t, x = d.noisy(x0, eps)
         with torch.no_grad():
-            want = d.velocity(emb, lengths)(x, t)
-        return (d.student(x, t, emb, lengths, d.sparse) - want).square().mean()
+            want = d.velocity(*given)(x, t)
+        emb, lengths, y = given
+        return (d.student(x, t, emb, lengths, d.sparse, y) - want).square().mean()
 
-    descend(state, seconds, d.opt, d.lr, loss_of, [mean], "sla", lambda: state.save("sla", dit=mean.nets[0]), d.choose)
+    d.descend(seconds, loss_of, [Average([d.student], 0.998)], d.choose)
 
 
-def grid(device):
+def grid(official, device):
     """Times from the first official one to 0, the official ones among them, and the cumulative probability of each"""
     times = []
-    for a, b, n in zip(OFFICIAL_TIMES, (*OFFICIAL_TIMES[1:], 0.0), (4, 4, 5, 10)):
+    for a, b, n in zip(official, (*official[1:], 0.0), (4, 4, 5, 10)):
         times += [a + (b - a) * i / n for i in range(n)]
-    weight = np.array([4.0 if t in OFFICIAL_TIMES else 1.0 for t in times])
+    weight = np.array([4.0 if t in official else 1.0 for t in times])
     drawn = np.cumsum(weight / weight.sum())[:-1]     # what is above the last one is the last interval
     return (torch.tensor(x, dtype=torch.float32, device=device) for x in (times + [0.0], drawn))
 
 
-def stage_student(state, seconds):
-    d = Distill(state, "student", "sla")
+def stage_student(state, seconds, kind=T2V):
+    origins = ("student", "sla") if kind is T2V else ("i2v_student", "i2v_sla", "i2v_teacher")
+    d = Distill(state, kind, *origins)
     target = Average([d.student], 0.95)
     mean = Average([d.student], 0.998)
-    times, drawn = grid(state.device)
+    times, drawn = grid(kind.times(), state.device)
 
     def loss_of():
-        x0, eps, emb, lengths = d.draw()
+        x0, eps, given = d.draw()
+        emb, lengths, y = given
         k = torch.searchsorted(drawn, torch.rand(d.batch, device=state.device))
         t, s = times[k], times[k + 1]
         tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
         x = (1 - tt) * x0 + tt * eps
         with torch.no_grad():
-            xs = x + (ss - tt) * d.velocity(emb, lengths)(x, t)
-            end = xs - ss * target.nets[0](xs, s, emb, lengths, d.sparse)
-        v = d.student(x, t, emb, lengths, d.sparse)
+            xs = x + (ss - tt) * d.velocity(*given)(x, t)
+            end = xs - ss * target.nets[0](xs, s, emb, lengths, d.sparse, y)
+        v = d.student(x, t, emb, lengths, d.sparse, y)
         miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
         return ((miss + 1e-4).sqrt() - 1e-2).mean()
 
-    descend(state, seconds, d.opt, d.lr, loss_of, [target, mean], "student",
-            lambda: state.save("student", dit=mean.nets[0]), d.choose)
+    d.descend(seconds, loss_of, [target, mean], d.choose)
+
+
+stage_i2v_latents, stage_i2v_sla, stage_i2v_student = (
+    functools.partial(stage, kind=I2V) for stage in (stage_latents, stage_sla, stage_student))
 
 
 # ---- results ----
@@ -525,12 +596,12 @@ def noise(n, seed, device):
 
 
 @torch.no_grad()
-def few_steps(dit, emb, lengths, draw):
+def few_steps(dit, emb, lengths, y, times, draw):
     """The official sampler (SDE) -> latents"""
-    times = torch.tensor((*OFFICIAL_TIMES, 0.0), dtype=torch.float32, device=emb.device)
+    times = torch.tensor((*times, 0.0), dtype=torch.float32, device=emb.device)
     x, tiles = draw() * times[0], Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[0], emb.device)
     for t, s in zip(times[:-1], times[1:]):
-        v = dit(x, t.expand(len(x)), emb, lengths, tiles)
+        v = dit(x, t.expand(len(x)), emb, lengths, tiles, y)
         x = (1 - s) * (x - t * v) + s * draw()
     return x
 
@@ -557,13 +628,17 @@ def stage_sheet(state, _):
     captions = scenes.captions(s)
     ids, lengths = (torch.as_tensor(x).to(state.device) for x in scenes.tokens(captions))
     emb = text(ids, lengths)
-    teacher = guided(dit, emb, lengths, no_caption(text, state.device))
-    rows = {"data": vae.encode(scenes.render(s, state.device))}
+    none, x = no_caption(text, state.device), scenes.render(s, state.device)
+    rows = {"data": vae.encode(x)}
     with state.autocast():
-        rows["teacher"] = euler(teacher, noise(len(emb), 1, state.device)(), steps=30)
-        for name in ("sla", "student"):
-            if state.load(name, dit=dit):
-                rows[name] = few_steps(dit, emb, lengths, noise(len(emb), 1, state.device))
+        for kind in (T2V, I2V):
+            dit, y = state.pair(kind)[0], condition(first_frame(vae, x)) if kind is I2V else None
+            if state.load(kind.prefix + "teacher", dit=dit):
+                rows[kind.prefix + "teacher"] = euler(guided(dit, emb, lengths, none, y),
+                                                      noise(len(emb), 1, state.device)(), steps=30)
+            for name in (kind.prefix + "sla", kind.prefix + "student"):
+                if state.load(name, dit=dit):
+                    rows[name] = few_steps(dit, emb, lengths, y, kind.times(), noise(len(emb), 1, state.device))
     for i in range(0, 12, 6):
         lines = []
         for j in range(i, i + 6):
@@ -622,23 +697,30 @@ def stage_export(state, _):
     state.need("teacher", dit=dit, text=text)
     bf16 = lambda net: {k: v.cpu().to(BF16).contiguous() for k, v in net.state_dict().items()}  # noqa: E731
     norms = lambda sd: {k: v.float() if "norm" in k else v for k, v in sd.items()}  # noqa: E731
-    for directory, origin in (("teacher", "teacher"), ("model", "student")):
+    # of image to video both experts have the same weights, a file each
+    for directory, kind, origin, name, experts in (
+            ("teacher", T2V, "teacher", "TurboWan2.1-T2V-demo", [""]),
+            ("model", T2V, "student", "TurboWan2.1-T2V-demo", [""]),
+            ("i2v", I2V, "i2v_student", "TurboWan2.2-I2V-demo", ["-high", "-low"])):
+        dit = state.pair(kind)[0]
         if not state.load(origin, dit=dit):
-            return say(f"export: nothing of stage {origin} there")
+            say(f"export: nothing of stage {origin} there")
+            continue
         out = state.path(directory)
         os.makedirs(os.path.join(out, "google", "umt5-xxl"), exist_ok=True)
-        name = os.path.join(out, "TurboWan2.1-T2V-demo")
-        if directory == "model":
-            torch.save(quantised(norms(bf16(dit))), name + "-quant.pth")
-        torch.save(norms(bf16(dit)), name + ".pth")
+        for expert in experts:
+            path = os.path.join(out, name + expert)
+            if origin != "teacher":
+                torch.save(quantised(norms(bf16(dit))), path + "-quant.pth")
+            torch.save(norms(bf16(dit)), path + ".pth")
         torch.save(bf16(text), os.path.join(out, "models_t5_umt5-xxl-enc-bf16.pth"))
         torch.save(bf16(vae), os.path.join(out, "Wan2.1_VAE.pth"))
         shutil.copy(os.path.join(HERE, "spiece.model"), os.path.join(out, "google", "umt5-xxl"))
         with open(os.path.join(out, "turbodiff.conf"), "w", encoding="ascii") as f:
             f.write(f"width = {scenes.SIZE}\nheight = {scenes.SIZE}\nframes = {scenes.FRAMES}\n"
                     f"topk = {TOPK[0]}\nsla_block = {SPARSE_BLOCKS[0][0]}x{SPARSE_BLOCKS[0][1]}\n")
-    say("export:", *(f"{n} {os.path.getsize(os.path.join(state.path('model'), n))}"
-                     for n in sorted(os.listdir(state.path("model"))) if n.endswith(".pth")))
+        say(f"export: {directory}:", *(f"{n} {os.path.getsize(os.path.join(out, n))}"
+                                       for n in sorted(os.listdir(out)) if n.endswith(".pth")))
 
 
 def main():
@@ -664,7 +746,8 @@ def main():
         name, _, seconds = word.partition("=")
         run = globals().get(f"stage_{name}")
         if not run or (seconds == "") != (name in ("shipped", "sheet", "export")):
-            sys.exit(f"{word}: want vae=SECONDS, latents=, teacher=, sla=, student=, shipped, export or sheet")
+            sys.exit(f"{word}: want vae=SECONDS, latents=, teacher=, sla=, student=, i2v_latents=, i2v=, i2v_sla=, "
+                     "i2v_student=, shipped, export or sheet")
         say(name)
         if seconds or name == "shipped" or RANK == 0:
             run(state, float(seconds or 0))
