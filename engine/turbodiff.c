@@ -120,9 +120,19 @@ static double default_sigma(const TDContext *c)
     return c->info.needs_image ? 200.0 : 80.0;
 }
 
-static double default_topk(const TDContext *c)
+/* topk: 0 is the model's own */
+static TDAttnConfig attn_config(const TDContext *c, double topk)
 {
-    return c->model->conf.topk != 0.0 ? c->model->conf.topk : DEFAULT_TOPK;
+    const TDModelConf *own = &c->model->conf;
+    enum TDSlaBlock block = c->settings.sla_block ? c->settings.sla_block : own->sla_block;
+    TDAttnConfig a = { .kind = c->info.attention, .bq = 128, .bk = 64 };
+
+    a.topk = topk != 0.0 ? topk : own->topk != 0.0 ? own->topk : DEFAULT_TOPK;
+    if (block == TD_SLA_BLOCK_64X128) {
+        a.bq = 64;
+        a.bk = 128;
+    }
+    return a;
 }
 
 /* Load what is to stay from now on: all, or with `auto` all if a clip of the default size fits beside it. */
@@ -138,7 +148,7 @@ static int load(TDContext *c)
     cfg.n_steps = TD_RCM_MAX_STEPS;
     cfg.sigma_max = default_sigma(c);
     cfg.boundary = DEFAULT_BOUNDARY;
-    cfg.attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64, .topk = default_topk(c) };
+    cfg.attn = attn_config(c, 0.0);
     if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &c->log)) < 0 && ret != TD_ERR(ENOMEM))
         goto fail;
     if (m->residency == TD_RESIDENT_ALL)
@@ -321,7 +331,6 @@ static int check_image(TDContext *c, const TDImage *image)
 
 static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
 {
-    enum TDSlaBlock block = c->settings.sla_block ? c->settings.sla_block : c->model->conf.sla_block;
     int rcm = p->sampler == TD_SAMPLER_RCM, ret;
 
     if ((unsigned)p->sampler > TD_SAMPLER_UNIPC || (unsigned)p->noise > TD_NOISE_CPU)
@@ -353,14 +362,9 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
     TRY(check_image(c, p->image));
     TRY(check_range(c, "guidance", g->guidance, 0, 100));
     TRY(check_range(c, "shift", g->shift, 0.01, 100));
-    g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64,
-                              .topk = p->sla_topk != 0.0 ? p->sla_topk : default_topk(c) };
+    g->attn = attn_config(c, p->sla_topk);
     if (!td_valid_topk(g->attn.topk))
         return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1, or 0 for the model's own", p->sla_topk);
-    if (block == TD_SLA_BLOCK_64X128) {
-        g->attn.bq = 64;
-        g->attn.bk = 128;
-    }
     return 0;
 fail:
     return ret;

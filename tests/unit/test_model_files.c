@@ -166,7 +166,7 @@ static void test_conf(void)
     small_path(dir, "conf");
     small_path(path, "conf/turbodiff.conf");
     CHECK_INT(td_model_conf_read(&c, dir, &log), 0);
-    CHECK(!c.width && !c.height && !c.n_frames && c.topk == 0);
+    CHECK(!c.width && !c.height && !c.n_frames && c.topk == 0 && !c.sla_block);
     memset(many, '\n', sizeof(many));
     for (int size = 4096; size <= 4097; size++) {
         f = fopen(path, "wb");
