@@ -98,8 +98,10 @@ class Bench:
     def make(self, name):
         """@return what td tells of each clip, and score()"""
         gpu = self.gpus.get()
-        told = self.run(name, gpu) if ROWS[name].options else []
-        self.gpus.put(gpu)
+        try:
+            told = self.run(name, gpu) if ROWS[name].options else []
+        finally:
+            self.gpus.put(gpu)
         return told, self.score(name)
 
     def run(self, name, gpu):
@@ -204,7 +206,11 @@ def main():
         rows = [n for n in ROWS if n in rows]
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=args.gpus + 1)    # one may score meanwhile
         for name, made in zip(rows, [pool.submit(bench.make, n) for n in rows]):
-            f = dict(zip(("td", "results"), made.result()))
+            try:
+                f = dict(zip(("td", "results"), made.result()))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
             references = REFERENCES[1:] if ROWS[name].options else REFERENCES[:1]
             f["compared"] = {r: bench.compare(name, r) for r in references if r in found}
             found[name] = f
