@@ -13,7 +13,7 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
   student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
            on its grid and are drawn more often
-  shipped  instead of the first four: goes on from the model that is in the repository, its student as teacher
+  shipped  instead of stage vae: goes on from the model that is in the repository, its student as the first teacher
   export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage student and
            DIR/i2v after stage i2v_student
   sheet    pictures of held-out prompts, by all transformers that are there, in DIR/sheet-*.png
