@@ -36,19 +36,16 @@ import sys
 import time
 from typing import NamedTuple
 
-RANK, RANKS = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-if RANKS > 1:
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(RANK)    # all call theirs cuda:0, so that compiled code is found again
-
+import ranks                                          # before torch: it says which GPU is this process's
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
 import scenes
+from descent import Average, Clock, Descent, compiled, descend, optimizer
 from dit import Dit, Tiles
 from language import RELATIONS
-from muon import Muon
+from ranks import RANK, RANKS, say, seeded
 from text import TextEncoder
 from vae import Vae
 
@@ -77,178 +74,6 @@ class Kind(NamedTuple):
 T2V, I2V = Kind("", 16, 80), Kind("i2v_", 36, 200)
 
 
-def say(*words):
-    if RANK == 0:
-        print(f"[{time.time() - START:6.1f}s]", *words, flush=True)
-
-
-def seeded(seed):
-    """Another sequence for each stage and each process; networks are made before, with the same numbers everywhere"""
-    torch.manual_seed(1000 * seed + RANK)
-    return np.random.default_rng([seed, RANK])
-
-
-class Clock:
-    """Steps until the seconds are used; the learning rate rises over the first steps and falls to a tenth as the cosine
-    does. A gap (compilation, a process that was stopped) counts as two seconds."""
-
-    def __init__(self, seconds, optimizer, lr, warmup=100):
-        self.seconds, self.optimizer, self.lr, self.warmup = seconds, optimizer, lr, warmup
-        self.used, self.last, self.steps = 0.0, None, 0
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        now = time.time()
-        self.used += min(now - (self.last or now), 2)
-        self.last = now
-        if RANKS > 1:                                 # all stop, and learn, as the first one does
-            used = torch.tensor([self.used], dtype=torch.float64)
-            dist.broadcast(used, 0, group=HOST)
-            self.used = used.item()
-        if self.used >= self.seconds:
-            raise StopIteration
-        self.steps += 1
-        fall = 0.1 + 0.9 * (0.5 + 0.5 * np.cos(np.pi * self.used / self.seconds))
-        self.optimizer.set_lr(self.lr * min(1, self.steps / self.warmup) * fall)
-        return self.steps
-
-
-def compiled(net):
-    """A transformer's blocks on a GPU: one graph serves all"""
-    for block in getattr(net, "blocks", ()) if next(net.parameters()).is_cuda else ():
-        block.compile(dynamic=False)
-    return net
-
-
-class Average:
-    """Exponential moving average of parameters"""
-
-    def __init__(self, nets, decay):
-        self.live = [p for n in nets for p in n.parameters()]
-        self.nets = [compiled(copy.deepcopy(n).requires_grad_(False)) for n in nets]
-        self.mean = [p for n in self.nets for p in n.parameters()]
-        self.decay, self.steps = decay, torch.zeros((), device=self.mean[0].device)
-
-    @torch.no_grad()
-    def update(self):
-        self.steps += 1
-        share = (10 / (self.steps + 10)).clamp_min(1 - self.decay)
-        ahead = torch._foreach_sub(self.live, self.mean)
-        torch._foreach_mul_(ahead, share)
-        torch._foreach_add_(self.mean, ahead)
-
-
-def optimizer(nets, lr):
-    """-> optimizer and its rate for matrices; lr: for the rest. All processes start with the numbers of the first."""
-    if RANKS > 1:
-        for n in nets:
-            for p in n.parameters():
-                dist.broadcast(p.data, 0)
-    return Muon(nets), 20 * lr
-
-
-class Descent:
-    """Steps of an optimizer, each along a gradient of norm 1 at most; one that is not finite counts as zero."""
-
-    def __init__(self, optimizer, averages):
-        self.optimizer, self.averages = optimizer, averages
-        self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
-
-    def gradient(self, loss):
-        """-> of all parameters that the loss depends on, as one vector"""
-        loss.backward()
-        self.used = [p for p in self.parameters if p.grad is not None]
-        flat = torch.cat([p.grad.flatten() for p in self.used])
-        for p in self.used:
-            p.grad = None
-        return flat
-
-    def step(self, flat):
-        """flat: the sum over all processes"""
-        norm = flat.norm() / RANKS
-        flat = (flat / (RANKS * norm.clamp_min(1))).masked_fill(~norm.isfinite(), 0)   # nothing waits for the GPU
-        for p, g in zip(self.used, flat.split([p.numel() for p in self.used])):
-            p.grad = g.view_as(p)
-        self.optimizer.step()
-        for p in self.used:
-            p.grad = None
-        for a in self.averages:
-            a.update()
-
-    def __call__(self, loss):
-        flat = self.gradient(loss)
-        if RANKS > 1:
-            dist.all_reduce(flat)
-        self.step(flat)
-
-
-class Replay:
-    """A Descent whose steps are all alike: after some, they are recorded as CUDA graphs. The transformers are so small
-    that a GPU would wait for the launches for much of a step.
-
-    loss_of(): the loss of a new batch, all of it made on the GPU, with no number of Python's that changes and no copy from
-    the host."""
-
-    ALONE = 4                                         # steps without: compilation, first state of the optimizer
-
-    def __init__(self, descent, loss_of):
-        self.descent, self.loss_of = descent, loss_of
-        self.total = torch.zeros((), device=descent.parameters[0].device)      # of the losses
-        self.steps, self.graphs, self.done = 0, None, []
-        self.can_record = self.total.is_cuda
-
-    def gradient(self):
-        loss = self.loss_of()
-        self.total += loss.detach()
-        return self.descent.gradient(loss)
-
-    def aside(self):
-        """The gradient on another stream than the recording's, as torch wants it before one"""
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            flat = self.gradient()
-        torch.cuda.current_stream().wait_stream(side)
-        return flat
-
-    def record(self):
-        make, use = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(make, capture_error_mode="thread_local"):
-                self.flat = self.gradient()
-            with torch.cuda.graph(use, pool=make.pool(), capture_error_mode="thread_local"):
-                self.descent.step(self.flat)
-            self.graphs = make, use
-        except RuntimeError as e:
-            say("no CUDA graph of a step:", str(e).splitlines()[0])
-            self.can_record = False
-
-    def __call__(self):
-        self.steps += 1
-        if self.can_record and not self.graphs and self.steps > self.ALONE:
-            self.record()
-        if self.graphs:
-            self.graphs[0].replay()
-        else:
-            self.flat = self.aside() if self.can_record else self.gradient()
-        if RANKS > 1:
-            dist.all_reduce(self.flat)
-        if self.graphs:
-            self.graphs[1].replay()
-            self.wait()
-        else:
-            self.descent.step(self.flat)
-
-    def wait(self):
-        """For the step before the last one: more of them in the queue would only hide how long they take"""
-        self.done.append(torch.cuda.Event())
-        self.done[-1].record()
-        if len(self.done) > 2:
-            self.done.pop(0).synchronize()
-
-
 class State:
     def __init__(self, directory, device, batch):
         self.cuda = device == "cuda"
@@ -266,8 +91,7 @@ class State:
         for part, net in nets.items() if RANK == 0 else ():
             torch.save({k: v.to(BF16) for k, v in net.state_dict().items()}, self.path(f"{name}-{part}.pt.new"))
             os.replace(self.path(f"{name}-{part}.pt.new"), self.path(f"{name}-{part}.pt"))
-        if RANKS > 1:
-            dist.barrier(group=HOST)
+        ranks.wait()
 
     def load(self, name, **nets):
         """Whatever is there. @return was everything there?"""
@@ -306,25 +130,6 @@ class State:
         if not os.path.exists(self.path(f"{name}-{RANK}.pt")):
             raise SystemExit(f"{self.directory}: nothing of stage {name} there; run it first")
         return [x.to(self.device) for x in torch.load(self.path(f"{name}-{RANK}.pt"))]
-
-
-def descend(state, seconds, optimizer, lr, loss_of, averages, name, save, before=None, warmup=100):
-    """Steps of loss_of(), before(step) before each, until the time is up, and save() now and then; the mean loss is told"""
-    def loss():
-        with state.autocast():
-            return loss_of()
-
-    replay, i = Replay(Descent(optimizer, averages), loss), 0
-    for i in Clock(seconds, optimizer, lr, warmup):
-        if before:
-            before(i)
-        replay()
-        if i % 500 == 0:
-            say(f"{name} {i}: loss {replay.total.item() / 500:.4f}")
-            replay.total.zero_()
-            save()
-    say(f"{name}: {i} steps")
-    save()
 
 
 def no_caption(text, device):
@@ -366,7 +171,7 @@ def stage_vae(state, seconds):
         vae.start(*latent_statistics(state, vae))
     opt, lr = optimizer([vae], 1e-3)
     mean = Average([vae], 0.998)
-    descend = Descent(opt, [mean])
+    step = Descent(opt, [mean])
     rng = seeded(1)
 
     def losses(x):
@@ -380,7 +185,7 @@ def stage_vae(state, seconds):
         x = crops(state, rng, state.share(9), 96 if state.cuda else 32)
         with state.autocast():
             l1, edge, kl, mse = losses(x)
-        descend(l1 + edge + 1e-3 * kl)
+        step(l1 + edge + 1e-3 * kl)
         if i % 100 == 1:
             say(f"vae {i}: L1 {l1.item():.4f} edges {edge.item():.4f} KL {kl.item():.3f} "
                 f"PSNR {10 * np.log10(4 / mse.item()):.2f} dB")
@@ -724,8 +529,6 @@ def stage_export(state, _):
 
 
 def main():
-    global START
-    START = time.time()
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--state", required=True)
     p.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
@@ -736,10 +539,7 @@ def main():
     torch.set_float32_matmul_precision("high")
     torch._dynamo.config.suppress_errors = True           # what cannot be compiled runs as it is
     torch._dynamo.config.recompile_limit = 64
-    if RANKS > 1:
-        global HOST
-        dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
-        HOST = dist.new_group(backend="gloo")
+    ranks.begin(args.device)
     state = State(args.state, args.device, args.batch)
     for word in args.stage:
         torch._dynamo.reset()
@@ -751,8 +551,7 @@ def main():
         say(name)
         if seconds or name == "shipped" or RANK == 0:
             run(state, float(seconds or 0))
-    if RANKS > 1:
-        dist.destroy_process_group()
+    ranks.end()
 
 
 if __name__ == "__main__":
