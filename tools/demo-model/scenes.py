@@ -144,12 +144,13 @@ def _sizes(k, n, rng):
     changes = _where_is(MOTIONS, motion, "grow", "shrink")
     allowed = np.stack([np.ones(n, bool), (count < 3) & ~changes & ~two, (count == 1) & ~changes & ~two], 1)
     size = np.where(rng.random(n) < 0.5, 0, _choose(allowed, rng))
-    low = np.choose(size, [np.choose(count - 1, [24.0, 20.0, 19.0]), 20.0, 37.0])
-    high = np.choose(size, [np.choose(count - 1, [42.0, 31.0, 21.0]), 24.0, 42.0])
-    low, high = np.where(two, 22.0, low), np.where(two, 31.0, high)
+    three = 26.5 / np.array([EXTENT[s] for s in SHAPES])[k["shape"]]           # as large as three in a row can be
+    low = np.choose(size, [np.choose(count - 1, [np.full(n, 28.0), np.full(n, 25.0), 0.9 * three]), 22.0, 39.0])
+    high = np.choose(size, [np.choose(count - 1, [np.full(n, 44.0), np.full(n, 33.0), three]), 27.0, 44.0])
+    low, high = np.where(two, 27.0, low), np.where(two, 33.0, high)
     r = rng.uniform(low, high)
-    small = np.where(count == 1, rng.uniform(22.0, 24.0, n), rng.uniform(20.0, 20.5, n))
-    large = np.where(count == 1, rng.uniform(38.0, 42.0, n), rng.uniform(29.5, 31.0, n))
+    small = np.where(count == 1, rng.uniform(24.0, 26.0, n), rng.uniform(22.0, 22.5, n))
+    large = np.where(count == 1, rng.uniform(40.0, 44.0, n), rng.uniform(32.5, 33.5, n))
     grow, shrink = _where_is(MOTIONS, motion, "grow"), _where_is(MOTIONS, motion, "shrink")
     return (np.where(grow, small, np.where(shrink, large, r)), np.where(grow, large, np.where(shrink, small, r)), size)
 
@@ -210,7 +211,7 @@ def _complete(k, rng):
     n, motion, two = len(k["shape"]), k["motion"], k["relation"] > 0
     extent = np.array([EXTENT[s] for s in SHAPES])
     r0, r1, size = _sizes(k, n, rng)
-    r2 = rng.uniform(22, 31, n)
+    r2 = rng.uniform(27, 33, n)
     half, half2 = np.maximum(r0, r1) * extent[k["shape"]], r2 * extent[k["shape2"]]
     moves = _where_is(MOTIONS, motion, "left", "right", "up", "down")
     speed = np.where(moves, rng.integers(1, 3, n), 0)

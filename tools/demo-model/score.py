@@ -422,7 +422,7 @@ def _score_group(told, regions, n_frames):
            "colour": group.colour() == told["colour"], "shape": group.shape() == told["shape"],
            "texture": group.texture() == told["texture"], "motion": kind == told["motion"]}
     if told["size"]:
-        out["size"] = bool(group.shape() and (group.radius() < 30.5) == (told["size"] == "small"))
+        out["size"] = bool(group.shape() and (group.radius() < 33) == (told["size"] == "small"))
     if told["speed"]:
         out["speed"] = _is_speed(told["speed"], travel)
     if told["position"]:
