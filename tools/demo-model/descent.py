@@ -61,10 +61,11 @@ class Average:
         torch._foreach_add_(self.mean, ahead)
 
 
-def optimizer(nets, lr):
-    """-> optimizer and its rate for matrices; lr: for the rest. All processes start with the same numbers."""
+def optimizer(nets, lr, shares=None):
+    """-> optimizer and its rate for matrices; lr: for the rest; shares: of these rates, one for each net. All processes
+    start with the same numbers."""
     ranks.alike(nets)
-    return Muon(nets), 20 * lr
+    return Muon(nets, shares or [1] * len(nets)), 20 * lr
 
 
 class Descent:

@@ -31,7 +31,7 @@ import torch
 
 from metrics import psnr, ssim
 from score import score
-from train import TOPK
+from state import TOPK
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.append(os.path.join(HERE, "..", "golden"))

@@ -31,7 +31,7 @@ import torch
 import scenes
 from metrics import psnr, ssim
 from score import ATTRIBUTES
-from train import GUIDANCE, TOPK, VAE_DIM
+from state import GUIDANCE, TOPK, VAE_DIM
 from vae import Vae
 
 HERE = os.path.dirname(os.path.abspath(__file__))

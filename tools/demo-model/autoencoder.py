@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Stages vae and latents: the autoencoder, and scenes as it encodes them."""
+
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import scenes
+from descent import Average, Clock, Descent, optimizer
+from language import RELATIONS
+from ranks import RANK, say, seeded
+from state import BF16, I2V, T2V
+
+EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"}]
+
+
+def clips(state, rng, n):
+    return scenes.render(scenes.sample(n, rng), state.device)
+
+
+def crops(state, rng, n, size):
+    """n clips, two squares of each"""
+    x = clips(state, rng, n)
+    at = rng.integers(0, 1 + x.shape[-1] - size, (2 * n, 2))
+    return torch.stack([x[i // 2, :, :, r : r + size, c : c + size] for i, (r, c) in enumerate(at)])
+
+
+def edges(a, b):
+    """L1 of the differences between neighbours in space and time"""
+    return sum((a.diff(dim=d) - b.diff(dim=d)).abs().mean() for d in (2, 3, 4))
+
+
+@torch.no_grad()
+def latent_statistics(state, vae):
+    """mean, std [16] of the means that the encoder gives"""
+    rng = np.random.default_rng(9)
+    with state.autocast():
+        mu = torch.cat([vae.moments(crops(state, rng, 4, 96))[0].float() for _ in range(32 if state.cuda else 1)])
+    return mu.mean((0, 2, 3, 4)), mu.std((0, 2, 3, 4))
+
+
+def train(state, seconds):
+    torch.manual_seed(1)
+    vae = state.vae()
+    if not state.load("vae", vae=vae):
+        vae.start(*latent_statistics(state, vae))
+    opt, lr = optimizer([vae], 1e-3)
+    mean = Average([vae], 0.998)
+    step = Descent(opt, [mean])
+    rng = seeded(1)
+
+    def losses(x):
+        mu, log_var = vae.moments(x)
+        z, log_var = vae.normalised(mu), log_var.float().clamp(-12, 4)
+        y = vae.decode(z + torch.randn_like(z) * (0.5 * log_var).exp()).float()
+        kl = 0.5 * (z.square() + log_var.exp() - 1 - log_var).mean()
+        return (y - x).abs().mean(), edges(y, x), kl, (y - x).square().mean()
+
+    for i in Clock(seconds, opt, lr):
+        x = crops(state, rng, state.share(9), 96 if state.cuda else 32)
+        with state.autocast():
+            l1, edge, kl, mse = losses(x)
+        step(l1 + edge + 1e-3 * kl)
+        if i % 100 == 1:
+            say(f"vae {i}: L1 {l1.item():.4f} edges {edge.item():.4f} KL {kl.item():.3f} "
+                f"PSNR {10 * np.log10(4 / mse.item()):.2f} dB")
+        if i % 500 == 0:
+            state.save("vae", vae=mean.nets[0])
+    vae = mean.nets[0]
+    vae.fit_statistics(*latent_statistics(state, vae))
+    vae = vae.to(BF16).float()
+    with torch.no_grad():
+        x = clips(state, np.random.default_rng(8), 4 if state.cuda else 1)
+        z = vae.encode(x)
+        mse = (vae.decode(z).clamp(-1, 1) - x).square().mean().item()
+    say(f"vae: {i} steps, PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, "
+        f"latents {z.mean():.3f} +- {z.std():.3f}")
+    state.save("vae", vae=vae)
+
+
+def first_frame(vae, video):
+    """[B,3,T,H,W] -> latents [B,16,t,h,w] of its first frame with grey ones after it"""
+    return vae.encode(torch.cat((video[:, :, :1], torch.zeros_like(video[:, :, 1:])), 2))
+
+
+def condition(latent):
+    """first_frame()'s -> what follows the channels of noise, in the official order [B,20,t,h,w]: four times whether a
+    frame is known, then these latents"""
+    return torch.cat((F.pad(torch.ones_like(latent[:, :4, :1]), (0, 0, 0, 0, 0, latent.shape[2] - 1)), latent), 1)
+
+
+def latents(state, seconds, kind=T2V):
+    vae = state.vae()
+    state.need("vae", vae=vae)
+    vae = vae.to(BF16)
+    rng, found, started = seeded(2), [], time.time()
+    n = 16 if state.cuda else 2
+    while time.time() - started < seconds:
+        s = scenes.sample(n * 16, rng, **rng.choice(EMPHASIS))
+        ids, lengths = scenes.tokens(scenes.captions(s))
+        for i in range(0, n * 16, n):
+            with torch.no_grad():
+                x = scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16)
+                z = torch.cat((vae.encode(x), first_frame(vae, x)), 1) if kind is I2V else vae.encode(x)
+            found.append((z.to(BF16), torch.as_tensor(ids[i : i + n]), torch.as_tensor(lengths[i : i + n])))
+            if time.time() - started > seconds:
+                break
+    torch.cuda.synchronize() if state.cuda else None
+    z, ids, lengths = (torch.cat(x) for x in zip(*found))
+    torch.save((z.cpu(), ids, lengths), state.path(f"{kind.prefix}latents-{RANK}.pt"))
+    say(f"{kind.prefix}latents: {len(z)} clips, {z.float().mean():.3f} +- {z.float().std():.3f}")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Stages sla, student and dmd: from the teacher to few steps with sparse-linear attention. And the teacher of image to
+video, which goes on from that of text to video in the same way."""
+
+import copy
+
+import numpy as np
+import torch
+
+from autoencoder import condition
+from descent import Average, descend, optimizer
+from ranks import seeded
+from state import GUIDANCE, I2V, T2V, no_caption
+
+FAKE_ALONE = 200                                      # steps of dmd before the student's first
+
+
+def guided(dit, emb, lengths, none, y=None):
+    """The velocity with guidance, dense attention; none: embedding of no caption [1,n,d]"""
+    def velocity(x, t):
+        b = len(x)
+        both = dit(torch.cat((x, x)), torch.cat((t, t)), torch.cat((emb, none.expand(b, -1, -1))),
+                   torch.cat((lengths, torch.ones_like(lengths))), y=None if y is None else torch.cat((y, y)))
+        v, u = both[:b], both[b:]
+        return u + GUIDANCE * (v - u)
+    return velocity
+
+
+class Distill:
+    """What the stages sla and student share, and those of image to video."""
+
+    def __init__(self, state, kind, *names):
+        """names: of the checkpoints that the student may go on from, its own first"""
+        torch.manual_seed(4)
+        self.state, self.kind, self.name = state, kind, names[0]
+        self.teacher, text = state.pair(kind)
+        state.need("teacher", dit=self.teacher, text=text)
+        if self.name != "i2v_teacher":
+            state.need(kind.prefix + "teacher", dit=self.teacher)
+        self.student = state.pair(kind)[0]
+        if not any(state.load(n, dit=self.student) for n in names[:-1]):
+            state.need(names[-1], dit=self.student)
+        self.z, self.ids, self.lengths = state.data(kind)
+        with torch.no_grad():
+            self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
+            self.none = no_caption(text, state.device)
+        self.batch, self.choices = state.share(256), state.sparse()
+        self.sparse = copy.deepcopy(self.choices[0])
+        self.opt, self.lr = optimizer([self.student], 5e-4)
+        seeded(4)
+
+    def velocity(self, emb, lengths, y):
+        """The teacher's"""
+        return guided(self.teacher, emb, lengths, self.none, y)
+
+    def choose(self, step):
+        """Other tiles"""
+        self.sparse.set(self.choices[step % len(self.choices)])
+
+    def rows(self):
+        """Some clips' [B]"""
+        return torch.randint(len(self.z), (self.batch,), device=self.state.device)
+
+    def given(self, rows):
+        """What the velocity is given: embeddings, lengths, condition"""
+        return (self.emb[rows], self.lengths[rows], condition(self.z[rows, 16:].float()) if self.kind is I2V else None)
+
+    def draw(self):
+        """-> clips, noise, given()"""
+        rows = self.rows()
+        x0 = self.z[rows, :16].float()
+        return x0, torch.randn_like(x0), self.given(rows)
+
+    def noisy(self, x0, eps, margin=0):
+        """-> times, so far from 0 and 1 at least, and x then"""
+        u = margin + (1 - 2 * margin) * torch.rand(self.batch, device=self.state.device)
+        t = 3 * u / (1 + 2 * u)
+        tt = t.view(-1, 1, 1, 1, 1)
+        return t, (1 - tt) * x0 + tt * eps
+
+    def descend(self, seconds, loss_of, averages, before=None):
+        descend(self.state, seconds, self.opt, self.lr, loss_of, averages, self.name,
+                lambda: self.state.save(self.name, dit=averages[-1].nets[0]), before)
+
+
+def i2v_teacher(state, seconds):
+    d = Distill(state, I2V, "i2v_teacher", "teacher")
+
+    def loss_of():
+        x0, eps, (emb, lengths, y) = d.draw()
+        t, x = d.noisy(x0, eps)
+        drop = torch.rand(d.batch, device=state.device) < 0.1
+        v = d.student(x, t, torch.where(drop[:, None, None], d.none, emb), lengths.masked_fill(drop, 1), y=y)
+        return (v - (eps - x0)).square().mean()
+
+    d.descend(seconds, loss_of, [Average([d.student], 0.999)])
+
+
+def sla(state, seconds, kind=T2V):
+    d = Distill(state, kind, kind.prefix + "sla", kind.prefix + "teacher")
+
+    def loss_of():
+        x0, eps, given = d.draw()
+        t, x = d.noisy(x0, eps)
+        with torch.no_grad():
+            want = d.velocity(*given)(x, t)
+        emb, lengths, y = given
+        return (d.student(x, t, emb, lengths, d.sparse, y) - want).square().mean()
+
+    d.descend(seconds, loss_of, [Average([d.student], 0.998)], d.choose)
+
+
+def grid(official, device):
+    """Times from the first official one to 0, the official ones among them, and the cumulative probability of each"""
+    times = []
+    for a, b, n in zip(official, (*official[1:], 0.0), (4, 4, 5, 10)):
+        times += [a + (b - a) * i / n for i in range(n)]
+    weight = np.array([4.0 if t in official else 1.0 for t in times])
+    drawn = np.cumsum(weight / weight.sum())[:-1]     # what is above the last one is the last interval
+    return (torch.tensor(x, dtype=torch.float32, device=device) for x in (times + [0.0], drawn))
+
+
+def consistency(state, seconds, kind=T2V):
+    origins = ("student", "sla") if kind is T2V else ("i2v_student", "i2v_sla", "i2v_teacher")
+    d = Distill(state, kind, *origins)
+    target = Average([d.student], 0.95)
+    mean = Average([d.student], 0.998)
+    times, drawn = grid(kind.times(), state.device)
+
+    def loss_of():
+        x0, eps, given = d.draw()
+        emb, lengths, y = given
+        k = torch.searchsorted(drawn, torch.rand(d.batch, device=state.device))
+        t, s = times[k], times[k + 1]
+        tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
+        x = (1 - tt) * x0 + tt * eps
+        with torch.no_grad():
+            xs = x + (ss - tt) * d.velocity(*given)(x, t)
+            end = xs - ss * target.nets[0](xs, s, emb, lengths, d.sparse, y)
+        v = d.student(x, t, emb, lengths, d.sparse, y)
+        miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
+        return ((miss + 1e-4).sqrt() - 1e-2).mean()
+
+    d.descend(seconds, loss_of, [target, mean], d.choose)
+
+
+class Rollout:
+    """Clips on their way through the few steps, each at one of its own: x [B,...], step and rows [B]"""
+
+    def __init__(self, d):
+        self.d, self.times = d, torch.tensor((*d.kind.times(), 0.0), dtype=torch.float32, device=d.state.device)
+        self.steps = len(self.times) - 1
+        self.rows, self.step = d.rows(), torch.arange(d.batch, device=d.state.device) % self.steps
+        x0 = d.z[self.rows, :16].float()
+        self.x = self.at(self.step, x0)
+
+    def at(self, step, x0):
+        """x at that step, with fresh noise; at the first one there is nothing but noise"""
+        t = self.times[step].view(-1, 1, 1, 1, 1)
+        return torch.where(step.view(-1, 1, 1, 1, 1) == 0, 0, (1 - t) * x0) + t * torch.randn_like(x0)
+
+    @torch.no_grad()
+    def advance(self, x0):
+        """x0: where the student thinks that each clip ends"""
+        self.step.copy_((self.step + 1) % self.steps)
+        self.rows.copy_(torch.where(self.step == 0, self.d.rows(), self.rows))
+        self.x.copy_(self.at(self.step, x0))
+
+
+def dmd(state, seconds, kind=T2V):
+    d = Distill(state, kind, kind.prefix + "dmd", kind.prefix + "student")
+    fake = state.pair(kind)[0]                        # knows how the student's clips are distributed
+    if not state.load(d.name, fake=fake):
+        fake.load_state_dict(d.teacher.state_dict())
+    d.opt, d.lr = optimizer([d.student, fake], 5e-4, [0.2, 1])
+    mean = Average([d.student], 0.998)
+    rollout, steps = Rollout(d), torch.zeros((), device=state.device)
+
+    def loss_of():
+        given = emb, lengths, y = d.given(rollout.rows)
+        t = rollout.times[rollout.step]
+        x0 = rollout.x - t.view(-1, 1, 1, 1, 1) * d.student(rollout.x, t, emb, lengths, d.sparse, y)
+        eps = torch.randn_like(x0)
+        s, x = d.noisy(x0.detach(), eps, 0.02)
+        v = fake(x, s, emb, lengths, y=y)
+        with torch.no_grad():
+            real = d.velocity(*given)(x, s)
+            ss = s.view(-1, 1, 1, 1, 1)
+            far = (x0 - (x - ss * real)).abs().mean((1, 2, 3, 4), keepdim=True)
+            wrong = ss * (real - v) / far             # from where the teacher would end to where the student's clips do
+            steps.add_(1)
+        rollout.advance(x0)
+        return (x0 * wrong * (steps > FAKE_ALONE)).mean() + (v - (eps - x0.detach())).square().mean()
+
+    descend(state, seconds, d.opt, d.lr, loss_of, [mean], d.name,
+            lambda: state.save(d.name, dit=mean.nets[0], fake=fake), d.choose)
