@@ -13,7 +13,8 @@ from language import RELATIONS
 from ranks import RANK, say, seeded
 from state import BF16, I2V, T2V
 
-EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"}]
+EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"},
+            {"motion": "rotate"}]
 
 
 def clips(state, rng, n):

@@ -410,7 +410,7 @@ def _paint(picture, colour, shape, x, y, r, pattern, soft):
 def render(scenes, device, size=SIZE, frames=FRAMES, dtype=torch.float32):
     """The clips [B, 3, frames, size, size] in [-1, 1]."""
     order = np.argsort(scenes.shape, kind="stable")
-    s, n = scenes.take(order), len(scenes)
+    s = scenes.take(order)
     rgb = np.array(list(COLOURS.values()), np.float64) / 255
     grounds = [(a, a if b is None else b, _TEXTURE_KINDS.index(t)) for a, b, t in BACKGROUNDS.values()]
     ground = np.array([(*a, *b, 0) for a, b, _ in grounds]) / 255
