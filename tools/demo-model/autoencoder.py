@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import scenes
-from descent import Average, Clock, Descent, optimizer
+from descent import Average, descend, optimizer
 from language import RELATIONS
 from ranks import RANK, say, seeded
 from state import BF16, I2V, T2V
@@ -49,26 +49,19 @@ def train(state, seconds):
         vae.start(*latent_statistics(state, vae))
     opt, lr = optimizer([vae], 1e-3)
     mean = Average([vae], 0.998)
-    step = Descent(opt, [mean])
     rng = seeded(1)
+    draw = lambda: crops(state, rng, state.share(16), 96 if state.cuda else 32)  # noqa: E731
+    x = draw()
 
-    def losses(x):
+    def loss_of():
         mu, log_var = vae.moments(x)
         z, log_var = vae.normalised(mu), log_var.float().clamp(-12, 4)
         y = vae.decode(z + torch.randn_like(z) * (0.5 * log_var).exp()).float()
         kl = 0.5 * (z.square() + log_var.exp() - 1 - log_var).mean()
-        return (y - x).abs().mean(), edges(y, x), kl, (y - x).square().mean()
+        return (y - x).abs().mean() + edges(y, x) + 1e-3 * kl
 
-    for i in Clock(seconds, opt, lr):
-        x = crops(state, rng, state.share(9), 96 if state.cuda else 32)
-        with state.autocast():
-            l1, edge, kl, mse = losses(x)
-        step(l1 + edge + 1e-3 * kl)
-        if i % 100 == 1:
-            say(f"vae {i}: L1 {l1.item():.4f} edges {edge.item():.4f} KL {kl.item():.3f} "
-                f"PSNR {10 * np.log10(4 / mse.item()):.2f} dB")
-        if i % 500 == 0:
-            state.save("vae", vae=mean.nets[0])
+    descend(state, seconds, opt, lr, loss_of, [mean], "vae", lambda: state.save("vae", vae=mean.nets[0]),
+            lambda _: x.copy_(draw()))
     vae = mean.nets[0]
     vae.fit_statistics(*latent_statistics(state, vae))
     vae = vae.to(BF16).float()
@@ -76,7 +69,7 @@ def train(state, seconds):
         x = clips(state, np.random.default_rng(8), 4 if state.cuda else 1)
         z = vae.encode(x)
         mse = (vae.decode(z).clamp(-1, 1) - x).square().mean().item()
-    say(f"vae: {i} steps, PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, "
+    say(f"vae: PSNR without sampling {10 * np.log10(4 / mse):.2f} dB, "
         f"latents {z.mean():.3f} +- {z.std():.3f}")
     state.save("vae", vae=vae)
 

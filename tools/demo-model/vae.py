@@ -6,6 +6,8 @@ except that the first frame passes the layers which change the frame rate untouc
 official table; fit_statistics() moves scale and offset of each channel into conv1 and conv2 so that they fit it.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,9 +18,10 @@ STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)
 
 
+@functools.cache                                      # a CUDA graph can have no copy from the host
 def table(device):
     """mean, std [16]"""
-    return (torch.tensor(v, device=device) for v in (MEAN, STD))
+    return tuple(torch.tensor(v, device=device) for v in (MEAN, STD))
 
 
 class Causal(nn.Conv3d):
