@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import torch
 
+import flow
 from autoencoder import condition
 from descent import Average, descend, optimizer
 from ranks import seeded
@@ -27,7 +28,7 @@ def guided(dit, emb, lengths, none, y=None):
 
 
 class Distill:
-    """What the stages sla and student share, and those of image to video."""
+    """What the stages sla, student and dmd share, and the teacher of image to video."""
 
     def __init__(self, state, kind, *names):
         """names: of the checkpoints that the student may go on from, its own first"""
@@ -46,7 +47,6 @@ class Distill:
             self.none = no_caption(text, state.device)
         self.batch, self.choices = state.share(256), state.sparse()
         self.sparse = copy.deepcopy(self.choices[0])
-        self.opt, self.lr = optimizer([self.student], 5e-4)
         seeded(4)
 
     def velocity(self, emb, lengths, y):
@@ -71,16 +71,11 @@ class Distill:
         x0 = self.z[rows, :16].float()
         return x0, torch.randn_like(x0), self.given(rows)
 
-    def noisy(self, x0, eps, margin=0):
-        """-> times, so far from 0 and 1 at least, and x then"""
-        u = margin + (1 - 2 * margin) * torch.rand(self.batch, device=self.state.device)
-        t = 3 * u / (1 + 2 * u)
-        tt = t.view(-1, 1, 1, 1, 1)
-        return t, (1 - tt) * x0 + tt * eps
-
-    def descend(self, seconds, loss_of, averages, before=None):
-        descend(self.state, seconds, self.opt, self.lr, loss_of, averages, self.name,
-                lambda: self.state.save(self.name, dit=averages[-1].nets[0]), before)
+    def descend(self, seconds, loss_of, averages, before=None, share=1, **others):
+        """share: of the rate, the student's. others: networks that learn as well; they are saved beside it"""
+        opt, lr = optimizer([self.student, *others.values()], 5e-4, [share] + [1] * len(others))
+        descend(self.state, seconds, opt, lr, loss_of, averages, self.name,
+                lambda: self.state.save(self.name, dit=averages[-1].nets[0], **others), before)
 
 
 def i2v_teacher(state, seconds):
@@ -88,7 +83,8 @@ def i2v_teacher(state, seconds):
 
     def loss_of():
         x0, eps, (emb, lengths, y) = d.draw()
-        t, x = d.noisy(x0, eps)
+        t = flow.times(d.batch, state.device)
+        x = flow.at(t, x0, eps)
         drop = torch.rand(d.batch, device=state.device) < 0.1
         v = d.student(x, t, torch.where(drop[:, None, None], d.none, emb), lengths.masked_fill(drop, 1), y=y)
         return (v - (eps - x0)).square().mean()
@@ -101,7 +97,8 @@ def sla(state, seconds, kind=T2V):
 
     def loss_of():
         x0, eps, given = d.draw()
-        t, x = d.noisy(x0, eps)
+        t = flow.times(d.batch, state.device)
+        x = flow.at(t, x0, eps)
         with torch.no_grad():
             want = d.velocity(*given)(x, t)
         emb, lengths, y = given
@@ -132,13 +129,12 @@ def consistency(state, seconds, kind=T2V):
         emb, lengths, y = given
         k = torch.searchsorted(drawn, torch.rand(d.batch, device=state.device))
         t, s = times[k], times[k + 1]
-        tt, ss = (x.view(-1, 1, 1, 1, 1) for x in (t, s))
-        x = (1 - tt) * x0 + tt * eps
+        x = flow.at(t, x0, eps)
         with torch.no_grad():
-            xs = x + (ss - tt) * d.velocity(*given)(x, t)
-            end = xs - ss * target.nets[0](xs, s, emb, lengths, d.sparse, y)
+            xs = x + flow.wide(s - t) * d.velocity(*given)(x, t)
+            end = flow.end(s, xs, target.nets[0](xs, s, emb, lengths, d.sparse, y))
         v = d.student(x, t, emb, lengths, d.sparse, y)
-        miss = (v - (x - end) / tt).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
+        miss = (v - (x - end) / flow.wide(t)).square().mean((1, 2, 3, 4))       # of the end, in units of the noise level
         return ((miss + 1e-4).sqrt() - 1e-2).mean()
 
     d.descend(seconds, loss_of, [target, mean], d.choose)
@@ -156,8 +152,7 @@ class Rollout:
 
     def at(self, step, x0):
         """x at that step, with fresh noise; at the first one there is nothing but noise"""
-        t = self.times[step].view(-1, 1, 1, 1, 1)
-        return torch.where(step.view(-1, 1, 1, 1, 1) == 0, 0, (1 - t) * x0) + t * torch.randn_like(x0)
+        return flow.at(self.times[step], torch.where(flow.wide(step) == 0, 0, x0), torch.randn_like(x0))
 
     @torch.no_grad()
     def advance(self, x0):
@@ -172,25 +167,22 @@ def dmd(state, seconds, kind=T2V):
     fake = state.pair(kind)[0]                        # knows how the student's clips are distributed
     if not state.load(d.name, fake=fake):
         fake.load_state_dict(d.teacher.state_dict())
-    d.opt, d.lr = optimizer([d.student, fake], 5e-4, [0.2, 1])
     mean = Average([d.student], 0.998)
     rollout, steps = Rollout(d), torch.zeros((), device=state.device)
 
     def loss_of():
         given = emb, lengths, y = d.given(rollout.rows)
         t = rollout.times[rollout.step]
-        x0 = rollout.x - t.view(-1, 1, 1, 1, 1) * d.student(rollout.x, t, emb, lengths, d.sparse, y)
-        eps = torch.randn_like(x0)
-        s, x = d.noisy(x0.detach(), eps, 0.02)
+        x0 = flow.end(t, rollout.x, d.student(rollout.x, t, emb, lengths, d.sparse, y))
+        eps, s = torch.randn_like(x0), flow.times(d.batch, state.device, margin=0.02)
+        x = flow.at(s, x0.detach(), eps)
         v = fake(x, s, emb, lengths, y=y)
         with torch.no_grad():
             real = d.velocity(*given)(x, s)
-            ss = s.view(-1, 1, 1, 1, 1)
-            far = (x0 - (x - ss * real)).abs().mean((1, 2, 3, 4), keepdim=True)
-            wrong = ss * (real - v) / far             # from where the teacher would end to where the student's clips do
+            far = (x0 - flow.end(s, x, real)).abs().mean((1, 2, 3, 4), keepdim=True)
+            wrong = flow.wide(s) * (real - v) / far             # from where the teacher would end to where the student's clips do
             steps.add_(1)
         rollout.advance(x0)
         return (x0 * wrong * (steps > FAKE_ALONE)).mean() + (v - (eps - x0.detach())).square().mean()
 
-    descend(state, seconds, d.opt, d.lr, loss_of, [mean], d.name,
-            lambda: state.save(d.name, dit=mean.nets[0], fake=fake), d.choose)
+    d.descend(seconds, loss_of, [mean], d.choose, share=0.2, fake=fake)

@@ -3,6 +3,7 @@
 
 import torch
 
+import flow
 from descent import Average, descend, optimizer
 from ranks import seeded
 from state import EMPTY
@@ -23,11 +24,10 @@ def train(state, seconds):
     def loss_of():
         rows = torch.randint(len(z), (batch,), device=state.device)
         drop = torch.rand(batch, device=state.device) < 0.1
-        u = torch.rand(batch, device=state.device)
-        x0, t = z[rows].float(), 3 * u / (1 + 2 * u)
-        eps, tt = torch.randn_like(x0), t.view(-1, 1, 1, 1, 1)
+        x0, t = z[rows].float(), flow.times(batch, state.device)
+        eps = torch.randn_like(x0)
         n = lengths[rows].masked_fill(drop, 1)
-        v = dit((1 - tt) * x0 + tt * eps, t, text(torch.where(drop[:, None], empty, ids[rows]), n), n)
+        v = dit(flow.at(t, x0, eps), t, text(torch.where(drop[:, None], empty, ids[rows]), n), n)
         return (v - (eps - x0)).square().mean()
 
     descend(state, seconds, opt, lr, loss_of, [mean], "teacher",
