@@ -259,63 +259,58 @@ static void sparse_clip(const char *conf, double topk, enum TDAttention attentio
     CHECK_STR(seen.error, "");
 }
 
-static void topk_clip(const char *conf, double topk, enum TDAttention attention, uint8_t *rgb, double *used)
+/* sparse_clip() keeps this share and has the frames of `rgb` */
+static void check_sparse(const char *conf, double topk, enum TDSlaBlock block, double share, const uint8_t *rgb)
 {
-    sparse_clip(conf, topk, attention, TD_SLA_BLOCK_AUTO, rgb, used);
+    static uint8_t got[TOPK_BYTES];
+    double used = 0;
+
+    sparse_clip(conf, topk, TD_ATTN_AUTO, block, got, &used);
+    CHECK(used == share);
+    CHECK(memcmp(got, rgb, TOPK_BYTES) == 0);
 }
 
 static void test_topk(void)
 {
-    static uint8_t all[TOPK_BYTES], one[TOPK_BYTES], got[TOPK_BYTES];
+    static uint8_t all[TOPK_BYTES], one[TOPK_BYTES], dense[TOPK_BYTES];
     double used = 0;
 
     test_begin("topk: the caller's");
-    topk_clip("", 1, TD_ATTN_AUTO, all, &used);
+    sparse_clip("", 1, TD_ATTN_AUTO, TD_SLA_BLOCK_AUTO, all, &used);
     CHECK(used == 1);
-    topk_clip("", 0.1, TD_ATTN_AUTO, one, &used);
+    sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_AUTO, one, &used);
     CHECK(used == 0.1);
     CHECK(memcmp(all, one, TOPK_BYTES) != 0);
 
     test_begin("topk: that of turbodiff.conf where the caller leaves it open");
-    topk_clip("topk = 1\n", 0, TD_ATTN_AUTO, got, &used);
-    CHECK(used == 1);
-    CHECK(memcmp(got, all, TOPK_BYTES) == 0);
-    topk_clip("topk = 0.5\n", 0, TD_ATTN_AUTO, got, &used);
-    CHECK(used == 0.5);
-    CHECK(memcmp(got, one, TOPK_BYTES) == 0);
+    check_sparse("topk = 1\n", 0, TD_SLA_BLOCK_AUTO, 1, all);
+    check_sparse("topk = 0.5\n", 0, TD_SLA_BLOCK_AUTO, 0.5, one);
 
     test_begin("topk: the caller's comes before that of turbodiff.conf");
-    topk_clip("topk = 1\n", 0.1, TD_ATTN_AUTO, got, &used);
-    CHECK(used == 0.1);
-    CHECK(memcmp(got, one, TOPK_BYTES) == 0);
+    check_sparse("topk = 1\n", 0.1, TD_SLA_BLOCK_AUTO, 0.1, one);
 
     test_begin("topk: 0.1 where neither says");
-    topk_clip("", 0, TD_ATTN_AUTO, got, &used);
-    CHECK(used == 0.1);
-    CHECK(memcmp(got, one, TOPK_BYTES) == 0);
+    check_sparse("", 0, TD_SLA_BLOCK_AUTO, 0.1, one);
 
     test_begin("topk: dense attention keeps all");
-    topk_clip("topk = 0.5\n", 0, TD_ATTN_DENSE, got, &used);
+    sparse_clip("topk = 0.5\n", 0, TD_ATTN_DENSE, TD_SLA_BLOCK_AUTO, dense, &used);
     CHECK(used == 1);
 }
 
 static void test_sla_block(void)
 {
-    static uint8_t by_128x64[TOPK_BYTES], by_64x128[TOPK_BYTES], got[TOPK_BYTES];
+    static uint8_t by_128x64[TOPK_BYTES], by_64x128[TOPK_BYTES];
     double used = 0;
 
     test_begin("sla_block: that of turbodiff.conf where the caller leaves it open");
     sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_128X64, by_128x64, &used);
     sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_64X128, by_64x128, &used);
     CHECK(memcmp(by_128x64, by_64x128, TOPK_BYTES) != 0);
-    sparse_clip("sla_block = 64x128\n", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_AUTO, got, &used);
-    CHECK(memcmp(got, by_64x128, TOPK_BYTES) == 0);
-    sparse_clip("", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_AUTO, got, &used);
-    CHECK(memcmp(got, by_128x64, TOPK_BYTES) == 0);
+    check_sparse("sla_block = 64x128\n", 0.1, TD_SLA_BLOCK_AUTO, 0.1, by_64x128);
+    check_sparse("", 0.1, TD_SLA_BLOCK_AUTO, 0.1, by_128x64);
 
     test_begin("sla_block: the caller's comes before that of turbodiff.conf");
-    sparse_clip("sla_block = 64x128\n", 0.1, TD_ATTN_AUTO, TD_SLA_BLOCK_128X64, got, &used);
-    CHECK(memcmp(got, by_128x64, TOPK_BYTES) == 0);
+    check_sparse("sla_block = 64x128\n", 0.1, TD_SLA_BLOCK_128X64, 0.1, by_128x64);
 }
 
 /* ---- where the demo model is ---- */
