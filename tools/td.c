@@ -12,7 +12,7 @@ static const char usage[] =
     "  -s WxH      frame size, multiples of 16 (the model's)  -n N       frames, 4k+1 (the model's)\n"
     "  -i N        steps (4)                                   -r SEED    seed (0)\n"
     "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (the model's)\n"
-    "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64 or 64x128 (128x64)\n"
+    "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64, 64x128 (the model's)\n"
     "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu "
     "(auto)\n"
     "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
