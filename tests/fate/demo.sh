@@ -88,7 +88,7 @@ shows() {
     clip "$1" "$2"
     for colour in red green blue yellow; do
         if [ "$colour" = "$3" ]; then
-            holds "$1: $colour" '$1 >= 2 && $1 <= 25' "$(count "$colour")"
+            holds "$1: $colour" '$1 >= 2 && $1 <= 20' "$(count "$colour")"
         else
             holds "$1: no $colour" '$1 <= 1' "$(count "$colour")"
         fi
@@ -96,7 +96,7 @@ shows() {
     holds "$1: on $4" '$1 >= 70' "$(count "$4")"
     holds "$1: so it moves" "\$2 > 0 && \$5 > 0 && $5" "$(count "$3")"
 }
-shows "a big red circle moves quickly to the right on a black background" 1 red black '$6 - $3 >= 20'
+shows "a small red circle moves quickly to the right on a black background" 1 red black '$6 - $3 >= 20'
 shows "a big blue square moves quickly to the left on a white background" 1 blue white '$3 - $6 >= 20'
 shows "a big yellow star moves quickly upwards on a grey background" 1 yellow grey '$4 - $7 >= 20'
 shows "a green triangle grows on a white background" 1 green white '$5 >= 1.6 * $2'
