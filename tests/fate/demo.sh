@@ -96,14 +96,18 @@ shows() {
     holds "$1: on $4" '$1 >= 70' "$(count "$4")"
     holds "$1: so it moves" "\$2 > 0 && \$5 > 0 && $5" "$(count "$3")"
 }
-shows "a small red circle moves quickly to the right on a black background" 1 red black '$6 - $3 >= 20'
+shows "a big red circle moves quickly to the right on a black background" 1 red black '$6 - $3 >= 20'
 shows "a big blue square moves quickly to the left on a white background" 1 blue white '$3 - $6 >= 20'
+shows "a big blue square on the right moves slowly to the left on a white background" 1 blue white '$3 >= 55 && $3 - $6 >= 10'
 shows "a big yellow star moves quickly upwards on a grey background" 1 yellow grey '$4 - $7 >= 20'
 shows "a green triangle grows on a white background" 1 green white '$5 >= 1.6 * $2'
 
+clip "a red circle above a blue square on a white background, nothing moves" 1
+holds "two shapes: one above the other" '$2 > 0 && $9 > 0 && $11 - $4 >= 15' "$(count red)" "$(count blue)"
+holds "two shapes: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count red)"
+
 clip "a blue circle to the left of a red square on a white background, nothing moves" 2
 holds "two shapes: one beside the other" '$2 > 0 && $9 > 0 && $10 - $3 >= 15' "$(count blue)" "$(count red)"
-holds "two shapes: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count blue)"
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]

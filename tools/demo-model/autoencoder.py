@@ -9,21 +9,22 @@ import torch.nn.functional as F
 
 import scenes
 from descent import Average, descend, optimizer
-from language import RELATIONS
+from language import RELATIONS, TEXTURES
 from ranks import RANK, say, seeded
 from state import BF16, I2V, T2V
 
 EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"},
             {"motion": "rotate"}]
+DETAIL = [{}, {}, *({"texture": t} for t in TEXTURES[1:])]            # what an autoencoder loses first
 
 
-def clips(state, rng, n):
-    return scenes.render(scenes.sample(n, rng), state.device)
+def clips(state, rng, n, **kind):
+    return scenes.render(scenes.sample(n, rng, **kind), state.device)
 
 
-def crops(state, rng, n, size):
+def crops(state, rng, n, size, **kind):
     """n clips, two squares of each"""
-    x = clips(state, rng, n)
+    x = clips(state, rng, n, **kind)
     at = rng.integers(0, 1 + x.shape[-1] - size, (2 * n, 2))
     return torch.stack([x[i // 2, :, :, r : r + size, c : c + size] for i, (r, c) in enumerate(at)])
 
@@ -50,7 +51,7 @@ def train(state, seconds):
     opt, lr = optimizer([vae], 1e-3)
     mean = Average([vae], 0.998)
     rng = seeded(1)
-    draw = lambda: crops(state, rng, state.share(16), 96 if state.cuda else 32)  # noqa: E731
+    draw = lambda: crops(state, rng, state.share(16), 96 if state.cuda else 32, **rng.choice(DETAIL))  # noqa: E731
     x = draw()
 
     def loss_of():

@@ -17,7 +17,7 @@ from vae import Vae
 
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
 VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
-GUIDANCE = 3.0                                        # of the teacher, for the student
+GUIDANCE = 2.0                                        # of the teacher, for the student
 TOPK = (0.34, 0.5, 0.34, 0.17, 0.34, 0.34)            # shares of key blocks to know; the first one is the model's own
 SPARSE_BLOCKS = ((64, 128),) * 4 + ((128, 64),)       # queries x keys: the model's own, most often; the other one
 GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192

@@ -16,7 +16,7 @@ def train(state, seconds):
     state.load("teacher", text=text)
     z, ids, lengths = state.data()
     seeded(3)
-    opt, lr = optimizer([dit, text], 1e-3)
+    opt, lr = optimizer([dit, text], 1e-3, [1, 0.2])  # the text encoder can read; a step of clips tells it little
     mean = Average([dit, text], 0.999)
     batch = state.share(512)
     empty = EMPTY.to(state.device)
