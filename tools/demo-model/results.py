@@ -64,7 +64,7 @@ def sheet(state):
             if state.load(kind.prefix + "teacher", dit=dit):
                 rows[kind.prefix + "teacher"] = euler(guided(dit, emb, lengths, none, y),
                                                       noise(len(emb), 1, state.device)(), steps=30)
-            for name in (kind.prefix + stage for stage in ("sla", "student", "dmd")):
+            for name in (kind.prefix + stage for stage in ("sla", "student", "dmd", "direct")):
                 if state.load(name, dit=dit):
                     rows[name] = few_steps(dit, emb, lengths, y, kind.times(), noise(len(emb), 1, state.device))
     for i in range(0, 12, 6):
@@ -127,7 +127,7 @@ def export(state):
     for directory, kind, stages, name, experts in (
             ("teacher", T2V, ("teacher",), "TurboWan2.1-T2V-demo", [""]),
             ("model", T2V, ("dmd", "student"), "TurboWan2.1-T2V-demo", [""]),
-            ("i2v", I2V, ("i2v_dmd", "i2v_student"), "TurboWan2.2-I2V-demo", ["-high", "-low"])):
+            ("i2v", I2V, ("i2v_dmd", "i2v_student", "i2v_direct"), "TurboWan2.2-I2V-demo", ["-high", "-low"])):
         dit = state.pair(kind)[0]
         origin = next((s for s in stages if state.load(s, dit=dit)), None)
         if not origin:

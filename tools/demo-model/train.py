@@ -28,6 +28,8 @@ Image to video, after stages vae and teacher or shipped; the text encoder stays 
   i2v_sla      as stage sla; may be left out
   i2v_student  as stage student, along that teacher's flow
   i2v_dmd      as stage dmd
+  i2v_direct   instead of all these but i2v_latents, on an hour of a CPU (--batch=8): the few-step student learns the clips
+               themselves at the official times. Where the first frame and the caption are known, little is left to chance
 
 The learning rate follows the share of SECONDS that has passed. Seeds are fixed; sums on a GPU are not. Stages save what
 they have every 500 steps.
@@ -49,7 +51,8 @@ from ranks import RANK, say
 from state import I2V, State
 
 STAGES = {"vae": autoencoder.train, "latents": autoencoder.latents, "text": reading.train, "teacher": teacher.train,
-          "sla": student.sla, "student": student.consistency, "dmd": student.dmd, "i2v": student.i2v_teacher}
+          "sla": student.sla, "student": student.consistency, "dmd": student.dmd, "i2v": student.i2v_teacher,
+          "i2v_direct": student.i2v_direct}
 STAGES |= {f"i2v_{name}": functools.partial(STAGES[name], kind=I2V) for name in ("latents", "sla", "student", "dmd")}
 AT_ONCE = {"shipped": results.shipped, "export": results.export, "sheet": results.sheet}
 
