@@ -8,6 +8,7 @@ import ranks                                          # before torch: it says wh
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from descent import compiled
 from dit import Dit, Tiles
@@ -74,7 +75,11 @@ class State:
             raise SystemExit(f"{self.directory}: nothing of stage {name} there; run it first")
 
     def vae(self):
-        return Vae(VAE_DIM).to(self.device)
+        vae = Vae(VAE_DIM).to(self.device)
+        for m in vae.modules() if not self.cuda else ():      # a CPU encodes three times as fast with channels last
+            if isinstance(m, nn.Conv3d):
+                m.to(memory_format=torch.channels_last_3d)
+        return vae
 
     def pair(self, kind=T2V):
         """transformer and text encoder"""
