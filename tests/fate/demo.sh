@@ -104,10 +104,11 @@ shows "a green triangle grows on a white background" 1 green white '$5 >= 1.6 * 
 
 clip "a red circle above a blue square on a white background, nothing moves" 1
 holds "two shapes: one above the other" '$2 > 0 && $9 > 0 && $11 - $4 >= 15' "$(count red)" "$(count blue)"
-holds "two shapes: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count red)"
+holds "one above the other: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count red)"
 
 clip "a blue circle to the left of a red square on a white background, nothing moves" 2
 holds "two shapes: one beside the other" '$2 > 0 && $9 > 0 && $10 - $3 >= 15' "$(count blue)" "$(count red)"
+holds "one beside the other: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count blue)"
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]
