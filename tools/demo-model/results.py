@@ -121,7 +121,8 @@ def export(state):
     vae, (dit, text) = state.vae(), state.pair()
     state.need("vae", vae=vae)
     state.need("teacher", dit=dit, text=text)
-    bf16 = lambda net: {k: v.cpu().to(BF16).contiguous() for k, v in net.state_dict().items()}  # noqa: E731
+    plain = dict(dtype=BF16, device="cpu", memory_format=torch.contiguous_format)
+    bf16 = lambda net: {k: v.to(**plain) for k, v in net.state_dict().items()}  # noqa: E731
     norms = lambda sd: {k: v.float() if "norm" in k else v for k, v in sd.items()}  # noqa: E731
     # of image to video both experts have the same weights, a file each
     for directory, kind, stages, name, experts in (

@@ -28,17 +28,17 @@ def guided(dit, emb, lengths, none, y=None):
 
 
 class Distill:
-    """What the stages sla, student and dmd share, and the teacher of image to video."""
+    """What the stages sla, student and dmd share, and those of image to video that no teacher of it leads."""
 
-    def __init__(self, state, kind, *names):
-        """names: of the checkpoints that the student may go on from, its own first"""
+    def __init__(self, state, kind, *names, taught=True):
+        """names: of the checkpoints that the student may go on from, its own first; taught: is there a teacher of its kind?"""
         torch.manual_seed(4)
         self.state, self.kind, self.name = state, kind, names[0]
-        self.teacher, text = state.pair(kind)
-        state.need("teacher", dit=self.teacher, text=text)
-        if self.name not in ("i2v_teacher", "i2v_direct"):
+        self.student, text = state.pair(kind)
+        state.need("teacher", text=text)
+        if taught:
+            self.teacher = state.pair(kind)[0]
             state.need(kind.prefix + "teacher", dit=self.teacher)
-        self.student = state.pair(kind)[0]
         if not any(state.load(n, dit=self.student) for n in names[:-1]):
             state.need(names[-1], dit=self.student)
         self.z, self.ids, self.lengths = state.data(kind)
@@ -79,7 +79,7 @@ class Distill:
 
 
 def i2v_teacher(state, seconds):
-    d = Distill(state, I2V, "i2v_teacher", "teacher")
+    d = Distill(state, I2V, "i2v_teacher", "teacher", taught=False)
 
     def loss_of():
         x0, eps, (emb, lengths, y) = d.draw()
@@ -94,7 +94,7 @@ def i2v_teacher(state, seconds):
 
 def i2v_direct(state, seconds):
     """Nothing but the official times: what they end at is then a mean of clips, sharp where one alone is likely"""
-    d = Distill(state, I2V, "i2v_direct", "dmd", "student", "teacher")
+    d = Distill(state, I2V, "i2v_direct", "dmd", "student", "teacher", taught=False)
     times = torch.tensor(I2V.times(), dtype=torch.float32, device=state.device)
 
     def loss_of():
