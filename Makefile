@@ -200,7 +200,7 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	$(BUILD)/tdsynth --seed=1 --in-dim=36 --only=dit --spiece=tests/data/spiece.model $(@D)/i2v
 	touch $@
 
-check-unit: $(UNITS) $(TOOLS) $(BUILD)/models/stamp
+check-unit: $(UNITS) $(TOOLS) $(CUDA_SO) $(BUILD)/models/stamp
 	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit $(UNITS)
 
 # on a machine with a GPU; OFFICIAL=DIR: also full-size stages and clips against the official code there

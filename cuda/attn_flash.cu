@@ -3,7 +3,7 @@
  * (sla).
  *
  * A warp owns 16 queries; with SPLIT 2, two warps share them and own half of the head dim's outputs each (d 384 would
- * not fit the registers otherwise). P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V
+ * not fit the registers otherwise, and with tiles of more than 16 keys not the shared memory of a consumer card). P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V
  * tiles of BK keys are double buffered; shared rows are D bf16, their 16-byte chunks permuted by row. */
 #include "device.h"
 #include "ptx_sm80.cuh"
@@ -140,11 +140,19 @@ template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ
     }
 }
 
+#define FLASH_KERNEL(D, SPLIT, BQ, BK) TD_KERNEL((BQ + 4 * BK) * D * 2, false, flash_kernel<D, SPLIT, BQ, BK>)
+
+static const TDKernel kernels[] = {
+    FLASH_KERNEL(64, 1, 128, 64), FLASH_KERNEL(128, 1, 64, 64), FLASH_KERNEL(128, 1, 128, 64),
+    FLASH_KERNEL(384, 2, 64, 16),
+};
+
 template <int D, int SPLIT, int BQ, int BK> static int launch(TDDev *dev, const FlashArgs &a, int64_t n_heads)
 {
-    int smem = (BQ + 4 * BK) * D * 2;
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)flash_kernel<D, SPLIT, BQ, BK>);
 
-    CU(dev, cudaFuncSetAttribute(flash_kernel<D, SPLIT, BQ, BK>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
+    if (smem < 0)
+        return smem;
     flash_kernel<D, SPLIT, BQ, BK>
         <<<dim3((unsigned)td_blocks(a.n_q, BQ), (unsigned)n_heads), BQ / 16 * SPLIT * 32, smem, td_cuda(dev)->stream>>>(
             a);
@@ -174,7 +182,7 @@ static int flash_mma(TDDev *dev, const TDQkv *qkv, bf16 *o)
     switch (qkv->head_dim) {
     case 64:  return launch<64, 1, 128, 64>(dev, a, qkv->n_heads);
     case 128: return launch<128, 1, 128, 64>(dev, a, qkv->n_heads);
-    case 384: return launch<384, 2, 64, 32>(dev, a, qkv->n_heads);
+    case 384: return launch<384, 2, 64, 16>(dev, a, qkv->n_heads);
     default:
         return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 128 or 384",
                         (long long)qkv->head_dim);
@@ -198,4 +206,4 @@ int td_cuda_attn_dense(TDDev *dev, TDAct *o, TDQkv *qkv)
     return td_cuda_flash(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data, (float *)o->scale.data);
 }
 
-const void *td_cuda_in_attn_flash(void) { return (const void *)flash_kernel<128, 1, 128, 64>; }
+TDKernels td_cuda_in_attn_flash(void) { return td_kernels(kernels); }

@@ -275,16 +275,19 @@ template <int NWG> __global__ void __launch_bounds__(NWG * 128 + 128, 1)
 #endif
 }
 
+#define FLASH_SM90_KERNEL(NWG) TD_KERNEL(sizeof(FlashStorage<NWG>) + 1024, true, flash_sm90_kernel<NWG>)
+
+static const TDKernel kernels[] = { FLASH_SM90_KERNEL(1), FLASH_SM90_KERNEL(2) };
+
 template <int NWG> static int launch(TDDev *dev, const TDQkv *qkv, const FlashArgs &a)
 {
-    int smem = (int)sizeof(FlashStorage<NWG>) + 1024, units = a.n_qb * a.n_heads, n_sm = td_cuda(dev)->n_sm, ret;
+    int smem, units = a.n_qb * a.n_heads, n_sm = td_cuda(dev)->n_sm, ret;
     CUtensorMap q, k, v;
 
-    static_assert(sizeof(FlashStorage<NWG>) + 1024 <= 227 * 1024, "the stages fit in shared memory");
+    TRY(smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)flash_sm90_kernel<NWG>));
     TRY(td_cuda_map_matrix(dev, &q, qkv->q.data, qkv->n_q, a.dim, 2, 64, 128));
     TRY(td_cuda_map_matrix(dev, &k, qkv->k.data, qkv->n_kv, a.dim, 2, 64, 128));
     TRY(td_cuda_map_matrix(dev, &v, qkv->v.data, qkv->n_kv, a.dim, 2, 64, 128));
-    CU(dev, cudaFuncSetAttribute(flash_sm90_kernel<NWG>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
     flash_sm90_kernel<NWG><<<units < n_sm ? units : n_sm, NWG * 128 + 128, smem, td_cuda(dev)->stream>>>(q, k, v, a);
     CU_LAUNCHED(dev, "flash_sm90_kernel");
     return 0;
@@ -318,4 +321,4 @@ int td_cuda_flash_sm90(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, floa
     return bq == 64 ? launch<1>(dev, qkv, a) : launch<2>(dev, qkv, a);
 }
 
-const void *td_cuda_in_attn_flash_sm90(void) { return (const void *)flash_sm90_kernel<1>; }
+TDKernels td_cuda_in_attn_flash_sm90(void) { return td_kernels(kernels); }

@@ -292,21 +292,24 @@ __global__ void __launch_bounds__(256, 2) linear_apply_kernel(SlaArgs a, const b
     }
 }
 
+static const TDKernel kernels[] = { TD_KERNEL(sizeof(ApplyStorage), false, linear_apply_kernel) };
+
 int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l)
 {
     cudaStream_t stream = td_cuda(dev)->stream;
-    int smem = (int)sizeof(ApplyStorage), n_blocks = (int)td_blocks(a.n, 128),
-        per_head = (2 * td_cuda(dev)->n_sm + a.n_heads - 1) / a.n_heads;
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)linear_apply_kernel),
+        n_blocks = (int)td_blocks(a.n, 128), per_head = (2 * td_cuda(dev)->n_sm + a.n_heads - 1) / a.n_heads;
 
+    if (smem < 0)
+        return smem;
     linear_kv_kernel<<<dim3(TD_KV_PARTS, a.n_heads), 256, 0, stream>>>(a);
     CU_LAUNCHED(dev, "linear_kv_kernel");
     linear_sum_kernel<<<dim3(D * D / 256, a.n_heads), 256, 0, stream>>>(a);
     CU_LAUNCHED(dev, "linear_sum_kernel");
-    CU(dev, cudaFuncSetAttribute(linear_apply_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
     linear_apply_kernel<<<dim3(n_blocks < per_head ? n_blocks : per_head, a.n_heads), 256, smem, stream>>>(
         a, (const bf16 *)proj_l->w[0], proj_l->bias);
     CU_LAUNCHED(dev, "linear_apply_kernel");
     return 0;
 }
 
-const void *td_cuda_in_attn_linear(void) { return (const void *)linear_kv_kernel; }
+TDKernels td_cuda_in_attn_linear(void) { return td_kernels(kernels); }

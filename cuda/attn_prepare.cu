@@ -172,7 +172,7 @@ __device__ __forceinline__ uint32_t nth_key(const uint16_t *key, int n_keys, int
     return (uint32_t)bin[0] << 8 | (uint32_t)bin[1];
 }
 
-/* ROWS: 4, or 2 where the keys of 4 do not fit in shared memory */
+/* ROWS: as many as have their keys in KEY_BYTES of shared memory; 1 is enough for the longest clip */
 template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
 {
     extern __shared__ uint8_t smem[];
@@ -225,12 +225,20 @@ template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaA
     }
 }
 
+#define KEY_BYTES 65536
+
+static const TDKernel kernels[] = {
+    TD_KERNEL(KEY_BYTES, false, block_map_kernel<4>), TD_KERNEL(KEY_BYTES, false, block_map_kernel<2>),
+    TD_KERNEL(KEY_BYTES, false, block_map_kernel<1>),
+};
+
 template <int ROWS> static int make_map(TDDev *dev, const SlaArgs &a)
 {
-    int smem = ROWS * a.n_kb * 2;
+    int smem = ROWS * a.n_kb * 2, most = td_cuda_shared(dev, td_kernels(kernels), (const void *)block_map_kernel<ROWS>);
 
-    CU(dev, cudaFuncSetAttribute(block_map_kernel<ROWS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 smem > 49152 ? smem : 49152));
+    if (most < smem)
+        return most < 0 ? most : td_error(dev->log, ENOTSUP, "cuda: attention over %d blocks of keys, want at most %d",
+                                          a.n_kb, most / (2 * ROWS));
     block_map_kernel<ROWS><<<dim3((unsigned)td_blocks(a.n_qb, ROWS), a.n_heads), 128, smem, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "block_map_kernel");
     return 0;
@@ -251,7 +259,9 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
         v_code_kernel<<<dim3(a.n_pad / 64, a.n_heads), 256, 0, stream>>>(a);
         CU_LAUNCHED(dev, "v_code_kernel");
     }
-    return a.n_kb <= 8192 ? make_map<4>(dev, a) : make_map<2>(dev, a);
+    return 4 * 2 * a.n_kb <= KEY_BYTES   ? make_map<4>(dev, a)
+           : 2 * 2 * a.n_kb <= KEY_BYTES ? make_map<2>(dev, a)
+                                         : make_map<1>(dev, a);
 }
 
 int64_t td_cuda_attn_chunks(int64_t n)
@@ -259,4 +269,4 @@ int64_t td_cuda_attn_chunks(int64_t n)
     return td_blocks(n, CHUNK);
 }
 
-const void *td_cuda_in_attn_prepare(void) { return (const void *)v_code_kernel; }
+TDKernels td_cuda_in_attn_prepare(void) { return td_kernels(kernels); }

@@ -160,12 +160,17 @@ template <int BQ> __global__ void __launch_bounds__(BQ * 2, BQ == 64 ? 3 : 2) at
 #endif
 }
 
+#define SAGE_KERNEL(BQ) TD_KERNEL(BQ * D + STAGES * 2 * TK * D, false, attn_sage_kernel<BQ>)
+
+static const TDKernel kernels[] = { SAGE_KERNEL(64), SAGE_KERNEL(128) };
+
 template <int BQ> static int launch(TDDev *dev, const SlaArgs &a)
 {
-    int smem = BQ * D + STAGES * 2 * TK * D;
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)attn_sage_kernel<BQ>);
     float sm = (float)(1.0 / sqrt((double)D)) * 1.44269504f;
 
-    CU(dev, cudaFuncSetAttribute(attn_sage_kernel<BQ>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
+    if (smem < 0)
+        return smem;
     attn_sage_kernel<BQ><<<dim3(a.n_qb, a.n_heads), BQ * 2, smem, td_cuda(dev)->stream>>>(a, sm);
     CU_LAUNCHED(dev, "attn_sage_kernel");
     return 0;
@@ -176,4 +181,4 @@ int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a)
     return a.bq == 64 ? launch<64>(dev, a) : launch<128>(dev, a);
 }
 
-const void *td_cuda_in_attn_sage(void) { return (const void *)attn_sage_kernel<64>; }
+TDKernels td_cuda_in_attn_sage(void) { return td_kernels(kernels); }

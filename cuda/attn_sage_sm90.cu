@@ -210,17 +210,19 @@ __global__ void __launch_bounds__(128, 3)
 #endif
 }
 
+static const TDKernel kernels[] = { TD_KERNEL(sizeof(SageStorage) + 1024, true, attn_sage_sm90_kernel) };
+
 int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a)
 {
-    int smem = (int)sizeof(SageStorage) + 1024, ret;
+    int smem, ret;
     float sm = (float)(1.0 / sqrt((double)D)) * 1.44269504f;
     CUtensorMap q, k, v;
 
     static_assert(3 * (sizeof(SageStorage) + 2048) <= 228 * 1024, "three CTAs fit in shared memory");
+    TRY(smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)attn_sage_sm90_kernel));
     TRY(td_cuda_map_matrix(dev, &q, a.q_code, a.n, a.dim, 1, 64, 128));
     TRY(td_cuda_map_matrix(dev, &k, a.k_code, a.n, a.dim, 1, HALF, 128));
     TRY(td_cuda_map_matrix(dev, &v, a.v_code, a.dim, a.n_pad, 1, D, HALF));
-    CU(dev, cudaFuncSetAttribute(attn_sage_sm90_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
     attn_sage_sm90_kernel<<<dim3((unsigned)td_blocks(a.n, 64), a.n_heads), 128, smem, td_cuda(dev)->stream>>>(q, k, v,
                                                                                                                a, sm);
     CU_LAUNCHED(dev, "attn_sage_sm90_kernel");
@@ -229,4 +231,4 @@ fail:
     return ret;
 }
 
-const void *td_cuda_in_attn_sage_sm90(void) { return (const void *)attn_sage_sm90_kernel; }
+TDKernels td_cuda_in_attn_sage_sm90(void) { return td_kernels(kernels); }

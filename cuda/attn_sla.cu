@@ -16,7 +16,7 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
         return 0;
     if (d != 128 || q->n_q != q->n_kv)
         return td_error(dev->log, ENOTSUP, "cuda: sparse-linear attention with head dim %lld, want 128", (long long)d);
-    if (sage && td_cuda(dev)->sm < 89)
+    if (sage && dev->no_sagesla)
         return td_error(dev->log, ENOTSUP,
                         "cuda: sagesla needs e4m3 (compute capability 8.9), this GPU has %d.%d; want attention=sla",
                         td_cuda(dev)->sm / 10, td_cuda(dev)->sm % 10);

@@ -82,11 +82,17 @@ __global__ void __launch_bounds__(256) attn_t5_kernel(T5Args a)
     }
 }
 
+static const TDKernel kernels[] = {
+    TD_KERNEL((QUERIES * MAX_TOKENS + QUERIES * MAX_D) * sizeof(float), false, attn_t5_kernel),
+};
+
 int td_cuda_attn_t5(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads)
 {
     T5Args a = {};
-    int smem = (QUERIES * MAX_TOKENS + QUERIES * MAX_D) * (int)sizeof(float);
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)attn_t5_kernel);
 
+    if (smem < 0)
+        return smem;
     a.qkv = (const bf16 *)qkv->data;
     a.bias = (const bf16 *)bias->data;
     a.o = (bf16 *)o->x.data;
@@ -98,4 +104,4 @@ int td_cuda_attn_t5(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *b
     return 0;
 }
 
-const void *td_cuda_in_attn_t5(void) { return (const void *)attn_t5_kernel; }
+TDKernels td_cuda_in_attn_t5(void) { return td_kernels(kernels); }

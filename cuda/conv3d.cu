@@ -148,15 +148,22 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
         }
 }
 
+#define CONV3D_KERNEL(...) TD_KERNEL((STAGES * ConvTile<__VA_ARGS__>::bytes), false, conv3d_kernel<__VA_ARGS__>)
+
+static const TDKernel kernels[] = {
+    CONV3D_KERNEL(8, 1, 2, 2), CONV3D_KERNEL(2, 4, 4, 6), CONV3D_KERNEL(4, 2, 4, 6),
+};
+
 template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const ConvArgs &a)
 {
     typedef ConvTile<WM, WN, MF, NF> T;
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)conv3d_kernel<WM, WN, MF, NF>);
     /* in one dimension: the others end at 65535, and four frames of 2048x2048 have 65536 tiles of pixels */
     unsigned grid = (unsigned)(td_blocks(a.c_out, T::bn) * td_blocks(a.n_pixels, T::bm));
 
-    CU(dev, cudaFuncSetAttribute(conv3d_kernel<WM, WN, MF, NF>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 STAGES * T::bytes));
-    conv3d_kernel<WM, WN, MF, NF><<<grid, THREADS, STAGES * T::bytes, td_cuda(dev)->stream>>>(a);
+    if (smem < 0)
+        return smem;
+    conv3d_kernel<WM, WN, MF, NF><<<grid, THREADS, smem, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "conv3d_kernel");
     return 0;
 }
@@ -271,4 +278,4 @@ fail:
     return ret;
 }
 
-const void *td_cuda_in_conv3d(void) { return (const void *)conv3d_kernel<8, 1, 2, 2>; }
+TDKernels td_cuda_in_conv3d(void) { return td_kernels(kernels); }

@@ -250,14 +250,21 @@ template <int N, int CK, bool NORM> __global__ void __launch_bounds__(384, 1)
 #endif
 }
 
+#define CONV3D_SM90_KERNELS(N, CK) \
+    TD_KERNEL(sizeof(ConvStorage<N, CK>) + 1024, true, conv3d_sm90_kernel<N, CK, false>), \
+    TD_KERNEL(sizeof(ConvStorage<N, CK>) + 1024, true, conv3d_sm90_kernel<N, CK, true>)
+
+static const TDKernel kernels[] = {
+    CONV3D_SM90_KERNELS(192, 64), CONV3D_SM90_KERNELS(192, 32), CONV3D_SM90_KERNELS(96, 64), CONV3D_SM90_KERNELS(96, 32),
+};
+
 template <int N, int CK, bool NORM> static int launch(TDDev *dev, const ConvArgs &a)
 {
-    int smem = (int)sizeof(ConvStorage<N, CK>) + 1024, taps = a.kt * a.kh * a.kw, frames = a.t,
-        n_sm = td_cuda(dev)->n_sm, ret;
+    int smem, taps = a.kt * a.kh * a.kw, frames = a.t, n_sm = td_cuda(dev)->n_sm, ret;
     CUtensorMap x, cache, w;
     ConvTiles g = {};
 
-    static_assert(sizeof(ConvStorage<N, CK>) + 1024 <= 227 * 1024, "the stages fit in shared memory");
+    TRY(smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)conv3d_sm90_kernel<N, CK, NORM>));
     g.per_tap = a.c_in / CK;
     g.n_steps = taps * g.per_tap;
     g.tiles_x = (int)td_blocks(a.up ? a.wd : a.w_out, PATCH);
@@ -270,7 +277,6 @@ template <int N, int CK, bool NORM> static int launch(TDDev *dev, const ConvArgs
     if (a.n_cache)
         TRY(td_cuda_map_frames(dev, &cache, a.cache, a.n_cache, a.h, a.wd, a.c_in, PATCH, PATCH, CK));
     TRY(td_cuda_map_matrix(dev, &w, a.w, a.c_out, (int64_t)taps * a.c_in, 2, N, CK * 2));
-    CU(dev, cudaFuncSetAttribute(conv3d_sm90_kernel<N, CK, NORM>, cudaFuncAttributeMaxDynamicSharedMemorySize, smem));
     conv3d_sm90_kernel<N, CK, NORM>
         <<<g.total < n_sm ? g.total : n_sm, 384, smem, td_cuda(dev)->stream>>>(x, cache, w, a, g);
     CU_LAUNCHED(dev, "conv3d_sm90_kernel");
@@ -305,4 +311,4 @@ int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a)
     return a.c_in % 64 == 0 ? choose<96, 64>(dev, a) : choose<96, 32>(dev, a);
 }
 
-const void *td_cuda_in_conv3d_sm90(void) { return (const void *)conv3d_sm90_kernel<96, 32, false>; }
+TDKernels td_cuda_in_conv3d_sm90(void) { return td_kernels(kernels); }

@@ -109,6 +109,9 @@ static void cuda_portable(TDDev *dev)
     TDCuda *c = td_cuda(dev);
 
     c->sm = c->sm >= 90 ? 89 : c->sm;
+    c->max_shared = c->max_shared < TD_CONSUMER_SHARED ? c->max_shared : TD_CONSUMER_SHARED;
+    if (td_cuda_reserve_shared(dev) < 0)
+        c->max_shared = 0;                       /* whatever is launched fails, and the test with it */
 }
 
 static int cuda_sync(TDDev *dev)
@@ -558,12 +561,14 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, 
     c->dev = probe;
     c->dev.name = c->description;
     c->dev.ahead = 1;
+    c->dev.no_sagesla = prop.major * 10 + prop.minor < 89;
     c->dev.reserve = (uint64_t)256 << 20;        /* what kernels and their stacks take at first, a margin later */
     c->dev.noise_blocks = (int64_t)prop.multiProcessorCount * (prop.maxThreadsPerMultiProcessor / 256);
     c->driver = calls;
     c->callers_stream = (cudaStream_t)gpu->stream;
     c->sm = prop.major * 10 + prop.minor;
     c->n_sm = prop.multiProcessorCount;
+    c->max_shared = (int)prop.sharedMemPerBlockOptin;
     snprintf(c->description, sizeof(c->description), "%.80s, sm_%d", prop.name, c->sm);
     *out = &c->dev;
     CU(&c->dev, td_cuda_push(&c->dev));

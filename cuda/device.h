@@ -30,6 +30,7 @@ struct TDFrameBuffer {
 struct TDCuda {
     TDDev dev;
     int sm, n_sm;                                /* sm chooses kernels: 90 = Hopper's own */
+    int max_shared;                              /* bytes of shared memory that a kernel may have */
     cudaStream_t stream;
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];
@@ -44,6 +45,9 @@ struct TDCuda {
 };
 
 #define TD_STAGING_BYTES ((size_t)32 << 20)
+
+/* what compute capability 8.6, 8.9 and 12.0 let a kernel have of shared memory */
+#define TD_CONSUMER_SHARED 101376
 
 static inline TDCuda *td_cuda(TDDev *dev) { return (TDCuda *)dev; }
 
@@ -195,14 +199,37 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&w)[4])
 
 /* ---- kernels ---- */
 
-/* one kernel of each file that has any (kernels.cu) */
-typedef const void *TDKernel(void);
-TDKernel td_cuda_in_attn_flash, td_cuda_in_attn_flash_sm90, td_cuda_in_attn_linear, td_cuda_in_attn_prepare,
-    td_cuda_in_attn_sage, td_cuda_in_attn_sage_sm90, td_cuda_in_attn_t5, td_cuda_in_conv3d, td_cuda_in_conv3d_sm90,
-    td_cuda_in_embed, td_cuda_in_frame, td_cuda_in_gemm_mma, td_cuda_in_gemm_sm90, td_cuda_in_norm;
+struct TDKernel {
+    const char *name;
+    const void *function;
+    int shared;                                  /* bytes of dynamic shared memory that it is launched with, at most */
+    bool hopper;                                 /* launched where TDCuda.sm is 90 alone */
+};
 
-/* all of them, into the current context. ENOMEM, ENOTSUP where there is no code for the GPU, EIO */
+#define TD_KERNEL(shared, hopper, ...) { #__VA_ARGS__, (const void *)__VA_ARGS__, (int)(shared), hopper }
+
+/* of one file: all kernels with dynamic shared memory; where it has none, one of them (kernels.cu) */
+struct TDKernels {
+    const TDKernel *list;
+    int n;
+};
+template <size_t N> static TDKernels td_kernels(const TDKernel (&list)[N]) { return TDKernels{ list, (int)N }; }
+
+TDKernels td_cuda_in_attn_flash(void), td_cuda_in_attn_flash_sm90(void), td_cuda_in_attn_linear(void),
+    td_cuda_in_attn_prepare(void), td_cuda_in_attn_sage(void), td_cuda_in_attn_sage_sm90(void), td_cuda_in_attn_t5(void),
+    td_cuda_in_conv3d(void), td_cuda_in_conv3d_sm90(void), td_cuda_in_embed(void), td_cuda_in_frame(void),
+    td_cuda_in_gemm_mma(void), td_cuda_in_gemm_sm90(void), td_cuda_in_norm(void);
+
+/* all of them, into the current context. ENOMEM, ENOTSUP where there is no code for the GPU or it has too little shared
+ * memory for one of them, EIO */
 int td_cuda_load_kernels(TDDev *dev);
+
+/* let all kernels have the shared memory that they are launched with. ENOTSUP where one wants more than max_shared */
+int td_cuda_reserve_shared(TDDev *dev);
+
+/* bytes of dynamic shared memory to launch a kernel with, by its file's list. ENOTSUP where it is not in the list or the
+ * device must not use as much (logged) */
+int td_cuda_shared(TDDev *dev, const TDKernels &file, const void *function);
 
 /* ---- slots ---- */
 extern "C" {

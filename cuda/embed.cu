@@ -357,4 +357,6 @@ int td_cuda_rcm_step(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor 
     return 0;
 }
 
-const void *td_cuda_in_embed(void) { return (const void *)head_kernel; }
+static const TDKernel kernels[] = { TD_KERNEL(0, false, head_kernel) };
+
+TDKernels td_cuda_in_embed(void) { return td_kernels(kernels); }

@@ -296,4 +296,6 @@ fail:
     return ret;
 }
 
-const void *td_cuda_in_frame(void) { return (const void *)store_kernel; }
+static const TDKernel kernels[] = { TD_KERNEL(0, false, store_kernel) };
+
+TDKernels td_cuda_in_frame(void) { return td_kernels(kernels); }

@@ -114,13 +114,23 @@ template <typename T, int EPI> __global__ void __launch_bounds__(256) gemm_mma_k
     }
 }
 
+#define GEMM_MMA_KERNELS(EPI) \
+    TD_KERNEL(STAGES * STEP_BYTES, false, gemm_mma_kernel<int8_t, EPI>), \
+    TD_KERNEL(STAGES * STEP_BYTES, false, gemm_mma_kernel<bf16, EPI>)
+
+static const TDKernel kernels[] = {
+    GEMM_MMA_KERNELS(EPI_STORE), GEMM_MMA_KERNELS(EPI_GELU), GEMM_MMA_KERNELS(EPI_RESIDUAL),
+    GEMM_MMA_KERNELS(EPI_GEGLU), GEMM_MMA_KERNELS(EPI_GELU_QUANT),
+};
+
 template <typename T, int EPI> static int launch(TDDev *dev, const MmaArgs &g)
 {
     dim3 grid((unsigned)td_blocks(g.epi.n, BN), (unsigned)td_blocks(g.epi.m, BM));
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)gemm_mma_kernel<T, EPI>);
 
-    CU(dev,
-       cudaFuncSetAttribute(gemm_mma_kernel<T, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize, STAGES * STEP_BYTES));
-    gemm_mma_kernel<T, EPI><<<grid, 256, STAGES * STEP_BYTES, td_cuda(dev)->stream>>>(g);
+    if (smem < 0)
+        return smem;
+    gemm_mma_kernel<T, EPI><<<grid, 256, smem, td_cuda(dev)->stream>>>(g);
     CU_LAUNCHED(dev, "gemm_mma_kernel");
     return 0;
 }
@@ -150,4 +160,4 @@ int td_cuda_gemm_mma(TDDev *dev, const TDGemm *q)
     return q->int8 ? dispatch<int8_t>(dev, q->epilogue, g) : dispatch<bf16>(dev, q->epilogue, g);
 }
 
-const void *td_cuda_in_gemm_mma(void) { return (const void *)gemm_mma_kernel<bf16, EPI_STORE>; }
+TDKernels td_cuda_in_gemm_mma(void) { return td_kernels(kernels); }

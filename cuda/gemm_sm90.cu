@@ -224,14 +224,23 @@ template <typename T, int EPI> __global__ void __launch_bounds__(384, 1)
 #endif
 }
 
+#define GEMM_SM90_KERNELS(EPI) \
+    TD_KERNEL(sizeof(SharedStorage<EPI>) + 1024, true, gemm_sm90_kernel<int8_t, EPI>), \
+    TD_KERNEL(sizeof(SharedStorage<EPI>) + 1024, true, gemm_sm90_kernel<bf16, EPI>)
+
+static const TDKernel kernels[] = {
+    GEMM_SM90_KERNELS(EPI_STORE), GEMM_SM90_KERNELS(EPI_GELU), GEMM_SM90_KERNELS(EPI_RESIDUAL),
+    GEMM_SM90_KERNELS(EPI_GEGLU), GEMM_SM90_KERNELS(EPI_GELU_QUANT),
+};
+
 template <typename T, int EPI>
 static int launch(TDDev *dev, const CUtensorMap &a, const CUtensorMap &b, const CUtensorMap &other, const GemmArgs &g)
 {
-    size_t smem = sizeof(SharedStorage<EPI>) + 1024;
-    int tiles = g.tiles_m * g.tiles_n, n_sm = td_cuda(dev)->n_sm;
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)gemm_sm90_kernel<T, EPI>),
+        tiles = g.tiles_m * g.tiles_n, n_sm = td_cuda(dev)->n_sm;
 
-    static_assert(sizeof(SharedStorage<EPI>) + 1024 <= 227 * 1024, "the stages fit in shared memory");
-    CU(dev, cudaFuncSetAttribute(gemm_sm90_kernel<T, EPI>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem));
+    if (smem < 0)
+        return smem;
     gemm_sm90_kernel<T, EPI><<<tiles < n_sm ? tiles : n_sm, 384, smem, td_cuda(dev)->stream>>>(a, b, other, g);
     CU_LAUNCHED(dev, "gemm_sm90_kernel");
     return 0;
@@ -273,4 +282,4 @@ fail:
     return ret;
 }
 
-const void *td_cuda_in_gemm_sm90(void) { return (const void *)gemm_sm90_kernel<bf16, EPI_STORE>; }
+TDKernels td_cuda_in_gemm_sm90(void) { return td_kernels(kernels); }

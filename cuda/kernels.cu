@@ -5,14 +5,16 @@
  * Invariants
  *  1. Every file that has kernels is in the list; the driver knows the other kernels of a file.
  *  2. Nothing is loaded where less than TDDev.reserve is free: no clip could start there, either.
- *  3. In a context that has them, it takes no memory: further handles open however little is left. */
+ *  3. In a context that has them, it takes no memory: further handles open however little is left.
+ *  4. Dynamic shared memory is what a file's list says: it is checked against the GPU here, before anything is computed,
+ *     and every launch asks td_cuda_shared() for it. */
 #include <cuda.h>
 #include <stdlib.h>
 #include "device.h"
 
 #define STACK_BYTES 256                          /* of a thread; the kernels need up to 176 */
 
-static TDKernel *const files[] = {
+static TDKernels (*const files[])(void) = {
     td_cuda_in_attn_flash, td_cuda_in_attn_flash_sm90, td_cuda_in_attn_linear, td_cuda_in_attn_prepare,
     td_cuda_in_attn_sage, td_cuda_in_attn_sage_sm90, td_cuda_in_attn_t5, td_cuda_in_conv3d, td_cuda_in_conv3d_sm90,
     td_cuda_in_embed, td_cuda_in_frame, td_cuda_in_gemm_mma, td_cuda_in_gemm_sm90, td_cuda_in_norm
@@ -113,6 +115,63 @@ fail:
     return ret;
 }
 
+static int too_much(TDDev *dev, const TDKernel *k, int bytes)
+{
+    return td_error(dev->log, ENOTSUP, "cuda: %s wants %d bytes of shared memory, %s has %d for a kernel", k->name,
+                    bytes, dev->name, td_cuda(dev)->max_shared);
+}
+
+int td_cuda_shared(TDDev *dev, const TDKernels &file, const void *function)
+{
+    for (int i = 0; i < file.n; i++) {
+        const TDKernel *k = &file.list[i];
+
+        if (k->function != function)
+            continue;
+        if (k->shared > td_cuda(dev)->max_shared)
+            return too_much(dev, k, k->shared);
+        return k->shared;
+    }
+    return td_error(dev->log, ENOTSUP, "cuda: a kernel that is in no list");
+}
+
+int td_cuda_reserve_shared(TDDev *dev)
+{
+    for (auto file : files) {
+        TDKernels f = file();
+
+        for (int i = 0; i < f.n; i++) {
+            const TDKernel *k = &f.list[i];
+            cudaFuncAttributes a;
+
+            if (k->hopper && td_cuda(dev)->sm != 90)
+                continue;
+            CU(dev, cudaFuncGetAttributes(&a, k->function));
+            if (k->shared + (int)a.sharedSizeBytes > td_cuda(dev)->max_shared)
+                return too_much(dev, k, k->shared + (int)a.sharedSizeBytes);
+            CU(dev, cudaFuncSetAttribute(k->function, cudaFuncAttributeMaxDynamicSharedMemorySize, k->shared));
+        }
+    }
+    return 0;
+}
+
+/* for tests on machines without a GPU: the i-th kernel of all lists. @return bytes of dynamic shared memory, -1 past the
+ * last one */
+extern "C" __attribute__((visibility("default"))) int td_cuda_kernel(int i, const char **name, int *hopper)
+{
+    for (auto file : files) {
+        TDKernels k = file();
+
+        if (i < k.n) {
+            *name = k.list[i].name;
+            *hopper = k.list[i].hopper;
+            return k.list[i].shared;
+        }
+        i -= k.n;
+    }
+    return -1;
+}
+
 int td_cuda_load_kernels(TDDev *dev)
 {
     double start = td_now();
@@ -120,14 +179,15 @@ int td_cuda_load_kernels(TDDev *dev)
     int ret = 0;
     Calls d;
 
-    if (!look_up_all(&d)) {
+    if (look_up_all(&d)) {
+        for (auto file : files)
+            TRY(load_file(dev, &d, file().list->function, &n, &n_loaded));
+        td_log(dev->log, TD_LOG_DEBUG, "cuda: %u kernels in the context, %u of them loaded just now, in %.1f ms", n,
+               n_loaded, (td_now() - start) * 1e3);
+    } else {
         td_log(dev->log, TD_LOG_DEBUG, "cuda: the driver is older than CUDA 12.4: kernels are loaded at first use");
-        return 0;
     }
-    for (TDKernel *file : files)
-        TRY(load_file(dev, &d, file(), &n, &n_loaded));
-    td_log(dev->log, TD_LOG_DEBUG, "cuda: %u kernels in the context, %u of them loaded just now, in %.1f ms", n,
-           n_loaded, (td_now() - start) * 1e3);
+    TRY(td_cuda_reserve_shared(dev));
 fail:
     return ret;
 }

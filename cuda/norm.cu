@@ -578,4 +578,6 @@ int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *ga
     return 0;
 }
 
-const void *td_cuda_in_norm(void) { return (const void *)rms_kernel; }
+static const TDKernel kernels[] = { TD_KERNEL(0, false, rms_kernel) };
+
+TDKernels td_cuda_in_norm(void) { return td_kernels(kernels); }

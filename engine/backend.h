@@ -34,6 +34,7 @@ typedef struct TDDev {
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
     int ahead;                                   ///< slots return before their work is done: 1, else 0
     int maps_files;                              ///< computes from the file mapping: weights cost host memory
+    int no_sagesla;                              ///< the hardware lacks what sagesla needs
     struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
 } TDDev;
 
@@ -261,7 +262,7 @@ typedef struct TDGpu {
 typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
 #define TD_BACKEND_ABI                                                                                                 \
     ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 |                                                              \
-                (sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv)) % 65536))
+                (sizeof(TDDev) + sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv)) % 65536))
 
 /** `TRY(call)`: leave through `fail` with the code in ret. */
 #define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)

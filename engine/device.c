@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Which backend is used, and what it can do of what was asked for. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include "device.h"
@@ -55,4 +56,21 @@ int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_
         td_log(log, ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
     }
     return td_cpu_open(dev, n_threads, cancel, log);
+}
+
+enum TDAttention td_device_attention(const TDDev *dev, enum TDAttention want, int has_sla, TDLog *log)
+{
+    if (want == TD_ATTN_AUTO && has_sla && dev->no_sagesla) {
+        td_log(log, TD_LOG_INFO, "attention: sla, since %s does not run sagesla (it needs compute capability 8.9)",
+               dev->name);
+        return TD_ATTN_SLA;
+    }
+    if (want == TD_ATTN_AUTO)
+        return has_sla ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
+    if (want != TD_ATTN_DENSE && !has_sla)
+        td_log(log, TD_LOG_WARNING,
+               "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear "
+               "branch is left out",
+               want == TD_ATTN_SLA ? "sla" : "sagesla");
+    return want;
 }

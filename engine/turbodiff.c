@@ -101,20 +101,6 @@ static const char *enum_error(const TDSettings *s)
                                                           : NULL;
 }
 
-static enum TDAttention choose_attention(TDContext *c)
-{
-    enum TDAttention want = c->settings.attention;
-
-    if (want == TD_ATTN_AUTO)
-        return c->model->dit->has_sla ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
-    if (want != TD_ATTN_DENSE && !c->model->dit->has_sla)
-        td_log(&c->log, TD_LOG_WARNING,
-               "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear "
-               "branch is left out",
-               want == TD_ATTN_SLA ? "sla" : "sagesla");
-    return want;
-}
-
 static double default_sigma(const TDContext *c)
 {
     return c->info.needs_image ? 200.0 : 80.0;
@@ -218,7 +204,7 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.default_frames = conf->n_frames ? conf->n_frames : DEFAULT_FRAMES;
     c->info.fps_num = 16;
     c->info.fps_den = 1;
-    c->info.attention = choose_attention(c);
+    c->info.attention = td_device_attention(c->dev, s->attention, c->model->dit->has_sla, &c->log);
     c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
     c->info.weight_bytes = td_model_bytes(c->model);
     TRY(load(c));

@@ -68,7 +68,7 @@ enum TDAttention {
     TD_ATTN_DENSE,
     TD_ATTN_SLA,
     TD_ATTN_SAGESLA
-}; ///< AUTO: sagesla if proj_l is in the file, else dense
+}; ///< AUTO: sagesla if proj_l is in the file (sla on a GPU of compute capability below 8.9), else dense
 enum TDQuant {
     TD_QUANT_AUTO,
     TD_QUANT_NONE,

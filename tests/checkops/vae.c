@@ -31,6 +31,9 @@ static const Form forms[] = {
     { "norm 96 to 384", 96, 384, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
     { "norm 16 to 24",  16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
     { "norm residual",  96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 1 },
+    { "384 to 384",     384, 384, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0 },
+    { "up 384 to 192",  384, 192, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0 },
+    { "time 384 x2",    384, 768, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0 },
 };
 
 typedef struct Inputs { const float *x, *w, *b, *res, *gamma; int64_t out_t, out_h, out_w; } Inputs;
@@ -257,6 +260,9 @@ const Case vae_cases[] = {
     { "causal_conv3d", "3 of 8 channels, 2 frames of 12x10", 2, 12, 10, 13, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "down 96 to 96, 2 frames of 18x34", 2, 18, 34, 14, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "causal_conv3d", "time down 192, 4 frames of 9x7", 4, 9, 7, 15, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "384 to 384 residual, 1 frame of 4x5", 1, 4, 5, 21, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "up 384 to 192, 2 frames of 4x3", 2, 4, 3, 22, 3e-3, 0, run_conv, ref_conv, flops_conv },
+    { "causal_conv3d", "time 384 x2, 1 frame of 5x4", 1, 5, 4, 23, 3e-3, 0, run_conv, ref_conv, flops_conv },
     { "vae_scale", "latent frame 2 of 3x5x4", 3, 5, 4, 32, 1e-2, 0, run_scale, ref_scale, NULL },
     { "repeat_frame", "3 frames of 5x4x24", 3, 5, 4, 24, 0, 0, run_repeat, ref_repeat, NULL },
     { "vae_unscale", "latent frame 2 of 3x5x4", 3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },

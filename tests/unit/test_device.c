@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * What is decided about a device without one: the shared memory that the CUDA module's kernels are launched with, and
+ * the attention of a GPU that lacks what sagesla needs. */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include "device.h"
+#include "test.h"
+
+/* what compute capability 8.6, 8.9 and 12.0 let a kernel have */
+enum { CONSUMER_SHARED = 101376 };
+
+typedef int Kernel(int i, const char **name, int *hopper);
+
+static void test_shared_memory(void)
+{
+    const char *build = getenv("TD_BUILD"), *name;
+    int n = 0, n_portable = 0, hopper, bytes;
+    char path[512];
+    Kernel *kernel = NULL;
+    void *module;
+
+    test_begin("shared memory of the CUDA kernels");
+    snprintf(path, sizeof(path), "%s/libturbodiff-cuda.so", build ? build : "build");
+    module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!module) {
+        /* a build without the module is a whole one */
+        if (!CHECK(!fopen(path, "rb")))
+            printf("  %s\n", dlerror());
+        return;
+    }
+    *(void **)&kernel = dlsym(module, "td_cuda_kernel");
+    if (!CHECK(kernel != NULL))
+        return;
+    while ((bytes = kernel(n, &name, &hopper)) >= 0) {
+        n++;
+        n_portable += !hopper;
+        if (!CHECK(hopper || bytes <= CONSUMER_SHARED))
+            printf("  %s: %d bytes, a consumer card has %d\n", name, bytes, CONSUMER_SHARED);
+    }
+    CHECK(n_portable >= 14 && n > n_portable);
+    dlclose(module);
+}
+
+/* ---- attention ---- */
+
+static char line[256];
+
+static void keep_line(void *cookie, int level, const char *text)
+{
+    (void)cookie;
+    (void)level;
+    snprintf(line, sizeof(line), "%s", text);
+}
+
+static enum TDAttention choose(int no_sagesla, enum TDAttention want, int has_sla)
+{
+    TDLog log = { .out = { NULL, keep_line, TD_LOG_INFO } };
+    TDDev dev = { .no_sagesla = no_sagesla, .name = "an old GPU" };
+
+    line[0] = 0;
+    return td_device_attention(&dev, want, has_sla, &log);
+}
+
+static void test_attention(void)
+{
+    test_begin("attention of a device");
+    CHECK_INT(choose(0, TD_ATTN_AUTO, 1), TD_ATTN_SAGESLA);
+    CHECK_STR(line, "");
+    CHECK_INT(choose(1, TD_ATTN_AUTO, 1), TD_ATTN_SLA);
+    CHECK(strstr(line, "sla, since an old GPU does not run sagesla") != NULL);
+    CHECK_INT(choose(1, TD_ATTN_AUTO, 0), TD_ATTN_DENSE);
+    CHECK_STR(line, "");
+    CHECK_INT(choose(1, TD_ATTN_SAGESLA, 1), TD_ATTN_SAGESLA);   /* an order: the backend refuses it */
+    CHECK_INT(choose(0, TD_ATTN_SLA, 0), TD_ATTN_SLA);
+    CHECK(strstr(line, "without proj_l") != NULL);
+}
+
+int main(void)
+{
+    test_shared_memory();
+    test_attention();
+    return test_end();
+}
