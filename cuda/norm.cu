@@ -233,6 +233,7 @@ __global__ void __launch_bounds__(N_WARPS * 32) norm_quant_cluster_kernel(NormAr
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kb = a.dim / 128, row0 = (blockIdx.x * N_WARPS + warp) * ROWS;
     float mean[ROWS], rstd[ROWS];
     uint4 x[ROWS][VEC];
+    auto here = cluster.barrier_arrive();        /* a CTA's shared memory may be written to once it runs */
 
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
@@ -298,6 +299,7 @@ __global__ void __launch_bounds__(N_WARPS * 32) norm_quant_cluster_kernel(NormAr
         }
     }
     __syncthreads();
+    cluster.barrier_wait(std::move(here));
     if ((int)threadIdx.x < kb) {
         float t = 0;
 
