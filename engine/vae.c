@@ -196,6 +196,7 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
     for (int i = 0; i < vae->n_layers; i++) {
         const TDVaeLayer *l = &vae->layers[i];
 
+        largest = t * y * x * l->c_in > largest ? t * y * x * l->c_in : largest;
         if (l->kind == TD_VAE_RESIDUAL) {
             TRY(TD_CARVE(a, &c->cache[i][0], TD_BF16, 2, y, x, l->c_in));
             TRY(TD_CARVE(a, &c->cache[i][1], TD_BF16, 2, y, x, l->c_out));
@@ -210,7 +211,6 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
         } else {
             TRY(td_vae_plan_attention(&c->attn, l, vae->dev, a, y, x));
         }
-        largest = t * y * x * l->c_in > largest ? t * y * x * l->c_in : largest;
         largest = t * y * x * l->c_out > largest ? t * y * x * l->c_out : largest;
     }
     TRY(TD_CARVE(a, &c->cache_out, TD_BF16, 2, y, x, vae->conv_out.c_in));

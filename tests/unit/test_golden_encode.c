@@ -4,6 +4,7 @@
 #include "golden.h"
 #include "thread.h"
 #include "vae_encode.h"
+#include "widest.h"
 
 typedef struct Encoder {
     TDDev *dev;
@@ -88,6 +89,7 @@ static void test_golden(Encoder *e, TDLog *log)
         ours = encode(e, video, f, 0);
         golden_check(g, "latent_still", ours, 16 * t * e->h * e->w);
         free(ours);
+        CHECK_INT(td_tensor_bytes(&e->clip.buf[0]), widest.bytes);
     }
     free(video);
     e->dev->ops->free(e->dev, &e->buf);
@@ -145,6 +147,7 @@ int main(void)
     test_begin("VAE encode");
     if (!CHECK(golden_device(&e.dev, &cancel, &log) == 0))
         return test_end();
+    widest_watch(e.dev);
     if (CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"),
                                  &log) == 0) &&
         CHECK(td_vae_encode_bind(&e.enc, e.dev, ckpt, 0) == 0)) {

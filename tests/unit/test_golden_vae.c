@@ -3,6 +3,7 @@
 #include "golden.h"
 #include "thread.h"
 #include "vae.h"
+#include "widest.h"
 
 /* frames of [T,H,W,3] into [3,F,H,W] from frame f0 on */
 static void scatter(float *video, const float *rgb, int64_t t, int64_t area, int64_t f0, int64_t n_frames)
@@ -32,6 +33,7 @@ int main(void)
     test_begin("VAE decode");
     g = golden_open("vae_decode", &log);
     CHECK(golden_device(&dev, &cancel, &log) == 0);
+    widest_watch(dev);
     if (!g ||
         !CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"), &log) ==
                0) ||
@@ -65,6 +67,7 @@ int main(void)
         CHECK_INT(at, frames);
         golden_check(g, "video", video, 3 * frames * 64 * h * w);
     }
+    CHECK_INT(td_tensor_bytes(&clip.buf[0]), widest.bytes);
 end:
     free(zf);
     free(video);

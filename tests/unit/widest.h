@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * A table of operations that also keeps the size of the largest bf16 frames that the VAE makes: what its buffers must
+ * hold, and nothing beyond it. */
+#ifndef WIDEST_H
+#define WIDEST_H
+
+#include "backend.h"
+
+static struct {
+    const TDOps *real;
+    TDOps ops;
+    size_t bytes;
+} widest;
+
+static inline void widest_keep(const TDTensor *y)
+{
+    if (y->dtype == TD_BF16 && td_tensor_bytes(y) > widest.bytes)
+        widest.bytes = td_tensor_bytes(y);
+}
+
+static inline int widest_conv(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+                              const TDTensor *residual)
+{
+    widest_keep(y);
+    return widest.real->causal_conv3d(dev, y, x, cache, conv, residual);
+}
+
+static inline int widest_norm(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu)
+{
+    widest_keep(y);
+    return widest.real->rms_silu(dev, y, x, gamma, silu);
+}
+
+static inline void widest_watch(TDDev *dev)
+{
+    widest.real = dev->ops;
+    widest.ops = *dev->ops;
+    widest.ops.causal_conv3d = widest_conv;
+    widest.ops.rms_silu = widest_norm;
+    dev->ops = &widest.ops;
+}
+
+#endif /* WIDEST_H */
