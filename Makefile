@@ -12,7 +12,7 @@ demo check:
 	./configure
 	@$(MAKE) -j$(JOBS) $@
 
-all lib tools tests ffmpeg install check-unit check-ops check-api fate fuzz asan tsan:
+all lib tools tests ffmpeg install check-unit check-ops check-tools check-api fate fuzz asan tsan:
 	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
 
 else
@@ -214,6 +214,9 @@ bench-gpu: $(TOOLS) $(CUDA_SO)
 check-ops: $(CHECKOPS)
 	@tests/run.sh ops $(CHECKOPS) "$(CHECKOPS) --impl=base --fills=1"
 
+check-tools: $(TOOLS) $(MODEL)/stamp
+	@tests/tools/run.sh $(BUILD) $(MODEL)
+
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
 
@@ -227,7 +230,7 @@ $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo
-	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit $(if $(CHECKOPS),check-ops) check-api fate $(CHECK_MORE)
+	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit $(if $(CHECKOPS),check-ops) check-tools check-api fate $(CHECK_MORE)
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
@@ -285,7 +288,7 @@ uninstall:
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d)
 
-.PHONY: lib cuda tools tests ffmpeg check-unit check-ops check-api fate asan tsan fuzz install install-ffmpeg uninstall \
+.PHONY: lib cuda tools tests ffmpeg check-unit check-ops check-tools check-api fate asan tsan fuzz install install-ffmpeg uninstall \
     $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
 .SECONDARY:
 
@@ -302,7 +305,7 @@ distclean: clean
 
 help:
 	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
-	@echo "check           demo, then all tests: check-unit check-ops check-api fate"
+	@echo "check           demo, then all tests: check-unit check-ops check-tools check-api fate"
 	@echo "all             library and tools (after ./configure, as all that follows)"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"

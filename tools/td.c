@@ -1,84 +1,40 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * td: a prompt to raw frames through the public API alone. Writes rgb24 frames, one after another, to a file or stdout.
- */
+ * td: a prompt to raw frames through the public API alone. Its options are in td_options.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include "td_options.h"
 #include "turbodiff.h"
 
-static const char usage[] =
-    "usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n"
-    "without MODEL_DIR: the demo model\n"
-    "  -s WxH      frame size, multiples of 16 (the model's)  -n N       frames, 4k+1 (the model's)\n"
-    "  -i N        steps (4)                                   -r SEED    seed (0)\n"
-    "  -a KIND     auto, dense, sla, sagesla (auto)            -k F       topk (the model's)\n"
-    "  -q KIND     auto, none, int8 (auto)                     -b BLOCK   128x64, 64x128 (the model's)\n"
-    "  -N NORM     official, exact (official)                  -R NOISE   auto, h100, rtx5090, rtx4090, a100, cpu "
-    "(auto)\n"
-    "  -S SAMPLER  rcm, unipc (rcm)                            -o         rCM ODE instead of SDE\n"
-    "  -g F        guidance of unipc, 1: none (5)              -G TEXT    negative prompt of it (the official one)\n"
-    "  -B BACKEND  auto, cpu, cuda (auto)                      -D N       CUDA device (0)\n"
-    "  -M KIND     weights in memory: auto, all, stage (auto)  -m BYTES   limit on memory (none)\n"
-    "  -I FILE     first frame, JPEG (image to video)          -e T       boundary of the two experts (0.9)\n"
-    "  -A          shape of the first frame, area of -s\n"
-    "  -c N        make the clip N times (1)                   -j FILE    statistics, a line of JSON a clip\n"
-    "  -P          PROMPT is a file of prompts: a clip for each line, one after another, each with the next seed\n"
-    "  -t N        threads (all cores)                         -v         more log lines\n";
+#define CANNOT_WRITE 1                           /* a status of write_clip() beside the library's: has been told */
+
+static int told;                                 /* an error line is out */
 
 static void log_line(void *cookie, int level, const char *line)
 {
     (void)cookie;
+    told |= level == TD_LOG_ERROR;
     fprintf(stderr, "%s%s\n", level == TD_LOG_ERROR ? "error: " : level == TD_LOG_WARNING ? "warning: " : "", line);
 }
 
-/* index of word in names, or exit with what was expected */
-static int choice(const char *option, const char *word, const char *const names[])
+/* @return NULL after a line that says why */
+static FILE *open_file(const char *path, const char *mode)
 {
-    for (int i = 0; names[i]; i++)
-        if (!strcmp(word, names[i]))
-            return i;
-    fprintf(stderr, "td: -%s %s: want one of", option, word);
-    for (int i = 0; names[i]; i++)
-        fprintf(stderr, " %s", names[i]);
-    fputc('\n', stderr);
-    exit(2);
+    FILE *f = fopen(path, mode);
+
+    if (!f)
+        fprintf(stderr, "td: %s: %s\n", path, strerror(errno));
+    return f;
 }
 
-static int option(char o, const char *v, TDSettings *s, TDParams *p)
+/* what was written is on its way to the disk. @return status, or that it is not */
+static int close_file(FILE *f, const char *path, int status)
 {
-    static const char *const attention[] = { "auto", "dense", "sla", "sagesla", NULL }, *const quant[] = {
-        "auto", "none", "int8", NULL
-    };
-    static const char *const norm[] = { "official", "exact", NULL }, *const block[] = { "auto", "128x64", "64x128",
-                                                                                        NULL };
-    static const char *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL },
-                             *const sampler[] = { "rcm", "unipc", NULL };
-    static const char *const backend[] = { "auto", "cpu", "cuda", NULL }, *const residency[] = { "auto", "all",
-                                                                                                "stage", NULL };
-    char *end;
-
-    switch (o) {
-    case 's': return sscanf(v, "%dx%d", &p->width, &p->height) == 2 ? 0 : -1;
-    case 'n': p->n_frames = atoi(v); return 0;
-    case 'i': p->n_steps = atoi(v); return 0;
-    case 'r': p->seed = strtoull(v, NULL, 10); return 0;
-    case 'a': s->attention = choice("a", v, attention); return 0;
-    case 'k': p->sla_topk = strtod(v, &end); return end > v && !*end ? 0 : -1;
-    case 'g': p->guidance = atof(v); return 0;
-    case 'G': p->negative_prompt = v; return 0;
-    case 'q': s->quant = choice("q", v, quant); return 0;
-    case 'b': s->sla_block = choice("b", v, block); return 0;
-    case 'N': s->norm = choice("N", v, norm); return 0;
-    case 'R': p->noise = choice("R", v, noise); return 0;
-    case 'S': p->sampler = choice("S", v, sampler); return 0;
-    case 'B': s->backend = choice("B", v, backend); return 0;
-    case 'D': s->device = atoi(v); return 0;
-    case 'M': s->residency = choice("M", v, residency); return 0;
-    case 'm': s->max_bytes = strtoull(v, NULL, 10); return 0;
-    case 't': s->n_threads = atoi(v); return 0;
-    case 'e': p->boundary = atof(v); return 0;
-    default:  return -1;
-    }
+    if (!f || (fclose(f) == 0) || status)
+        return status;
+    fprintf(stderr, "td: %s: %s\n", path, strerror(errno));
+    return CANNOT_WRITE;
 }
 
 /* One clip, its frames to out and its statistics, if wanted, to stats. f holds the frame between clips. */
@@ -98,118 +54,105 @@ static int write_clip(TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FI
         return TD_ERR(ENOMEM);
     while ((ret = td_read_frame(c, f)) > 0)
         if (fwrite(f->data[0], 1, bytes, out) != bytes) {
-            perror("td: writing frames");
-            return TD_ERR(EIO);
+            fprintf(stderr, "td: frames cannot be written: %s\n", strerror(errno));
+            return CANNOT_WRITE;
         }
     if (stats && td_stats_json(c, line, sizeof(line)) > 0)
         fprintf(stats, "%s\n", line);
     return ret;
 }
 
-int main(int argc, char **argv)
+/* with --adaptive: the size that has the picture's shape */
+static int adapt(const Options *o, TDContext *c, TDParams *p, const TDImage *image)
 {
-    TDSettings s;
-    TDParams p;
-    TDContext *c = NULL;
     TDInfo info;
-    TDFrame f = { .format = TD_PIX_RGB24 };
-    FILE *out = NULL, *stats = NULL, *prompts = NULL;
-    const char *picture = NULL, *to;
-    char *prompt = NULL;
-    size_t room = 0;
-    TDImage image = { 0 };
-    int i = 1, n_clips = 1, adaptive = 0, many = 0, ret;
+    int ret;
 
-    td_default_settings(&s, sizeof(s));
-    td_default_params(&p, sizeof(p));
-    s.logger = (TDLogger){ NULL, log_line, TD_LOG_INFO };
-    for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
-        if (!strcmp(argv[i], "-v"))
-            s.logger.level = TD_LOG_DEBUG;
-        else if (!strcmp(argv[i], "-o"))
-            p.ode = 1;
-        else if (!strcmp(argv[i], "-A"))
-            adaptive = 1;
-        else if (!strcmp(argv[i], "-P"))
-            many = 1;
-        else if (!strcmp(argv[i], "-I") && i + 1 < argc)
-            picture = argv[++i];
-        else if (!strcmp(argv[i], "-c") && i + 1 < argc)
-            n_clips = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "-j") && i + 1 < argc && !stats) {
-            if (!(stats = fopen(argv[++i], "w"))) {
-                perror(argv[i]);
-                return 1;
-            }
-        } else if (argv[i][2] || i + 1 == argc || option(argv[i][1], argv[i + 1], &s, &p) < 0) {
-            fprintf(stderr, "td: %s: unknown option or bad value\n%s", argv[i], usage);
-            return 2;
-        } else
-            i++;
+    if (!o->adaptive)
+        return 0;
+    td_info(c, &info);
+    p->width = p->width ? p->width : info.default_width;
+    p->height = p->height ? p->height : info.default_height;
+    if ((ret = td_adaptive_size(&p->width, &p->height, image->width, image->height)) < 0) {
+        fprintf(stderr, "td: --adaptive: no size of about %dx%d pixels has the shape of a first frame of %dx%d\n",
+                p->width, p->height, image->width, image->height);
+        told = 1;
     }
-    if (argc - i != 2 && argc - i != 3) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    if (argc - i == 3)
-        s.model = argv[i++];
-    p.prompt = argv[i];
-    to = argv[i + 1];
-    if (many && !(prompts = fopen(p.prompt, "r"))) {
-        perror(p.prompt);
-        return 1;
-    }
-    if (!(out = strcmp(to, "-") ? fopen(to, "wb") : stdout)) {
-        perror(to);
-        return 1;
-    }
-    if (picture) {
-        if ((ret = td_image_load_jpeg(&image, picture, &s.logger)) < 0)
-            goto end;
-        p.image = &image;
-    }
-    if ((ret = td_open(&c, &s)) < 0)
-        goto end;
-    if (adaptive) {
-        td_info(c, &info);
-        p.width = p.width ? p.width : info.default_width;
-        p.height = p.height ? p.height : info.default_height;
-        if ((ret = td_adaptive_size(&p.width, &p.height, image.width, image.height)) < 0) {
-            fprintf(stderr, "td: -A: no size of about %dx%d pixels has the shape of a first frame of %dx%d\n", p.width,
-                    p.height, image.width, image.height);
-            goto end;
-        }
-    }
+    return ret;
+}
+
+/* a clip, or with --prompts one for each line. @return 0 or a status */
+static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompts, FILE *out, FILE *stats)
+{
+    TDFrame f = { .format = TD_PIX_RGB24 };
+    char *line = NULL;
+    size_t room = 0;
+    int ret = 0;
+
     do {
-        ssize_t n = many ? getline(&prompt, &room, prompts) : 0;
+        ssize_t n = prompts ? getline(&line, &room, prompts) : 0;
 
         if (n < 0)
             break;
-        if (many) {
-            prompt[n - (prompt[n - 1] == '\n')] = 0;
-            p.prompt = prompt;
+        if (prompts) {
+            line[n - (line[n - 1] == '\n')] = 0;
+            p->prompt = line;
         }
-        for (int clip = 0; clip < n_clips; clip++)
-            if ((ret = write_clip(c, &p, &f, out, stats)) < 0)
-                goto end;
-        p.seed++;
-    } while (many);
-end:
-    if (ret < 0)
-        fprintf(stderr, "td: %s\n", td_strerror(ret));
+        for (int clip = 0; clip < o->n_clips && !ret; clip++)
+            ret = write_clip(c, p, &f, out, stats);
+        p->seed++;
+    } while (prompts && !ret);
     free(f.data[0]);
-    free(prompt);
-    if (prompts)
-        fclose(prompts);
+    free(line);
+    return ret;
+}
+
+static int run(Options *o)
+{
+    FILE *out = NULL, *stats = NULL, *prompts = NULL;
+    int ret = CANNOT_WRITE;
+    TDImage image = { 0 };
+    TDContext *c = NULL;
+
+    if ((o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "w"))) ||
+        !(out = strcmp(o->out, "-") ? open_file(o->out, "wb") : stdout))
+        goto end;
+    if (o->picture) {
+        if ((ret = td_image_load_jpeg(&image, o->picture, &o->s.logger)) < 0)
+            goto end;
+        o->p.image = &image;
+    }
+    if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0)
+        ret = write_clips(o, c, &o->p, prompts, out, stats);
+end:
+    if (ret < 0 && !told)
+        fprintf(stderr, "td: %s\n", td_strerror(ret));
     td_image_free(&image);
     td_close(&c);
-    if (stats && fclose(stats) != 0 && ret >= 0) {
-        perror("-j");
-        ret = -1;
+    if (prompts)
+        fclose(prompts);
+    ret = close_file(stats, o->stats, ret);
+    ret = close_file(out, o->out, ret);
+    return ret != 0;
+}
+
+int main(int argc, char **argv)
+{
+    Options o = { .n_clips = 1 };
+    int ret;
+
+    td_default_settings(&o.s, sizeof(o.s));
+    td_default_params(&o.p, sizeof(o.p));
+    o.s.logger = (TDLogger){ NULL, log_line, TD_LOG_INFO };
+    ret = parse_options(&o, argc, argv);
+    if (ret)
+        return ret < 0 ? 2 : cli_end("td", 0);
+    if (o.draw_seed) {
+        if (getrandom(&o.p.seed, sizeof(o.p.seed), 0) != sizeof(o.p.seed)) {
+            perror("td: --seed -1");
+            return 1;
+        }
+        fprintf(stderr, "seed=%llu\n", (unsigned long long)o.p.seed);
     }
-    if (fclose(out) != 0 && ret >= 0) {
-        perror(to);
-        ret = -1;
-    }
-    return ret < 0;
+    return run(&o);
 }

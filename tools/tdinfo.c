@@ -5,11 +5,13 @@
  * 2. A complete file has every tensor of its model with the right shape, and no other. */
 #include <ctype.h>
 #include <dirent.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "cli.h"
 #include "engine/checkpoint.h"
 #include "engine/tokenizer.h"
 
@@ -24,6 +26,7 @@ static const char usage[] =
     "DIR       a model directory: the same for each such file in it, and which parts are missing\n"
     "--summary without the tensor lists\n"
     "--tokenize  prompts on standard input, each ended by a NUL byte; prints a line of ids for each, or \"error\"\n"
+    "short forms: -s, -t, -h (--help), -V (--version)\n"
     "exit code: 0 all well; 1 a file cannot be read, is incomplete or unknown; 2 wrong usage\n";
 
 enum Part { PART_DIT, PART_TEXT, PART_VAE, PART_TOKENIZER, N_PARTS, PART_UNKNOWN };
@@ -489,22 +492,28 @@ static int tokenize(const char *path, TDLog *log)
 
 int main(int argc, char **argv)
 {
+    static const struct option longs[] = { { "summary", 0, NULL, 's' }, { "tokenize", 1, NULL, 't' },
+                                           { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { 0 } };
     TDLog log = { .out = { .callback = print_log, .level = TD_LOG_WARNING } };
-    int i = 1, summary = 0, bad = 0;
+    const char *vocabulary = NULL;
+    int summary = 0, bad = 0, letter;
 
-    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
-        return fputs(usage, stdout) < 0;
-    if (argc == 3 && !strcmp(argv[1], "--tokenize"))
-        return tokenize(argv[2], &log);
-    if (i < argc && !strcmp(argv[i], "--summary")) {
-        summary = 1;
-        i++;
-    }
-    if (i == argc || argv[i][0] == '-') {
-        fputs(usage, stderr);
-        return 2;
-    }
-    for (; i < argc; i++)
-        bad |= show(argv[i], summary, &log);
-    return bad;
+    while ((letter = getopt_long(argc, argv, "+st:hV", longs, NULL)) >= 0)
+        switch (letter) {
+        case 's': summary = 1; break;
+        case 't': vocabulary = optarg; break;
+        case 'h': fputs(usage, stdout); return cli_end("tdinfo", 0);
+        case 'V': printf("tdinfo %s\n", td_version()); return cli_end("tdinfo", 0);
+        default:  goto wrong;                    /* getopt_long() has told what is unknown */
+        }
+    if ((optind == argc) == !vocabulary)
+        goto wrong;
+    if (vocabulary)
+        bad = tokenize(vocabulary, &log);
+    for (; optind < argc; optind++)
+        bad |= show(argv[optind], summary, &log);
+    return cli_end("tdinfo", bad);
+wrong:
+    fputs("usage: tdinfo [--summary] FILE|DIR..., or tdinfo --tokenize spiece.model; more with --help\n", stderr);
+    return 2;
 }

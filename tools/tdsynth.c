@@ -7,7 +7,9 @@
  * 3. The int8 file is the official 128x128 quantisation of the bf16 file of the same seed. */
 #include <sys/stat.h>
 #include <unistd.h>
+#include "cli.h"
 #include "tdsynth_pth.h"
+#include "turbodiff.h"
 
 #define N_EXTRA_IDS 300              /* <extra_id_n> follow the pieces */
 
@@ -515,7 +517,8 @@ static void usage(FILE *f)
           "  --format=pth|safetensors     container\n"
           "  --only=dit,vae,text          parts to write (all)\n"
           "  --spiece=FILE                vocabulary to copy (tests/data/spiece.model)\n"
-          "  --seed=N  --threads=N\n", f);
+          "  --seed=N  --threads=N\n"
+          "  --help, -h  --version, -V\n", f);
 }
 
 /* Is arg "--name=value"? @return the value or NULL */
@@ -631,11 +634,16 @@ int main(int argc, char **argv)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     Options o;
 
-    for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--help")) {
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             usage(stdout);
-            return 0;
+            return cli_end("tdsynth", 0);
         }
+        if (!strcmp(argv[i], "--version") || !strcmp(argv[i], "-V")) {
+            printf("tdsynth %s\n", td_version());
+            return cli_end("tdsynth", 0);
+        }
+    }
     if (parse_preset(&o, argc, argv) < 0)
         return 1;
     o.sla = 1;
@@ -653,7 +661,7 @@ int main(int argc, char **argv)
         }
     }
     if (!o.dir) {
-        usage(stderr);
+        fail("no directory to write to; tdsynth --help lists the options");
         return 1;
     }
     if (strlen(o.dir) > 3900)

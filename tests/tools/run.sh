@@ -1,0 +1,97 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The command line programs as a person at a terminal meets them: run.sh DIR MODEL
+#
+# 1. DIR has td, tdinfo and tdsynth; MODEL is a small model directory.
+# 2. Each case prints "ok NAME" or, after what it saw, "FAIL NAME"; the last line has the counts.
+set -u
+LC_ALL=C
+export LC_ALL
+dir=$1
+model=$2
+. "$(dirname "$0")/../fate/cases.sh"
+
+# status PROGRAM [ARGUMENT]...: prints the exit status; what was written is in $tmp/out and $tmp/err
+status() {
+    program=$1
+    shift
+    timeout 60 "$dir/$program" "$@" > "$tmp/out" 2> "$tmp/err" < /dev/null
+    echo $?
+}
+# line NAME STATUS PATTERN PROGRAM [ARGUMENT]...: this status, and one line of errors that has PATTERN
+line() {
+    name=$1
+    want=$2
+    pattern=$3
+    shift 3
+    code=$(status "$@")
+    if [ "$code" = "$want" ] && [ "$(grep -c . "$tmp/err")" = 1 ] && grep -q -e "$pattern" "$tmp/err"; then
+        ok "$name"
+    else
+        fail "$name" "status $code, expected $want and one line with '$pattern':" "$(cat "$tmp/err")"
+    fi
+}
+
+for program in td tdinfo tdsynth; do
+    for option in --help -h; do
+        code=$(status $program $option)
+        equal "$program $option" "$code $(wc -c < "$tmp/err") $(head -n 1 "$tmp/out" | cut -d ' ' -f 1,2)" "0 0 usage: $program"
+    done
+    for option in --version -V; do
+        code=$(status $program $option)
+        equal "$program $option" "$code $(cat "$tmp/err" "$tmp/out")" "0 $program $("$dir/td" -V | cut -d ' ' -f 2)"
+    done
+    code=$(status $program --nonsense)
+    case $code in 1|2) ok "$program: an unknown option" ;; *) fail "$program: an unknown option" "status $code" ;; esac
+    for option in --help --version; do
+        "$dir/$program" $option > /dev/full 2> "$tmp/err"
+        equal "$program $option to a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
+    done
+done
+
+# ---- td ----
+
+clip="--backend=cpu --size=32x32 --frames=1 --steps=1"
+# options are lists
+# shellcheck disable=SC2086
+{
+equal "td: long options" "$(status td $clip --seed=3 "$model" "a cat" "$tmp/long") $(wc -c < "$tmp/long")" "0 3072"
+equal "td: short options" "$(status td -B cpu -s 32x32 -n 1 -i 1 -r 3 "$model" "a cat" "$tmp/short")" 0
+equal "td: they are the same" "$(md5sum < "$tmp/long")" "$(md5sum < "$tmp/short")"
+line "td: a number with a tail"   2 '--frames 5x: want a whole number' td -n 5x "$model" a "$tmp/x"
+line "td: no number"              2 '--frames abc: want a whole number' td --frames=abc "$model" a "$tmp/x"
+line "td: an empty number"        2 '--steps : want a whole number' td -i "" "$model" a "$tmp/x"
+line "td: a number out of range"  2 '--frames 99999999999: want' td -n 99999999999 "$model" a "$tmp/x"
+line "td: threads below 0"        2 '--threads -1: want' td -t -1 "$model" a "$tmp/x"
+line "td: no clips"               2 '--clips 0: want' td -c 0 "$model" a "$tmp/x"
+line "td: topk is no number"      2 '--topk 0.1x: want a number' td -k 0.1x "$model" a "$tmp/x"
+line "td: guidance is no number"  2 '--guidance nan: want a number' td -g nan "$model" a "$tmp/x"
+line "td: a seed of 2^64"         2 '--seed 18446744073709551616: want' td -r 18446744073709551616 "$model" a "$tmp/x"
+line "td: a seed below -1"        2 '--seed -2: want' td -r -2 "$model" a "$tmp/x"
+line "td: a word"                 2 '--quant fp3: want one of auto none int8' td -q fp3 "$model" a "$tmp/x"
+line "td: half a size"            2 '--size 832x: want WxH' td -s 832x "$model" a "$tmp/x"
+line "td: a size with a tail"     2 '--size 32x32x: want WxH' td -s 32x32x "$model" a "$tmp/x"
+line "td: nothing to do"          2 'usage: td .*MODEL_DIR.* PROMPT OUT.rgb' td
+code=$(status td -n 4 "$model" a "$tmp/x")
+equal "td: a library's refusal is one line" "$code $(grep -v '^load: ' "$tmp/err")" \
+    "1 error: frames: 4, want 4k+1 from 1 to 509 (such as 5)"
+line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
+line "td: no such directory to write to" 1 'td: /nonexistent/x: No such file' td "$model" a /nonexistent/x
+code=$(status td $clip -r 18446744073709551615 -j "$tmp/stats" "$model" "a cat" "$tmp/x")
+equal "td: the largest seed" "$code $(sed -n 's/.*"seed": *\([-0-9]*\).*/\1/p' "$tmp/stats")" "0 18446744073709551615"
+equal "td: a random seed" "$(status td $clip -r -1 "$model" "a cat" "$tmp/x") $(grep -c '^seed=[0-9]*$' "$tmp/err")" "0 1"
+status td $clip "$model" "a cat" /dev/full > /dev/null
+equal "td: a full disk" "$(grep -c '/dev/full\|cannot be written' "$tmp/err") $(grep -c 'device fault' "$tmp/err")" "1 0"
+equal "td: statistics on a full disk" "$(status td $clip -j /dev/full "$model" "a cat" "$tmp/x") $(grep -c 'td: /dev/full: ' "$tmp/err")" "1 1"
+}
+
+# ---- tdinfo, tdsynth ----
+
+equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")" \
+    "$(status tdinfo --summary "$model") $(wc -l < "$tmp/out")"
+"$dir/tdinfo" "$model" > /dev/full 2> "$tmp/err"
+equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
+line "tdsynth: no directory" 1 'no directory to write to' tdsynth
+line "tdsynth: a number with a tail" 1 '--dim=128x: want' tdsynth --dim=128x "$tmp/x"
+echo "tools: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
