@@ -75,12 +75,12 @@ int td_cuda_repeat_frame(TDDev *dev, TDTensor *y, const TDTensor *x)
 }
 
 struct StoreArgs {
-    const float *rgb;                            /* [pictures,h,w,3] */
+    const float *rgb;                            /* [pictures,rows,pitch,3] */
     uint8_t *plane[3];                           /* of the first picture */
     int64_t stride[3], next;                     /* bytes to the next row, to the next picture */
     int *bad;                                    /* a word for each picture: set if a value is not finite */
     TDPixLayout l;
-    int w, h;
+    int w, h, pitch, rows;                       /* of the pictures; of rgb */
 };
 
 __device__ __forceinline__ float unit(float x) { return (1.0f + fminf(fmaxf(x, -1.0f), 1.0f)) * 0.5f; }
@@ -103,7 +103,7 @@ __device__ __forceinline__ void put(const StoreArgs &a, int plane, int y, int64_
 __global__ void store_kernel(StoreArgs a)
 {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
-    const float *rgb = a.rgb + (int64_t)blockIdx.z * a.h * a.w * 3, *p = rgb + ((int64_t)y * a.w + x) * 3;
+    const float *rgb = a.rgb + (int64_t)blockIdx.z * a.rows * a.pitch * 3, *p = rgb + ((int64_t)y * a.pitch + x) * 3;
     int sub = a.l.sub, cx = x >> sub, cy = y >> sub;
     float b = 0, r = 0;
 
@@ -127,7 +127,7 @@ __global__ void store_kernel(StoreArgs a)
         return;
     for (int dy = 0; dy <= sub; dy++)
         for (int dx = -sub; dx <= sub; dx++) {
-            const float *q = rgb + ((int64_t)(y + dy) * a.w + min(max(x + dx, 0), a.w - 1)) * 3;
+            const float *q = rgb + ((int64_t)min(y + dy, a.h - 1) * a.pitch + min(max(x + dx, 0), a.w - 1)) * 3;
             float weight = sub ? (dx ? 0.125f : 0.25f) : 1.0f, l = luma(q);
 
             b += weight * ((unit(q[2]) - l) / 1.8556f);
@@ -162,7 +162,7 @@ static int64_t set_bytes(int64_t h, int64_t w)
 
 int td_cuda_plan_frames(TDDev *, TDArena *a, TDFrameSet *set)
 {
-    return carve(a, &set->planes, TD_I8, { set_bytes(set->rgb.shape[1], set->rgb.shape[2]) });
+    return carve(a, &set->planes, TD_I8, { set_bytes(set->h, set->w) });
 }
 
 int td_cuda_reserve_frames(TDDev *dev, int64_t h, int64_t w)
@@ -182,20 +182,30 @@ int td_cuda_reserve_frames(TDDev *dev, int64_t h, int64_t w)
     return 0;
 }
 
+/* from where and what of it is stored, for pictures from t on */
+static StoreArgs store_args(const TDFrameSet *set, enum TDPixFmt format, int64_t t)
+{
+    StoreArgs a = {};
+
+    a.l = td_pix_layout(format);
+    a.w = (int)set->w;
+    a.h = (int)set->h;
+    a.rows = (int)set->rgb.shape[1];
+    a.pitch = (int)set->rgb.shape[2];
+    a.rgb = (const float *)set->rgb.data + t * a.rows * a.pitch * 3;
+    return a;
+}
+
 /* pictures t.. of the set to tightly packed memory, and with their flags to the host; t 0: all of them, in one copy */
 static int copy_out(TDDev *dev, TDFrameSet *set, enum TDPixFmt format, int64_t t, int64_t n)
 {
     TDCuda *c = td_cuda(dev);
     TDFrameBuffer *b = &c->frames[set->turn];
-    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2], planes[3], bytes;
+    int64_t h = set->h, w = set->w, planes[3], bytes;
     uint8_t *base = (uint8_t *)set->planes.data;
-    StoreArgs a = {};
+    StoreArgs a = store_args(set, format, t);
 
-    a.l = td_pix_layout(format);
     bytes = picture_bytes(&a.l, h, w, planes);
-    a.rgb = (const float *)set->rgb.data + t * h * w * 3;
-    a.w = (int)w;
-    a.h = (int)h;
     a.next = bytes;
     a.bad = (int *)base;
     for (int p = 0; p < a.l.n_planes; p++) {
@@ -235,15 +245,11 @@ static int store_there(TDDev *dev, const TDFrame *dst, TDFrameSet *set, int64_t 
 {
     TDCuda *c = td_cuda(dev);
     TDFrameBuffer *b = &c->frames[set->turn];
-    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2];
+    int64_t h = set->h, w = set->w;
     int *word = (int *)set->planes.data + FLAGS / sizeof(int) - 1,
         *there = (int *)b->host + FLAGS / sizeof(int) - 1;
-    StoreArgs a = {};
+    StoreArgs a = store_args(set, dst->format, t);
 
-    a.l = td_pix_layout(dst->format);
-    a.rgb = (const float *)set->rgb.data + t * h * w * 3;
-    a.w = (int)w;
-    a.h = (int)h;
     a.bad = word;
     for (int p = 0; p < a.l.n_planes; p++) {
         cudaPointerAttributes memory = {};
@@ -273,7 +279,7 @@ static int store_there(TDDev *dev, const TDFrame *dst, TDFrameSet *set, int64_t 
 int td_cuda_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, int *finite)
 {
     TDFrameBuffer *b = &td_cuda(dev)->frames[set->turn];
-    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2], planes[3], bytes;
+    int64_t h = set->h, w = set->w, planes[3], bytes;
     TDPixLayout l = td_pix_layout(dst->format);
     int ret;
 

@@ -124,6 +124,7 @@ typedef struct TDTimeEmbed {
 /** The pictures of one latent frame on their way out. */
 typedef struct TDFrameSet {
     TDTensor rgb;                                ///< f32 [1|4,H,W,3], nominally -1..1
+    int64_t h, w;                                ///< of the pictures: the first rows and columns of rgb
     TDTensor planes;                             ///< CUDA: as the caller wants them, behind one word for each picture
     int turn;                                    ///< 0, or 1 for the second set of a device that works ahead
 } TDFrameSet;
@@ -159,7 +160,7 @@ struct TDOps {
     int  (*plan_act)(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
     int (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv); ///< cfg, n_q, n_kv, n_heads, head_dim set by caller
 
-    /** what brings the pictures of a set out; rgb set by caller with its largest shape */
+    /** what brings the pictures of a set out; rgb (with its largest shape), h and w set by caller */
     int (*plan_frames)(TDDev *dev, TDArena *a, TDFrameSet *set);
     int (*reserve_frames)(TDDev *dev, int64_t h, int64_t w);     ///< host memory for sets of such pictures
 

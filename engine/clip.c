@@ -13,7 +13,7 @@
 /* what outlives a stage */
 static int plan_fixed(TDClip *c, TDArena *a)
 {
-    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = c->cfg.height / 8, w = c->cfg.width / 8;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
     int ret = 0;
 
     for (int i = 0; i < c->n_prompts; i++)
@@ -30,7 +30,7 @@ fail:
 static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
 {
     const TDModel *m = c->model;
-    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = c->cfg.height / 8, w = c->cfg.width / 8;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
     int ret;
 
     if (file == TD_FILE_TEXT) {
@@ -52,6 +52,8 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
             else
                 c->out[i].rgb = c->vae.rgb;
             c->out[i].turn = i;
+            c->out[i].h = c->cfg.height;
+            c->out[i].w = c->cfg.width;
             TRY(c->dev->ops->plan_frames(c->dev, a, &c->out[i]));
         }
     }
@@ -222,7 +224,8 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     }
     TRY(reserve(c));
     if (image)
-        TRY(td_condition_picture(&c->condition, image, cfg->width, cfg->height, log));
+        TRY(td_condition_picture(&c->condition, image, cfg->width, cfg->height, td_whole_side(cfg->width),
+                                 td_whole_side(cfg->height), log));
     td_rng_init(&c->rng, cfg->noise, model->dev->noise_blocks, cfg->seed);
     return 0;
 fail:

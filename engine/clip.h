@@ -12,7 +12,8 @@ enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_IMAGE, TD_CLIP_DENOISE, TD_CLIP_DECODE,
 
 /** What td_start() was asked for, checked and with defaults filled in. */
 typedef struct TDClipConfig {
-    int width, height, n_frames, n_steps, ode;
+    int width, height;                           ///< of the frames; the networks see td_whole_side() of each
+    int n_frames, n_steps, ode;
     enum TDSampler sampler;
     uint64_t seed;
     enum TDNoise noise;
@@ -20,6 +21,12 @@ typedef struct TDClipConfig {
     double boundary;                             ///< two experts: below it the low-noise one is at work
     TDAttnConfig attn;
 } TDClipConfig;
+
+/** The side that a picture is made with: whole tokens of 16 pixels. The right and the bottom are cut off. */
+static inline int td_whole_side(int pixels)
+{
+    return (pixels + 15) / 16 * 16;
+}
 
 #define TD_MAX_PROMPTS 2                         /* the prompt, and the negative prompt of guidance */
 

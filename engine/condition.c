@@ -3,14 +3,13 @@
 #include "condition.h"
 #include "image.h"
 
-int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, TDLog *log)
+int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, TDLog *log)
 {
-    size_t area = (size_t)w * (size_t)h;
-    uint8_t *rgb = malloc(3 * area);
-    uint16_t level[256];
+    uint8_t *rgb = malloc(3 * (size_t)w * (size_t)h);
+    uint16_t level[256], *to;
     int ret;
 
-    c->pixels = calloc(area, TD_VAE_IN_CHANNELS * sizeof(*c->pixels));
+    to = c->pixels = calloc((size_t)whole_w * (size_t)whole_h, TD_VAE_IN_CHANNELS * sizeof(*c->pixels));
     if (!rgb || !c->pixels) {
         ret = td_error(log, ENOMEM, "image: out of memory");
         goto fail;
@@ -18,9 +17,13 @@ int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, TDL
     TRY(td_image_resize(rgb, w, h, image, log));
     for (int i = 0; i < 256; i++)
         level[i] = td_f32_to_bf16(((float)i * (1.0f / 255.0f) - 0.5f) / 0.5f);
-    for (size_t i = 0; i < area; i++)
-        for (size_t k = 0; k < 3; k++)
-            c->pixels[i * TD_VAE_IN_CHANNELS + k] = level[rgb[3 * i + k]];
+    for (int y = 0; y < whole_h; y++)
+        for (int x = 0; x < whole_w; x++, to += TD_VAE_IN_CHANNELS) {
+            const uint8_t *from = rgb + 3 * ((size_t)(y < h ? y : h - 1) * (size_t)w + (size_t)(x < w ? x : w - 1));
+
+            for (int k = 0; k < 3; k++)
+                to[k] = level[from[k]];
+        }
 fail:
     free(rgb);
     return ret;

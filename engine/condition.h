@@ -16,8 +16,9 @@ typedef struct TDCondition {
     TDVaeEncodeClip encode;
 } TDCondition;
 
-/** Resize the picture to w x h, normalise it and keep it. @return 0 or ENOMEM (logged) */
-int  td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, TDLog *log);
+/** Resize the picture to w x h, repeat its right and bottom edge up to whole_w x whole_h, normalise it and keep it.
+ *  @return 0 or ENOMEM (logged) */
+int  td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, TDLog *log);
 /** Carve what outlives encoding, and what does not. t, h, w: latent grid */
 int  td_condition_plan(TDCondition *c, TDArena *a, int64_t t, int64_t h, int64_t w);
 int  td_condition_plan_work(TDCondition *c, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w);

@@ -29,8 +29,8 @@ static const struct {
     int decimals, (*valid)(int);                 /* of a number */
     const char *const *words;                    /* NULL: it is one */
 } keys[N_KEYS] = {
-    [WIDTH]     = { "width", "a multiple of 16 from 16 to 2048", .valid = td_valid_side },
-    [HEIGHT]    = { "height", "a multiple of 16 from 16 to 2048", .valid = td_valid_side },
+    [WIDTH]     = { "width", "16 to 2048", .valid = td_valid_side },
+    [HEIGHT]    = { "height", "16 to 2048", .valid = td_valid_side },
     [FRAMES]    = { "frames", "4k+1 from 1 to 509", .valid = td_valid_frames },
     [TOPK]      = { "topk", "more than 0, up to 1, such as 0.25, of at most 4 decimals", TOPK_DECIMALS, valid_topk },
     [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = blocks },

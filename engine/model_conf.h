@@ -16,7 +16,7 @@ typedef struct TDModelConf {
 /** What a clip may be, whoever says it. */
 static inline int td_valid_side(int pixels)
 {
-    return pixels >= 16 && pixels <= 2048 && pixels % 16 == 0;
+    return pixels >= 16 && pixels <= 2048;
 }
 
 static inline int td_valid_frames(int n)

@@ -33,16 +33,18 @@ static inline TDPixLayout td_pix_layout(enum TDPixFmt format)
     return layouts[format];
 }
 
-/** Samples in a row of a plane, of a picture of width w. */
+/** Samples in a row of a plane, of a picture of width w. Of an odd width the last column has chroma of its own. */
 static inline int64_t td_pix_row(const TDPixLayout *l, int plane, int64_t w)
 {
-    return l->rgb && l->n_planes == 1 ? 3 * w : plane && l->sub && !l->pair ? w / 2 : w;
+    int64_t half = (w + 1) / 2;
+
+    return l->rgb && l->n_planes == 1 ? 3 * w : !plane || !l->sub ? w : l->pair ? 2 * half : half;
 }
 
 /** Rows of a plane, of a picture of height h. */
 static inline int64_t td_pix_rows(const TDPixLayout *l, int plane, int64_t h)
 {
-    return plane && l->sub ? h / 2 : h;
+    return plane && l->sub ? (h + 1) / 2 : h;
 }
 
 #endif /* TD_PIXFMT_H */

@@ -338,7 +338,7 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *p)
                          .guidance = p->guidance,
                          .shift = p->shift };
     if (!td_valid_side(g->width) || !td_valid_side(g->height))
-        return td_error(&c->log, EINVAL, "size: %dx%d, want multiples of 16 from 16 to 2048", g->width, g->height);
+        return td_error(&c->log, EINVAL, "size: %dx%d, want sides from 16 to 2048", g->width, g->height);
     if (!td_valid_frames(g->n_frames))
         return td_error(&c->log, EINVAL, "frames: %d, want 4k+1 from 1 to 509 (such as %d)", g->n_frames,
                         g->n_frames < 1 ? 1 : g->n_frames > 509 ? 509 : (g->n_frames + 1) / 4 * 4 + 1);

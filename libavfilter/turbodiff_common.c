@@ -250,8 +250,10 @@ static int parse_size(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "aspect '%s': expected 16:9, 9:16, 4:3, 3:4 or 1:1\n", aspect);
         return AVERROR(EINVAL);
     }
-    if (av_parse_video_size(&s->w, &s->h, s->size) < 0 || s->w % 16 || s->h % 16) {
-        av_log(ctx, AV_LOG_ERROR, "size '%s': expected 480p, 720p or WxH in multiples of 16\n", s->size);
+    if (av_parse_video_size(&s->w, &s->h, s->size) < 0 ||
+        s->w < 16 || s->w > 2048 || s->h < 16 || s->h > 2048) {
+        av_log(ctx, AV_LOG_ERROR, "size '%s': expected 480p, 720p, WxH or a name such as hd1080, "
+               "with sides from 16 to 2048\n", s->size);
         return AVERROR(EINVAL);
     }
     if (s->aspect) {

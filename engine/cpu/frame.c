@@ -56,8 +56,8 @@ int td_cpu_repeat_frame(TDDev *dev, TDTensor *y, const TDTensor *x)
 typedef struct StoreJob {
     const TDFrame *dst;
     TDPixLayout l;
-    const float *rgb;                            /* [h,w,3] */
-    int64_t w;
+    const float *rgb;                            /* rows of pitch pixels */
+    int64_t h, w, pitch;
     atomic_int *bad;                             /* set if a value is not finite */
 } StoreJob;
 
@@ -81,7 +81,7 @@ static void put(const StoreJob *job, int plane, int64_t y, int64_t i, float v)
 static void store_rgb_row(const StoreJob *job, int64_t y)
 {
     static const int gbr[3] = { 2, 0, 1 };       /* plane of R, G, B in gbrp */
-    const float *rgb = job->rgb + y * job->w * 3;
+    const float *rgb = job->rgb + y * job->pitch * 3;
 
     for (int64_t x = 0; x < job->w; x++)
         for (int c = 0; c < 3; c++) {
@@ -111,7 +111,7 @@ static void chroma(const float *p, float *cb, float *cr)
 static void store_yuv_row(const StoreJob *job, int64_t y)
 {
     int sub = job->l.sub, pair = job->l.pair;
-    const float *rgb = job->rgb + y * job->w * 3;
+    const float *rgb = job->rgb + y * job->pitch * 3;
 
     for (int64_t x = 0; x < job->w; x++)
         put(job, 0, y, x, 16.0f + 219.0f * luma(rgb + x * 3));
@@ -124,9 +124,10 @@ static void store_yuv_row(const StoreJob *job, int64_t y)
         for (int64_t dy = 0; dy <= sub; dy++)
             for (int64_t dx = -sub; dx <= sub; dx++) {
                 int64_t px = x + dx < 0 ? 0 : x + dx >= job->w ? job->w - 1 : x + dx;
+                int64_t py = y + dy < job->h ? y + dy : job->h - 1;
                 float weight = sub ? (dx ? 0.125f : 0.25f) : 1.0f;
 
-                chroma(job->rgb + ((y + dy) * job->w + px) * 3, &cb, &cr);
+                chroma(job->rgb + (py * job->pitch + px) * 3, &cb, &cr);
                 sum_b += weight * cb;
                 sum_r += weight * cr;
             }
@@ -142,7 +143,7 @@ static void store_task(void *arg, int64_t y, int worker)
 
     (void)worker;
     for (int64_t i = 0; i < 3 * job->w; i++)
-        bad |= !isfinite(job->rgb[y * job->w * 3 + i]);
+        bad |= !isfinite(job->rgb[y * job->pitch * 3 + i]);
     if (bad)
         atomic_store(job->bad, 1);
     if (job->l.rgb)
@@ -153,10 +154,11 @@ static void store_task(void *arg, int64_t y, int worker)
 
 int td_cpu_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, int *finite)
 {
-    int64_t h = set->rgb.shape[1], w = set->rgb.shape[2];
+    int64_t pitch = set->rgb.shape[2];
+    const float *rgb = (const float *)set->rgb.data + t * set->rgb.shape[1] * pitch * 3;
     atomic_int bad = 0;
-    StoreJob job = { dst, td_pix_layout(dst->format), (const float *)set->rgb.data + t * h * w * 3, w, &bad };
-    int ret = td_parallel(td_cpu(dev)->pool, h, store_task, &job);
+    StoreJob job = { dst, td_pix_layout(dst->format), rgb, set->h, set->w, pitch, &bad };
+    int ret = td_parallel(td_cpu(dev)->pool, set->h, store_task, &job);
 
     *finite = !atomic_load(&bad);
     return ret;

@@ -218,9 +218,9 @@ static void test_errors(const char *model)
     if (!CHECK_INT(td_open(&c, &s), 0))
         return;
     BAD_PARAM(prompt, NULL, "prompt");
-    BAD_PARAM(width, 65, "65");
+    BAD_PARAM(width, 15, "15");
     BAD_PARAM(width, -16, "-16");
-    BAD_PARAM(height, 1 << 30, "multiples of 16");
+    BAD_PARAM(height, 1 << 30, "from 16 to 2048");
     BAD_PARAM(n_frames, 4, "4k+1");
     BAD_PARAM(n_frames, -3, "4k+1");
     BAD_PARAM(n_steps, 5, "steps");

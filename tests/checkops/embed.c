@@ -287,6 +287,12 @@ static void ref_rcm(Run *r, const Case *c, double *ref)
  * stride padded by 32 bytes */
 enum { OTHER = 100 };
 
+/* sides of rgb: pictures are cut from it where they are no multiples of 16 */
+static int64_t whole(int64_t side)
+{
+    return (side + 15) / 16 * 16;
+}
+
 static int run_store(Run *r, const Case *c, float **out, int64_t *count)
 {
     Inputs *in = inputs(r);
@@ -295,13 +301,14 @@ static int run_store(Run *r, const Case *c, float **out, int64_t *count)
     int bytes = fmt == TD_PIX_YUV420P10 || fmt == TD_PIX_YUV444P10 || fmt == TD_PIX_P010 ? 2 : 1;
     int half = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10 || fmt == TD_PIX_NV12 || fmt == TD_PIX_P010;
     int pair = fmt == TD_PIX_NV12 || fmt == TD_PIX_P010, planes = fmt == TD_PIX_RGB24 ? 1 : pair ? 2 : 3;
-    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, c->k >> (half && !pair), c->k >> half },
-            h[3] = { c->n, c->n >> half, c->n >> half }, at = 0;
+    int64_t cw = half ? (c->k + 1) / 2 : c->k, ch = half ? (c->n + 1) / 2 : c->n, at = 0;
+    int64_t w[3] = { fmt == TD_PIX_RGB24 ? 3 * c->k : c->k, pair ? 2 * cw : cw, cw }, h[3] = { c->n, ch, ch };
+    int64_t rows = whole(c->n), pitch = whole(c->k);
     TDFrame f = { .format = fmt }, like = { .format = c->extra >= OTHER ? TD_PIX_GBRP : fmt };
-    TDFrameSet set = { .turn = 1 };
+    TDFrameSet set = { .turn = 1, .h = c->n, .w = c->k };
     int ret, finite[2];
 
-    TRY(run_tensor(r, &set.rgb, TD_F32, in->x = run_values(r, 0, 6 * c->n * c->k, 0.7f, 0), 2, c->n, c->k, 3));
+    TRY(run_tensor(r, &set.rgb, TD_F32, in->x = run_values(r, 0, 6 * rows * pitch, 0.7f, 0), 2, rows, pitch, 3));
     TRY(op->reserve_frames(r->dev, c->n, c->k));
     TRY(op->plan_frames(r->dev, &r->arena, &set));
     *count = 0;
@@ -333,7 +340,8 @@ fail:
 static void ref_store(Run *r, const Case *c, double *ref)
 {
     const Inputs *in = r->note;
-    const float *rgb = in->x + 3 * c->n * c->k;
+    int64_t pitch = whole(c->k);
+    const float *rgb = in->x + 3 * whole(c->n) * pitch;
     enum TDPixFmt fmt = (enum TDPixFmt)(c->extra % OTHER);
     int pair = fmt == TD_PIX_NV12 || fmt == TD_PIX_P010,
         sub = fmt == TD_PIX_YUV420P || fmt == TD_PIX_YUV420P10 || pair;
@@ -347,11 +355,12 @@ static void ref_store(Run *r, const Case *c, double *ref)
                 for (int64_t dy = 0; dy <= (plane && sub); dy++)
                     for (int64_t dx = -(plane && sub); dx <= (plane && sub); dx++) {
                         int64_t px = x + dx < 0 ? 0 : x + dx >= c->k ? c->k - 1 : x + dx;
+                        int64_t py = y + dy < c->n ? y + dy : c->n - 1;
                         double wt = dx ? 1 : 2;
 
                         weights += wt;
                         for (int i = 0; i < 3; i++)
-                            acc[i] += wt * fmin(1, fmax(0, (1 + (double)rgb[((y + dy) * c->k + px) * 3 + i]) / 2));
+                            acc[i] += wt * fmin(1, fmax(0, (1 + (double)rgb[(py * pitch + px) * 3 + i]) / 2));
                     }
                 for (int i = 0; i < 3; i++)
                     acc[i] /= weights;
@@ -378,7 +387,7 @@ static int run_not_finite(Run *r, const Case *c, float **out, int64_t *count)
 {
     const TDOps *op = r->dev->ops;
     TDFrame f = { .format = TD_PIX_YUV444P };
-    TDFrameSet set = { .turn = 0 };
+    TDFrameSet set = { .turn = 0, .h = c->n, .w = c->k };
     int64_t n = 3 * c->n * c->k;
     float *x = run_values(r, 0, 3 * n, 0.7f, 0);
     int ret;
@@ -438,6 +447,11 @@ const Case embed_cases[] = {
     { "frames", "nv12", 0, 16, 32, TD_PIX_NV12, 5e-3, 0, run_store, ref_store, NULL },
     { "frames", "p010", 0, 16, 32, TD_PIX_P010, 2e-3, 0, run_store, ref_store, NULL },
     { "frames", "gbrp, then yuv420p", 0, 16, 32, TD_PIX_YUV420P + OTHER, 5e-3, 0, run_store, ref_store, NULL },
+    { "frames", "yuv420p, cut to 27x21", 0, 21, 27, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
+    { "frames", "yuv444p10, cut to 40x20", 0, 20, 40, TD_PIX_YUV444P10, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "rgb24, cut to 17x16", 0, 16, 17, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "p010, cut to 31x17", 0, 17, 31, TD_PIX_P010, 2e-3, 0, run_store, ref_store, NULL },
+    { "frames", "gbrp, then nv12, cut to 29x19", 0, 19, 29, TD_PIX_NV12 + OTHER, 5e-3, 0, run_store, ref_store, NULL },
     { "frames", "not finite", 0, 16, 48, 0, 0, 0, run_not_finite, ref_not_finite, NULL },
     { 0 }
 };

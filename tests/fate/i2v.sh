@@ -204,7 +204,7 @@ bad "every with extend"          "expected with mode replace only"   "$in" "$e:e
 bad "clips"                      "'clips' out of range"              "$in" "$f:clips=0"
 bad "mode"                       "Unable to parse"                   "$in" "$f:mode=nonsense"
 bad "boundary"                   "'boundary' out of range"           "$in" "$f:boundary=2"
-bad "size not a multiple"        "multiples of 16"                   "$in" "$f:s=70x50"
+bad "size too large"             "sides from 16 to 2048"             "$in" "$f:s=2050x50"
 bad "a shape too narrow"         "adaptive: no size"                 "testsrc2=s=1000x16" "$f:s=1280x720:adaptive=1"
 bad "no low-noise file"          "$tmp/none.pth"                     "$in" "$f:dit_low=$tmp/none.pth"
 bad "experts of different models" "two experts of one model"         "$in" "$f:dit_low=$(find "$t2v" -name 'TurboWan*480P.pth')"

@@ -61,6 +61,16 @@ for want in 480p,16/9,832,480 480p,9/16,480,832 480p,4/3,640,480 480p,3/4,480,64
         -i "turbodiff=model=$model:prompt=a cat:s=$size:aspect=${rest%%,*}" \
         -show_entries stream=width,height -of csv=p=0 2>&1)" "${rest#*,}"
 done
+for want in 70x50,70,50 hd1080,1920,1080 333x251,333,251; do
+    equal "size ${want%%,*}" "$("$ffprobe" -v error -nofind_stream_info -f lavfi \
+        -i "turbodiff=model=$model:prompt=a cat:s=${want%%,*}" -show_entries stream=width,height -of csv=p=0 2>&1)" \
+        "${want#*,}"
+done
+tiny="turbodiff=model=$model:prompt=a cat:frames=5:seed=1:steps=1"
+for fmt in yuv420p rgb24 p010le; do
+    equal "a size between is cut from the next one, $fmt" "$(md5 "$tiny:s=50x36,format=$fmt")" \
+        "$(md5 "$tiny:s=64x48,format=$fmt,crop=50:36:0:0:exact=1")"
+done
 equal "aspect with a colon" "$("$ffprobe" -v error -nofind_stream_info -f lavfi \
     -i "turbodiff=model=$model:prompt=a cat:aspect=9\\\\\\:16" -show_entries stream=width,height -of csv=p=0 2>&1)" "480,832"
 equal "sample aspect ratio" "$(probe frame=sample_aspect_ratio "$base")" "1:1"
@@ -319,8 +329,8 @@ half=$(md5 "$own:stats=$tmp/stats" -frames:v 1)
 equal "topk that the model says" "$half" "$(md5 "$wide:attention=sla:topk=0.5" -frames:v 1)"
 equal "stats tell it" "$(field topk "$(cat "$tmp/stats")")" "0.500000"
 equal "topk is given" "$(md5 "$own:topk=0.1" -frames:v 1)" "$sla"
-printf 'width = 64\nheight = 50\n' > "$demo/turbodiff.conf"
-bad "height in turbodiff.conf" "turbodiff.conf:2: height = 50, want a multiple of 16" "$t=prompt=a"
+printf 'width = 64\nheight = 8\n' > "$demo/turbodiff.conf"
+bad "height in turbodiff.conf" "turbodiff.conf:2: height = 8, want 16 to 2048" "$t=prompt=a"
 rm -r "$demo"
 if [ -d "$(sed -n 's/^DATADIR *:= *//p' config.mak)/turbodiff/demo-model" ]; then
     echo "skip no demo model (one is installed where configure said)"

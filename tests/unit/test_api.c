@@ -170,10 +170,10 @@ static void test_params(void)
     BAD("UTF-8", p.prompt = "\xed\xa0\x80");
     BAD("sampler", p.sampler = (enum TDSampler)2);
     BAD("noise", p.noise = (enum TDNoise)99);
-    BAD("33x32, want multiples of 16", p.width = 33);
-    BAD("32x40, want multiples of 16", p.height = 40);
-    BAD("want multiples of 16 from 16 to 2048", p.width = 2064);
-    BAD("want multiples of 16 from 16 to 2048", p.height = -32);
+    BAD("15x32, want sides from 16 to 2048", p.width = 15);
+    BAD("32x1, want sides from 16 to 2048", p.height = 1);
+    BAD("want sides from 16 to 2048", p.width = 2049);
+    BAD("want sides from 16 to 2048", p.height = -32);
     BAD("want 4k+1 from 1 to 509 (such as 5)", p.n_frames = 6);      /* 4k+2 */
     BAD("want 4k+1 from 1 to 509 (such as 1)", p.n_frames = -4);
     BAD("want 4k+1 from 1 to 509 (such as 509)", p.n_frames = 513);
