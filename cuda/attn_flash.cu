@@ -2,8 +2,9 @@
  * Attention in bf16 on tensor cores with online softmax: dense over all keys, or sparse over a list of key blocks
  * (sla).
  *
- * A warp owns 16 queries; with SPLIT 2, two warps share them and own half of the head dim's outputs each (d 384 would
- * not fit the registers otherwise, and with tiles of more than 16 keys not the shared memory of a consumer card). P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V
+ * A warp owns 16 queries; with SPLIT 2, two warps share them and own half of the head dim's outputs each: d 384 would
+ * not fit the registers otherwise, and with tiles of more than 16 keys not the shared memory of a consumer card.
+ * P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V
  * tiles of BK keys are double buffered; shared rows are D bf16, their 16-byte chunks permuted by row. */
 #include "device.h"
 #include "ptx_sm80.cuh"

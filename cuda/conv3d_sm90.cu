@@ -255,7 +255,8 @@ template <int N, int CK, bool NORM> __global__ void __launch_bounds__(384, 1)
     TD_KERNEL(sizeof(ConvStorage<N, CK>) + 1024, true, conv3d_sm90_kernel<N, CK, true>)
 
 static const TDKernel kernels[] = {
-    CONV3D_SM90_KERNELS(192, 64), CONV3D_SM90_KERNELS(192, 32), CONV3D_SM90_KERNELS(96, 64), CONV3D_SM90_KERNELS(96, 32),
+    CONV3D_SM90_KERNELS(192, 64), CONV3D_SM90_KERNELS(192, 32), CONV3D_SM90_KERNELS(96, 64),
+    CONV3D_SM90_KERNELS(96, 32),
 };
 
 template <int N, int CK, bool NORM> static int launch(TDDev *dev, const ConvArgs &a)

@@ -216,8 +216,8 @@ struct TDKernels {
 template <size_t N> static TDKernels td_kernels(const TDKernel (&list)[N]) { return TDKernels{ list, (int)N }; }
 
 TDKernels td_cuda_in_attn_flash(void), td_cuda_in_attn_flash_sm90(void), td_cuda_in_attn_linear(void),
-    td_cuda_in_attn_prepare(void), td_cuda_in_attn_sage(void), td_cuda_in_attn_sage_sm90(void), td_cuda_in_attn_t5(void),
-    td_cuda_in_conv3d(void), td_cuda_in_conv3d_sm90(void), td_cuda_in_embed(void), td_cuda_in_frame(void),
+    td_cuda_in_attn_prepare(void), td_cuda_in_attn_sage(void), td_cuda_in_attn_sage_sm90(void),
+    td_cuda_in_attn_t5(void), td_cuda_in_conv3d(void), td_cuda_in_conv3d_sm90(void), td_cuda_in_embed(void), td_cuda_in_frame(void),
     td_cuda_in_gemm_mma(void), td_cuda_in_gemm_sm90(void), td_cuda_in_norm(void);
 
 /* all of them, into the current context. ENOMEM, ENOTSUP where there is no code for the GPU or it has too little shared
@@ -227,8 +227,8 @@ int td_cuda_load_kernels(TDDev *dev);
 /* let all kernels have the shared memory that they are launched with. ENOTSUP where one wants more than max_shared */
 int td_cuda_reserve_shared(TDDev *dev);
 
-/* bytes of dynamic shared memory to launch a kernel with, by its file's list. ENOTSUP where it is not in the list or the
- * device must not use as much (logged) */
+/* bytes of dynamic shared memory to launch a kernel with, by its file's list. ENOTSUP where it is not in the list or
+ * the device must not use as much (logged) */
 int td_cuda_shared(TDDev *dev, const TDKernels &file, const void *function);
 
 /* ---- slots ---- */

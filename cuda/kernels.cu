@@ -6,8 +6,8 @@
  *  1. Every file that has kernels is in the list; the driver knows the other kernels of a file.
  *  2. Nothing is loaded where less than TDDev.reserve is free: no clip could start there, either.
  *  3. In a context that has them, it takes no memory: further handles open however little is left.
- *  4. Dynamic shared memory is what a file's list says: it is checked against the GPU here, before anything is computed,
- *     and every launch asks td_cuda_shared() for it. */
+ *  4. Dynamic shared memory is what a file's list says: it is checked against the GPU here, before anything is
+ *     computed, and every launch asks td_cuda_shared() for it. */
 #include <cuda.h>
 #include <stdlib.h>
 #include "device.h"
@@ -155,8 +155,8 @@ int td_cuda_reserve_shared(TDDev *dev)
     return 0;
 }
 
-/* for tests on machines without a GPU: the i-th kernel of all lists. @return bytes of dynamic shared memory, -1 past the
- * last one */
+/* for tests on machines without a GPU: the i-th kernel of all lists. @return bytes of dynamic shared memory, -1 past
+ * the last one */
 extern "C" __attribute__((visibility("default"))) int td_cuda_kernel(int i, const char **name, int *hopper)
 {
     for (auto file : files) {

@@ -13,7 +13,8 @@
 /* what outlives a stage */
 static int plan_fixed(TDClip *c, TDArena *a)
 {
-    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1;
+    int64_t h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
     int ret = 0;
 
     for (int i = 0; i < c->n_prompts; i++)
@@ -30,7 +31,8 @@ fail:
 static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
 {
     const TDModel *m = c->model;
-    int64_t t = (c->cfg.n_frames - 1) / 4 + 1, h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1;
+    int64_t h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
     int ret;
 
     if (file == TD_FILE_TEXT) {

@@ -130,8 +130,8 @@ typedef struct TDParams {
     size_t struct_size;              ///< set by td_default_params()
     const char *prompt;              ///< UTF-8, required
     const char *negative_prompt;     ///< UniPC with guidance only; NULL = the official one
-    int width, height;               ///< pixels, 16 to 2048; 0 = model default: 832x480 (image to video: 1280x720). What
-                                     ///< is no multiple of 16 is made at the next one, and cut at the right and bottom
+    int width, height;               ///< pixels, 16 to 2048; 0 = model default: 832x480 (image to video: 1280x720).
+                                     ///< Made at the next multiple of 16, and cut at the right and the bottom
     int n_frames;                    ///< pixel frames, 4k+1; 0 = model default: 81
     enum TDSampler sampler;          ///< default RCM
     int n_steps;                     ///< 1..4 (rCM, default 4) or 1..1000 (UniPC, default 50); 0 = default

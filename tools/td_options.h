@@ -54,8 +54,8 @@ enum { N_OPTIONS = sizeof(option_table) / sizeof(*option_table) };
 static inline void print_usage(FILE *f)
 {
     fputs("usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n"
-          "Writes rgb24 frames, one after another, to a file or to standard output (-). Without MODEL_DIR: the demo model.\n",
-          f);
+          "Writes rgb24 frames, one after another, to a file or to standard output (-). Without MODEL_DIR: the demo "
+          "model.\n", f);
     for (int i = 0; i < N_OPTIONS; i++) {
         char left[40];
 
@@ -145,9 +145,11 @@ static inline int parse_options(Options *o, int argc, char **argv)
     int letter, i, n;
 
     for (i = 0; i < N_OPTIONS; i++) {
-        longs[i] = (struct option){ option_table[i].name, option_table[i].value != NULL, NULL, option_table[i].letter };
+        int has_value = option_table[i].value != NULL;
+
+        longs[i] = (struct option){ option_table[i].name, has_value, NULL, option_table[i].letter };
         n = (int)strlen(shorts);
-        snprintf(shorts + n, sizeof(shorts) - (size_t)n, "%c%s", option_table[i].letter, option_table[i].value ? ":" : "");
+        snprintf(shorts + n, sizeof(shorts) - (size_t)n, "%c%s", option_table[i].letter, has_value ? ":" : "");
     }
     while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
         if (letter == 'h')

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Sizes that are no multiples of 16: frames are the top left of those of the next multiple, and a picture's edge goes on
- * to the right and the bottom of it. */
+ * Sizes that are no multiples of 16: frames are the top left of those of the next multiple, and a picture's edge goes
+ * on to the right and the bottom of it. */
 #include <stdlib.h>
 #include "small_model.h"
 
