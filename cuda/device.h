@@ -217,8 +217,8 @@ template <size_t N> static TDKernels td_kernels(const TDKernel (&list)[N]) { ret
 
 TDKernels td_cuda_in_attn_flash(void), td_cuda_in_attn_flash_sm90(void), td_cuda_in_attn_linear(void),
     td_cuda_in_attn_prepare(void), td_cuda_in_attn_sage(void), td_cuda_in_attn_sage_sm90(void),
-    td_cuda_in_attn_t5(void), td_cuda_in_conv3d(void), td_cuda_in_conv3d_sm90(void), td_cuda_in_embed(void), td_cuda_in_frame(void),
-    td_cuda_in_gemm_mma(void), td_cuda_in_gemm_sm90(void), td_cuda_in_norm(void);
+    td_cuda_in_attn_t5(void), td_cuda_in_conv3d(void), td_cuda_in_conv3d_sm90(void), td_cuda_in_embed(void),
+    td_cuda_in_frame(void), td_cuda_in_gemm_mma(void), td_cuda_in_gemm_sm90(void), td_cuda_in_norm(void);
 
 /* all of them, into the current context. ENOMEM, ENOTSUP where there is no code for the GPU or it has too little shared
  * memory for one of them, EIO */
