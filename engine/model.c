@@ -61,10 +61,7 @@ static int open_more(TDModel *m, const TDSettings *s)
     if (d->in_dim != 16 && !i2v)
         return td_error(m->log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or %d (image to video)",
                         m->path[TD_FILE_DIT], (long long)d->in_dim, TD_I2V_CHANNELS);
-    if (i2v && !m->path[TD_FILE_DIT_LOW])
-        return td_error(m->log, ENOENT,
-                        "%s is one of two experts, and there is no other; want e.g. "
-                        "TurboWan2.2-I2V-A14B-low-720P.pth beside it, or set dit_low=", m->path[TD_FILE_DIT]);
+    TRY(td_model_check_experts(m->path, s, d->in_dim, m->log));
     if (i2v || s->dit_low) {
         TRY(open_part(m, TD_FILE_DIT_LOW, s));
         low = m->low;

@@ -92,7 +92,13 @@ void td_model_account(TDModel *m, int64_t bytes);
 /** All weights: device memory, and the file mapping where the backend computes from it. */
 uint64_t td_model_bytes(const TDModel *m);
 
-/** Where the files are (model_files.c): fills path[] with malloc'd strings. */
+/** Where the files are (model_files.c): fills path[] with malloc'd strings. Those of s->model are visible, regular
+ *  files (or links to such). @return 0 or a logged error */
 int  td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log);
+/** Whether td_model_find_files() would look at this entry of a directory (an open one) as a file of weights. */
+int  td_model_is_weight_file(int dir, const char *name);
+/** Whether the transformers found go together: a pair for image to video; for text to video one, or a pair that the
+ *  caller has named. in_dim: input channels of path[TD_FILE_DIT]. @return 0 or a logged error */
+int  td_model_check_experts(char *const path[TD_N_FILES], const TDSettings *s, int64_t in_dim, TDLog *log);
 
 #endif /* TD_MODEL_H */

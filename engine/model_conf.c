@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Reads turbodiff.conf: lines `key = number`, empty lines, and comments from # to the end of a line. */
+ * Reads turbodiff.conf: lines `key = number`, empty lines, and comments from # to the end of a line. A byte order mark
+ * at its beginning is passed over. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,6 +109,10 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
     int v[N_KEYS] = { 0 }, ret;
 
     *conf = (TDModelConf){ 0 };
+    if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
+        text += 3;
+        size -= 3;
+    }
     for (int number = 1; size > 0; number++) {
         const char *newline = memchr(text, '\n', size), *hash;
         size_t all = newline ? (size_t)(newline - text) + 1 : size, n = newline ? all - 1 : size;

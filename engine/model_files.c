@@ -2,9 +2,11 @@
  * Which file is which in a model directory. Official names: TurboWan*.pth and TurboWan*-quant.pth (of two experts, the
  * low-noise one has the word "low" in its name), Wan2.1_VAE.pth,
  * models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model. Others are told apart by what their names contain:
- * "vae", "t5" or "text_encoder", else a transformer. Shards are entered through their .safetensors.index.json. */
+ * "vae", "t5" or "text_encoder", else a transformer. Shards are entered through their .safetensors.index.json. Hidden
+ * files, and what is no regular file (or a link to one), are none of the model. */
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,7 @@ static const struct { const char *option, *what, *example; } kinds[TD_N_FILES] =
 typedef struct Scan {
     char *name[TD_N_FILES][MAX_CANDIDATES];
     int n[TD_N_FILES];
+    char passed[TD_N_FILES][80];                 /* a name of this kind that is no regular file, "" if there is none */
 } Scan;
 
 static int ends_with(const char *s, const char *end)
@@ -59,11 +62,11 @@ static int has_word(const char *s, const char *lower)
     return 0;
 }
 
-static int is_file(const char *path)
+static int is_file(int dir, const char *name)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return fstatat(dir, name, &st, 0) == 0 && S_ISREG(st.st_mode);
 }
 
 /* kind of a weight file by its name, or -1 */
@@ -71,6 +74,8 @@ static int kind_of(const char *name)
 {
     const char *of = strstr(name, "-of-");
 
+    if (name[0] == '.')
+        return -1;
     if (!ends_with(name, ".pth") && !ends_with(name, ".safetensors") && !ends_with(name, ".safetensors.index.json"))
         return -1;
     if (of && ends_with(name, ".safetensors"))
@@ -79,6 +84,11 @@ static int kind_of(const char *name)
            : contains(name, "t5") || contains(name, "text_encoder") ? TD_FILE_TEXT
            : has_word(name, "low")                                  ? TD_FILE_DIT_LOW
                                                                     : TD_FILE_DIT;
+}
+
+int td_model_is_weight_file(int dir, const char *name)
+{
+    return kind_of(name) >= 0 && is_file(dir, name);
 }
 
 static int scan_directory(Scan *scan, const char *dir, TDLog *log)
@@ -95,6 +105,10 @@ static int scan_directory(Scan *scan, const char *dir, TDLog *log)
 
         if (k < 0 || scan->n[k] == MAX_CANDIDATES)
             continue;
+        if (!is_file(dirfd(d), e->d_name)) {
+            snprintf(scan->passed[k], sizeof(scan->passed[k]), "%.79s", e->d_name);
+            continue;
+        }
         if (!(scan->name[k][scan->n[k]++] = strdup(e->d_name))) {
             ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);
             break;
@@ -149,7 +163,7 @@ static int find_tokenizer(char **out, const char *dir, TDLog *log)
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if ((ret = join_path(out, dir, names[i], log)) < 0)
             return ret;
-        if (is_file(*out))
+        if (is_file(AT_FDCWD, *out))
             return 0;
         free(*out);
         *out = NULL;
@@ -164,8 +178,9 @@ static int pick(char **out, const Scan *scan, enum TDFile k, const char *dir, TD
     if (scan->n[k] == 1)
         return join_path(out, dir, scan->name[k][0], log);
     if (scan->n[k] == 0)
-        return td_error(log, ENOENT, "model=%s: no file of %s; want e.g. %s, or set %s=", dir, kinds[k].what,
-                        kinds[k].example, kinds[k].option);
+        return td_error(log, ENOENT, "model=%s: no file of %s%s%s%s; want e.g. %s, or set %s=", dir, kinds[k].what,
+                        *scan->passed[k] ? " (" : "", scan->passed[k],
+                        *scan->passed[k] ? " is no regular file)" : "", kinds[k].example, kinds[k].option);
     for (int i = 0; i < scan->n[k]; i++)
         snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", scan->name[k][i]);
     return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s=", dir, kinds[k].what, list,
@@ -205,4 +220,19 @@ fail:
         for (int i = 0; i < scan.n[k]; i++)
             free(scan.name[k][i]);
     return ret;
+}
+
+int td_model_check_experts(char *const path[TD_N_FILES], const TDSettings *s, int64_t in_dim, TDLog *log)
+{
+    const char *high = path[TD_FILE_DIT], *low = path[TD_FILE_DIT_LOW];
+
+    if (in_dim == TD_I2V_CHANNELS && !low)
+        return td_error(log, ENOENT,
+                        "%s is one of two experts, and there is no other; want e.g. "
+                        "TurboWan2.2-I2V-A14B-low-720P.pth beside it, or set dit_low=", high);
+    if (in_dim != TD_I2V_CHANNELS && low && !s->dit && !s->dit_low)
+        return td_error(log, EINVAL,
+                        "%s and %s: two text-to-video experts, want one transformer; set dit= to the one to use, or "
+                        "dit= and dit_low= to use both", high, low);
+    return 0;
 }

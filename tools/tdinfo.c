@@ -2,9 +2,11 @@
  * tdinfo: what is in a model directory or file: tensors, which model it is, what is missing from it or unexpected in
  * it; and the token ids of prompts, for comparing tokenizers. See usage[].
  * 1. The model is told from tensor names and shapes, never from the file name.
- * 2. A complete file has every tensor of its model with the right shape, and no other. */
+ * 2. A complete file has every tensor of its model with the right shape, and no other.
+ * 3. A complete directory is one whose files the library finds, by the library's own finder. */
 #include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,8 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cli.h"
-#include "engine/checkpoint.h"
-#include "engine/tokenizer.h"
+#include "engine/model.h"
 
 #define MAX_BLOCKS   1000
 #define MAX_REPORTED 8
@@ -154,13 +155,21 @@ static const char *dit_name(int64_t d, int64_t in, int blocks)
     return in == 36 ? "Wan I2V, other size" : "Wan T2V, other size";
 }
 
+/* of a transformer; 0 if it is none */
+static int64_t input_channels(const TDCheckpoint *c)
+{
+    const TDEntry *patch = td_checkpoint_find(c, "patch_embedding.weight");
+
+    return !patch || patch->n_dims < 2 ? 0 : patch->n_dims == 5 ? patch->shape[1] : patch->shape[1] / 4;
+}
+
 static void check_dit(Check *k, char *title)
 {
     static const char *const attn[] = { "self_attn", "cross_attn" }, *const proj[] = { "q", "k", "v", "o" };
     const TDCheckpoint *c = k->ckpt;
     const TDEntry *patch = td_checkpoint_find(c, "patch_embedding.weight");
     int64_t d = dim(c, "patch_embedding.weight", 0), f = dim(c, "blocks.0.ffn.0.bias", 0);
-    int64_t in = patch->n_dims == 5 ? patch->shape[1] : patch->shape[1] / 4;
+    int64_t in = input_channels(c);
     int64_t text = dim(c, "text_embedding.0.weight", 1), freq = dim(c, "time_embedding.0.weight", 1);
     int blocks = count_blocks(c), quant = has_suffix(c, ".int8_weight"), sla = has_suffix(c, ".proj_l.");
     char n[256], p[256];
@@ -396,10 +405,12 @@ static int compare_strings(const void *a, const void *b)
 }
 
 /* Shards are shown with their index. */
-static int is_model_file(const char *name)
+static int is_model_file(int dir, const char *name)
 {
-    return ends_with(name, ".pth") || ends_with(name, ".safetensors.index.json") || ends_with(name, ".model") ||
-           (ends_with(name, ".safetensors") && !strstr(name, "-of-"));
+    struct stat st;
+
+    return td_model_is_weight_file(dir, name) ||
+           (name[0] != '.' && ends_with(name, ".model") && !fstatat(dir, name, &st, 0) && S_ISREG(st.st_mode));
 }
 
 static void show_dir(const char *path, int summary, int found[N_PARTS], int depth, int *bad, TDLog *log)
@@ -426,7 +437,6 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
         names = grown;
         n++;
     }
-    closedir(dir);
     if (n)
         qsort(names, n, sizeof(*names), compare_strings);
     for (size_t i = 0; i < n; i++) {
@@ -435,7 +445,7 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
         if (len < (int)sizeof(full) && !stat(full, &st)) {
             if (S_ISDIR(st.st_mode) && depth < 2)
                 show_dir(full, summary, found, depth + 1, bad, log);
-            else if (S_ISREG(st.st_mode) && is_model_file(names[i])) {
+            else if (is_model_file(dirfd(dir), names[i])) {
                 enum Part part = show_file(full, summary, bad, log);
 
                 if (part < N_PARTS)
@@ -445,11 +455,34 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
         free(names[i]);
     }
     free(names);
+    closedir(dir);
+}
+
+/* what the library makes of the directory: its choice of files, and turbodiff.conf. @return 0 or a logged error */
+static int find_as_library(const char *path, TDLog *log)
+{
+    char *file[TD_N_FILES] = { NULL };
+    TDCheckpoint *c = NULL;
+    TDModelConf conf;
+    TDSettings s;
+    int ret;
+
+    td_default_settings(&s, sizeof(s));
+    s.model = path;
+    ret = td_model_find_files(file, &s, log);
+    if (ret >= 0 && (ret = td_checkpoint_open(&c, file[TD_FILE_DIT], log)) >= 0)
+        ret = td_model_check_experts(file, &s, input_channels(c), log);
+    if (ret >= 0)
+        ret = td_model_conf_read(&conf, path, log);
+    td_checkpoint_close(&c);
+    for (int i = 0; i < TD_N_FILES; i++)
+        free(file[i]);
+    return ret;
 }
 
 static int show(const char *path, int summary, TDLog *log)
 {
-    int bad = 0, found[N_PARTS] = { 0 };
+    int bad = 0, missing = 0, found[N_PARTS] = { 0 };
     struct stat st;
 
     if (stat(path, &st) || !S_ISDIR(st.st_mode)) {
@@ -460,8 +493,10 @@ static int show(const char *path, int summary, TDLog *log)
     for (int i = 0; i < N_PARTS; i++)
         if (!found[i]) {
             printf("%s: no %s in it\n", path, part_names[i]);
-            bad = 1;
+            bad = missing = 1;
         }
+    if (!missing && find_as_library(path, log) < 0)
+        bad = 1;
     return bad;
 }
 

@@ -256,6 +256,32 @@ static void check_open(const char *model, const char *dit, const char *dit_low, 
     td_close(&c);
 }
 
+/* pair: whether both experts are used, which shows in the bytes of the weights */
+static void check_opens(const char *model, const char *dit, const char *dit_low, int pair)
+{
+    char dir[256], high[256], low[256];
+    uint64_t bytes[2] = { 0 };
+    TDContext *c = NULL;
+    TDSettings s;
+    TDInfo info;
+    Seen seen;
+
+    for (int i = 0; i < 2; i++) {                /* as told, and with one of them alone */
+        small_settings(&s, &seen, small_path(dir, model));
+        s.dit = small_path(high, dit ? dit : dit_low);
+        if (i == 0) {
+            s.dit = dit ? high : NULL;
+            s.dit_low = dit_low ? small_path(low, dit_low) : NULL;
+        }
+        if (!CHECK_INT(td_open(&c, &s), 0) || !CHECK_INT(td_info(c, &info), 0))
+            return;
+        bytes[i] = info.weight_bytes;
+        td_close(&c);
+    }
+    CHECK(pair ? bytes[0] > bytes[1] : bytes[0] == bytes[1]);
+    CHECK_STR(seen.error, "");
+}
+
 static void check_refused(void)
 {
     static uint8_t pixels[8 * 8 * 3];
@@ -287,6 +313,17 @@ static void check_refused(void)
     check_open("alone", NULL, "none.safetensors", TD_ERR(ENOENT), "none.safetensors: no such file");
     check_open("pair", NULL, "wider/TurboWan2.2-I2V-A14B-low-720P.safetensors", TD_ERR(EINVAL), "two experts of one");
     check_open("t2v", NULL, "pair/TurboWan2.2-I2V-A14B-low-720P.safetensors", TD_ERR(EINVAL), "two experts of one");
+    test_begin("experts: two of text to video are used if the caller names them");
+    snprintf(command, sizeof(command), "cd %s && cp t2v/TurboWan2.1-T2V-1.3B-480P.safetensors "
+             "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", small_dir);
+    CHECK_INT(system(command), 0);
+    check_open("t2v", NULL, NULL, TD_ERR(EINVAL), "/TurboWan2.1-T2V-1.3B-480P-quant.safetensors and ");
+    check_open("t2v", NULL, NULL, TD_ERR(EINVAL), "/TurboWan2.1-T2V-1.3B-low-480P.safetensors: two text-to-video "
+               "experts, want one transformer; set dit= to the one to use, or dit= and dit_low= to use both");
+    check_opens("t2v", "t2v/TurboWan2.1-T2V-1.3B-480P.safetensors", NULL, 0);
+    check_opens("t2v", "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", NULL, 0);
+    check_opens("t2v", NULL, "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", 1);
+    check_opens("t2v", "t2v/TurboWan2.1-T2V-1.3B-480P.safetensors", "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", 1);
     small_model_remove();
 }
 

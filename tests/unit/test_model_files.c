@@ -75,6 +75,8 @@ static void test_conf(void)
 {
     static const struct { const char *text; TDModelConf want; } good[] = {
         { "", { 0 } },
+        { "\xef\xbb\xbf", { 0 } },
+        { "\xef\xbb\xbf" "frames = 17", { 0, 0, 17, 0, 0 } },
         { "\n\r\n  # nothing\n", { 0 } },
         { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0, 0 } },
         { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0, 0 } },
@@ -153,6 +155,8 @@ static void test_conf(void)
     REFUSE("fram = 17", "'fram', want width");
     REFUSE("framess = 17", "'framess', want width");
     REFUSE("frames = 17\nframes = 17", "a.conf:2: frames for the second time");
+    REFUSE("\xef\xbb", "want a key, = and a value");
+    REFUSE("\xef\xbb\xbf\xef\xbb\xbf", "want a key, = and a value");
     REFUSE("width = 192", "width alone");
     REFUSE("frames = 17\nheight = 192", "height alone");
     REFUSE("frames = 1\0" "7", "a.conf:1: a NUL byte");
@@ -186,6 +190,42 @@ static void test_conf(void)
     CHECK(remove(path) == 0 && mkdir(path, 0700) == 0);
     memset(&seen, 0, sizeof(seen));
     check_error(&seen, td_model_conf_read(&c, dir, &log), TD_ERR(EBADMSG), "no regular file");
+}
+
+/* ---- what is in a model directory and not of the model ---- */
+
+static void test_strangers(void)
+{
+    static const char *const lines[] = {
+        "cp -r own strange && cd strange && printf x > ._Wan2.1_VAE.pth && printf x > .hidden-t5.safetensors",
+        "cd strange && mkdir old_vae.pth TurboWan2.1-low.safetensors && mkfifo t5.safetensors && ln -s none vae.pth",
+        "cd strange && mv Wan2.1_VAE.pth real.bin && ln -s real.bin Wan2.1_VAE.pth",
+        "cd strange && printf '\\357\\273\\277width = 48\\r\\nheight = 32\\r\\n' > turbodiff.conf",
+    };
+    static uint8_t rgb[BYTES];
+    char dir[256], line[700];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDInfo info;
+    Seen seen;
+
+    test_begin("hidden files, directories, pipes and dead links of a model directory are passed over");
+    for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
+        snprintf(line, sizeof(line), "cd %.50s && %s", small_dir, lines[i]);
+        CHECK_INT(system(line), 0);
+    }
+    CHECK_INT(make_clip(small_path(dir, "strange"), rgb), N);
+    small_settings(&s, &seen, dir);
+    if (CHECK_INT(td_open(&c, &s), 0) && CHECK_INT(td_info(c, &info), 0))
+        CHECK(info.default_width == 48 && info.default_height == 32);
+    td_close(&c);
+
+    test_begin("what was passed over is named where nothing else would do");
+    snprintf(line, sizeof(line), "cd %.50s/strange && rm Wan2.1_VAE.pth vae.pth", small_dir);
+    CHECK_INT(system(line), 0);
+    check_error(&seen, td_open(&c, &s), TD_ERR(ENOENT), "no file of a VAE (old_vae.pth is no regular file); want");
+    snprintf(line, sizeof(line), "rm -r %.50s/strange", small_dir);
+    CHECK_INT(system(line), 0);
 }
 
 static void test_defaults(void)
@@ -353,6 +393,7 @@ int main(void)
 {
     test_sizes();
     test_conf();
+    test_strangers();
     test_defaults();
     test_topk();
     test_sla_block();

@@ -85,6 +85,16 @@ int main(void)
     expect("%B/tdinfo %D/pth/Wan2.1_VAE.pth", 0, "encoder.conv1.weight ");
     CHECK(strstr(output, " f32   [16,3,3,3,3] 5184\n"));
     expect("%B/tdinfo %D/pth/models_t5_umt5-xxl-enc-bf16.pth", 0, " bf16  [1664,256] 851968\n");
+    test_begin("a directory is complete where the library can use it");
+    expect("touch %D/pth/._Wan2.1_VAE.pth && mkdir %D/pth/old_vae.pth && ln -s none %D/pth/vae.pth && "
+           "%B/tdinfo --summary %D/pth", 0, "complete");
+    expect("cp %D/pth/Wan2.1_VAE.pth %D/pth/vae2.pth && %B/tdinfo --summary %D/pth", 1,
+           "more than one file could be a VAE");
+    expect("mv %D/pth/vae2.pth %D/pth/T2V-low.pth && cp %D/pth/*480P.pth %D/pth/T2V-low.pth && "
+           "%B/tdinfo --summary %D/pth", 1, "T2V-low.pth: two text-to-video experts, want one");
+    expect("rm %D/pth/T2V-low.pth && echo steps = 3 > %D/pth/turbodiff.conf && %B/tdinfo --summary %D/pth", 1,
+           "turbodiff.conf:1: 'steps', want width");
+    expect("rm %D/pth/turbodiff.conf && %B/tdinfo --summary %D/pth", 0, "complete");
     test_begin("incomplete directories");
     expect("rm %D/pth/Wan2.1_VAE.pth && %B/tdinfo --summary %D/pth", 1, "no VAE in it");
     expect("rm -r %D/pth/google && %B/tdinfo --summary %D/pth", 1, "no tokenizer (spiece.model) in it");
