@@ -12,7 +12,7 @@ demo check:
 	./configure
 	@$(MAKE) -j$(JOBS) $@
 
-all lib tools tests ffmpeg install check-unit check-ops check-tools check-api fate fuzz asan tsan:
+all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api fate fuzz asan tsan:
 	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
 
 else
@@ -230,7 +230,7 @@ $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo
-	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit $(if $(CHECKOPS),check-ops) check-tools check-api fate $(CHECK_MORE)
+	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit check-fuzz $(if $(CHECKOPS),check-ops) check-tools check-api fate $(CHECK_MORE)
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
@@ -259,6 +259,23 @@ fuzz: $(FUZZERS)
 	        -print_final_stats=1 $${d:+-dict=$$d} $(BUILD)/corpus_$$n tests/fuzz/seeds/$$n \
         > $$f.log 2>&1 || { tail -n 60 $$f.log; exit 1; }; grep '^stat::' $$f.log; done
 
+# the seeds once through every target, with sanitizers and any compiler
+REPLAY_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
+REPLAY_SRCS  := $(addprefix engine/,$(addsuffix .c,checkpoint ckpt_pickle ckpt_pth ckpt_safetensors ckpt_zip entry image \
+    image_resize json log model_conf tensor text_clean tokenizer)) tests/fuzz/replay.c
+REPLAY_OBJS  := $(REPLAY_SRCS:%.c=$(BUILD)/replay/%.o)
+REPLAYERS    := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(BUILD)/replay/fuzz_%)
+
+$(BUILD)/replay/%.o: %.c config.mak
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(WARNINGS) $(REPLAY_FLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/replay/fuzz_%: tests/fuzz/fuzz_%.c $(REPLAY_OBJS)
+	$(CC) $(CPPFLAGS_ALL) $(REPLAY_FLAGS) -MMD -MP -MF $@.d $< $(REPLAY_OBJS) -o $@ $(LIBS_ALL)
+
+check-fuzz: $(REPLAYERS)
+	@tests/run.sh fuzz $(foreach r,$(REPLAYERS),"$(r) tests/fuzz/seeds/$(r:$(BUILD)/replay/fuzz_%=%)")
+
 # ---- installation ----
 
 install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
@@ -286,10 +303,10 @@ uninstall:
 	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(dir $(DEMO_DIR)) 2> /dev/null || true
 
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
-    $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d)
+    $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
-.PHONY: lib cuda tools tests ffmpeg check-unit check-ops check-tools check-api fate asan tsan fuzz install install-ffmpeg uninstall \
-    $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
+.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api fate asan tsan fuzz \
+    install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
 .SECONDARY:
 
 endif
@@ -305,7 +322,7 @@ distclean: clean
 
 help:
 	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
-	@echo "check           demo, then all tests: check-unit check-ops check-tools check-api fate"
+	@echo "check           demo, then all tests: check-unit check-fuzz check-ops check-tools check-api fate"
 	@echo "all             library and tools (after ./configure, as all that follows)"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"

@@ -12,8 +12,8 @@
 #include <unistd.h>
 #include "checkpoint_priv.h"
 
-#define MAX_NAME 1024
 #define MAX_ENTRIES (1 << 20)
+#define MAX_DIM ((int64_t)1 << 40)               /* elements in a row: readers may multiply it by a few */
 
 const char *td_ckpt_quote(char dst[TD_QUOTE_MAX], const void *s, size_t len)
 {
@@ -57,7 +57,8 @@ void td_ckpt_set_contiguous(TDEntry *e)
         if (i >= e->n_dims)
             e->shape[i] = 1;
         e->stride[i] = step;
-        step *= e->shape[i];
+        if (__builtin_mul_overflow(step, e->shape[i], &step))
+            step = 0;                            /* another size is 0: no stride is ever used */
     }
 }
 
@@ -138,13 +139,17 @@ int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t 
     char q[TD_QUOTE_MAX], *copy;
     size_t cap = (size_t)ckpt->cap_entries;
 
-    if (name_len > MAX_NAME)
+    if (name_len > TD_CKPT_MAX_NAME)
         return td_error(log, EBADMSG, "%s: tensor name '%s' has %zu bytes, want at most %d", label,
-                        td_ckpt_quote(q, name, name_len), name_len, MAX_NAME);
+                        td_ckpt_quote(q, name, name_len), name_len, TD_CKPT_MAX_NAME);
     for (size_t i = 0; i < name_len; i++)
         if (p[i] < 0x20 || p[i] >= 0x7f)
             return td_error(log, EBADMSG, "%s: tensor name '%s' holds byte 0x%02x, want printable ASCII", label,
                             td_ckpt_quote(q, name, name_len), p[i]);
+    for (int i = 0; i < e->n_dims; i++)
+        if (e->shape[i] > MAX_DIM)
+            return td_error(log, EBADMSG, "%s: %s: dimension %d is %lld, want at most %lld", label,
+                            td_ckpt_quote(q, name, name_len), i, (long long)e->shape[i], (long long)MAX_DIM);
     if (ckpt->n_entries >= MAX_ENTRIES)
         return td_error(log, EBADMSG, "%s: more than %d tensors", label, MAX_ENTRIES);
     copy = malloc(name_len + 1);
@@ -205,6 +210,8 @@ static int add_tensors(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
         return td_ckpt_pth_legacy_parse(ckpt, ckpt->path, m, log);
     if (m.size > 8 && m.data[8] == '{')
         return td_ckpt_safetensors_parse(ckpt, ckpt->path, m, log);
+    if (starts_with(m, "\xef\xbb\xbf{"))        /* an editor's byte order mark */
+        m = (TDMapping){ m.data + 3, m.size - 3 };
     if (m.data[0] == '{')
         return td_ckpt_index_parse(ckpt, ckpt->path, m, log);
     if (starts_with(m, "GGUF"))

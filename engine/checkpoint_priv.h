@@ -31,6 +31,7 @@ struct TDCheckpoint {
     const TDEntry **by_name;                     ///< sorted; set once all entries are in
 };
 
+#define TD_CKPT_MAX_NAME 1024                    /* bytes of a tensor's name, and of a storage's key */
 #define TD_QUOTE_MAX 128
 
 /** Text of the file made fit for a log line: cut to the buffer, anything but printable ASCII becomes '?'.

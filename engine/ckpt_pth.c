@@ -101,10 +101,11 @@ static int add_tensor(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable *bl
         e.stride[i] = t->stride[i];
         if (__builtin_mul_overflow(count, t->shape[i], &count))
             goto outside;
+    }
+    for (int i = 0; i < TD_MAX_DIMS && count; i++)
         if (t->shape[i] > 1 && (__builtin_mul_overflow(t->shape[i] - 1, t->stride[i], &step) ||
                                 __builtin_add_overflow(last, step, &last)))
             goto outside;
-    }
     e.data = b->data;
     if (count) {                                 /* an empty view may have any offset */
         if ((uint64_t)t->offset > numel || (uint64_t)count > numel || (uint64_t)last >= numel - (uint64_t)t->offset)

@@ -4,10 +4,10 @@
  * 1. The tensors cover the data section without overlap or gap, as the format demands.
  * 2. A shard is a plain file name beside its index. */
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include "checkpoint_priv.h"
+#include "json.h"
 
 #define MAX_HEADER (16 << 20)                    /* bytes of JSON; official models need less than 1 MB */
 
@@ -20,37 +20,35 @@ typedef struct Range {
     uint64_t begin, end;
 } Range;
 
-/* data begins with '{', so what it gives is an object */
-static int load_json(json_t **root, const char *label, const void *data, size_t size, TDLog *log)
-{
-    json_error_t err;
-    char q[TD_QUOTE_MAX];
+/* a name of a tensor or a file, and how long it really is */
+typedef struct Name {
+    char text[TD_CKPT_MAX_NAME + 1];
+    size_t len;
+} Name;
 
-    err.text[0] = 0;
-    *root = json_loadb(data, size, JSON_REJECT_DUPLICATES, &err);
-    if (!*root && (!err.text[0] || json_error_code(&err) == json_error_out_of_memory))
-        return td_error(log, ENOMEM, "%s: out of memory reading its JSON", label);
-    if (!*root)
-        return td_error(log, EBADMSG, "%s: JSON line %d: %s", label, err.line,
-                        td_ckpt_quote(q, err.text, strlen(err.text)));
-    return 0;
+static void get_name(Name *name, TDJson string)
+{
+    ptrdiff_t n = td_json_string(string, name->text, sizeof(name->text));
+
+    name->len = n < 0 ? 0 : (size_t)n;
 }
 
-static int parse_shape(TDEntry *e, const char *label, const char *name, const json_t *shape, size_t *bytes, TDLog *log)
+static int parse_shape(TDEntry *e, const char *label, const char *name, TDJson t, size_t *bytes, TDLog *log)
 {
-    size_t n = td_dtype_size(e->dtype);
+    size_t n = td_dtype_size(e->dtype), dims = 0;
+    TDJson shape, v;
+    TDJsonWalk w;
 
-    if (!json_is_array(shape))
+    if (!td_json_get(t, "shape", &shape) || *shape.p != '[')
         return td_error(log, EBADMSG, "%s: %s: no shape, want a list", label, name);
-    if (json_array_size(shape) > TD_MAX_DIMS)
-        return td_error(log, ENOTSUP, "%s: %s: %zu dimensions, want at most %d", label, name, json_array_size(shape),
-                        TD_MAX_DIMS);
-    e->n_dims = (int)json_array_size(shape);
-    for (int i = 0; i < e->n_dims; i++) {
-        const json_t *v = json_array_get(shape, (size_t)i);
-
-        e->shape[i] = json_integer_value(v);
-        if (!json_is_integer(v) || e->shape[i] < 0)
+    for (w = td_json_walk(shape); td_json_next(&w, NULL, &v); dims++)
+        ;
+    if (dims > TD_MAX_DIMS)
+        return td_error(log, ENOTSUP, "%s: %s: %zu dimensions, want at most %d", label, name, dims, TD_MAX_DIMS);
+    e->n_dims = (int)dims;
+    w = td_json_walk(shape);
+    for (int i = 0; td_json_next(&w, NULL, &v); i++) {
+        if (td_json_integer(v, &e->shape[i]) < 0 || e->shape[i] < 0)
             return td_error(log, EBADMSG, "%s: %s: dimension %d is not a size", label, name, i);
         if (td_mul_size(&n, n, (size_t)e->shape[i]) < 0 || n > PTRDIFF_MAX)
             return td_error(log, EBADMSG, "%s: %s: shape product overflows", label, name);
@@ -60,19 +58,37 @@ static int parse_shape(TDEntry *e, const char *label, const char *name, const js
     return 0;
 }
 
-static int parse_tensor(TDCheckpoint *ckpt, const char *label, const char *raw_name, const json_t *t, TDMapping data,
-                        Range *range, TDLog *log)
+/* @return 0, or -1 if it is no [begin, end] */
+static int get_range(Range *range, TDJson t)
 {
-    const char *dtype = json_string_value(json_object_get(t, "dtype"));
-    const json_t *offsets = json_object_get(t, "data_offsets");
-    const json_t *o0 = json_array_get(offsets, 0), *o1 = json_array_get(offsets, 1);
-    char name[TD_QUOTE_MAX], q[TD_QUOTE_MAX];
+    int64_t at[2] = { -1, -1 };
+    TDJson offsets, v;
+    TDJsonWalk w;
+    int n = 0;
+
+    if (!td_json_get(t, "data_offsets", &offsets) || *offsets.p != '[')
+        return -1;
+    for (w = td_json_walk(offsets); td_json_next(&w, NULL, &v); n++)
+        if (n > 1 || td_json_integer(v, &at[n]) < 0)
+            return -1;
+    *range = (Range){ (uint64_t)at[0], (uint64_t)at[1] };
+    return n != 2 || at[0] < 0 || at[1] < at[0] ? -1 : 0;
+}
+
+static int parse_tensor(TDCheckpoint *ckpt, const char *label, const Name *raw, TDJson t, TDMapping data, Range *range,
+                        TDLog *log)
+{
+    char name[TD_QUOTE_MAX], q[TD_QUOTE_MAX], dtype[TD_QUOTE_MAX];
     TDEntry e = { .dtype = TD_N_DTYPES };
+    ptrdiff_t dtype_len = -1;
     size_t bytes;
+    TDJson v;
     int ret;
 
-    td_ckpt_quote(name, raw_name, strlen(raw_name));
-    if (!dtype)
+    td_ckpt_quote(name, raw->text, raw->len);
+    if (td_json_get(t, "dtype", &v))
+        dtype_len = td_json_string(v, dtype, sizeof(dtype));
+    if (dtype_len < 0)
         return td_error(log, EBADMSG, "%s: %s: no dtype, want a string", label, name);
     for (size_t i = 0; i < sizeof(dtype_names) / sizeof(*dtype_names); i++)
         if (!strcmp(dtype, dtype_names[i].name))
@@ -80,12 +96,10 @@ static int parse_tensor(TDCheckpoint *ckpt, const char *label, const char *raw_n
     if (e.dtype == TD_N_DTYPES)
         return td_error(log, ENOTSUP, "%s: %s: dtype %s, want F32, BF16, F16, F64, BOOL, U8 or I8 to I64", label, name,
                         td_ckpt_quote(q, dtype, strlen(dtype)));
-    if ((ret = parse_shape(&e, label, name, json_object_get(t, "shape"), &bytes, log)) < 0)
+    if ((ret = parse_shape(&e, label, name, t, &bytes, log)) < 0)
         return ret;
-    if (json_array_size(offsets) != 2 || !json_is_integer(o0) || !json_is_integer(o1) ||
-        json_integer_value(o0) < 0 || json_integer_value(o1) < json_integer_value(o0))
+    if (get_range(range, t) < 0)
         return td_error(log, EBADMSG, "%s: %s: data_offsets are not [begin, end]", label, name);
-    *range = (Range){ (uint64_t)json_integer_value(o0), (uint64_t)json_integer_value(o1) };
     if (range->end > data.size)
         return td_error(log, EBADMSG, "%s: %s: ends at byte %llu of a data section of %zu (truncated?)", label, name,
                         (unsigned long long)range->end, data.size);
@@ -94,7 +108,7 @@ static int parse_tensor(TDCheckpoint *ckpt, const char *label, const char *raw_n
                         (unsigned long long)(range->end - range->begin), bytes);
     e.data  = data.data + range->begin;
     e.bytes = bytes;
-    return td_ckpt_add(ckpt, label, raw_name, strlen(raw_name), &e, log);
+    return td_ckpt_add(ckpt, label, raw->text, raw->len, &e, log);
 }
 
 static int compare_ranges(const void *a, const void *b)
@@ -106,15 +120,70 @@ static int compare_ranges(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-/* seen: NULL, or gets raw tensor name -> file */
-static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, json_t *seen, const char *file, TDLog *log)
+/* ---- the index of a sharded set ---- */
+
+/* One tensor of an index. Its texts are in Index.text. */
+typedef struct Item {
+    const char *key, *file;
+    size_t shard, in;                            /* first item of the same file; that of the file it was found in */
+} Item;
+
+#define NOWHERE SIZE_MAX
+
+typedef struct Index {
+    Item *items;                                 /* in the order of the file */
+    Item **by_key, **by_file;                    /* sorted */
+    size_t n;
+    char *text;
+} Index;
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp((*(Item *const *)a)->key, (*(Item *const *)b)->key);
+}
+
+static int compare_files(const void *a, const void *b)
+{
+    const Item *x = *(Item *const *)a, *y = *(Item *const *)b;
+    int d = strcmp(x->file, y->file);
+
+    return d ? d : x < y ? -1 : x > y;
+}
+
+static int find_key(const void *key, const void *item)
+{
+    return strcmp(key, (*(Item *const *)item)->key);
+}
+
+static void index_free(Index *ix)
+{
+    free(ix->items);
+    free(ix->by_key);
+    free(ix->by_file);
+    free(ix->text);
+}
+
+/* a tensor of this name is in the shard of item number `shard` */
+static void index_place(Index *ix, const char *name, size_t shard)
+{
+    Item **found = bsearch(name, ix->by_key, ix->n, sizeof(*ix->by_key), find_key);
+
+    if (found)
+        (*found)->in = shard;
+}
+
+/* ---- one file ---- */
+
+/* ix: NULL, or the index that this file is shard `shard` of */
+static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, Index *ix, size_t shard, TDLog *log)
 {
     uint64_t header_size = map.size >= 8 ? td_rl64(map.data) : 0, pos = 0;
     Range *ranges = NULL;
-    json_t *root = NULL, *value;
-    size_t n = 0, n_keys;
+    size_t n = 0, n_keys = 0;
+    TDJson root, key, value;
     TDMapping data;
-    const char *key;
+    TDJsonWalk w;
+    Name name;
     int ret;
 
     if (map.size < 8 || header_size > map.size - 8)
@@ -123,24 +192,24 @@ static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, json
     if (header_size > MAX_HEADER)
         return td_error(log, EBADMSG, "%s: header of %llu bytes, want at most %d", label,
                         (unsigned long long)header_size, MAX_HEADER);
-    if ((ret = load_json(&root, label, map.data + 8, (size_t)header_size, log)) < 0)
+    if ((ret = td_json_check(&root, label, map.data + 8, (size_t)header_size, log)) < 0)
         return ret;
     data = (TDMapping){ map.data + 8 + header_size, map.size - 8 - (size_t)header_size };
-    n_keys = json_object_size(root);
+    for (w = td_json_walk(root); td_json_next(&w, NULL, &value);)
+        n_keys++;
     ranges = malloc((n_keys + 1) * sizeof(*ranges));
     if (!ranges) {
         ret = td_error(log, ENOMEM, "%s: out of memory", label);
         goto end;
     }
-    json_object_foreach(root, key, value) {
-        if (!strcmp(key, "__metadata__"))
+    for (w = td_json_walk(root); td_json_next(&w, &key, &value);) {
+        get_name(&name, key);
+        if (!strcmp(name.text, "__metadata__"))
             continue;
-        if ((ret = parse_tensor(ckpt, label, key, value, data, &ranges[n++], log)) < 0)
+        if ((ret = parse_tensor(ckpt, label, &name, value, data, &ranges[n++], log)) < 0)
             goto end;
-        if (seen && json_object_set_new(seen, key, json_string(file)) < 0) {
-            ret = td_error(log, ENOMEM, "%s: out of memory", label);
-            goto end;
-        }
+        if (ix)
+            index_place(ix, name.text, shard);
     }
     qsort(ranges, n, sizeof(*ranges), compare_ranges);
     for (size_t i = 0; i < n; i++) {
@@ -157,28 +226,27 @@ static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, json
                        (unsigned long long)pos, data.size);
 end:
     free(ranges);
-    json_decref(root);
     return ret;
 }
 
 int td_ckpt_safetensors_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log)
 {
-    return parse_file(ckpt, label, map, NULL, NULL, log);
+    return parse_file(ckpt, label, map, NULL, 0, log);
 }
 
-static int shard_name_ok(const char *s)
-{
-    size_t n = strlen(s);
+/* ---- all files of an index ---- */
 
-    for (size_t i = 0; i < n; i++)
-        if ((uint8_t)s[i] < 0x20 || (uint8_t)s[i] >= 0x7f || s[i] == '/')
+static int shard_name_ok(const Name *name)
+{
+    for (const char *s = name->text; *s; s++)
+        if ((uint8_t)*s < 0x20 || (uint8_t)*s >= 0x7f || *s == '/')
             return 0;
-    return n > 0 && n < 256 && s[0] != '.';
+    return name->len > 0 && name->len < 256 && name->text[0] != '.';
 }
 
-static int open_shard(TDCheckpoint *ckpt, const char *label, const char *file, json_t *seen, TDLog *log)
+static int open_shard(TDCheckpoint *ckpt, const char *label, Index *ix, size_t shard, TDLog *log)
 {
-    const char *slash = strrchr(label, '/');
+    const char *slash = strrchr(label, '/'), *file = ix->items[shard].file;
     size_t dir = slash ? (size_t)(slash - label) + 1 : 0;
     char *path = malloc(dir + strlen(file) + 1);
     TDMapping map;
@@ -189,62 +257,71 @@ static int open_shard(TDCheckpoint *ckpt, const char *label, const char *file, j
     memcpy(path, label, dir);
     strcpy(path + dir, file);
     if ((ret = td_ckpt_map(ckpt, path, &map, log)) >= 0)
-        ret = parse_file(ckpt, path, map, seen, file, log);
+        ret = parse_file(ckpt, path, map, ix, shard, log);
     free(path);
     return ret;
 }
 
+/* size: bytes of the whole file, which its names do not need more of */
+static int index_fill(Index *ix, const char *label, TDJson weight_map, size_t size, TDLog *log)
+{
+    char q[TD_QUOTE_MAX], q2[TD_QUOTE_MAX], *text;
+    TDJson key, value;
+    TDJsonWalk w;
+    Name name;
+
+    for (w = td_json_walk(weight_map); td_json_next(&w, NULL, &value);)
+        ix->n++;
+    ix->items = malloc((ix->n + 1) * sizeof(*ix->items));
+    ix->by_key = malloc((ix->n + 1) * sizeof(*ix->by_key));
+    ix->by_file = malloc((ix->n + 1) * sizeof(*ix->by_file));
+    ix->text = text = malloc(size);
+    if (!ix->items || !ix->by_key || !ix->by_file || !text)
+        return td_error(log, ENOMEM, "%s: out of memory", label);
+    w = td_json_walk(weight_map);
+    for (size_t i = 0; td_json_next(&w, &key, &value); i++) {
+        Item *item = ix->by_key[i] = ix->by_file[i] = &ix->items[i];
+
+        *item = (Item){ .key = text, .in = NOWHERE };
+        text += td_json_string(key, text, size - (size_t)(text - ix->text)) + 1;
+        get_name(&name, value);
+        if (!shard_name_ok(&name))
+            return td_error(log, EBADMSG, "%s: tensor '%s' is in shard '%s', want a file name in the same directory",
+                            label, td_ckpt_quote(q, item->key, strlen(item->key)),
+                            td_ckpt_quote(q2, name.text, name.len));
+        item->file = memcpy(text, name.text, name.len + 1);
+        text += name.len + 1;
+    }
+    qsort(ix->by_key, ix->n, sizeof(*ix->by_key), compare_keys);
+    qsort(ix->by_file, ix->n, sizeof(*ix->by_file), compare_files);
+    for (size_t i = 0; i < ix->n; i++)
+        ix->by_file[i]->shard = i && !strcmp(ix->by_file[i - 1]->file, ix->by_file[i]->file)
+                                    ? ix->by_file[i - 1]->shard
+                                    : (size_t)(ix->by_file[i] - ix->items);
+    return 0;
+}
+
 int td_ckpt_index_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log)
 {
-    json_t *root = NULL, *shards = NULL, *seen = NULL, *weight_map, *value;
-    char q[TD_QUOTE_MAX], q2[TD_QUOTE_MAX];
-    const char *key;
+    TDJson root, weight_map;
+    char q[TD_QUOTE_MAX];
+    Index ix = { 0 };
     int ret;
 
     if (map.size > MAX_HEADER)
         return td_error(log, EBADMSG, "%s: index of %zu bytes, want at most %d", label, map.size, MAX_HEADER);
-    if ((ret = load_json(&root, label, map.data, map.size, log)) < 0)
+    if ((ret = td_json_check(&root, label, map.data, map.size, log)) < 0)
         return ret;
-    weight_map = json_object_get(root, "weight_map");
-    if (!json_is_object(weight_map)) {
-        ret = td_error(log, EBADMSG, "%s: no weight_map in it, want a .safetensors.index.json", label);
-        goto end;
-    }
-    if (!(shards = json_object()) || !(seen = json_object())) {
-        ret = td_error(log, ENOMEM, "%s: out of memory", label);
-        goto end;
-    }
-    json_object_foreach(weight_map, key, value) {
-        const char *file = json_string_value(value);
-
-        if (!file || !shard_name_ok(file)) {
-            td_ckpt_quote(q, key, strlen(key));
-            td_ckpt_quote(q2, file, file ? strlen(file) : 0);
-            ret = td_error(log, EBADMSG, "%s: tensor '%s' is in shard '%s', want a file name in the same directory",
-                           label, q, q2);
-            goto end;
-        }
-        if (json_object_get(shards, file))
-            continue;
-        if ((ret = open_shard(ckpt, label, file, seen, log)) < 0)
-            goto end;
-        if (json_object_set_new(shards, file, json_true()) < 0) {
-            ret = td_error(log, ENOMEM, "%s: out of memory", label);
-            goto end;
-        }
-    }
-    json_object_foreach(weight_map, key, value) {
-        const char *file = json_string_value(json_object_get(seen, key));
-
-        if (!file || strcmp(file, json_string_value(value))) {
+    if (!td_json_get(root, "weight_map", &weight_map) || *weight_map.p != '{')
+        return td_error(log, EBADMSG, "%s: no weight_map in it, want a .safetensors.index.json", label);
+    ret = index_fill(&ix, label, weight_map, map.size, log);
+    for (size_t i = 0; i < ix.n && ret >= 0; i++)
+        if (ix.items[i].shard == i)
+            ret = open_shard(ckpt, label, &ix, i, log);
+    for (size_t i = 0; i < ix.n && ret >= 0; i++)
+        if (ix.items[i].in != ix.items[i].shard)
             ret = td_error(log, EBADMSG, "%s: tensor '%s' is not in shard '%s'", label,
-                           td_ckpt_quote(q, key, strlen(key)), json_string_value(value));
-            goto end;
-        }
-    }
-end:
-    json_decref(seen);
-    json_decref(shards);
-    json_decref(root);
+                           td_ckpt_quote(q, ix.items[i].key, strlen(ix.items[i].key)), ix.items[i].file);
+    index_free(&ix);
     return ret;
 }

@@ -17,6 +17,8 @@ int td_entry_is_contiguous(const TDEntry *e)
 {
     int64_t step = 1;
 
+    if (!td_entry_count(e))                      /* whatever its strides are; the products of the others may overflow */
+        return 1;
     for (int i = e->n_dims - 1; i >= 0; i--) {
         if (e->shape[i] > 1 && e->stride[i] != step)
             return 0;
@@ -28,7 +30,7 @@ int td_entry_is_contiguous(const TDEntry *e)
 /* n elements, step elements apart */
 static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n, int64_t step)
 {
-    int64_t s = step * (int64_t)td_dtype_size(dtype);
+    int64_t s = n > 1 ? step * (int64_t)td_dtype_size(dtype) : 0;    /* the stride of one element may be anything */
     uint16_t h;
     double d;
 

@@ -449,7 +449,7 @@ static int check_frame(TDContext *c, const TDFrame *f)
     for (int i = 0; i < l.n_planes; i++) {
         ptrdiff_t row = (ptrdiff_t)td_pix_row(&l, i, c->info.clip_width) * l.bytes;
 
-        if (!f->data[i] || (f->stride[i] < row && -f->stride[i] < row))
+        if (!f->data[i] || (f->stride[i] < row && f->stride[i] > -row))
             return td_error(&c->log, EINVAL,
                             "frame: plane %d at %p with a stride of %td, want memory with a stride of at least %td", i,
                             (void *)f->data[i], f->stride[i], row);

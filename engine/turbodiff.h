@@ -107,7 +107,7 @@ typedef struct TDSettings {
         void *cookie); ///< polled often on the thread inside td_*(); nonzero: the call returns ECANCELED; default NULL
     void *cookie;                    ///< for progress and interrupt
     const char *dit_low;             ///< low-noise expert of a model of two, dit being the other one; NULL = from
-                                     ///< model, but of two text-to-video ones there it is EINVAL not to set dit or dit_low
+                                     ///< model; two text-to-video ones there want one of the two set
     void *cuda_context;              ///< the caller's CUcontext to run in, which must outlive this context;
                                      ///< NULL (default) = the primary one of the device
     void *cuda_stream;               ///< CUstream of that context: frames in CUDA memory are written after all that it

@@ -167,7 +167,7 @@ static inline void check_damage(const Buf *b)
     close(fd);
 }
 
-/* Each allocation of the engine fails in turn; the JSON library's own do not. */
+/* Each allocation of the engine fails in turn. */
 static inline void out_of_memory(const char *file)
 {
     int hit = 1, ret = 0;

@@ -182,6 +182,33 @@ static void test_zip_forms(void)
     }
 }
 
+/* strides that are never used may be anything: of a size 1, and of a tensor without elements */
+static void test_unused_strides(void)
+{
+    static const struct { const char *pickle; size_t n, count; } good[] = {
+#define HUGE_STRIDE "\x8a\10\0\0\0\0\0\0\0\x40"     /* 2^62 */
+#define LARGE_SIZE "\x8a\6\0\0\0\0\0\1"               /* 2^40 */
+#define GOOD(s, count) { s, sizeof(s) - 1, count }
+        GOOD(ONE("Float", "K\6", "K\0", "K\1K\1\x86", "K\5" HUGE_STRIDE "\x86"), 1),
+        GOOD(ONE("Float", "K\6", "K\0", "K\6K\1\x86", "K\1" HUGE_STRIDE "\x86"), 6),
+        GOOD(ONE("Float", "K\6", "K\0", "K\1K\6\x86", HUGE_STRIDE "K\1\x86"), 6),
+        GOOD(ONE("Float", "K\6", "K\0", "K\0" LARGE_SIZE LARGE_SIZE "\x87",
+                 HUGE_STRIDE HUGE_STRIDE HUGE_STRIDE "\x87"), 0),
+    };
+    TDCheckpoint *c;
+
+    test_begin("strides that are not used");
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        pack_pickle(good[i].pickle, good[i].n, 0);
+        if (!CHECK_INT(open_bytes(&c, zip.out.data, zip.out.n), 0)) {
+            printf("  %zu: %s\n", i, tlog.last_error);
+            continue;
+        }
+        check_values(c, "a", TD_F32, 1, (int)good[i].count, floats);
+        td_checkpoint_close(&c);
+    }
+}
+
 static void check_name(const char *pickle, size_t n, const char *name)
 {
     TDCheckpoint *c;
@@ -595,6 +622,7 @@ int main(void)
     make_dir();
     test_torch_files();
     test_zip_forms();
+    test_unused_strides();
     test_accept_rule();
     test_hostile_pickles();
     test_too_many();

@@ -69,6 +69,18 @@ static void test_safetensors(void)
     bad_st("{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}", 24, EBADMSG, "JSON");
     bad_st("{\"a\\nb\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}", 24,
            EBADMSG, "'a?b' holds byte 0x0a");
+    pack_st("{\"a\":{\"dtype\":\"F32\",\"shape\":[0,1099511627776,1099511627776,1099511627776],"
+            "\"data_offsets\":[0,0]}}", 0);
+    if (CHECK_INT(open_bytes(&c, st.data, st.n), 0)) {
+        check_values(c, "a", TD_F32, 1, 0, floats);
+        td_checkpoint_close(&c);
+    }
+    bad_st("{\"a\":{\"dtype\":\"U8\",\"shape\":[0,1099511627777],\"data_offsets\":[0,0]}}", 0, EBADMSG,
+           "a: dimension 1 is 1099511627777, want at most 1099511627776");
+    memset(json, '[', sizeof(json));
+    memcpy(json, "{\"a\":", 5);
+    json[sizeof(json) - 1] = 0;
+    bad_st(json, 0, EBADMSG, "nested more than 64 deep");
     memset(json, 'x', sizeof(json));
     memcpy(json, "{\"", 2);
     strcpy(json + 1500, "\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}");
@@ -105,6 +117,11 @@ static void test_shards(void)
         check_values(c, "b", TD_F32, 1, 6, floats);
         td_checkpoint_close(&c);
     }
+    st.n = 0;
+    put_str(&st, "\xef\xbb\xbf");
+    put_str(&st, good);
+    if (CHECK_INT(open_bytes(&c, st.data, st.n), 0))
+        td_checkpoint_close(&c);
     save_as("file", "{", 1);
     CHECK(!truncate(path, (16 << 20) + 1));
     CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
