@@ -13,6 +13,7 @@
 #include "checkpoint_priv.h"
 
 #define MAX_ENTRIES (1 << 20)
+#define MAX_NAMES ((size_t)64 << 20)             /* bytes of all names: a pickle can repeat a long one */
 #define MAX_DIM ((int64_t)1 << 40)               /* elements in a row: readers may multiply it by a few */
 
 const char *td_ckpt_quote(char dst[TD_QUOTE_MAX], const void *s, size_t len)
@@ -152,6 +153,9 @@ int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t 
                             td_ckpt_quote(q, name, name_len), i, (long long)e->shape[i], (long long)MAX_DIM);
     if (ckpt->n_entries >= MAX_ENTRIES)
         return td_error(log, EBADMSG, "%s: more than %d tensors", label, MAX_ENTRIES);
+    ckpt->name_bytes += name_len + 1;
+    if (ckpt->name_bytes > MAX_NAMES)
+        return td_error(log, EBADMSG, "%s: tensor names of more than %zu bytes in all", label, MAX_NAMES);
     copy = malloc(name_len + 1);
     if (!copy || td_ckpt_grow(&ckpt->entries, &cap, (size_t)ckpt->n_entries + 1, sizeof(*e)) < 0) {
         free(copy);

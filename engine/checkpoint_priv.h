@@ -28,6 +28,7 @@ struct TDCheckpoint {
     int n_maps;
     TDEntry *entries;                            ///< in file order; names are owned
     int n_entries, cap_entries;
+    size_t name_bytes;                           /* of all names as the file has them */
     const TDEntry **by_name;                     ///< sorted; set once all entries are in
 };
 

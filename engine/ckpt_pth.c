@@ -57,6 +57,9 @@ static int collect_blobs(BlobTable *t, const TDPickle *p)
         const TDPickleStorage *s = &p->storages[i];
         Blob *b = &t->blobs[i];
 
+        if (s->key_len > TD_CKPT_MAX_NAME)
+            return td_error(p->log, EBADMSG, "%s: storage key '%s' has %u bytes, want at most %d", p->label,
+                            td_ckpt_quote(q, s->key, s->key_len), s->key_len, TD_CKPT_MAX_NAME);
         *b = (Blob){ .key = s->key, .key_len = s->key_len, .numel = s->numel };
         if (__builtin_mul_overflow(s->numel, s->dtype == TD_N_DTYPES ? 1 : td_dtype_size(s->dtype), &b->bytes))
             return td_error(p->log, EBADMSG, "%s: storage '%s' of %llu elements overflows", p->label,

@@ -15,7 +15,7 @@
 #define CENTRAL_SIZE       46
 #define LOCAL_SIZE         30
 #define MAX_ZIP_ENTRIES    (1u << 20)
-#define MAX_FIND           1024
+#define MAX_NAME           1024                  /* torch writes short ones */
 #define EXTRA_ZIP64        0x0001
 #define FLAG_ENCRYPTED     0x0001
 
@@ -113,6 +113,9 @@ static int read_entry(TDZipEntry *e, const char *label, const uint8_t *c, size_t
     *used = CENTRAL_SIZE + name_len + extra_len + comment_len;
     if (*used > left)
         return td_error(log, EBADMSG, "%s: zip directory is damaged", label);
+    if (name_len > MAX_NAME)
+        return td_error(log, EBADMSG, "%s: zip entry '%s' has a name of %zu bytes, want at most %d", label,
+                        td_ckpt_quote(q, c + CENTRAL_SIZE, name_len), name_len, MAX_NAME);
     *e = (TDZipEntry){ .name = c + CENTRAL_SIZE, .name_len = name_len };
     td_ckpt_quote(q, e->name, name_len);
     field[0] = td_rl32(c + 24);
@@ -230,9 +233,9 @@ void td_zip_close(TDZip *zip)
 const TDZipEntry *td_zip_find(const TDZip *zip, const char *prefix, const void *key, size_t key_len)
 {
     size_t lo = 0, hi = zip->n_entries, prefix_len = strlen(prefix), len = zip->root_len + 1 + prefix_len + key_len;
-    uint8_t name[MAX_FIND];
+    uint8_t name[MAX_NAME];
 
-    if (zip->root_len > MAX_FIND || key_len > MAX_FIND || len > MAX_FIND)
+    if (zip->root_len > MAX_NAME || key_len > MAX_NAME || len > MAX_NAME)
         return NULL;
     memcpy(name, zip->root, zip->root_len);
     name[zip->root_len] = '/';

@@ -3,7 +3,8 @@
  * ligatures, widths, quotes, line breaks, terminal escapes, NFC), HTML unescaping twice, whitespace collapsed.
  * 1. Works on code points; text that is not UTF-8 is refused.
  * 2. The fixer runs line by line, each line until nothing changes; a '<' ends its entity decoding for all later lines.
- * 3. Mojibake (UTF-8 read as a one-byte encoding) is not repaired; where it is plain, a warning says so. */
+ * 3. The work is linear in the prompt: what would take many rounds, or order a long run of marks, is refused.
+ * 4. Mojibake (UTF-8 read as a one-byte encoding) is not repaired; where it is plain, a warning says so. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 #define MAX_ENTITY_NAME 32                       /* with the ';' */
 #define MAX_FIXER_NAME 24                        /* without it */
 #define MAX_PROMPT (64 << 10)                    /* bytes; 511 ids never need as many */
+#define MAX_ROUNDS 32                            /* of a line; text that was escaped twice takes 3 */
+#define MAX_MARKS 255                            /* in a row; canonical order takes their square */
 
 /* A growable string of code points. Appending to a failed one does nothing. */
 typedef struct Text {
@@ -400,6 +403,20 @@ static int decode(Text *t, const uint8_t *s, size_t len)
     return 0;
 }
 
+/* the longest run of marks, those among them that only decompose to some */
+static size_t longest_marks(const Text *t)
+{
+    size_t run = 0, longest = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        utf8proc_category_t k = t->c[i] < 0x300 ? UTF8PROC_CATEGORY_CN : utf8proc_category(t->c[i]);
+
+        run = k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    return longest;
+}
+
 /* NFC in place. Text below U+0300 is in NFC already. */
 static void compose(Text *t)
 {
@@ -420,13 +437,16 @@ static void compose(Text *t)
     free(s);
 }
 
-/* One line, in place, until nothing changes. a, b: scratch */
-static void fix_line(Text *line, Text *a, Text *b, int unescape)
+/* One line, in place, until nothing changes. a, b: scratch. @return 0, or a logged EINVAL; memory shows in `failed` */
+static int fix_line(Text *line, Text *a, Text *b, int unescape, TDLog *log)
 {
-    int changed;
+    int changed, rounds = 0;
 
     do {
         changed = 0;
+        if (rounds++ == MAX_ROUNDS)
+            return td_error(log, EINVAL, "prompt: HTML references nested more than %d deep, want plain text",
+                            MAX_ROUNDS);
         a->n = 0;
         if (unescape)
             changed = fixer_unescape(a, line);
@@ -434,12 +454,15 @@ static void fix_line(Text *line, Text *a, Text *b, int unescape)
             append_all(a, line->c, line->n);
         fix_characters(b, a);
         delete_controls(a, b);
+        if (longest_marks(a) > MAX_MARKS)
+            return td_error(log, EINVAL, "prompt: more than %d combining marks in a row", MAX_MARKS);
         compose(a);
         if (line->failed || a->failed || b->failed)
-            return;
+            return 0;
         changed |= a->n != line->n || (a->n && memcmp(a->c, line->c, a->n * sizeof(*a->c)));
         swap(a, line);
     } while (changed);
+    return 0;
 }
 
 static void collapse_spaces(Text *out, const Text *in)
@@ -502,7 +525,8 @@ int td_text_clean(char **out, const char *utf8, TDLog *log)
         end += end < in.n;
         line.n = 0;
         append_all(&line, in.c + begin, end - begin);
-        fix_line(&line, &a, &b, unescape);
+        if ((ret = fix_line(&line, &a, &b, unescape, log)) < 0)
+            goto end;
         append_all(&all, line.c, line.n);
     }
     html_unescape(&a, &all);

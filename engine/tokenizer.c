@@ -11,7 +11,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "tokenizer_priv.h"
 
@@ -38,6 +40,7 @@ struct TDTokenizer {
     Piece *pieces;                               /* index = id */
     uint32_t n_pieces, cap_pieces, max_len;
     uint32_t *table, table_mask;                 /* open addressing, id + 1 */
+    uint64_t secret;                             /* of the table's hash */
     double unk_score;
 };
 
@@ -214,17 +217,28 @@ static int parse_model(TDTokenizer *tok, const char *path, size_t size, TDLog *l
 
 /* ---- lookup of a piece by its bytes ---- */
 
-#define HASH_START 2166136261u
+/* A polynomial modulo 2^61 - 1 at a secret point: no file can be made whose pieces collide. The order of the table does
+ * not show in any result. */
+#define HASH_PRIME ((UINT64_C(1) << 61) - 1)
 
-static uint32_t hash_byte(uint32_t h, uint8_t b)
+static uint64_t hash_byte(const TDTokenizer *tok, uint64_t h, uint8_t b)
 {
-    return (h ^ b) * 16777619u;
+    unsigned __int128 wide = (unsigned __int128)h * tok->secret + b + 1;
+
+    h = (uint64_t)(wide & HASH_PRIME) + (uint64_t)(wide >> 61);
+    return h < HASH_PRIME ? h : h - HASH_PRIME;
+}
+
+/* the first place of the table to look at */
+static uint32_t hash_place(uint64_t h)
+{
+    return (uint32_t)((h * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
 }
 
 /* @return id, or -1 */
-static int32_t find_piece(const TDTokenizer *tok, uint32_t hash, const uint8_t *text, uint32_t len)
+static int32_t find_piece(const TDTokenizer *tok, uint64_t hash, const uint8_t *text, uint32_t len)
 {
-    for (uint32_t i = hash ^ hash >> 15;; i++) {
+    for (uint32_t i = hash_place(hash);; i++) {
         uint32_t id = tok->table[i & tok->table_mask];
 
         if (!id)
@@ -234,10 +248,22 @@ static int32_t find_piece(const TDTokenizer *tok, uint32_t hash, const uint8_t *
     }
 }
 
+static void choose_secret(TDTokenizer *tok)
+{
+    struct timespec now;
+
+    if (getrandom(&tok->secret, sizeof(tok->secret), GRND_NONBLOCK) != (ssize_t)sizeof(tok->secret)) {
+        clock_gettime(CLOCK_MONOTONIC, &now);    /* an early boot, or a kernel without it */
+        tok->secret = (uint64_t)now.tv_nsec << 32 ^ (uint64_t)(uintptr_t)tok ^ (uint64_t)now.tv_sec;
+    }
+    tok->secret = tok->secret % (HASH_PRIME - 512) + 256;
+}
+
 static int build_table(TDTokenizer *tok, const char *path, TDLog *log)
 {
     uint32_t size = 1024;
 
+    choose_secret(tok);
     while (size < 2 * tok->n_pieces)
         size *= 2;
     tok->table_mask = size - 1;
@@ -246,11 +272,12 @@ static int build_table(TDTokenizer *tok, const char *path, TDLog *log)
         return td_error(log, ENOMEM, "%s: out of memory", path);
     for (uint32_t id = 0; id < tok->n_pieces; id++) {
         const Piece *p = &tok->pieces[id];
-        uint32_t h = HASH_START, i;
+        uint64_t h = 0;
+        uint32_t i;
 
         for (uint32_t k = 0; k < p->len; k++)
-            h = hash_byte(h, p->text[k]);
-        for (i = h ^ h >> 15; tok->table[i & tok->table_mask]; i++) {
+            h = hash_byte(tok, h, p->text[k]);
+        for (i = hash_place(h); tok->table[i & tok->table_mask]; i++) {
             const Piece *other = &tok->pieces[tok->table[i & tok->table_mask] - 1];
 
             if (other->len == p->len && !memcmp(other->text, p->text, p->len))
@@ -420,7 +447,8 @@ static void encode_cut(const TDTokenizer *tok, Ids *out, const uint8_t *s, uint3
     for (uint32_t i = 0; i <= len; i++)
         node[i] = (Node){ .score = 0, .id = -1 };
     for (uint32_t start = 0, one; start < len; start += one) {
-        uint32_t end = start, hash = HASH_START;
+        uint32_t end = start;
+        uint64_t hash = 0;
         double base = node[start].score;
         int single = 0;
 
@@ -430,7 +458,7 @@ static void encode_cut(const TDTokenizer *tok, Ids *out, const uint8_t *s, uint3
             int32_t id;
 
             for (uint32_t k = 0; k < n; k++)
-                hash = hash_byte(hash, s[end + k]);
+                hash = hash_byte(tok, hash, s[end + k]);
             end += n;
             if ((id = find_piece(tok, hash, s + start, end - start)) < 0)
                 continue;

@@ -409,6 +409,25 @@ static void test_bad_tensors(void)
                "not built from");
     BAD_PICKLE("parameter of a string", PROTO "ctorch._utils\n_rebuild_parameter\n(" KEY("a") "tR.", EBADMSG,
                "_rebuild_parameter of str");
+    test_begin("storage keys");
+#define BEFORE_KEY "}" KEY("a") "ctorch._utils\n_rebuild_tensor_v2\n(" "(X\7\0\0\0storage" "ctorch\nFloatStorage\n" "X"
+    for (size_t n = 1024; n <= 1025; n++) {      /* a key of n bytes, of no storage in the file */
+        static char pickle[2000], key[1100];
+        size_t at = 0;
+        uint32_t size = (uint32_t)n;
+
+        memset(key, 'k', sizeof(key));
+#define APPEND(s, len) (memcpy(pickle + at, s, len), at += len)
+        APPEND(PROTO BEFORE_KEY, sizeof(PROTO BEFORE_KEY) - 1);
+        APPEND(&size, 4);
+        APPEND(key, n);
+        APPEND(KEY("c") "K\6tQ" "K\0K\6\x85K\1\x85" HOOKS "tRs.",
+               sizeof(KEY("c") "K\6tQ" "K\0K\6\x85K\1\x85" HOOKS "tRs.") - 1);
+#undef APPEND
+        pack_pickle(pickle, at, 0);
+        check_bad("long key", zip.out.data, zip.out.n, EBADMSG,
+                  n > 1024 ? "has 1025 bytes, want at most 1024" : "is not in the file");
+    }
     test_begin("state dicts");
     BAD_PICKLE("list", PROTO "].", EBADMSG, "holds a list, want a state dict");
     BAD_PICKLE("empty dict", PROTO "}.", EBADMSG, "no tensors");
@@ -444,6 +463,14 @@ static void test_bad_zips(void)
     zip_begin();
     zip_add_raw(&zip, "a/data/0", floats, 24, 0, 8, 0, 24, UINT64_MAX);
     bad_zip("compressed", ENOTSUP, "compression method 8, want 0");
+    zip_begin();
+    {
+        static char name[1100] = "a/";
+
+        memset(name + 2, 'x', 1023);
+        zip_add(&zip, name, "", 0, 0);
+    }
+    bad_zip("long name", EBADMSG, "has a name of 1025 bytes, want at most 1024");
     zip_begin();
     zip_add_raw(&zip, "a/data/0", floats, 24, 0, 0, 1, 24, UINT64_MAX);
     bad_zip("encrypted", ENOTSUP, "is encrypted");

@@ -306,6 +306,122 @@ static void test_out_of_memory(const TDTokenizer *tok)
     }
 }
 
+/* ---- hostile work ---- */
+
+/* two words of 5 bytes that take the hash from *h to one value: a birthday search */
+static void find_pair(uint32_t *h, char pair[2][5], uint64_t *state)
+{
+    enum { N = 1 << 18 };
+    static uint64_t seen[N];                     /* hash, and the low bits of the state before the word */
+    uint64_t first;
+
+    memset(seen, 0, sizeof(seen));
+    for (;;) {
+        uint32_t v = *h;
+
+        first = *state = *state * UINT64_C(6364136223846793005) + 1442695040888963407;
+        for (int i = 0; i < 5; i++) {
+            pair[0][i] = (char)(1 + (first >> (24 + 8 * i)) % 255);
+            v = (v ^ (uint8_t)pair[0][i]) * 16777619u;
+        }
+        for (uint32_t at = v % N;; at = (at + 1) % N) {
+            char other[5];
+            uint32_t w = *h;
+
+            if (!seen[at]) {
+                seen[at] = first;
+                break;
+            }
+            for (int i = 0; i < 5; i++) {
+                other[i] = (char)(1 + (seen[at] >> (24 + 8 * i)) % 255);
+                w = (w ^ (uint8_t)other[i]) * 16777619u;
+            }
+            if (w == v && memcmp(other, pair[0], 5)) {
+                memcpy(pair[1], other, 5);
+                *h = v;
+                return;
+            }
+        }
+    }
+}
+
+/* 65,536 pieces of one FNV-1a hash */
+static void test_colliding_pieces(void)
+{
+    enum { BITS = 16 };
+    static const char *const special[] = { "<pad>", "</s>", "<s>", "<unk>" };
+    char pairs[BITS][2][5];
+    uint32_t h = 2166136261u;
+    uint64_t state = 1;
+    TDTokenizer *tok;
+    double began;
+    FILE *f;
+
+    test_begin("pieces that share a hash cost no more than others");
+    for (int i = 0; i < BITS; i++)
+        find_pair(&h, pairs[i], &state);
+    f = fopen(path, "wb");
+    if (!CHECK(f != NULL))
+        return;
+    for (int i = 0; i < 4; i++)
+        fprintf(f, "\n%c\n%c%s\x15%c%c%c%c", (int)strlen(special[i]) + 7, (int)strlen(special[i]), special[i], 0,
+                0, 0, 0);
+    for (int n = 0; n < 1 << BITS; n++) {
+        fprintf(f, "\n%c\n%c", 5 * BITS + 7, 5 * BITS);
+        for (int i = 0; i < BITS; i++)
+            fwrite(pairs[i][n >> i & 1], 1, 5, f);
+        fprintf(f, "\x15%c%c%c%c", 0, 0, 0x80, 0xbf);
+    }
+    fclose(f);
+    began = td_now();
+    if (CHECK_INT(td_tokenizer_open(&tok, path, &tlog), 0))
+        td_tokenizer_free(&tok);
+    CHECK(td_now() - began < 3);                 /* in one row of the table: a minute */
+    unlink(path);
+}
+
+static char *repeat(const char *a, int n, const char *b, int m)
+{
+    char *text = malloc(strlen(a) * (size_t)n + strlen(b) * (size_t)m + 1), *p = text;
+
+    for (int i = 0; i < n; i++)
+        p = stpcpy(p, a);
+    for (int i = 0; i < m; i++)
+        p = stpcpy(p, b);
+    return text;
+}
+
+/* words: of the error, NULL where it is cleaned */
+static void check_work(char *text, const char *words)
+{
+    double began = td_now();
+    char *clean = NULL;
+    int ret = td_text_clean(&clean, text, &tlog);
+
+    if (!CHECK_INT(ret, words ? TD_ERR(EINVAL) : 0))
+        printf("  %.20s: %s\n", text, tlog.last_error);
+    if (words && !CHECK(strstr(tlog.last_error, words) != NULL))
+        printf("  %s\n", tlog.last_error);
+    CHECK(td_now() - began < 3);
+    free(clean);
+    free(text);
+}
+
+static void test_hostile_prompts(void)
+{
+    test_begin("prompts that ask for much work");
+    check_work(repeat("&#", 32000, "", 0), NULL);
+    check_work(repeat("&amp;", 13000, "", 0), NULL);
+    check_work(repeat("&#5", 12000, ";", 12000), "HTML references nested more than 32 deep");
+    check_work(repeat("&", 1, "amp;", 16000), NULL);
+    check_work(repeat("&#894", 13000, ";", 1), "HTML references nested more than 32 deep");
+    check_work(repeat("&am", 5000, "p;#65279;", 5000), "HTML references nested more than 32 deep");
+    check_work(repeat("\xcc\x81", 15000, "\xcc\x96", 15000), "more than 255 combining marks in a row");
+    check_work(repeat("&#769;", 5000, "&#790;", 5000), "more than 255 combining marks in a row");
+    check_work(repeat("\xcc\x81", 200, "a\xcc\x96", 15000), NULL);
+    check_clean("a&#894&#894&#894;&#768;", "a;\xcc\x80");
+}
+
 int main(void)
 {
     TDTokenizer *tok;
@@ -325,6 +441,8 @@ int main(void)
     test_cleaning();
     test_bad_models();
     test_damage();
+    test_colliding_pieces();
+    test_hostile_prompts();
     unlink(path);
     rmdir(dir);
     return test_end();
