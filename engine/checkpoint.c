@@ -104,7 +104,8 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
     ckpt->ids = ids;
     data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
-        ret = td_error(log, ENOMEM, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
+        ret = td_error(log, errno == ENOMEM || errno == EAGAIN ? ENOMEM : EBADMSG, "%s: cannot map %lld bytes: %s", path,
+                       (long long)st.st_size, strerror(errno));
         goto end;
     }
     ids[ckpt->n_maps] = (TDFileId){ st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };

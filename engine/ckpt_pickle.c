@@ -8,6 +8,7 @@
 #include <string.h>
 #include "ckpt_pickle.h"
 
+#define MAX_LINE  1024                           /* bytes of a module's or class's name: torch's have 30 */
 #define MAX_ITEMS (1u << 20)                     /* of each kind: official files need about 40,000 */
 
 enum Op {
@@ -83,6 +84,8 @@ static int reserve(TDPickle *p, void *array_ptr, size_t *cap, size_t n, size_t i
 
 static int take(TDPickle *p, const uint8_t **bytes, size_t n)
 {
+    if (n > p->size - p->pos && p->cut)
+        return BAD(p, "wants %zu bytes, past the %zu that a pickle may have", n, p->size);
     if (n > p->size - p->pos)
         return BAD(p, "wants %zu bytes, %zu are left: truncated", n, p->size - p->pos);
     *bytes  = p->data + p->pos;
@@ -266,10 +269,11 @@ static int push_global(TDPickle *p, const uint8_t *module, size_t module_len, co
 
 static int take_line(TDPickle *p, const uint8_t **s, size_t *len)
 {
-    const uint8_t *end = memchr(p->data + p->pos, '\n', p->size - p->pos);
+    size_t left = p->size - p->pos;
+    const uint8_t *end = memchr(p->data + p->pos, '\n', left < MAX_LINE ? left : MAX_LINE);
 
     if (!end)
-        return BAD(p, "a name without an end: truncated");
+        return BAD(p, "a name without an end%s", left < MAX_LINE ? ": truncated" : "");
     *s     = p->data + p->pos;
     *len   = (size_t)(end - *s);
     p->pos = (size_t)(end - p->data) + 1;

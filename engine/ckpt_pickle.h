@@ -45,6 +45,7 @@ typedef struct TDPickle {
     TDLog *log;
     const uint8_t *data;
     size_t size, pos, op;                        ///< op: start of the current opcode
+    int cut;                                     ///< the file goes on after data[size]
     TDPickleNode    *nodes;
     TDPickleCell    *cells;
     TDPickleStorage *storages;

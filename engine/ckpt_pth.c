@@ -258,11 +258,13 @@ static int read_legacy_storages(BlobTable *blobs, const TDPickle *p, uint32_t ke
 
 int td_ckpt_pth_legacy_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log)
 {
-    TDPickle p = { .label = label, .log = log, .data = map.data, .size = map.size, .pos = legacy_start(map) };
+    TDPickle p = { .label = label, .log = log, .data = map.data, .pos = legacy_start(map) };
     BlobTable blobs = { 0 };
     uint32_t protocol, info, root, keys, little;
     int ret;
 
+    p.cut = map.size > MAX_PICKLE;
+    p.size = p.cut ? MAX_PICKLE : map.size;
     if ((ret = td_pickle_load(&p, &protocol)) < 0 ||
         (ret = td_pickle_load(&p, &info)) < 0 ||
         (ret = td_pickle_load(&p, &root)) < 0 ||
@@ -278,6 +280,7 @@ int td_ckpt_pth_legacy_parse(TDCheckpoint *ckpt, const char *label, TDMapping ma
         ret = td_error(log, ENOTSUP, "%s: byte order big, want little", label);
         goto end;
     }
+    p.size = map.size;                           /* storages follow the pickles */
     if ((ret = collect_blobs(&blobs, &p)) < 0 ||
         (ret = read_legacy_storages(&blobs, &p, keys)) < 0)
         goto end;

@@ -10,14 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <jpeglib.h>
 #include <jerror.h>
 #include "image.h"
 
+#define MAX_FILE  (256 << 20)                    /* bytes: as many as the largest picture takes at the best quality */
 #define MAX_SCANS 100                            /* of a progressive file: a bomb has thousands */
+#define MAX_WORK  (INT64_C(1) << 31)             /* pixels in all scans: 16 over the largest picture, which has 10 */
 
 typedef struct Reader {
     struct jpeg_decompress_struct jpeg;
@@ -67,8 +68,12 @@ static void on_progress(j_common_ptr cinfo)
 {
     Reader *r = cinfo->client_data;
 
+    int64_t pixels = (int64_t)r->jpeg.image_width * r->jpeg.image_height;
+
     if (r->jpeg.input_scan_number > MAX_SCANS)
         leave(r, EBADMSG, "more than 100 scans");
+    if (r->jpeg.input_scan_number * pixels > MAX_WORK)
+        leave(r, ENOTSUP, "too many scans for its size");
 }
 
 /* ---- orientation ---- */
@@ -237,11 +242,34 @@ int td_image_decode(TDImage *out, const uint8_t *data, size_t size, int64_t max_
     return ret;
 }
 
+/* all of an open file: it may change meanwhile, so it is read and not mapped */
+static int read_file(uint8_t **data, size_t *size, int fd, const char *path, TDLog *log)
+{
+    struct stat st;
+    ssize_t n = 1;
+
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
+        return td_error(log, EBADMSG, "%s: %s; want a JPEG picture", path,
+                        S_ISREG(st.st_mode) ? "it is empty" : "it is no regular file");
+    if (st.st_size > MAX_FILE)
+        return td_error(log, ENOTSUP, "%s: %lld bytes; want a JPEG picture of at most %d", path, (long long)st.st_size,
+                        MAX_FILE);
+    *data = malloc((size_t)st.st_size);
+    if (!*data)
+        return td_error(log, ENOMEM, "%s: out of memory for its %lld bytes", path, (long long)st.st_size);
+    for (*size = 0; *size < (size_t)st.st_size && n; *size += n > 0 ? (size_t)n : 0) {
+        n = read(fd, *data + *size, (size_t)st.st_size - *size);
+        if (n < 0 && errno != EINTR)
+            return td_error(log, EBADMSG, "%s: cannot read it: %s; want a JPEG picture", path, strerror(errno));
+    }
+    return 0;
+}
+
 int td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger)
 {
     TDLog log = { .out = logger ? *logger : (TDLogger){ NULL, NULL, TD_LOG_ERROR } };
-    struct stat st;
-    void *data;
+    uint8_t *data = NULL;
+    size_t size = 0;
     int fd, ret;
 
     if (!out)
@@ -257,20 +285,11 @@ int td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger)
                         err == ENOENT || err == ENOTDIR ? ENOENT : err == EACCES || err == EPERM ? EACCES : ENOMEM,
                         "%s: cannot open it: %s; want a JPEG picture", path, strerror(err));
     }
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0) {
-        ret = td_error(&log, EBADMSG, "%s: %s; want a JPEG picture", path,
-                       S_ISREG(st.st_mode) ? "it is empty" : "it is no regular file");
-        goto end;
-    }
-    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        ret = td_error(&log, ENOMEM, "%s: cannot map %lld bytes: %s", path, (long long)st.st_size, strerror(errno));
-        goto end;
-    }
-    ret = td_image_decode(out, data, (size_t)st.st_size, TD_IMAGE_MAX_PIXELS, path, &log);
-    munmap(data, (size_t)st.st_size);
-end:
+    ret = read_file(&data, &size, fd, path, &log);
     close(fd);
+    if (ret >= 0)
+        ret = td_image_decode(out, data, size, TD_IMAGE_MAX_PIXELS, path, &log);
+    free(data);
     return ret;
 }
 

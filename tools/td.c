@@ -7,7 +7,8 @@
 #include "td_options.h"
 #include "turbodiff.h"
 
-#define CANNOT_WRITE 1                           /* a status of write_clip() beside the library's: has been told */
+#define MAX_PROMPT 65536                         /* bytes, as the library takes */
+#define FAILED 1                                 /* a status beside the library's: has been told */
 
 static int told;                                 /* an error line is out */
 
@@ -34,7 +35,7 @@ static int close_file(FILE *f, const char *path, int status)
     if (!f || (fclose(f) == 0) || status)
         return status;
     fprintf(stderr, "td: %s: %s\n", path, strerror(errno));
-    return CANNOT_WRITE;
+    return FAILED;
 }
 
 /* One clip, its frames to out and its statistics, if wanted, to stats. f holds the frame between clips. */
@@ -55,7 +56,7 @@ static int write_clip(TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FI
     while ((ret = td_read_frame(c, f)) > 0)
         if (fwrite(f->data[0], 1, bytes, out) != bytes) {
             fprintf(stderr, "td: frames cannot be written: %s\n", strerror(errno));
-            return CANNOT_WRITE;
+            return FAILED;
         }
     if (stats && td_stats_json(c, line, sizeof(line)) > 0)
         fprintf(stats, "%s\n", line);
@@ -81,23 +82,36 @@ static int adapt(const Options *o, TDContext *c, TDParams *p, const TDImage *ima
     return ret;
 }
 
+/* a line of at most as many bytes as a prompt may have, and a few more, so that a longer one is refused as such.
+ * @return 0, or a status; *more: whether there was one */
+static int read_prompt(char **line, FILE *f, int *more)
+{
+    int n = 0, c = EOF;
+
+    if (!*line && !(*line = malloc(MAX_PROMPT + 16)))
+        return TD_ERR(ENOMEM);
+    while (n < MAX_PROMPT + 8 && (c = getc(f)) > 0 && c != '\n')
+        (*line)[n++] = (char)c;
+    (*line)[n] = 0;
+    *more = n || c == '\n';
+    if (c)
+        return 0;
+    fprintf(stderr, "td: a NUL byte in a prompt, want lines of text\n");
+    return FAILED;
+}
+
 /* a clip, or with --prompts one for each line. @return 0 or a status */
 static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompts, FILE *out, FILE *stats)
 {
     TDFrame f = { .format = TD_PIX_RGB24 };
     char *line = NULL;
-    size_t room = 0;
-    int ret = 0;
+    int more = 1, ret = 0;
 
     do {
-        ssize_t n = prompts ? getline(&line, &room, prompts) : 0;
-
-        if (n < 0)
+        if (prompts && ((ret = read_prompt(&line, prompts, &more)) || !more))
             break;
-        if (prompts) {
-            line[n - (line[n - 1] == '\n')] = 0;
+        if (prompts)
             p->prompt = line;
-        }
         for (int clip = 0; clip < o->n_clips && !ret; clip++)
             ret = write_clip(c, p, &f, out, stats);
         p->seed++;
@@ -110,7 +124,7 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
 static int run(Options *o)
 {
     FILE *out = NULL, *stats = NULL, *prompts = NULL;
-    int ret = CANNOT_WRITE;
+    int ret = FAILED;
     TDImage image = { 0 };
     TDContext *c = NULL;
 

@@ -604,6 +604,24 @@ static void test_other_files(void)
         put(&b, legacy[i].pickles, legacy[i].n);
         check_bad(legacy[i].what, b.data, b.n, legacy[i].err, legacy[i].words);
     }
+    test_begin("legacy containers that are sparse");
+    b.n = 0;
+    put(&b, magic, sizeof(magic));
+    put(&b, "\x80\2c", 3);
+    save_as("file", b.data, b.n);
+    if (!truncate(path, (off_t)1 << 40)) {       /* where the file system allows it */
+        CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
+        CHECK(n_lines == 1 && strstr(tlog.last_error, "a name without an end"));
+    }
+    b.n -= 1;
+    put(&b, "X\xff\xff\xff\x7f", 5);
+    save_as("file", b.data, b.n);
+    if (!truncate(path, (off_t)1 << 40)) {
+        CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
+        CHECK(n_lines == 1 && strstr(tlog.last_error, "wants 2147483647 bytes, past the 268435456 that a pickle may"));
+    }
+    unlink(path);
+    test_begin("legacy containers with protocol 4");
     b.n = 0;
     put(&b, "\x80\4\x95\r\0\0\0\0\0\0\0", 11);
     put(&b, magic + 2, sizeof(magic) - 2);

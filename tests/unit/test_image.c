@@ -2,6 +2,7 @@
  * Pictures as input: the resize against torchvision, JPEG files against Pillow (both to the last bit), and what must be
  * refused. */
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "golden.h"
 #include "image.h"
@@ -131,6 +132,8 @@ static void test_files(const TDCheckpoint *g, Lines *lines)
         { "", TD_ERR(EBADMSG), "no regular file" },
         { "empty.jpg", TD_ERR(EBADMSG), "empty" },
         { "text.jpg", TD_ERR(EBADMSG), "Not a JPEG file" },
+        { "giant.jpg", TD_ERR(ENOTSUP), "17179869184 bytes; want a JPEG picture of at most 268435456" },
+        { "pipe.jpg", TD_ERR(EBADMSG), "no regular file" },
     };
     const TDEntry *e = td_checkpoint_find(g, "jpeg.plain");
     TDLogger logger = { lines, on_log, TD_LOG_ERROR };
@@ -144,6 +147,11 @@ static void test_files(const TDCheckpoint *g, Lines *lines)
     write_file(path, "", 0);
     snprintf(path, sizeof(path), "%s/text.jpg", dir);
     write_file(path, "no picture", 10);
+    snprintf(path, sizeof(path), "%s/giant.jpg", dir);
+    write_file(path, "\xff\xd8\xff", 3);
+    CHECK_INT(truncate(path, (off_t)16 << 30), 0);
+    snprintf(path, sizeof(path), "%s/pipe.jpg", dir);
+    CHECK_INT(mkfifo(path, 0600), 0);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, wrong[i].name);
         lines->n = 0;
@@ -153,6 +161,7 @@ static void test_files(const TDCheckpoint *g, Lines *lines)
             printf("  line: %s\n", lines->last);
         CHECK(image.data == NULL);
     }
+    CHECK_INT(td_image_load_jpeg(&image, "/proc/self/cmdline", &logger), TD_ERR(EBADMSG));
     CHECK_INT(td_image_load_jpeg(&image, path, NULL), TD_ERR(EBADMSG));     /* silent */
     CHECK_INT(td_image_load_jpeg(&image, NULL, &logger), TD_ERR(EINVAL));
     CHECK_INT(td_image_load_jpeg(NULL, path, &logger), TD_ERR(EINVAL));
@@ -166,7 +175,7 @@ static void test_files(const TDCheckpoint *g, Lines *lines)
     CHECK_INT(td_image_decode(&image, e->data, (size_t)td_entry_count(e), 38 * 54, path, &log), 0);
     td_image_free(&image);
     CHECK_INT(td_image_decode(&image, e->data, (size_t)td_entry_count(e), 38 * 54 - 1, path, &log), TD_ERR(ENOTSUP));
-    for (size_t i = 2; i < 4; i++) {
+    for (size_t i = 2; i < sizeof(wrong) / sizeof(*wrong); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, wrong[i].name);
         unlink(path);
     }
