@@ -250,7 +250,7 @@ int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntr
     int ret;
 
     if (conv->c_in % 8)
-        return td_error(dev->log, ENOTSUP, "%s: %lld input channels, want a multiple of 8", e->name,
+        return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of 8", e->file, e->name,
                         (long long)conv->c_in);
     TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
     if (weights->measure)
@@ -258,11 +258,11 @@ int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntr
     src = (float *)malloc((size_t)n * sizeof(*src));
     dst = (uint16_t *)malloc((size_t)n * sizeof(*dst));
     if (!src || !dst) {
-        ret = td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+        ret = td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
         goto fail;
     }
     if ((ret = td_entry_to_f32(e, src)) < 0) {
-        td_error(dev->log, -ret, "%s: dtype %s, want a float type", e->name, td_dtype_name(e->dtype));
+        td_error(dev->log, -ret, "%s: %s: dtype %s, want a float type", e->file, e->name, td_dtype_name(e->dtype));
         goto fail;
     }
     for (int64_t o = 0; o < conv->c_out; o++)

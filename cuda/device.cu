@@ -171,10 +171,10 @@ static int copy_float(TDDev *dev, const TDWeights *w, void *dst, const TDLinearS
         return td_cuda_load(dev, w, dst, e->data + (size_t)(s->row0 * k) * elem, n * elem, true);
     f = (float *)malloc((size_t)td_entry_count(e) * sizeof(*f));
     if (!f)
-        return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+        return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
     ret = td_entry_to_f32(e, f);
     if (ret < 0) {
-        td_error(dev->log, -ret, "%s: dtype %s, want bf16, f16 or f32", e->name, td_dtype_name(e->dtype));
+        td_error(dev->log, -ret, "%s: %s: dtype %s, want bf16, f16 or f32", e->file, e->name, td_dtype_name(e->dtype));
     } else {
         float *from = f + s->row0 * k;
 
@@ -184,6 +184,24 @@ static int copy_float(TDDev *dev, const TDWeights *w, void *dst, const TDLinearS
         ret = td_cuda_load(dev, w, dst, from, n * elem, false);
     }
     free(f);
+    return ret;
+}
+
+/* an entry as it is, or, of a view, its elements in rows */
+static int load_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e)
+{
+    size_t bytes = (size_t)td_entry_count(e) * td_dtype_size(e->dtype);
+    void *rows;
+    int ret;
+
+    if (td_entry_is_contiguous(e))
+        return td_cuda_load(dev, w, dst, e->data, bytes, true);
+    rows = malloc(bytes);
+    if (!rows)
+        return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
+    td_entry_to_rows(e, rows);
+    ret = td_cuda_load(dev, w, dst, rows, bytes, false);
+    free(rows);
     return ret;
 }
 
@@ -199,14 +217,13 @@ static int pack_codes(TDDev *dev, TDWeights *weights, const TDLinear *lin, const
         size_t wide = (size_t)(rows * lin->k) * 2;
 
         if (e->dtype == TD_I8) {
-            if (!s || s->dtype != TD_F32 || td_entry_count(s) != n_scales || !td_entry_is_contiguous(s) ||
-                !td_entry_is_contiguous(e))
-                return td_error(dev->log, EBADMSG, "%s: int8 without an f32 scale of [%lld,%lld]", e->name,
+            if (!s || s->dtype != TD_F32 || td_entry_count(s) != n_scales)
+                return td_error(dev->log, EBADMSG, "%s: %s: int8 without an f32 scale of [%lld,%lld]", e->file, e->name,
                                 (long long)((rows + 127) / 128), (long long)kb);
             if (weights->measure)
                 continue;
-            TRY(td_cuda_load(dev, weights, code, e->data, (size_t)(rows * lin->k), true));
-            TRY(td_cuda_load(dev, weights, scale, s->data, (size_t)n_scales * sizeof(float), true));
+            TRY(load_rows(dev, weights, code, e));
+            TRY(load_rows(dev, weights, scale, s));
         } else {
             TDBuf tmp = {};
 
@@ -239,17 +256,20 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
     for (int i = 0; i < n_src; i++)
         if (src[i].w->shape[0] != w->shape[0] || td_entry_count(src[i].w) != td_entry_count(w) ||
             src[i].w->dtype != w->dtype || (src[i].bias && td_entry_count(src[i].bias) != w->shape[0]))
-            return td_error(dev->log, EBADMSG, "%s: shape or dtype unlike %s", src[i].w->name, w->name);
+            return td_error(dev->log, EBADMSG, "%s: %s: shape or dtype unlike %s", src[i].w->file,
+                            src[i].w->name, w->name);
     *lin = TDLinear{};
     lin->n = rows * n_src;
     lin->k = td_entry_count(w) / w->shape[0];
     lin->part_n = rows;
     lin->dtype = w->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && w->dtype != TD_BF16 ? TD_F32 : TD_BF16;
     if (lin->dtype == TD_I8 && (lin->k % 128 || (n_src > 1 && rows % 128)))
-        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name, (long long)rows,
+        return td_error(dev->log, ENOTSUP, "%s: %s: [%lld,%lld] as int8, want multiples of 128", w->file, w->name,
+                        (long long)rows,
                         (long long)lin->k);
     if (want != TD_F32 && (lin->n % 8 || lin->k % 8))
-        return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld], want multiples of 8", w->name, (long long)rows,
+        return td_error(dev->log, ENOTSUP, "%s: %s: [%lld,%lld], want multiples of 8", w->file, w->name,
+                        (long long)rows,
                         (long long)lin->k);
     TRY(td_weights_alloc(dev, weights, &p, (size_t)(lin->n * lin->k) * td_dtype_size(lin->dtype)));
     lin->w[0] = p;
@@ -267,7 +287,7 @@ int td_cuda_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDL
     bias = (float *)malloc((size_t)lin->n * sizeof(*bias));
     full = (float *)malloc((size_t)w->shape[0] * sizeof(*full));
     if (!bias || !full) {
-        ret = td_error(dev->log, ENOMEM, "%s: out of memory", w->name);
+        ret = td_error(dev->log, ENOMEM, "%s: %s: out of memory", w->file, w->name);
         goto fail;
     }
     for (int i = 0; i < n_src; i++) {
@@ -291,7 +311,7 @@ int td_cuda_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEn
     int ret;
 
     if (e->n_dims != 2)
-        return td_error(dev->log, EBADMSG, "%s: %d dims, want 2", e->name, e->n_dims);
+        return td_error(dev->log, EBADMSG, "%s: %s: %d dims, want 2", e->file, e->name, e->n_dims);
     src.w = e;
     *dst = TDTensor{};
     dst->n_dims = 2;

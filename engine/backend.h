@@ -263,7 +263,8 @@ typedef struct TDGpu {
 typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
 #define TD_BACKEND_ABI                                                                                                 \
     ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 |                                                              \
-                (sizeof(TDDev) + sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv)) % 65536))
+                (sizeof(TDDev) + sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv) +                   \
+                 sizeof(TDEntry)) % 65536))
 
 /** `TRY(call)`: leave through `fail` with the code in ret. */
 #define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)

@@ -82,7 +82,7 @@ fail:
 static int check_finite(const TDBind *b, const TDEntry *e)
 {
     float *tmp = malloc((size_t)td_entry_count(e) * sizeof(*tmp));
-    int ret = tmp ? read_finite(b, e, tmp) : td_error(b->dev->log, ENOMEM, "%s: out of memory", e->name);
+    int ret = tmp ? read_finite(b, e, tmp) : td_error(b->dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
 
     free(tmp);
     return ret;

@@ -104,8 +104,10 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
     ckpt->ids = ids;
     data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
-        ret = td_error(log, errno == ENOMEM || errno == EAGAIN ? ENOMEM : EBADMSG, "%s: cannot map %lld bytes: %s", path,
-                       (long long)st.st_size, strerror(errno));
+        int err = errno;
+
+        ret = td_error(log, err == ENOMEM || err == EAGAIN ? ENOMEM : EBADMSG, "%s: cannot map %lld bytes: %s", path,
+                       (long long)st.st_size, strerror(err));
         goto end;
     }
     ids[ckpt->n_maps] = (TDFileId){ st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
@@ -117,22 +119,45 @@ end:
 }
 
 /* Wrappers that training and repacking tools put around the official names. */
-static const char *const prefixes[] = { "model.diffusion_model.", "diffusion_model.", "net.", "module.", "model." };
-static const char infix[] = "_checkpoint_wrapped_module.";
+static const struct {
+    const char *text;
+    int ema;                                     /* of averaged weights */
+} prefixes[] = {
+    { "model.diffusion_model.", 0 }, { "diffusion_model.", 0 }, { "net.", 0 }, { "module.", 0 }, { "model.", 0 },
+    { "_orig_mod.", 0 }, { "ema.", 1 }, { "ema_model.", 1 }, { "model_ema.", 1 }, { "net_ema.", 1 },
+    { "generator.", 0 }, { "generator_ema.", 1 },
+};
 
-static void strip_name(char *name)
+/* put between the parts of a name */
+static const char *const infixes[] = { "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "_orig_mod." };
+
+/* @return whether the name says that it is an average */
+static int strip_name(char *name)
 {
-    char *p;
+    const char *from = name;
+    char *to = name;
+    int ema = 0;
 
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++) {
-        size_t n = strlen(prefixes[i]);
-        if (!strncmp(name, prefixes[i], n)) {
-            memmove(name, name + n, strlen(name + n) + 1);
+        size_t n = strlen(prefixes[i].text);
+
+        if (!strncmp(from, prefixes[i].text, n)) {
+            from += n;
+            ema |= prefixes[i].ema;
             i = (size_t)-1;                      /* start over */
         }
     }
-    while ((p = strstr(name, infix)))
-        memmove(p, p + sizeof(infix) - 1, strlen(p + sizeof(infix) - 1) + 1);
+    while (*from) {
+        size_t skip = 0;
+
+        for (size_t i = 0; i < sizeof(infixes) / sizeof(*infixes) && !skip && (to == name || to[-1] == '.'); i++)
+            skip = strncmp(from, infixes[i], strlen(infixes[i])) ? 0 : strlen(infixes[i]);
+        from += skip;
+        if (!skip)
+            *to++ = *from++;
+    }
+    *to = 0;
+    return ema;
 }
 
 int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t name_len, const TDEntry *e, TDLog *log)
@@ -140,6 +165,7 @@ int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t 
     const uint8_t *p = name;
     char q[TD_QUOTE_MAX], *copy;
     size_t cap = (size_t)ckpt->cap_entries;
+    int ema;
 
     if (name_len > TD_CKPT_MAX_NAME)
         return td_error(log, EBADMSG, "%s: tensor name '%s' has %zu bytes, want at most %d", label,
@@ -165,13 +191,15 @@ int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t 
     ckpt->cap_entries = (int)cap;
     memcpy(copy, name, name_len);
     copy[name_len] = 0;
-    strip_name(copy);
+    ema = strip_name(copy);
     if (!copy[0]) {
         free(copy);
         return td_error(log, EBADMSG, "%s: tensor name '%s' is empty without its prefix", label,
                         td_ckpt_quote(q, name, name_len));
     }
     ckpt->entries[ckpt->n_entries] = *e;
+    ckpt->entries[ckpt->n_entries].ema = ema;
+    ckpt->entries[ckpt->n_entries].file = ckpt->path;
     ckpt->entries[ckpt->n_entries++].name = copy;
     return 0;
 }
@@ -179,6 +207,46 @@ int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t 
 static int compare_names(const void *a, const void *b)
 {
     return strcmp((*(const TDEntry *const *)a)->name, (*(const TDEntry *const *)b)->name);
+}
+
+static void sort_names(TDCheckpoint *ckpt)
+{
+    for (int i = 0; i < ckpt->n_entries; i++)
+        ckpt->by_name[i] = &ckpt->entries[i];
+    qsort(ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_names);
+}
+
+static int same_name(const TDCheckpoint *ckpt, int i)
+{
+    return i > 0 && i < ckpt->n_entries && !strcmp(ckpt->by_name[i - 1]->name, ckpt->by_name[i]->name);
+}
+
+/* Where weights stand beside their averages, these are what was trained for use: the others leave. */
+static void drop_trained_twins(TDCheckpoint *ckpt, TDLog *log)
+{
+    int n = 0, dropped = 0;
+
+    for (int i = 1; i < ckpt->n_entries; i++) {
+        const TDEntry *a = ckpt->by_name[i - 1], *b = ckpt->by_name[i];
+        TDEntry *leaves = &ckpt->entries[(a->ema ? b : a) - ckpt->entries];
+
+        if (same_name(ckpt, i) && !same_name(ckpt, i - 1) && !same_name(ckpt, i + 1) && a->ema != b->ema) {
+            leaves->n_dims = -1;
+            dropped++;
+        }
+    }
+    if (!dropped)
+        return;
+    for (int i = 0; i < ckpt->n_entries; i++) {
+        if (ckpt->entries[i].n_dims < 0)
+            free((char *)ckpt->entries[i].name);
+        else
+            ckpt->entries[n++] = ckpt->entries[i];
+    }
+    ckpt->n_entries = n;
+    sort_names(ckpt);
+    td_log(log, TD_LOG_VERBOSE, "%s: %d tensors are in it twice, as trained and averaged (EMA): the averaged ones are "
+           "used", ckpt->path, dropped);
 }
 
 static int index_names(TDCheckpoint *ckpt, TDLog *log)
@@ -190,11 +258,10 @@ static int index_names(TDCheckpoint *ckpt, TDLog *log)
     ckpt->by_name = malloc((size_t)ckpt->n_entries * sizeof(*ckpt->by_name));
     if (!ckpt->by_name)
         return td_error(log, ENOMEM, "%s: out of memory", ckpt->path);
-    for (int i = 0; i < ckpt->n_entries; i++)
-        ckpt->by_name[i] = &ckpt->entries[i];
-    qsort(ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_names);
+    sort_names(ckpt);
+    drop_trained_twins(ckpt, log);
     for (int i = 1; i < ckpt->n_entries; i++)
-        if (!strcmp(ckpt->by_name[i - 1]->name, ckpt->by_name[i]->name))
+        if (same_name(ckpt, i))
             return td_error(log, EBADMSG, "%s: tensor '%s' occurs twice", ckpt->path,
                             td_ckpt_quote(q, ckpt->by_name[i]->name, strlen(ckpt->by_name[i]->name)));
     return 0;

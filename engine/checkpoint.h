@@ -20,6 +20,8 @@ typedef struct TDEntry {
     int64_t stride[TD_MAX_DIMS];                 ///< elements; row-major contiguous unless a .pth view says otherwise
     const uint8_t *data;                         ///< first element, in the mapping; may be unaligned for its dtype
     size_t bytes;                                ///< readable bytes from data on; covers every element
+    const char *file;                            ///< path of the checkpoint, for messages
+    int ema;                                     ///< its name says that it is an average of trained weights
 } TDEntry;
 
 /** @param path .pth/.pt/.bin (by magic: zip or legacy), .safetensors, or .safetensors.index.json
@@ -40,5 +42,8 @@ int td_entry_is_contiguous(const TDEntry *e);
 
 /** Copy the entry as dense row-major f32 (float dtypes and int8; else ENOTSUP). dst holds td_entry_count() floats. */
 int td_entry_to_f32(const TDEntry *e, float *dst);
+
+/** Copy the entry as dense rows of its own dtype. dst: td_entry_count() elements. */
+void td_entry_to_rows(const TDEntry *e, void *dst);
 
 #endif /* TD_CHECKPOINT_H */

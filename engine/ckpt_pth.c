@@ -11,6 +11,8 @@
 
 #define MAX_PICKLE (256u << 20)                  /* bytes; the largest official one has less than 1 MB */
 
+#define MAX_LEVELS 4                             /* of dicts around the state dict */
+
 /* The first pickle of a legacy file: a magic integer and STOP, after PROTO (protocol 2) or PROTO and FRAME (4) */
 static const uint8_t legacy_magic[] = { 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.' };
 #define LEGACY_PROTOCOL 1001
@@ -124,23 +126,52 @@ outside:
                     (long long)t->shape[3], (long long)t->shape[4], (long long)t->offset, (unsigned long long)numel);
 }
 
-/* The state dict may be one level down. */
+static int holds_tensors(const TDPickle *p, uint32_t dict)
+{
+    for (uint32_t cell = p->nodes[dict].first; cell != TD_PK_NIL; cell = p->cells[cell].next)
+        if (p->nodes[p->cells[cell].value].kind == TD_PK_TENSOR)
+            return 1;
+    return 0;
+}
+
+/* The state dict may be some levels down. Averaged weights come first: they are what was trained for use. A dict
+ * without tensors is taken where there is no other, for what is said about it. */
 static uint32_t unwrap(const TDPickle *p, uint32_t root)
 {
-    static const char *const keys[] = { "state_dict", "model", "module" };
+    static const char *const keys[] = { "generator_ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model",
+                                        "ema", "params_ema", "state_dict", "model", "module", "generator", "params" };
+    int found = 1;
 
-    for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
-        uint32_t v = td_pickle_get(p, root, keys[i]);
-        if (v != TD_PK_NIL && p->nodes[v].kind == TD_PK_DICT)
-            return v;
+    for (int level = 0; level < MAX_LEVELS && found; level++) {
+        uint32_t in = root, empty = TD_PK_NIL;
+
+        found = 0;
+        for (size_t i = 0; i < sizeof(keys) / sizeof(*keys) && !found; i++) {
+            uint32_t v = td_pickle_get(p, in, keys[i]);
+
+            if (v == TD_PK_NIL || p->nodes[v].kind != TD_PK_DICT)
+                continue;
+            found = holds_tensors(p, v);
+            if (found)
+                root = v;
+            else if (empty == TD_PK_NIL)
+                empty = v;
+        }
+        if (!found && empty != TD_PK_NIL && !holds_tensors(p, in)) {
+            root = empty;
+            found = 1;
+        }
     }
     return root;
 }
 
+/* What is no tensor leaves: counters, names and settings that training stored beside the weights. */
 static int add_state_dict(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable *blobs, uint32_t root)
 {
+    const TDPickleNode *other = NULL;            /* the key of the first of these */
+    int n_others = 0, n_tensors = 0, ret;
     char q[TD_QUOTE_MAX];
-    int ret;
+    const char *kind = "";
 
     if (p->nodes[root].kind != TD_PK_DICT)
         return td_error(p->log, EBADMSG, "%s: holds a %s, want a state dict", p->label,
@@ -152,12 +183,21 @@ static int add_state_dict(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable
         if (k->kind != TD_PK_STR)
             return td_error(p->log, EBADMSG, "%s: a key of the state dict is a %s, want a str", p->label,
                             td_pickle_kind_name(k->kind));
-        if (v->kind != TD_PK_TENSOR)
-            return td_error(p->log, EBADMSG, "%s: %s: is a %s, want a tensor", p->label,
-                            td_ckpt_quote(q, k->str, k->count), td_pickle_kind_name(v->kind));
+        if (v->kind != TD_PK_TENSOR) {
+            other = n_others++ ? other : k;
+            kind = other == k ? td_pickle_kind_name(v->kind) : kind;
+            continue;
+        }
         if ((ret = add_tensor(ckpt, p, blobs, k, &p->tensors[v->i])) < 0)
             return ret;
+        n_tensors++;
     }
+    if (other && !n_tensors)
+        return td_error(p->log, EBADMSG, "%s: %s: is a %s, want a tensor", p->label,
+                        td_ckpt_quote(q, other->str, other->count), kind);
+    if (other)
+        td_log(p->log, TD_LOG_VERBOSE, "%s: %d values that are no tensors are left out, the first is %s (%s)", p->label,
+               n_others, td_ckpt_quote(q, other->str, other->count), kind);
     return 0;
 }
 

@@ -64,15 +64,27 @@ static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64
     }
 }
 
-int td_entry_to_f32(const TDEntry *e, float *dst)
+static void row_copy(uint8_t *dst, const uint8_t *src, size_t size, int64_t n, int64_t step)
+{
+    int64_t s = n > 1 ? step * (int64_t)size : 0;
+
+    if (s == (int64_t)size) {
+        memcpy(dst, src, (size_t)n * size);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++, src += s, dst += size)
+        memcpy(dst, src, size);
+}
+
+/* dst: f32, or elements of e's own dtype */
+static void copy_rows(const TDEntry *e, void *dst, int as_f32)
 {
     int64_t n = td_entry_count(e), inner = n, inner_stride = 1, pos[TD_MAX_DIMS] = { 0 };
+    size_t size = td_dtype_size(e->dtype);
     int outer_dims = 0;
 
-    if (e->dtype > TD_I8)
-        return TD_ERR(ENOTSUP);
     if (!n)
-        return 0;
+        return;
     if (!td_entry_is_contiguous(e)) {
         outer_dims   = e->n_dims - 1;
         inner        = e->shape[outer_dims];
@@ -80,12 +92,29 @@ int td_entry_to_f32(const TDEntry *e, float *dst)
     }
     for (int64_t done = 0; done < n; done += inner) {
         int64_t offset = 0;
+        const uint8_t *src;
 
         for (int i = 0; i < outer_dims; i++)
             offset += pos[i] * e->stride[i];
-        row_to_f32(dst + done, e->data + offset * (int64_t)td_dtype_size(e->dtype), e->dtype, inner, inner_stride);
+        src = e->data + offset * (int64_t)size;
+        if (as_f32)
+            row_to_f32((float *)dst + done, src, e->dtype, inner, inner_stride);
+        else
+            row_copy((uint8_t *)dst + (size_t)done * size, src, size, inner, inner_stride);
         for (int i = outer_dims - 1; i >= 0 && ++pos[i] == e->shape[i]; i--)
             pos[i] = 0;
     }
+}
+
+int td_entry_to_f32(const TDEntry *e, float *dst)
+{
+    if (e->dtype > TD_I8)
+        return TD_ERR(ENOTSUP);
+    copy_rows(e, dst, 1);
     return 0;
+}
+
+void td_entry_to_rows(const TDEntry *e, void *dst)
+{
+    copy_rows(e, dst, 0);
 }

@@ -245,8 +245,8 @@ TD_API const char *td_last_error(
 TD_API void td_close(TDContext **c);                   ///< NULL-safe, sets *c = NULL
 
 /** Read a JPEG file (grey, YCbCr, RGB or CMYK; baseline or progressive; up to 134 million pixels and 256 MiB), turned
- *  upright as its Exif orientation says. logger: where an error is told, or NULL. @return 0; ENOENT, EACCES, EBADMSG (malformed or
- *  cut short), ENOTSUP (too large) or ENOMEM. To be freed with td_image_free(). */
+ *  upright as its Exif orientation says. logger: where an error is told, or NULL. @return 0; ENOENT, EACCES, EBADMSG
+ *  (malformed or cut short), ENOTSUP (too large) or ENOMEM. To be freed with td_image_free(). */
 TD_API int  td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger);
 TD_API void td_image_free(TDImage *image);             ///< of td_image_load_jpeg(); NULL-safe
 /** The size in multiples of 16 that is nearest to the shape of a picture and to the area *width x *height, as the

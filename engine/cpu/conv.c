@@ -110,9 +110,9 @@ int td_cpu_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry
         return 0;
     src = malloc((size_t)n * sizeof(*src));
     if (!src)
-        return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+        return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
     if ((ret = td_entry_to_f32(e, src)) < 0) {
-        td_error(dev->log, -ret, "%s: dtype %s, want a float type", e->name, td_dtype_name(e->dtype));
+        td_error(dev->log, -ret, "%s: %s: dtype %s, want a float type", e->file, e->name, td_dtype_name(e->dtype));
         goto fail;
     }
     dst = p;

@@ -132,14 +132,14 @@ static int check_source(TDDev *dev, const TDLinearSource *s, const TDLinearSourc
     const TDEntry *w = s->w;
 
     if (w->n_dims < 2 || td_entry_count(w) % w->shape[0])
-        return td_error(dev->log, EBADMSG, "%s: %d dims, want a matrix", w->name, w->n_dims);
+        return td_error(dev->log, EBADMSG, "%s: %s: %d dims, want a matrix", w->file, w->name, w->n_dims);
     if (w->shape[0] != first->w->shape[0] || td_entry_count(w) != td_entry_count(first->w) ||
         w->dtype != first->w->dtype)
-        return td_error(dev->log, EBADMSG, "%s: [%lld,...] %s, want [%lld,...] %s as in %s", w->name,
+        return td_error(dev->log, EBADMSG, "%s: %s: [%lld,...] %s, want [%lld,...] %s as in %s", w->file, w->name,
                         (long long)w->shape[0], td_dtype_name(w->dtype), (long long)first->w->shape[0],
                         td_dtype_name(first->w->dtype), first->w->name);
     if (s->bias && td_entry_count(s->bias) != w->shape[0])
-        return td_error(dev->log, EBADMSG, "%s: %lld values, want %lld", s->bias->name,
+        return td_error(dev->log, EBADMSG, "%s: %s: %lld values, want %lld", s->bias->file, s->bias->name,
                         (long long)td_entry_count(s->bias), (long long)w->shape[0]);
     return 0;
 }
@@ -163,10 +163,10 @@ static int pack_float(TDDev *dev, TDWeights *weights, const void **dst, const TD
         return 0;
     row = malloc((size_t)td_entry_count(e) * sizeof(*row));
     if (!row)
-        return td_error(dev->log, ENOMEM, "%s: out of memory", e->name);
+        return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
     ret = td_entry_to_f32(e, row);
     if (ret < 0) {
-        td_error(dev->log, -ret, "%s: dtype %s, want bf16, f16 or f32", e->name, td_dtype_name(e->dtype));
+        td_error(dev->log, -ret, "%s: %s: dtype %s, want bf16, f16 or f32", e->file, e->name, td_dtype_name(e->dtype));
         goto fail;
     }
     for (size_t i = 0; i < n; i++) {
@@ -193,11 +193,18 @@ static int pack_int8(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLine
 
         if (e->dtype == TD_I8) {
             if (!s || s->dtype != TD_F32 || td_entry_count(s) != (rows + 127) / 128 * kb)
-                return td_error(dev->log, EBADMSG, "%s: int8 without an f32 scale of [%lld,%lld]", e->name,
+                return td_error(dev->log, EBADMSG, "%s: %s: int8 without an f32 scale of [%lld,%lld]", e->file, e->name,
                                 (long long)((rows + 127) / 128), (long long)kb);
-            if (!td_entry_is_contiguous(e))
-                return td_error(dev->log, ENOTSUP, "%s: not contiguous", e->name);
-            lin->w[p] = e->data;
+            if (!td_entry_is_contiguous(e)) {
+                void *code;
+
+                TRY(td_weights_alloc(dev, weights, &code, (size_t)(rows * lin->k)));
+                if (!weights->measure)
+                    td_entry_to_rows(e, code);
+                lin->w[p] = code;
+            } else {
+                lin->w[p] = e->data;
+            }
             if (!weights->measure)
                 TRY(td_entry_to_f32(s, scale));
         } else {
@@ -234,7 +241,7 @@ int td_cpu_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLi
     lin->dtype = w->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && w->dtype != TD_BF16 ? TD_F32 : TD_BF16;
     if (lin->dtype == TD_I8) {
         if (lin->k % 128 || (n_src > 1 && rows % 128))
-            return td_error(dev->log, ENOTSUP, "%s: [%lld,%lld] as int8, want multiples of 128", w->name,
+            return td_error(dev->log, ENOTSUP, "%s: %s: [%lld,%lld] as int8, want multiples of 128", w->file, w->name,
                             (long long)rows, (long long)lin->k);
         TRY(td_weights_alloc(dev, weights, &p, (size_t)((lin->n + 127) / 128 * (lin->k / 128)) * sizeof(float)));
         lin->scale = scale = p;
@@ -251,7 +258,7 @@ int td_cpu_pack_linear(TDDev *dev, TDWeights *weights, TDLinear *lin, const TDLi
         return 0;
     full = malloc((size_t)w->shape[0] * sizeof(*full));
     if (!full) {
-        ret = td_error(dev->log, ENOMEM, "%s: out of memory", w->name);
+        ret = td_error(dev->log, ENOMEM, "%s: %s: out of memory", w->file, w->name);
         goto fail;
     }
     for (int i = 0; i < n_src; i++) {
@@ -273,7 +280,7 @@ int td_cpu_pack_table(TDDev *dev, TDWeights *weights, TDTensor *dst, const TDEnt
     int ret;
 
     if (e->n_dims != 2)
-        return td_error(dev->log, EBADMSG, "%s: %d dims, want 2", e->name, e->n_dims);
+        return td_error(dev->log, EBADMSG, "%s: %s: %d dims, want 2", e->file, e->name, e->n_dims);
     ret = pack_float(dev, weights, &p, &src, e->shape[0], e->shape[1], TD_BF16);
     *dst =
         (TDTensor){ .data = (void *)p, .n_dims = 2, .dtype = TD_BF16, .shape = { e->shape[0], e->shape[1], 1, 1, 1 } };

@@ -96,6 +96,7 @@ static void zip_end(Zip *z, int flags)
 #define TENSOR(class, key, numel, offset, size, stride) \
     "ctorch._utils\n_rebuild_tensor_v2\n(" STORAGE(class, key, numel) offset size stride HOOKS "tR"
 #define FLOATS  TENSOR("Float", "0", "K\6", "K\0", "K\2K\3\x86", "K\3K\1\x86")     /* 6 floats, [2,3] */
+#define ZEROS   TENSOR("Float", "0", "K\6", "K\0", "K\1K\1\x86", "K\1K\1\x86")    /* the first one */
 #define ONE(class, numel, offset, size, stride) PROTO "}" KEY("a") TENSOR(class, "0", numel, offset, size, stride) "s."
 #define KEY(c)  "X\1\0\0\0" c
 #define PROTO   "\x80\2"
@@ -218,7 +219,11 @@ static void check_name(const char *pickle, size_t n, const char *name)
         printf("  %s\n", tlog.last_error);
         return;
     }
+    CHECK(td_checkpoint_count(c) == 1 || td_checkpoint_find(c, "b"));
     CHECK_STR(td_checkpoint_entry(c, 0)->name, name);
+    CHECK_STR(td_checkpoint_entry(c, 0)->file, path);
+    if (td_entry_count(td_checkpoint_entry(c, 0)))
+        check_values(c, name, TD_F32, 1, 6, floats);
     td_checkpoint_close(&c);
 }
 
@@ -234,6 +239,26 @@ static void test_accept_rule(void)
     CHECK_NAME(PROTO "}" "X\x1e\0\0\0b._checkpoint_wrapped_module.a" FLOATS "s.", "b.a");
     CHECK_NAME(PROTO "}" "X\6\0\0\0nets.a" FLOATS "s.", "nets.a");
     CHECK_NAME(ONE("Float", "K\6", "K\7", "K\0K\2\x86", "K\2K\1\x86"), "a");      /* an empty view's offset is free */
+    CHECK_NAME(PROTO "}" "X\x0c\0\0\0_orig_mod.a." FLOATS "s.", "a.");
+    CHECK_NAME(PROTO "}" "X\x14\0\0\0module._orig_mod.b.a" "X\1\0\0\0x" "s"
+               "X\x0e\0\0\0b._orig_mod.ax" FLOATS "s.", "b.ax");
+    CHECK_NAME(PROTO "}" "X\x0f\0\0\0ema_model.net.a" FLOATS "s.", "a");
+    CHECK_NAME(PROTO "}" "X\5\0\0\0ema.a" FLOATS "s.", "a");
+    CHECK_NAME(PROTO "}" "X\x0b\0\0\0model_ema.a" FLOATS "s.", "a");
+    CHECK_NAME(PROTO "}" "X\x11\0\0\0schema_orig_mod.a" FLOATS "s.", "schema_orig_mod.a");
+    test_begin("averaged weights beside the trained ones");
+    CHECK_NAME(PROTO "}(" "X\5\0\0\0net.a" ZEROS "X\x09\0\0\0net_ema.a" FLOATS "u.", "a");
+    CHECK_NAME(PROTO "}(" "X\x09\0\0\0net_ema.a" FLOATS "X\5\0\0\0net.a" ZEROS "u.", "a");
+    CHECK_NAME(PROTO "}(" "X\x09\0\0\0generator" "}" KEY("c") FLOATS "s" "X\x0d\0\0\0generator_ema" "}"
+               KEY("a") FLOATS "s" "u.", "a");
+    CHECK_NAME(PROTO "}(" "X\5\0\0\0model" "}" KEY("a") FLOATS "s" "X\3\0\0\0ema" "}X\5\0\0\0decayK\1s" "u.",
+               "a");
+    test_begin("what is no tensor");
+    CHECK_NAME(PROTO "}(" "X\5\0\0\0epoch" "K\3" "X\4\0\0\0none" "N" "X\4\0\0\0loss" "G\0\0\0\0\0\0\0\0"
+               KEY("a") FLOATS "X\3\0\0\0opt" "}" "X\4\0\0\0list" "]" "u.", "a");
+    CHECK_NAME(PROTO "}(" "X\n\0\0\0state_dict" "}(" KEY("n") "N" KEY("a") FLOATS "u" "X\5\0\0\0epoch" "K\3" "u.",
+               "a");
+    CHECK_NAME(PROTO "}" "X\5\0\0\0model" "}" "X\n\0\0\0state_dict" "}" KEY("a") FLOATS "s" "s" "s.", "a");
     test_begin("unwrap");
     CHECK_NAME(PROTO "}" "X\5\0\0\0model" "}" KEY("a") FLOATS "s" "s.", "a");
     CHECK_NAME(PROTO "}" "X\6\0\0\0module" "}" KEY("a") FLOATS "s" "s.", "a");
@@ -435,6 +460,10 @@ static void test_bad_tensors(void)
     BAD_PICKLE("integer value", PROTO "}X\5\0\0\0epochK\3s.", EBADMSG, "epoch: is a int, want a tensor");
     BAD_PICKLE("name twice", PROTO "}(" KEY("a") FLOATS KEY("a") FLOATS "u.", EBADMSG, "'a' occurs twice");
     BAD_PICKLE("name twice without its prefix", PROTO "}(" KEY("a") FLOATS "X\5\0\0\0net.a" FLOATS "u.", EBADMSG,
+               "'a' occurs twice");
+    BAD_PICKLE("name three times", PROTO "}(" KEY("a") FLOATS "X\5\0\0\0net.a" FLOATS "X\5\0\0\0ema.a" FLOATS "u.",
+               EBADMSG, "'a' occurs twice");
+    BAD_PICKLE("average twice", PROTO "}(" "X\x0b\0\0\0ema.model.a" FLOATS "X\5\0\0\0ema.a" FLOATS "u.", EBADMSG,
                "'a' occurs twice");
     BAD_PICKLE("only a prefix", PROTO "}" "X\4\0\0\0net." FLOATS "s.", EBADMSG, "is empty without its prefix");
     BAD_PICKLE("control character", PROTO "}" "X\2\0\0\0a\n" FLOATS "s.", EBADMSG, "'a?' holds byte 0x0a");
