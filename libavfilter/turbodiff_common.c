@@ -637,6 +637,18 @@ int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
     return ret;
 }
 
+int ff_turbodiff_fail(AVFilterContext *ctx, int err)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    if (!s->error) {
+        s->error = err;
+        ff_turbodiff_close(ctx);
+    }
+    ff_filter_set_ready(ctx, 100);
+    return s->error;
+}
+
 av_cold void ff_turbodiff_close(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;

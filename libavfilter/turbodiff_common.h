@@ -92,6 +92,7 @@ typedef struct TurboDiffContext {
     int64_t progress_time;      ///< when that was
     FILE *stats_file;           ///< NULL if no statistics are wanted
     int stats_due;              ///< the clip has not had its line yet
+    int error;                  ///< of the failure that ended the work, 0 if none
 } TurboDiffContext;
 
 #define TD_OFFSET(x) offsetof(TurboDiffContext, x)
@@ -225,6 +226,16 @@ int ff_turbodiff_makes(enum AVPixelFormat format);
  *         AVERROR_EXIT interrupted, other < 0 error that has been logged
  */
 int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out);
+
+/**
+ * End the work for good because of an error; activate() returns what this
+ * returns, now and whenever it is called again: whoever runs the graph may drop
+ * the error of a frame and ask for another one, as libavformat does while it
+ * probes, and must not find a plain end then.
+ *
+ * @return the error of the first call
+ */
+int ff_turbodiff_fail(AVFilterContext *ctx, int err);
 
 /**
  * Stop the clip and free the model. Safe to call again.

@@ -515,7 +515,7 @@ static int end_input(AVFilterLink *outlink, int status)
     return ret;
 }
 
-static int activate(AVFilterContext *ctx)
+static int advance(AVFilterContext *ctx)
 {
     AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
     TurboDiffI2VContext *s = ctx->priv;
@@ -545,6 +545,17 @@ static int activate(AVFilterContext *ctx)
         return end_input(outlink, status);
     FF_FILTER_FORWARD_WANTED(outlink, inlink);
     return FFERROR_NOT_READY;
+}
+
+static int activate(AVFilterContext *ctx)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    int ret;
+
+    if (s->common.error && !ff_outlink_get_status(ctx->outputs[0]))
+        return ff_turbodiff_fail(ctx, s->common.error);
+    ret = advance(ctx);
+    return ret < 0 && ret != FFERROR_NOT_READY ? ff_turbodiff_fail(ctx, ret) : ret;
 }
 
 static const AVFilterPad turbodiff_i2v_outputs[] = {

@@ -86,6 +86,8 @@ static int activate(AVFilterContext *ctx)
         ff_turbodiff_close(ctx);
         return 0;
     }
+    if (s->error)
+        return ff_turbodiff_fail(ctx, s->error);
     if (!ff_outlink_frame_wanted(outlink))
         return FFERROR_NOT_READY;
 
@@ -94,15 +96,14 @@ static int activate(AVFilterContext *ctx)
         ff_filter_set_ready(ctx, 100);
         return 0;
     }
-    if (ret > 0)
-        return ff_filter_frame(outlink, frame);
-
-    ff_turbodiff_close(ctx);
     if (ret == 0 || ret == AVERROR_EXIT) {
+        ff_turbodiff_close(ctx);
         ff_outlink_set_status(outlink, ret ? ret : AVERROR_EOF, s->pts);
         return 0;
     }
-    return ret;
+    if (ret > 0)
+        ret = ff_filter_frame(outlink, frame);
+    return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
 }
 
 static const AVFilterPad turbodiff_outputs[] = {
