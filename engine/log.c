@@ -9,9 +9,12 @@ static void emit(TDLog *log, int level, const char *fmt, va_list ap)
     char line[sizeof(log->last_error)];
 
     vsnprintf(line, sizeof(line), fmt, ap);
-    for (char *p = line; *p; p++)                /* names from files and callers may hold anything: it stays one line */
+    for (char *p = line; *p; p++) {              /* names from files and callers may hold anything: it stays one line */
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = '?';
+        else if ((unsigned char)p[0] == 0xc2 && (unsigned char)p[1] >= 0x80 && (unsigned char)p[1] <= 0x9f)
+            p[0] = p[1] = '?';                   /* C1, which a terminal may act upon */
+    }
     if (level == TD_LOG_ERROR)
         memcpy(log->last_error, line, sizeof(line));
     if (log->out.callback && level <= log->out.level)

@@ -23,7 +23,6 @@
 
 #include "libavutil/avstring.h"
 #include "libavutil/error.h"
-#include "libavutil/file.h"
 #include "libavutil/file_open.h"
 #include "libavutil/hwcontext.h"
 #include "libavutil/log.h"
@@ -139,37 +138,6 @@ static void report_progress(void *cookie, const TDProgress *p)
 static int is_interrupted(void *cookie)
 {
     return ff_filter_interrupted(cookie);
-}
-
-static int load_prompt(AVFilterContext *ctx)
-{
-    TurboDiffContext *s = ctx->priv;
-    uint8_t *text;
-    size_t size;
-    int ret;
-
-    if (!s->prompt == !s->textfile) {
-        av_log(ctx, AV_LOG_ERROR, "%s: expected one of the options prompt and textfile\n",
-               s->prompt ? "Both a prompt and a textfile" : "No prompt");
-        return AVERROR(EINVAL);
-    }
-    if (s->prompt)
-        return 0;
-
-    ret = av_file_map(s->textfile, &text, &size, AV_LOG_TRACE, ctx);
-    if (ret < 0) {
-        av_log(ctx, AV_LOG_ERROR, "textfile '%s' cannot be read: %s\n", s->textfile, av_err2str(ret));
-        return ret;
-    }
-    if (memchr(text, 0, size)) {
-        av_log(ctx, AV_LOG_ERROR, "textfile '%s' is not text: it has a NUL byte\n", s->textfile);
-        ret = AVERROR_INVALIDDATA;
-    } else {
-        s->prompt = av_strndup(text, size);
-        ret = s->prompt ? 0 : AVERROR(ENOMEM);
-    }
-    av_file_unmap(text, size);
-    return ret;
 }
 
 static int check_hw_format(AVFilterContext *ctx)
@@ -294,7 +262,7 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 
     if (s->aspect && !s->size && !(s->size = av_strdup(named_size)))
         return AVERROR(ENOMEM);
-    if ((ret = load_prompt(ctx)) < 0 ||
+    if ((ret = ff_turbodiff_check_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||
         (ret = check_hw_format(ctx)) < 0 ||
@@ -355,7 +323,7 @@ static int set_metadata(AVFilterContext *ctx)
     if ((ret = av_dict_set(&s->metadata, "lavfi.turbodiff.model", info.model, 0))        < 0 ||
         (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.seed", info.seed, 0))      < 0 ||
         (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.steps", info.n_steps, 0))  < 0 ||
-        (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.prompt", s->prompt, 0))        < 0)
+        (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.prompt", s->clean_prompt, 0))  < 0)
         return ret;
     /* the IPTC term for media made by a trained model */
     return av_dict_set(&s->metadata, "lavfi.turbodiff.digital_source_type", "trainedAlgorithmicMedia", 0);
@@ -416,6 +384,14 @@ int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h)
         return AVERROR(EINVAL);
     }
     return 0;
+}
+
+int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char *dst, size_t size)
+{
+    TDLogger logger = { ctx, log_line, TD_LOG_ERROR };
+    int ret = td_clean_prompt(dst, size, prompt, &logger);
+
+    return ret < 0 ? error_from_td(ret) : ret;
 }
 
 int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image)
@@ -479,6 +455,8 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
 
     if (s->td)
         return set_defaults(s);
+    if ((ret = ff_turbodiff_load_prompt(ctx)) < 0)
+        return ret;
     ret = td_default_settings(&settings, sizeof(settings));
     if (ret < 0)
         return error_from_td(ret);
@@ -661,4 +639,5 @@ av_cold void ff_turbodiff_close(AVFilterContext *ctx)
     s->stats_file = NULL;
     av_frame_free(&s->frame);
     av_dict_free(&s->metadata);
+    av_freep(&s->clean_prompt);
 }

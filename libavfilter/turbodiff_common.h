@@ -80,6 +80,7 @@ typedef struct TurboDiffContext {
     int hw_format;              ///< enum AVPixelFormat
 
     /* state */
+    char *clean_prompt;         ///< the prompt as the model sees it, NULL if not yet loaded
     int w, h;                   ///< of the frames that are made
     enum AVPixelFormat format;  ///< of the frames that are made
     TDContext *td;
@@ -186,6 +187,26 @@ int ff_turbodiff_query_formats(const AVFilterContext *ctx,
  * With the option adaptive, change s->w and s->h to the shape w x h.
  */
 int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h);
+
+/**
+ * Check the options prompt and textfile.
+ */
+int ff_turbodiff_check_prompt(AVFilterContext *ctx);
+
+/**
+ * Read the prompt unless it is there. Not while the filter is initialised: the
+ * ffmpeg tool does that twice for each filtergraph, and a pipe is read once.
+ *
+ * @return >= 0, AVERROR_EXIT interrupted, other < 0 error that has been logged
+ */
+int ff_turbodiff_load_prompt(AVFilterContext *ctx);
+
+/**
+ * Write the prompt as the model sees it to dst, cut to size.
+ *
+ * @return its length, or < 0 an error that has been logged
+ */
+int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char *dst, size_t size);
 
 /**
  * Read the file of the option image. To be freed with td_image_free().

@@ -112,6 +112,8 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
             break;
         if (prompts)
             p->prompt = line;
+        if (td_clean_prompt(NULL, 0, p->prompt, NULL) == 0)
+            log_line(NULL, TD_LOG_WARNING, "the prompt is empty: nothing says what the video is to show");
         for (int clip = 0; clip < o->n_clips && !ret; clip++)
             ret = write_clip(c, p, &f, out, stats);
         p->seed++;

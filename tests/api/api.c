@@ -110,6 +110,42 @@ static void test_static(void)
     CHECK_INT(td_info(NULL, NULL), TD_ERR(EINVAL));
 }
 
+/* what the model sees of a prompt, in one line that no terminal acts upon */
+static void test_prompt(void)
+{
+    static const struct { const char *prompt, *clean; } prompts[] = {
+        { "a cat", "a cat" },
+        { "\xef\xbb\xbf  a\tcat\r\nlavfi.key=forged\n", "a cat lavfi.key=forged" },
+        { "a \x1b[31mred\x1b[0m cat\x07", "a red cat" },
+        { "a cat &amp; a dog &#10; &#7;\xe2\x80\xa8here", "a cat & a dog here" },
+        { "osc\xc2\x9d" "0;title\xc2\x90 &#x9d;end\x7f", "osc0;title end" },
+        { "caf\xc3\xa9", "caf\xc3\xa9" },
+        { " \n\xef\xbb\xbf\t", "" },
+        { "", "" },
+    };
+    char text[64];
+    char *big;
+
+    for (size_t i = 0; i < sizeof(prompts) / sizeof(*prompts); i++) {
+        test_begin("td_clean_prompt");
+        CHECK_INT(td_clean_prompt(text, sizeof(text), prompts[i].prompt, NULL), (int)strlen(prompts[i].clean));
+        CHECK_STR(text, prompts[i].clean);
+    }
+    test_begin("td_clean_prompt: what does not fit");
+    CHECK_INT(td_clean_prompt(text, 4, "a cat", NULL), 5);
+    CHECK_STR(text, "a c");
+    CHECK_INT(td_clean_prompt(NULL, 0, "a cat", NULL), 5);
+    test_begin("td_clean_prompt: errors");
+    CHECK_INT(td_clean_prompt(text, sizeof(text), NULL, NULL), TD_ERR(EINVAL));
+    CHECK_INT(td_clean_prompt(text, sizeof(text), "\xff", NULL), TD_ERR(EINVAL));
+    big = calloc(1, 70000);
+    if (CHECK(big != NULL)) {
+        memset(big, 'a', 69999);
+        CHECK_INT(td_clean_prompt(text, sizeof(text), big, NULL), TD_ERR(EINVAL));
+    }
+    free(big);
+}
+
 static void test_clips(const char *model)
 {
     static unsigned char a[N * W * H * 3], b[N * W * H * 3];
@@ -241,6 +277,7 @@ static void test_errors(const char *model)
     BAD_SETTING(model, "/nonexistent", ENOENT, "/nonexistent");
     BAD_SETTING(vae, "/nonexistent.pth", ENOENT, "/nonexistent.pth");
     BAD_SETTING(vae, "/dev/null", EBADMSG, "/dev/null");
+    BAD_SETTING(vae, "/none\xc2\x9b" "31m\x1b[0m", ENOENT, "/none??31m?[0m");
     BAD_SETTING(attention, (enum TDAttention)9, EINVAL, "attention");
     test_begin("td_start: more memory than max_bytes");
     settings(&s, model, &seen);
@@ -269,6 +306,7 @@ int main(int argc, char **argv)
         return 2;
     }
     test_static();
+    test_prompt();
     test_clips(argv[1]);
     test_errors(argv[1]);
     return test_end();

@@ -78,6 +78,10 @@ check "td: prompts from a file" "$td" -r 7 -s 64x48 -n 5 -P "$model" "$tmp/promp
 check "td: the second prompt's clip is the one it makes alone, with the next seed" \
     sh -c "tail -c $((64 * 48 * 3 * 5)) '$tmp/clips.rgb' | cmp - '$tmp/clip.rgb'"
 check "td: a clip for each prompt" test "$(wc -c < "$tmp/clips.rgb")" = $((64 * 48 * 3 * 5 * 2))
+for words in " " "a cat"; do
+    "$td" -i 1 -s 64x48 -n 5 "$model" "$words" "$tmp/none.rgb" 2>> "$tmp/empty"
+done
+check "td: an empty prompt warns" test "$(grep -c 'warning: the prompt is empty' "$tmp/empty")" = 1
 demo=$(find "$tmp/root" -type d -name demo-model)
 "$td" -i 1 "a red star bounces on green grass" "$tmp/demo.rgb" 2> "$tmp/td.log"
 check "td without a model takes the demo model that is installed" grep "small demo model in $tmp/root/" "$tmp/td.log"

@@ -131,6 +131,32 @@ seed=$(sed -n 's/.*seed=\([0-9]*\)$/\1/p' "$tmp/err" | head -n 1)
 equal "the logged random seed gives the same video" "$(md5 "$base:seed=$seed")" "$(cat "$tmp/random")"
 printf 'a cat' > "$tmp/prompt.txt"
 equal "textfile" "$(md5 "turbodiff=model=$model:textfile=$tmp/prompt.txt:s=64x48:frames=9:seed=1")" "$ref"
+file="turbodiff=model=$model:s=64x48:frames=9:seed=1:textfile"
+equal "textfile: standard input" "$(printf 'a cat' | md5 "$file=/dev/stdin")" "$ref"
+equal "textfile: standard input, filter_complex" \
+    "$(printf 'a cat' | run -filter_complex "$file=/dev/stdin" -f hash -hash md5 -)" "$ref"
+mkfifo "$tmp/fifo"
+(sleep 0.3; printf 'a '; sleep 0.3; printf 'cat') > "$tmp/fifo" &
+equal "textfile: a FIFO whose writer comes later" "$(md5 "$file=$tmp/fifo")" "$ref"
+printf 'a cat' > "$tmp/fifo" &
+equal "textfile: a FIFO, filter_complex" "$(run -filter_complex "$file=$tmp/fifo" -f hash -hash md5 -)" "$ref"
+# as $(...) and <(...) of other shells are: a pipe among the open files
+printf 'a cat' | equal "textfile: a pipe under /dev/fd" "$(md5 "$file=/dev/fd/3" 3<&0)" "$ref"
+printf '\357\273\277 a\r\n\tcat\n' > "$tmp/messy.txt"
+equal "textfile: byte order mark and line ends" "$(md5 "$file=$tmp/messy.txt")" "$ref"
+: > "$tmp/none.txt"
+for none in "textfile=$tmp/none.txt" textfile=/dev/null "textfile=$tmp/blank.txt" prompt=; do
+    printf '\357\273\277 \n' > "$tmp/blank.txt"
+    equal "an empty prompt warns: ${none%%[/=]*} ${none##*/}" "$(count -v warning -f lavfi -i "${file%:textfile}:$none") $(
+        grep -c 'The prompt is empty' "$tmp/err")" "9 1"
+done
+equal "another prompt does not warn" "$(count -v warning -f lavfi -i "$base") $(grep -c 'is empty' "$tmp/err")" "9 0"
+# metadata: one line, as the model sees it
+printf 'a cat\r\nlavfi.turbodiff.seed=7\nlavfi.x=\033[31m\302\220red\302\235\007\177' > "$tmp/forged.txt"
+run -f lavfi -i "$file=$tmp/forged.txt,metadata=print:file=$tmp/printed" -frames:v 1 -f null -
+equal "a prompt forges no metadata" "$(grep -c '^lavfi\.turbodiff\.seed=1$' "$tmp/printed") $(
+    grep -c 'seed=7$\|^lavfi\.x' "$tmp/printed") $(sed -n 's/^lavfi.turbodiff.prompt=//p' "$tmp/printed")" \
+    "1 0 a cat lavfi.turbodiff.seed=7 lavfi.x=red"
 dit=$(find "$model" -name 'TurboWan*.pth' ! -name '*quant*')
 dit_int8=$(find "$model" -name 'TurboWan*-quant.pth')
 files="vae=$model/Wan2.1_VAE.pth:text_encoder=$model/models_t5_umt5-xxl-enc-bf16.pth"
@@ -247,6 +273,8 @@ interrupt "SIGINT while denoising, filter_complex" 1 -filter_complex "$long:atte
 interrupt "SIGINT while decoding" 3 -f lavfi -i "$long:s=320x192:steps=1"
 interrupt "SIGINT while decoding, filter_complex" 3 -filter_complex "$long:s=320x192:steps=1"
 
+interrupt "SIGINT while waiting for the writer of a FIFO" 1 -f lavfi -i "$file=$tmp/fifo"
+interrupt "SIGINT while waiting for the writer of a FIFO, filter_complex" 1 -filter_complex "$file=$tmp/fifo"
 # ---- errors: one line of the filter that says what was wrong and what was expected ----
 
 # bad NAME PATTERN GRAPH
@@ -263,6 +291,12 @@ echo "this is no checkpoint" > "$tmp/text.pth"
 bad "no prompt"               "No prompt: expected"                "$t=model=$model"
 bad "prompt and textfile"     "expected one of the options"        "$t=model=$model:prompt=a:textfile=$tmp/prompt.txt"
 bad "no textfile"             "cannot be read: No such file"       "$t=model=$model:textfile=$tmp/none.txt"
+bad "textfile is a directory"    "cannot be read: Is a directory"    "$t=model=$model:textfile=$tmp"
+head -c 1200000 /dev/zero | tr '\0' a > "$tmp/long.txt"
+bad "textfile too long"       "more than 1048576 bytes"            "$t=model=$model:textfile=$tmp/long.txt"
+bad "textfile without an end" "more than 1048576 bytes"            "$t=model=$model:textfile=/dev/zero"
+printf 'a \377' > "$tmp/latin.txt"
+bad "textfile not UTF-8"      "is not UTF-8"                       "$t=model=$model:textfile=$tmp/latin.txt"
 bad "textfile with NUL"       "is not text"                        "$t=model=$model:textfile=$tmp/nul.txt"
 bad "no transformer"          "no transformer: set model="         "$t=prompt=a:vae=$model/Wan2.1_VAE.pth"
 bad "stats to stdout"         "expected a file"                    "$base:stats=-"
