@@ -14,13 +14,14 @@
 #define TOPK_DECIMALS 4
 #define TOPK_UNITS    10000                      /* in 1: 10 to the power of TOPK_DECIMALS */
 
-enum { WIDTH, HEIGHT, FRAMES, TOPK, SLA_BLOCK, N_KEYS };
+enum { WIDTH, HEIGHT, FRAMES, TOPK, SLA_BLOCK, VOCABULARY, N_KEYS };
 
 static int valid_topk(int units)
 {
     return td_valid_topk((double)units / TOPK_UNITS);
 }
 
+static const char *const vocabularies[] = { "", "words", NULL };
 static const char *const blocks[] = { [TD_SLA_BLOCK_128X64] = "128x64", [TD_SLA_BLOCK_64X128] = "64x128", NULL };
 
 /* values are whole numbers, of units of the last decimal, or indices of words, from 1; 0 is never valid, which leaves
@@ -35,6 +36,7 @@ static const struct {
     [FRAMES]    = { "frames", "4k+1 from 1 to 509", .valid = td_valid_frames },
     [TOPK]      = { "topk", "more than 0, up to 1, such as 0.25, of at most 4 decimals", TOPK_DECIMALS, valid_topk },
     [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = blocks },
+    [VOCABULARY] = { "vocabulary", "words", .words = vocabularies },
 };
 
 /* [-]digits[.digits] of n bytes, with a point whatever the locale. @return 0; -1 if it is something else, has too many
@@ -100,7 +102,7 @@ static int parse_line(int values[N_KEYS], const char *path, int number, const ch
         values[i] = value;
         return 0;
     }
-    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk or sla_block", path, number, n_key,
+    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk, sla_block or vocabulary", path, number, n_key,
                     key);
 }
 
@@ -135,7 +137,7 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
         return td_error(log, EBADMSG, "%s: %s alone, want width and height, or neither", path,
                         v[WIDTH] ? "width" : "height");
     *conf = (TDModelConf){ v[WIDTH], v[HEIGHT], v[FRAMES], (double)v[TOPK] / TOPK_UNITS,
-                           (enum TDSlaBlock)v[SLA_BLOCK] };
+                           (enum TDSlaBlock)v[SLA_BLOCK], v[VOCABULARY] };
     return 0;
 }
 

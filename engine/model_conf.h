@@ -11,6 +11,7 @@ typedef struct TDModelConf {
     int width, height, n_frames;
     double topk;                                 ///< share of key blocks that sparse attention keeps
     enum TDSlaBlock sla_block;                   ///< and their shape; AUTO: the file does not say
+    int knows_words;                             ///< each word that the model knows is one piece of its vocabulary
 } TDModelConf;
 
 /** What a clip may be, whoever says it. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * A prompt as the model sees it, for people and for metadata: one line that no terminal acts upon. */
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "log.h"
@@ -40,4 +42,49 @@ int td_clean_prompt(char *dst, size_t size, const char *prompt, const TDLogger *
         dst[n < size ? n : size - 1] = 0;
     free(text);
     return (int)n;
+}
+
+/* a word that the vocabulary has not, once, with its lower case where that is known. What does not fit is left out */
+static void name_word(char *list, size_t size, const TDTokenizer *tok, const char *word, int len)
+{
+    char lower[64], item[160];
+    int n = len < (int)sizeof(lower) ? len : (int)sizeof(lower) - 1;
+
+    for (int i = 0; i < n; i++)
+        lower[i] = (char)tolower((unsigned char)word[i]);
+    lower[n] = 0;
+    snprintf(item, sizeof(item), "'%.*s'", n, word);
+    if (strstr(list, item))
+        return;
+    if (n == len && td_tokenizer_has_word(tok, lower, (size_t)len))
+        snprintf(item, sizeof(item), "'%.*s' (write %s)", n, word, lower);
+    if (strlen(list) + strlen(item) + 3 < size)
+        snprintf(list + strlen(list), size - strlen(list), "%s%s", *list ? ", " : "", item);
+    else if (strlen(list) + 5 < size && !strstr(list, ", ..."))
+        strcpy(list + strlen(list), ", ...");
+}
+
+int td_prompt_check_words(const TDTokenizer *tok, const char *prompt, const char *path, TDLog *log)
+{
+    static const char marks[] = " .,;:!?\"'()";
+    char list[400] = "", *text;
+    int ret;
+
+    if ((ret = td_text_clean(&text, prompt, log)) < 0)
+        return ret;
+    for (const char *s = text; *s;) {
+        int len;
+
+        s += strspn(s, marks);
+        len = (int)strcspn(s, " ");
+        while (len && strchr(marks, s[len - 1]))
+            len--;
+        if (len && !td_tokenizer_has_word(tok, s, (size_t)len))
+            name_word(list, sizeof(list), tok, s, len);
+        s += len;
+    }
+    if (*list)
+        td_log(log, TD_LOG_WARNING, "prompt: the model does not know %s; its words are those in %s", list, path);
+    free(text);
+    return 0;
 }

@@ -503,6 +503,20 @@ static void encode_section(const TDTokenizer *tok, Ids *out, const char *s, size
         }
 }
 
+int td_tokenizer_has_word(const TDTokenizer *tok, const char *word, size_t len)
+{
+    uint8_t text[SPACE_LEN + MAX_PIECE];
+    uint64_t hash = 0;
+
+    if (len > MAX_PIECE)
+        return 0;
+    memcpy(text, SPACE, SPACE_LEN);
+    memcpy(text + SPACE_LEN, word, len);
+    for (size_t i = 0; i < SPACE_LEN + len; i++)
+        hash = hash_byte(tok, hash, text[i]);
+    return find_piece(tok, hash, text, (uint32_t)(SPACE_LEN + len)) >= 0;
+}
+
 int td_tokenize(const TDTokenizer *tok, const char *utf8, int32_t *ids, int max, TDLog *log)
 {
     Ids out = { .ids = ids, .max = (size_t)max - 1 };

@@ -20,6 +20,13 @@ int td_tokenizer_n_ids(const TDTokenizer *tok);  ///< pieces + the 300 extra ids
  *  Truncation is logged. */
 int td_tokenize(const TDTokenizer *tok, const char *utf8, int32_t *ids, int max, TDLog *log);
 
+/** Whether a word of len bytes, as it follows a space, is one piece. */
+int td_tokenizer_has_word(const TDTokenizer *tok, const char *word, size_t len);
+
+/** For a vocabulary of whole words: one warning that names the words of a prompt that are none of them. path: of the
+ *  vocabulary, for the line. @return 0, or what td_text_clean() returns */
+int td_prompt_check_words(const TDTokenizer *tok, const char *prompt, const char *path, TDLog *log);
+
 /** The cleaning step alone (tests, tools). *out is malloc'd, NUL-terminated UTF-8, owned by the caller. */
 int td_text_clean(char **out, const char *utf8, TDLog *log);
 

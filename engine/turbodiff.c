@@ -371,6 +371,9 @@ static int start(TDContext *c, const TDParams *p)
     TRY(configure(c, &g, p));
     if (g.sampler == TD_SAMPLER_UNIPC && g.guidance != 1.0)
         prompts[1] = p->negative_prompt ? p->negative_prompt : official_negative;
+    for (int i = 0; i < TD_MAX_PROMPTS && prompts[i] && c->model->conf.knows_words; i++)
+        if (prompts[i] != official_negative)
+            TRY(td_prompt_check_words(c->model->tokenizer, prompts[i], c->model->path[TD_FILE_TOKENIZER], &c->log));
     c->started = c->stage_began = td_now();
     c->stage = TD_STAGE_TEXT;
     c->ended = 1;                                /* as long as there is nothing to tell */

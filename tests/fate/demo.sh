@@ -110,5 +110,13 @@ clip "a blue circle to the left of a red square on a white background, nothing m
 holds "two shapes: one beside the other" '$2 > 0 && $9 > 0 && $10 - $3 >= 15' "$(count blue)" "$(count red)"
 holds "one beside the other: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(count blue)"
 
+# warned PROMPT: what the one warning about words says
+warned() {
+    "$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$(demo "$1" 1):s=32x32:frames=1:steps=1" -f null - 2>&1 |
+        sed -n "s/.*the model does not know \(.*\); its words are those in .*spiece.model$/\1/p"
+}
+equal "words it knows" "$(warned "a red circle moves up, on white (slowly).")" ""
+equal "capitals" "$(warned "A Red Circle moves up on white")" "'A' (write a), 'Red' (write red), 'Circle' (write circle)"
+equal "words it does not know, once each" "$(warned "a zebra dances on the zebra sea")" "'zebra', 'dances'"
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -61,7 +61,7 @@ static void refuse(const char *text, size_t size, const char *words)
     char *copy = malloc(size + 1);               /* a block of its own: a read past the end is seen by asan */
     Seen seen = { 0 };
     TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
-    TDModelConf conf = { 1, 1, 1, 1, TD_SLA_BLOCK_128X64 };
+    TDModelConf conf = { 1, 1, 1, 1, TD_SLA_BLOCK_128X64, 1 };
 
     memcpy(copy, text, size);
     check_error(&seen, td_model_conf_parse(&conf, "a.conf", copy, size, &log), TD_ERR(EBADMSG), words);
@@ -76,18 +76,19 @@ static void test_conf(void)
     static const struct { const char *text; TDModelConf want; } good[] = {
         { "", { 0 } },
         { "\xef\xbb\xbf", { 0 } },
-        { "\xef\xbb\xbf" "frames = 17", { 0, 0, 17, 0, 0 } },
+        { "\xef\xbb\xbf" "frames = 17", { 0, 0, 17, 0, 0, 0 } },
         { "\n\r\n  # nothing\n", { 0 } },
-        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0, 0 } },
-        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0, 0 } },
-        { "frames = 1", { 0, 0, 1, 0, 0 } },
-        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25, 0 } },
-        { "topk=0.1", { 0, 0, 0, 0.1, 0 } },
-        { "topk = 1 # all", { 0, 0, 0, 1, 0 } },
-        { "topk = 1.0000", { 0, 0, 0, 1, 0 } },
-        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001, 0 } },
-        { "sla_block = 128x64", { 0, 0, 0, 0, TD_SLA_BLOCK_128X64 } },
-        { " sla_block=64x128 # of Hopper\ntopk = 0.5", { 0, 0, 0, 0.5, TD_SLA_BLOCK_64X128 } },
+        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0, 0, 0 } },
+        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0, 0, 0 } },
+        { "frames = 1", { 0, 0, 1, 0, 0, 0 } },
+        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25, 0, 0 } },
+        { "topk=0.1", { 0, 0, 0, 0.1, 0, 0 } },
+        { "topk = 1 # all", { 0, 0, 0, 1, 0, 0 } },
+        { "topk = 1.0000", { 0, 0, 0, 1, 0, 0 } },
+        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001, 0, 0 } },
+        { "sla_block = 128x64", { 0, 0, 0, 0, TD_SLA_BLOCK_128X64, 0 } },
+        { "vocabulary = words\n", { .knows_words = 1 } },
+        { " sla_block=64x128 # of Hopper\ntopk = 0.5", { 0, 0, 0, 0.5, TD_SLA_BLOCK_64X128, 0 } },
     };
     char many[5000], dir[256], path[256], line[300];
     Seen seen = { 0 };
@@ -103,6 +104,7 @@ static void test_conf(void)
         CHECK_INT(c.n_frames, good[i].want.n_frames);
         CHECK(c.topk == good[i].want.topk);      /* the double nearest to it */
         CHECK_INT(c.sla_block, good[i].want.sla_block);
+        CHECK_INT(c.knows_words, good[i].want.knows_words);
     }
     CHECK_STR(seen.error, "");
 
@@ -111,6 +113,7 @@ static void test_conf(void)
     REFUSE("width = 4096\nheight = 192", "a.conf:1: width = 4096");
     REFUSE("width = -16\nheight = 192", "a.conf:1: width = -16");
     REFUSE("width = 0\nheight = 192", "a.conf:1: width = 0");
+    REFUSE("vocabulary = pieces", "a.conf:1: vocabulary = pieces, want words");
     REFUSE("frames = 16", "frames = 16, want 4k+1 from 1 to 509");
     REFUSE("frames = 513", "frames = 513");
     REFUSE("frames = 99999999999999999999", "frames = 99999999999999999999, want 4k+1 from 1 to 509");

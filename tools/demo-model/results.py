@@ -146,6 +146,6 @@ def export(state):
         shutil.copy(os.path.join(HERE, "spiece.model"), os.path.join(out, "google", "umt5-xxl"))
         with open(os.path.join(out, "turbodiff.conf"), "w", encoding="ascii") as f:
             f.write(f"width = {scenes.SIZE}\nheight = {scenes.SIZE}\nframes = {scenes.FRAMES}\n"
-                    f"topk = {TOPK[0]}\nsla_block = {SPARSE_BLOCKS[0][0]}x{SPARSE_BLOCKS[0][1]}\n")
+                    f"topk = {TOPK[0]}\nsla_block = {SPARSE_BLOCKS[0][0]}x{SPARSE_BLOCKS[0][1]}\nvocabulary = words\n")
         say(f"export: {directory}: of stage {origin}:", *(f"{n} {os.path.getsize(os.path.join(out, n))}"
                                        for n in sorted(os.listdir(out)) if n.endswith(".pth")))
