@@ -252,8 +252,8 @@ TD_API void td_image_free(TDImage *image);             ///< of td_image_load_jpe
 /** A prompt as the model sees it: without what is cleaned from it (markup entities, odd spaces, a byte order mark), one
  *  line, and without control characters. For logs and metadata; TDParams.prompt takes the prompt as it was written.
  *  size: bytes at dst, which is cut to fit. prompt: UTF-8, at most 64 KiB. logger: where errors are told, or NULL.
- *  @return length in bytes without the 0, also if it does not fit in size; 0 is an empty prompt. EINVAL (NULL, not UTF-8
- *  or too long) or ENOMEM */
+ *  @return length in bytes without the 0, also if it does not fit in size; 0 is an empty prompt. EINVAL (NULL, not
+ *  UTF-8 or too long) or ENOMEM */
 TD_API int  td_clean_prompt(char *dst, size_t size, const char *prompt, const TDLogger *logger);
 /** The size in multiples of 16 that is nearest to the shape of a picture and to the area *width x *height, as the
  *  official script's adaptive resolution. @return 0, or EINVAL if a size is not positive or the picture is too narrow

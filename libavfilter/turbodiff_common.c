@@ -152,46 +152,6 @@ static int check_hw_format(AVFilterContext *ctx)
     return AVERROR(EINVAL);
 }
 
-/* errno of the file of statistics, logged */
-static int stats_error(AVFilterContext *ctx)
-{
-    TurboDiffContext *s = ctx->priv;
-    int err = AVERROR(errno);
-
-    av_log(ctx, AV_LOG_ERROR, "stats '%s' cannot be written: %s\n", s->stats, av_err2str(err));
-    return err;
-}
-
-static int open_stats(AVFilterContext *ctx)
-{
-    TurboDiffContext *s = ctx->priv;
-
-    if (!s->stats)
-        return 0;
-    if (!strcmp(s->stats, "-")) {
-        av_log(ctx, AV_LOG_ERROR, "stats '-': expected a file, standard output may be a video\n");
-        return AVERROR(EINVAL);
-    }
-    s->stats_file = avpriv_fopen_utf8(s->stats, "w");
-    return s->stats_file ? 0 : stats_error(ctx);
-}
-
-/* one line a clip, when its last frame is there or it ends early */
-static int write_stats(AVFilterContext *ctx)
-{
-    TurboDiffContext *s = ctx->priv;
-    char line[2048];
-    int len;
-
-    if (!s->stats_due)
-        return 0;
-    s->stats_due = 0;
-    len = td_stats_json(s->td, line, sizeof(line));
-    if (len < 0 || len >= sizeof(line))
-        return AVERROR_BUG;
-    return fprintf(s->stats_file, "%s\n", line) < 0 || fflush(s->stats_file) ? stats_error(ctx) : 0;
-}
-
 static int parse_size(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
@@ -266,7 +226,7 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||
         (ret = check_hw_format(ctx)) < 0 ||
-        (ret = open_stats(ctx)) < 0)
+        (ret = ff_turbodiff_check_stats(ctx)) < 0)
         return ret;
 
     if (s->sampler == TD_SAMPLER_RCM && s->steps > 4) {
@@ -530,7 +490,7 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     if (ret < 0)
         return error_from_td(ret);
     s->pts = 0;
-    s->stats_due = !!s->stats_file;
+    ff_turbodiff_start_stats(ctx);
     return set_metadata(ctx);
 }
 
@@ -603,11 +563,11 @@ int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
     if (ret > 0) {
         s->frame->pts = s->pts++;
         if (s->pts == s->nb_frames) {
-            int err;
+            int err = set_times(ctx, &s->frame->metadata);
 
-            if ((err = set_times(ctx, &s->frame->metadata)) < 0 ||
-                (err = write_stats(ctx)) < 0)
+            if (err < 0)
                 return err;
+            ff_turbodiff_write_stats(ctx);
         }
         *out = s->frame;
         s->frame = NULL;
@@ -632,11 +592,9 @@ av_cold void ff_turbodiff_close(AVFilterContext *ctx)
     TurboDiffContext *s = ctx->priv;
 
     if (s->td)
-        write_stats(ctx);
+        ff_turbodiff_write_stats(ctx);
     td_close(&s->td);
-    if (s->stats_file)
-        fclose(s->stats_file);
-    s->stats_file = NULL;
+    ff_turbodiff_close_stats(ctx);
     av_frame_free(&s->frame);
     av_dict_free(&s->metadata);
     av_freep(&s->clean_prompt);

@@ -25,8 +25,6 @@
  * reading frames.
  */
 
-#include <stdio.h>
-
 #include <turbodiff.h>
 
 #include "libavutil/dict.h"
@@ -91,7 +89,8 @@ typedef struct TurboDiffContext {
     int64_t pts;                ///< of the next frame
     int progress_stage;         ///< last stage that progress was reported for
     int64_t progress_time;      ///< when that was
-    FILE *stats_file;           ///< NULL if no statistics are wanted
+    int stats_fd;               ///< of the file of statistics, where it is open
+    int stats_state;            ///< whether it is
     int stats_due;              ///< the clip has not had its line yet
     int error;                  ///< of the failure that ended the work, 0 if none
 } TurboDiffContext;
@@ -164,7 +163,7 @@ typedef struct TurboDiffContext {
         TD_CONST("auto",      "as many as fit in free memory",        TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \
-    { "stats",           "set a file to write times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "stats",           "set a file to append times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "hw_format",       "set the pixel format inside CUDA frames: nv12, yuv420p, yuv444p or p010", TD_OFFSET(hw_format), AV_OPT_TYPE_PIXEL_FMT, { .i64 = AV_PIX_FMT_NV12 }, AV_PIX_FMT_NONE, INT_MAX, TD_FLAGS }
 
 /**
@@ -207,6 +206,24 @@ int ff_turbodiff_load_prompt(AVFilterContext *ctx);
  * @return its length, or < 0 an error that has been logged
  */
 int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char *dst, size_t size);
+
+/**
+ * Check the option stats.
+ */
+int ff_turbodiff_check_stats(AVFilterContext *ctx);
+
+/**
+ * A clip begins: open the file of statistics unless it is open.
+ */
+void ff_turbodiff_start_stats(AVFilterContext *ctx);
+
+/**
+ * Write the line of the clip, when its last frame is there or it ends early,
+ * unless it has been written.
+ */
+void ff_turbodiff_write_stats(AVFilterContext *ctx);
+
+void ff_turbodiff_close_stats(AVFilterContext *ctx);
 
 /**
  * Read the file of the option image. To be freed with td_image_free().

@@ -175,6 +175,21 @@ equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$t
 equal "change of size: every=2, times go on in the same graph" \
     "$(changed 0 "$f:every=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
 
+# ---- statistics ----
+
+i2v_stats() {
+    run -v warning -f lavfi -i "$in" -vf "$f:clips=2:stats=$1" -f framecrc - | grep -c '^0,'
+}
+equal "stats: a line a clip" "$(i2v_stats "$tmp/stats") $(grep -c '^{"model".*}$' "$tmp/stats")" "10 2"
+equal "stats: appended" "$(i2v_stats "$tmp/stats") $(grep -c '^{"model".*}$' "$tmp/stats")" "10 4"
+for to in /dev/full "$tmp/none/x"; do
+    equal "stats=${to##*/} cannot be written: every frame, one line" \
+        "$(i2v_stats "$to") $(grep -c "stats '$to' cannot be written" "$tmp/err")" "10 1"
+done
+rm -f "$tmp/stats"
+changed 1 "$f:every=2:stats=$tmp/stats" > /dev/null
+equal "stats: a graph that is built anew appends" "$([ "$(grep -c '^{"model".*}$' "$tmp/stats")" -ge 3 ] && echo all)" all
+
 # ---- image= of the source ----
 
 if "$ffmpeg" -hide_banner -v error -h encoder=mjpeg | grep -q '^Encoder mjpeg'; then

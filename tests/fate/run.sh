@@ -221,12 +221,30 @@ line=$(cat "$tmp/stats")
 equal "stats: times add up" "$(adds_up "$line")" "yes"
 equal "stats: frames" "$(field frames "$line") $(field frames_out "$line") $(field seed "$line")" "9 9 1"
 equal "stats: memory" "$([ "$(field peak_bytes "$line")" -le "$(field predicted_bytes "$line")" ] && echo fits)" "fits"
+rm "$tmp/stats"
 run -f lavfi -i "$base:frames=33:stats=$tmp/stats" -frames:v 3 -f null -
 equal "stats of a clip that ends early" "$(adds_up "$(cat "$tmp/stats")") $(wc -l < "$tmp/stats" | tr -d ' ') $(
     [ "$(field frames_out "$(cat "$tmp/stats")")" -lt 33 ] && echo early)" "yes 1 early"
+rm "$tmp/stats"
 run -filter_complex "${base}:stats=$tmp/stats[a];${base}:seed=2:stats=$tmp/stats2[b];[a][b]hstack" -v info -f null -
 equal "two sources share the weights" "$(grep -c 'shares the weights of' "$tmp/err") $(
     cat "$tmp/stats" "$tmp/stats2" | grep -c wall_seconds)" "1 2"
+# whole FILE: lines of JSON from { to }, and others
+whole() { echo "$(grep -c '^{"model".*}$' "$1") $(grep -vc '^{"model".*}$' "$1")"; }
+rm "$tmp/stats"
+for n in 1 2; do
+    run -filter_complex "${base}:stats=$tmp/stats[a];${base}:seed=2:stats=$tmp/stats[b];[a][b]hstack" -f null - &
+done
+wait
+equal "stats: two filters and two programs append to one file" "$(whole "$tmp/stats")" "4 0"
+for to in /dev/full "$tmp/none/x" "$tmp"; do
+    equal "stats=${to##*/} cannot be written: every frame, one line" "$(md5 "$base:stats=$to" -v warning) $(
+        grep -c "stats '$to' cannot be written: .*; the video goes on without" "$tmp/err")" "$ref 1"
+    equal "stats=${to##*/} cannot be written, filter_complex" "$(
+        run -v warning -filter_complex "$base:stats=$to" -f hash -hash md5 -) $(
+        grep -c "stats '$to' cannot be written" "$tmp/err")" "$ref 1"
+done
+equal "stats: a FIFO that nobody reads" "$(md5 "$base:stats=$tmp/fifo" -v warning) $(grep -c 'cannot be written' "$tmp/err")" "$ref 1"
 run -v info -f lavfi -i "$base" -f null -
 equal "one summary line" "$(grep -c 'clip: 9 frames 64x48, 4 steps: load .* wall .* memory' "$tmp/err")" 1
 "$ffprobe" -v error -f lavfi -i "$base" -show_entries frame_tags -of flat > "$tmp/tags"
@@ -300,7 +318,6 @@ bad "textfile not UTF-8"      "is not UTF-8"                       "$t=model=$mo
 bad "textfile with NUL"       "is not text"                        "$t=model=$model:textfile=$tmp/nul.txt"
 bad "no transformer"          "no transformer: set model="         "$t=prompt=a:vae=$model/Wan2.1_VAE.pth"
 bad "stats to stdout"         "expected a file"                    "$base:stats=-"
-bad "stats cannot be written" "cannot be written: No such file"    "$base:stats=$tmp/none/x"
 bad "model without files"     "$tmp/empty"                         "$t=prompt=a:model=$tmp/empty"
 bad "model does not exist"    "$tmp/none"                          "$t=prompt=a:model=$tmp/none"
 bad "size not a multiple"     "expected 480p, 720p or WxH"         "$base:s=833x480"
@@ -359,6 +376,7 @@ equal "duration is given" "$(count -f lavfi -i "$t=prompt=a cat:seed=1:d=0.2")" 
 equal "a model is given" "$(md5 "$base")" "$ref"
 echo 'topk = 0.5' > "$demo/turbodiff.conf"
 own="$t=dit=$demo/${dit##*/}:model=$demo:prompt=a cat:s=256x160:frames=5:seed=1:steps=1:attention=sla"
+rm "$tmp/stats"
 half=$(md5 "$own:stats=$tmp/stats" -frames:v 1)
 equal "topk that the model says" "$half" "$(md5 "$wide:attention=sla:topk=0.5" -frames:v 1)"
 equal "stats tell it" "$(field topk "$(cat "$tmp/stats")")" "0.500000"
