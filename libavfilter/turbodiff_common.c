@@ -18,7 +18,8 @@
 
 #include "config.h"
 
-#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "libavutil/avstring.h"
@@ -215,6 +216,30 @@ static int count_frames(AVFilterContext *ctx)
     return 0;
 }
 
+/* FFmpeg reads numbers as double, which has 53 bits */
+static int parse_seed(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    const char *text = s->seed_text ? s->seed_text : "";
+    int ok = *text != 0;
+
+    s->seed = 0;
+    s->seed_unknown = !strcmp(text, "-1");
+    if (s->seed_unknown)
+        return 0;
+    for (; ok && *text; text++) {
+        unsigned digit = *text - '0';
+
+        ok = digit <= 9 && s->seed <= (UINT64_MAX - digit) / 10;
+        s->seed = 10 * s->seed + digit;
+    }
+    if (ok)
+        return 0;
+    av_log(ctx, AV_LOG_ERROR, "seed '%s': expected 0 to %"PRIu64", or -1 for a random one\n",
+           s->seed_text ? s->seed_text : "", UINT64_MAX);
+    return AVERROR(EINVAL);
+}
+
 av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 {
     TurboDiffContext *s = ctx->priv;
@@ -222,7 +247,8 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 
     if (s->aspect && !s->size && !(s->size = av_strdup(named_size)))
         return AVERROR(ENOMEM);
-    if ((ret = ff_turbodiff_check_prompt(ctx)) < 0 ||
+    if ((ret = parse_seed(ctx)) < 0 ||
+        (ret = ff_turbodiff_check_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||
         (ret = check_hw_format(ctx)) < 0 ||
@@ -273,15 +299,17 @@ int ff_turbodiff_query_formats(const AVFilterContext *ctx,
 static int set_metadata(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
+    char seed[24];
     TDInfo info;
     int ret;
 
     ret = td_info(s->td, &info);
     if (ret < 0)
         return error_from_td(ret);
+    snprintf(seed, sizeof(seed), "%"PRIu64, info.seed);
     av_dict_free(&s->metadata);
     if ((ret = av_dict_set(&s->metadata, "lavfi.turbodiff.model", info.model, 0))        < 0 ||
-        (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.seed", info.seed, 0))      < 0 ||
+        (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.seed", seed, 0))               < 0 ||
         (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.steps", info.n_steps, 0))  < 0 ||
         (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.prompt", s->clean_prompt, 0))  < 0)
         return ret;
@@ -464,9 +492,10 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     ret = td_default_params(&params, sizeof(params));
     if (ret < 0)
         return error_from_td(ret);
-    if (s->seed < 0) {
+    if (s->seed_unknown) {
         s->seed = av_get_random_seed();
-        av_log(ctx, AV_LOG_INFO, "seed=%"PRId64"\n", s->seed);
+        s->seed_unknown = 0;
+        av_log(ctx, AV_LOG_INFO, "seed=%"PRIu64"\n", s->seed);
     }
     params.prompt          = s->prompt;
     params.negative_prompt = s->negative_prompt;
@@ -475,7 +504,7 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     params.n_frames        = s->clip_frames;
     params.sampler         = s->sampler;
     params.n_steps         = s->steps;
-    params.seed            = s->seed + clip;
+    params.seed            = s->seed + (uint64_t)clip;
     params.noise           = s->noise;
     params.sigma_max       = s->sigma_max;
     params.boundary        = s->boundary;

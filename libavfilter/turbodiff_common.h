@@ -57,7 +57,7 @@ typedef struct TurboDiffContext {
     int frames;
     int64_t duration;
     AVRational frame_rate;
-    int64_t seed;
+    char *seed_text;
     int steps;
     int sampler;
     double sigma_max;
@@ -78,6 +78,8 @@ typedef struct TurboDiffContext {
     int hw_format;              ///< enum AVPixelFormat
 
     /* state */
+    uint64_t seed;              ///< of the first clip
+    int seed_unknown;           ///< it is yet to be drawn
     char *clean_prompt;         ///< the prompt as the model sees it, NULL if not yet loaded
     int w, h;                   ///< of the frames that are made
     enum AVPixelFormat format;  ///< of the frames that are made
@@ -119,7 +121,7 @@ typedef struct TurboDiffContext {
     { "d",               "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
     { "rate",            "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
     { "r",               "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
-    { "seed",            "set the seed of the noise (-1: random, logged)", TD_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = -1 }, -1, (1LL << 53) - 1, TD_FLAGS }, \
+    { "seed",            "set the seed of the noise, 0 to 18446744073709551615 (-1: random, logged)", TD_OFFSET(seed_text), AV_OPT_TYPE_STRING, { .str = "-1" }, 0, 0, TD_FLAGS }, \
     { "steps",           "set the number of denoising steps (0: 4 for rcm, 50 for unipc)", TD_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
     { "sampler",         "set the sampler", TD_OFFSET(sampler), AV_OPT_TYPE_INT, { .i64 = TD_SAMPLER_RCM }, TD_SAMPLER_RCM, TD_SAMPLER_UNIPC, TD_FLAGS, .unit = "sampler" }, \
         TD_CONST("rcm",       "few steps, for distilled models",      TD_SAMPLER_RCM,        "sampler"), \
@@ -245,7 +247,7 @@ int ff_turbodiff_config(AVFilterLink *outlink);
  * Start a clip with frames of s->w, s->h and s->format.
  *
  * @param image first frame, or NULL; used during the call only
- * @param clip  added to the seed
+ * @param clip  added to the seed, modulo 2^64
  */
 int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip);
 

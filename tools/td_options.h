@@ -22,7 +22,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 's', "size",            "WxH",     "frame size, sides from 16 to 2048 (the model's)" },
     { 'n', "frames",          "N",       "frames, 4k+1 up to 509 (the model's)" },
     { 'i', "steps",           "N",       "steps: 1 to 4 with rcm (4), up to 1000 with unipc (50)" },
-    { 'r', "seed",            "N",       "0 to 2^64-1 (0), -1: a random one" },
+    { 'r', "seed",            "N",       "0 to 2^64-1 (0), or -1 for a random one" },
     { 'a', "attention",       "KIND",    "auto, dense, sla, sagesla (auto)" },
     { 'k', "topk",            "F",       "share of key blocks that sparse attention keeps (the model's)" },
     { 'b', "sla-block",       "BLOCK",   "auto, 128x64, 64x128 (auto: the model's)" },

@@ -92,6 +92,12 @@ done
 check "td: the negative prompt counts with guidance" sh -c "cmp '$tmp/2 dog' '$tmp/2 cat'; test \$? = 1"
 check "td: guidance counts" sh -c "cmp '$tmp/2 cat' '$tmp/1 cat'; test \$? = 1"
 check "td: no negative prompt without guidance" cmp "$tmp/1 dog" "$tmp/1 cat"
+for seed in -2 18446744073709551616 1e3 7x +1 ''; do
+    check "td refuses seed '$seed'" sh -c "! '$td' -r '$seed' -s 64x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
+done
+"$td" -r -1 -i 1 -s 64x48 -n 5 "$model" "a cat" "$tmp/random.rgb" 2> "$tmp/drawn"
+check "td: the random seed that it tells gives the same clip" sh -c "'$td' -i 1 -s 64x48 -n 5 \
+    -r \"\$(sed -n 's/^seed=//p' '$tmp/drawn')\" '$model' 'a cat' '$tmp/again.rgb' && cmp '$tmp/random.rgb' '$tmp/again.rgb'"
 check "td refuses a bad size" sh -c "! '$td' -s 8x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td refuses a topk that is no number" sh -c "! '$td' -k all -s 64x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td without arguments shows its usage" sh -c "'$td' 2>&1 | grep -q '^usage: td'"

@@ -81,6 +81,9 @@ differ "clips=2: the second clip is another" \
     "$(md5 "$in" "$f:clips=2,trim=start_frame=5")" "$ref"
 equal "seeds of two clips" "$("$ffprobe" -v error -f lavfi -i "$in,$f:clips=2" -show_entries \
     frame_tags=lavfi.turbodiff.seed -of csv=p=0 | tr '\n' ' ')" "1 1 1 1 1 2 2 2 2 2 "
+equal "seeds of two clips: 0 follows the largest one" "$("$ffprobe" -v error -f lavfi \
+    -i "$in,$f:clips=2:seed=18446744073709551615" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 |
+    uniq | tr '\n' ' ')" "18446744073709551615 0 "
 equal "-frames within the clip" "$(run -f lavfi -i "$in" -vf "$f:frames=81" -frames:v 3 -f framecrc - | grep -c '^0,')" 3
 equal "adaptive" "$(probe frame=width,height "testsrc2=s=100x100" "trim=end_frame=1,$f:s=128x32:adaptive=1")" "64,64"
 equal "adaptive: the shape as it is shown" \
@@ -217,6 +220,7 @@ bad "no model"                   "expected an image-to-video model"  "$in" "turb
 bad "no prompt"                  "No prompt: expected"               "$in" "turbodiff_i2v=model=$model"
 bad "every with extend"          "expected with mode replace only"   "$in" "$e:every=2"
 bad "clips"                      "'clips' out of range"              "$in" "$f:clips=0"
+bad "seed"                       "seed '-2': expected 0 to"          "$in" "$f:seed=-2"
 bad "mode"                       "Unable to parse"                   "$in" "$f:mode=nonsense"
 bad "boundary"                   "'boundary' out of range"           "$in" "$f:boundary=2"
 bad "size too large"             "sides from 16 to 2048"             "$in" "$f:s=2050x50"

@@ -125,6 +125,15 @@ differ "other seed" "$(md5 "$base:seed=2")" "$ref"
 differ "other prompt" "$(md5 "$base:prompt=a dog on the moon")" "$ref"
 equal "threads do not change it" "$(md5 "$base:threads=1")" "$(md5 "$base:threads=3")"
 equal "a large seed" "$(probe frame_tags=lavfi.turbodiff.seed "$base:seed=9007199254740991")" "9007199254740991"
+for seed in 0 9007199254740993 9223372036854775808 18446744073709551615; do
+    rm -f "$tmp/stats"
+    equal "seed $seed, exactly" "$(probe frame_tags=lavfi.turbodiff.seed "$base:stats=$tmp/stats:seed=$seed") $(
+        sed 's/.*"seed": \([0-9]*\),.*/\1/' "$tmp/stats")" "$seed $seed"
+done
+differ "seeds that are one number as double" "$(md5 "$base:seed=9007199254740993")" "$(md5 "$base:seed=9007199254740992")"
+equal "the seed of td is that of the filter" "$("${dir%/small-*}/td" -r 18446744073709551615 -s 64x48 -n 9 "$model" "a cat" - \
+    2> /dev/null | md5sum | cut -d ' ' -f 1)" "$(run -f lavfi -i "$base:seed=18446744073709551615,format=rgb24" -f rawvideo - |
+    md5sum | cut -d ' ' -f 1)"
 differ "random seeds" "$(md5 "$base:seed=-1")" "$(md5 "$base:seed=-1")"
 "$ffmpeg" -hide_banner -nostdin -v info -f lavfi -i "$base:seed=-1" -f hash -hash md5 - > "$tmp/random" 2> "$tmp/err"
 seed=$(sed -n 's/.*seed=\([0-9]*\)$/\1/p' "$tmp/err" | head -n 1)
@@ -329,7 +338,9 @@ bad "frames and duration"     "expected one of them"               "$base:d=1"
 bad "no duration"             "expected at least 1"                "$t=model=$model:prompt=a:d=0"
 bad "steps with rcm"          "expected 1 to 4"                    "$base:steps=5"
 bad "steps"                   "'steps' out of range"               "$base:steps=2000"
-bad "seed"                    "'seed' out of range"                "$base:seed=-2"
+for seed in -2 -0 +1 18446744073709551616 99999999999999999999 1.5 1e3 0x10 '1 2' seven ''; do
+    bad "seed '$seed'"        "seed '$seed': expected 0 to 18446744073709551615, or -1" "$base:seed='$seed'"
+done
 bad "topk -0.1"               "'topk' out of range"                "$base:topk=-0.1"
 bad "topk 2"                  "'topk' out of range"                "$base:topk=2"
 bad "guidance"                "'guidance' out of range"            "$base:guidance=0"

@@ -149,12 +149,12 @@ static void test_conf(void)
     REFUSE("sla_block = auto", "sla_block = auto, want");
     REFUSE("sla_block =", "want a key, = and a value");
     REFUSE("sla_block = 64x128\nsla_block = 64x128", "a.conf:2: sla_block for the second time");
-    REFUSE("sla = 64x128", "'sla', want width, height, frames, topk or sla_block");
+    REFUSE("sla = 64x128", "'sla', want width, height, frames, topk, sla_block or vocabulary");
     REFUSE("sla_block_ = 64x128", "'sla_block_', want");
     REFUSE("frames 17", "'frames 17', want a key, = and a value");
     REFUSE("= 17", "want a key, = and a value");
     REFUSE("frames =", "want a key, = and a value");
-    REFUSE("steps = 4", "'steps', want width, height, frames, topk or sla_block");
+    REFUSE("steps = 4", "'steps', want width, height, frames, topk, sla_block or vocabulary");
     REFUSE("fram = 17", "'fram', want width");
     REFUSE("framess = 17", "'framess', want width");
     REFUSE("frames = 17\nframes = 17", "a.conf:2: frames for the second time");
