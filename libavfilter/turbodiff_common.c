@@ -19,6 +19,7 @@
 #include "config.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -197,15 +198,17 @@ static int count_frames(AVFilterContext *ctx)
     TurboDiffContext *s = ctx->priv;
 
     s->nb_frames = s->frames;
-    if (s->duration >= 0) {
+    if (s->duration != TD_NO_DURATION) {
+        double most = floor(100 * TD_MAX_FRAMES / av_q2d(s->frame_rate)) / 100;
+
         if (s->frames) {
             av_log(ctx, AV_LOG_ERROR, "Both frames and duration: expected one of them\n");
             return AVERROR(EINVAL);
         }
         s->nb_frames = av_rescale_q_rnd(s->duration, AV_TIME_BASE_Q, av_inv_q(s->frame_rate), AV_ROUND_UP);
-        if (s->nb_frames < 1 || s->nb_frames > INT_MAX - 4) {
-            av_log(ctx, AV_LOG_ERROR, "duration: %"PRId64" frames at rate %d/%d, expected at least 1\n",
-                   s->nb_frames, s->frame_rate.num, s->frame_rate.den);
+        if (s->nb_frames < 1 || s->nb_frames > TD_MAX_FRAMES) {
+            av_log(ctx, AV_LOG_ERROR, "duration %g s: expected at least 1 frame and at most %d, %g s at %g fps\n",
+                   (double)s->duration / AV_TIME_BASE, TD_MAX_FRAMES, most, av_q2d(s->frame_rate));
             return AVERROR(EINVAL);
         }
     } else if (s->frames && s->frames % 4 != 1) {
@@ -259,10 +262,6 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
         av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->steps);
         return AVERROR(EINVAL);
     }
-    if (s->sampler == TD_SAMPLER_RCM && s->negative_prompt)
-        av_log(ctx, AV_LOG_WARNING, "negative_prompt has no effect with sampler rcm\n");
-    if (s->sampler == TD_SAMPLER_UNIPC && (s->sigma_max || s->ode))
-        av_log(ctx, AV_LOG_WARNING, "sigma_max and ode have no effect with sampler unipc\n");
     return 0;
 }
 
@@ -391,6 +390,21 @@ int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image)
     return ret < 0 ? error_from_td(ret) : 0;
 }
 
+/* a model makes poor pictures of an area that it was not trained for */
+static void warn_size(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    TDInfo info;
+    int64_t area = (int64_t)s->w * s->h, own;
+
+    if (td_info(s->td, &info) < 0)
+        return;
+    own = (int64_t)info.default_width * info.default_height;
+    if (area > 2 * own || 2 * area < own)
+        av_log(ctx, AV_LOG_WARNING, "%dx%d is far from the area of %dx%d that the model is made for: pictures may be "
+               "poor\n", s->w, s->h, info.default_width, info.default_height);
+}
+
 int ff_turbodiff_config(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
@@ -399,6 +413,7 @@ int ff_turbodiff_config(AVFilterLink *outlink)
     AVHWFramesContext *frames;
     int ret;
 
+    warn_size(ctx);
     if (s->format != AV_PIX_FMT_CUDA)
         return 0;
     av_buffer_unref(&l->hw_frames_ctx);
@@ -414,6 +429,31 @@ int ff_turbodiff_config(AVFilterLink *outlink)
     if (ret < 0)
         av_log(ctx, AV_LOG_ERROR, "CUDA frames of %dx%d cannot be made: %s\n", outlink->w, outlink->h, av_err2str(ret));
     return ret;
+}
+
+/* options that are set and change nothing; not told by init(), which the ffmpeg tool calls twice for each graph */
+static void warn_unused(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    int rcm = s->sampler == TD_SAMPLER_RCM;
+    TDInfo info;
+    int dense = td_info(s->td, &info) >= 0 && info.attention == TD_ATTN_DENSE;
+    const struct {
+        const char *name;
+        int unused;
+    } options[] = {
+        { "negative_prompt has no effect with sampler rcm", rcm && s->negative_prompt },
+        { "guidance has no effect with sampler rcm",        rcm && s->guidance != TD_GUIDANCE },
+        { "shift has no effect with sampler rcm",           rcm && s->shift != TD_SHIFT },
+        { "sigma_max has no effect with sampler unipc",     !rcm && s->sigma_max },
+        { "ode has no effect with sampler unipc",           !rcm && s->ode },
+        { "topk has no effect with dense attention",        dense && s->topk },
+        { "sla_block has no effect with dense attention",   dense && s->sla_block },
+    };
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(options); i++)
+        if (options[i].unused)
+            av_log(ctx, AV_LOG_WARNING, "%s\n", options[i].name);
 }
 
 /* what the options leave open is the model's to say */
@@ -480,7 +520,10 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
     s->progress_stage        = -1;
 
     ret = td_open(&s->td, &settings);
-    return ret < 0 ? error_from_td(ret) : set_defaults(s);
+    if (ret < 0)
+        return error_from_td(ret);
+    warn_unused(ctx);
+    return set_defaults(s);
 }
 
 int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)

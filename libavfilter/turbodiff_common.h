@@ -100,6 +100,16 @@ typedef struct TurboDiffContext {
 #define TD_OFFSET(x) offsetof(TurboDiffContext, x)
 #define TD_FLAGS (AV_OPT_FLAG_VIDEO_PARAM | AV_OPT_FLAG_FILTERING_PARAM)
 
+/* defaults of unipc */
+#define TD_GUIDANCE 5
+#define TD_SHIFT    5
+
+/* of a clip */
+#define TD_MAX_FRAMES 509
+
+/* a second less than none: help shows it as -1 */
+#define TD_NO_DURATION (-AV_TIME_BASE)
+
 #define TD_CONST(name, help, value, unit_name) \
     { name, help, 0, AV_OPT_TYPE_CONST, { .i64 = value }, 0, 0, TD_FLAGS, .unit = unit_name }
 
@@ -116,13 +126,13 @@ typedef struct TurboDiffContext {
     { "s",               "set the video size: 480p, 720p, or WxH up to 2048x2048 (default: as the model says)", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "aspect",          "set the aspect ratio of a named size: 16:9, 9:16, 4:3, 3:4, 1:1 (or 16/9 ...)", TD_OFFSET(aspect), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "adaptive",        "take the shape from the image, and the area from the size", TD_OFFSET(adaptive), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
-    { "frames",          "set the number of frames, 4k+1 (0: from duration, else as the model says)", TD_OFFSET(frames), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, TD_FLAGS }, \
-    { "duration",        "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
-    { "d",               "set the duration instead of the number of frames", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = -1 }, -1, INT64_MAX, TD_FLAGS }, \
+    { "frames",          "set the number of frames, 4k+1 up to 509 (0: from duration, else as the model says)", TD_OFFSET(frames), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, TD_MAX_FRAMES, TD_FLAGS }, \
+    { "duration",        "set the duration instead of the number of frames, up to 31.8 s at 16 fps (-1: not set)", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = TD_NO_DURATION }, TD_NO_DURATION, INT64_MAX, TD_FLAGS }, \
+    { "d",               "set the duration instead of the number of frames, up to 31.8 s at 16 fps (-1: not set)", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = TD_NO_DURATION }, TD_NO_DURATION, INT64_MAX, TD_FLAGS }, \
     { "rate",            "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
     { "r",               "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
     { "seed",            "set the seed of the noise, 0 to 18446744073709551615 (-1: random, logged)", TD_OFFSET(seed_text), AV_OPT_TYPE_STRING, { .str = "-1" }, 0, 0, TD_FLAGS }, \
-    { "steps",           "set the number of denoising steps (0: 4 for rcm, 50 for unipc)", TD_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
+    { "steps",           "set the number of denoising steps, 1 to 4 with rcm, 1 to 1000 with unipc (0: 4 or 50)", TD_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
     { "sampler",         "set the sampler", TD_OFFSET(sampler), AV_OPT_TYPE_INT, { .i64 = TD_SAMPLER_RCM }, TD_SAMPLER_RCM, TD_SAMPLER_UNIPC, TD_FLAGS, .unit = "sampler" }, \
         TD_CONST("rcm",       "few steps, for distilled models",      TD_SAMPLER_RCM,        "sampler"), \
         TD_CONST("unipc",     "many steps, for undistilled models",   TD_SAMPLER_UNIPC,      "sampler"), \
@@ -130,8 +140,8 @@ typedef struct TurboDiffContext {
     { "boundary",        "set the timestep below which the low-noise transformer of two is used (0: default of the model)", TD_OFFSET(boundary), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
     { "ode",             "make the steps of rcm deterministic", TD_OFFSET(ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
     { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 5 }, 1, 100, TD_FLAGS }, \
-    { "shift",           "set the timestep shift of unipc", TD_OFFSET(shift), AV_OPT_TYPE_DOUBLE, { .dbl = 5 }, 0.01, 100, TD_FLAGS }, \
+    { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = TD_GUIDANCE }, 1, 100, TD_FLAGS }, \
+    { "shift",           "set the timestep shift of unipc", TD_OFFSET(shift), AV_OPT_TYPE_DOUBLE, { .dbl = TD_SHIFT }, 0.01, 100, TD_FLAGS }, \
     { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
         TD_CONST("auto",      "that of the GPU in use, else h100",    TD_NOISE_AUTO,         "noise"), \
         TD_CONST("h100",      NULL,                                   TD_NOISE_H100,         "noise"), \
@@ -239,7 +249,8 @@ int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image);
 int ff_turbodiff_open(AVFilterContext *ctx);
 
 /**
- * Make ready for frames of s->format, where the output link's size is set.
+ * Make ready for frames of s->w, s->h and s->format, where the output link's
+ * size is set.
  */
 int ff_turbodiff_config(AVFilterLink *outlink);
 

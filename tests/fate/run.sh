@@ -206,8 +206,35 @@ differ "sampler=unipc" "$(md5 "$unipc")" "$(md5 "$base:steps=3")"
 differ "guidance" "$(md5 "$unipc:guidance=1")" "$(md5 "$unipc")"
 differ "shift" "$(md5 "$unipc:shift=3")" "$(md5 "$unipc")"
 differ "negative_prompt" "$(md5 "$unipc:negative_prompt=blurry and dark")" "$(md5 "$unipc")"
-run -v warning -f lavfi -i "$base:negative_prompt=dark" -f null -
-equal "negative_prompt with rcm warns" "$(grep -c 'negative_prompt has no effect' "$tmp/err")" 1
+# warns NAME TEXT N OPTIONS: warnings with TEXT of the filter, in both forms of input
+warns() {
+    run -v warning -f lavfi -i "turbodiff=model=$model:prompt=a cat:frames=1:seed=1:$4" -f null -
+    seen=$(grep -c "$2" "$tmp/err")
+    run -v warning -filter_complex "turbodiff=model=$model:prompt=a cat:frames=1:seed=1:$4" -f null -
+    equal "$1" "$seen $(grep -c "$2" "$tmp/err")" "$3 $3"
+}
+for opt in negative_prompt=dark guidance=3 shift=3; do
+    warns "${opt%=*} with rcm warns" "${opt%=*} has no effect with sampler rcm" 1 "s=64x48:$opt"
+    warns "${opt%=*} with unipc does not" "has no effect" 0 "s=64x48:sampler=unipc:steps=1:$opt"
+done
+for opt in sigma_max=20 ode=1; do
+    warns "${opt%=*} with unipc warns" "${opt%=*} has no effect with sampler unipc" 1 "s=64x48:sampler=unipc:steps=1:$opt"
+done
+for opt in topk=0.5 sla_block=64x128; do
+    warns "${opt%=*} with dense attention warns" "${opt%=*} has no effect with dense attention" 1 "s=64x48:attention=dense:$opt"
+done
+warns "nothing to warn of" "has no effect\|far from" 0 "s=832x480:steps=1:noise=cpu"
+warns "a small size warns" "64x48 is far from the area of 832x480" 1 "s=64x48"
+warns "half the area does not" "far from" 0 "s=416x480:steps=1"
+# help shows real ranges
+"$ffmpeg" -hide_banner -h filter=turbodiff > "$tmp/help" 2>&1
+equal "help: steps" "$(grep -c ' steps .*1 to 4 with rcm, 1 to 1000 with unipc (0: 4 or 50) (from 0 to 1000) (default 0)' "$tmp/help")" 1
+equal "help: frames" "$(grep -c ' frames .*4k+1 up to 509 .*(from 0 to 509) (default 0)' "$tmp/help")" 1
+equal "help: duration" "$(grep -c ' d\(uration\)\{0,1\}  .*up to 31.8 s at 16 fps (-1: not set) (default -1)' "$tmp/help")" 2
+equal "help: seed" "$(grep -c ' seed .*0 to 18446744073709551615 (-1: random, logged) (default "-1")' "$tmp/help")" 1
+"$ffmpeg" -hide_banner -h filter=turbodiff_i2v >> "$tmp/help" 2>&1
+equal "help: no default of a microsecond below zero" "$(grep -c ' d\(uration\)\{0,1\}  .*(default -1)' "$tmp/help") $(
+    grep -c -e '-0\.0' "$tmp/help")" "4 0"
 
 # ---- times and memory ----
 
@@ -336,6 +363,12 @@ bad "aspect of a WxH size"    "works with a named size only"       "$base:aspect
 bad "frames not 4k+1"         "frames 80: expected 4k+1"           "$base:frames=80"
 bad "frames and duration"     "expected one of them"               "$base:d=1"
 bad "no duration"             "expected at least 1"                "$t=model=$model:prompt=a:d=0"
+n="$t=model=$model:prompt=a:s=64x48"
+bad "frames over 509"         "'frames' out of range \[0 - 509\]" "$base:frames=513"
+bad "duration too long"       "duration 60 s: .* at most 509, 31.81 s at 16 fps" "$n:d=60"
+bad "duration too long, other rate" "duration 17 s: .* at most 509, 16.98 s at 29.97 fps" "$n:d=17:r=ntsc"
+bad "negative duration"       "duration -0.5 s: expected at least 1 frame" "$n:d=-0.5"
+bad "duration under -1"       "'d' out of range"                   "$n:d=-2"
 bad "steps with rcm"          "expected 1 to 4"                    "$base:steps=5"
 bad "steps"                   "'steps' out of range"               "$base:steps=2000"
 for seed in -2 -0 +1 18446744073709551616 99999999999999999999 1.5 1e3 0x10 '1 2' seven ''; do
