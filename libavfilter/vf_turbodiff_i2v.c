@@ -41,6 +41,9 @@
 #include "turbodiff_compat.h"
 #include "video.h"
 
+/* encoders of MPEG-4 take no finer time base */
+#define MAX_TIME_BASE 65535
+
 enum Mode { MODE_REPLACE, MODE_EXTEND, NB_MODES };
 
 typedef struct TurboDiffI2VContext {
@@ -159,6 +162,29 @@ static int config_pixels(AVFilterLink *outlink, enum AVPixelFormat *format)
     return l->hw_frames_ctx ? 0 : AVERROR(ENOMEM);
 }
 
+/* extend: a time base that holds the times of the input and of the clip, and the rate if it is the same throughout */
+static void config_times(AVFilterLink *outlink)
+{
+    AVFilterLink *inlink = outlink->src->inputs[0];
+    TurboDiffI2VContext *s = outlink->src->priv;
+    FilterLink *l = ff_filter_link(outlink), *il = ff_filter_link(inlink);
+    AVRational clip = s->common.frame_rate, rate = il->frame_rate, ratio = { 0 };
+    AVRational tb = av_inv_q(clip), grid = tb;
+
+    if (rate.num > 0 && rate.den > 0) {
+        ratio = av_div_q(rate, clip);
+        grid  = av_gcd_q(av_inv_q(rate), tb, MAX_TIME_BASE + 1, tb);
+    }
+    grid = (AVRational){ 1, grid.den * FFMAX(MAX_TIME_BASE / grid.den, 1) };
+    outlink->time_base = av_gcd_q(inlink->time_base, tb, MAX_TIME_BASE + 1, grid);
+    if (ratio.den == 1)
+        l->frame_rate = rate;
+    else if (ratio.num == 1)
+        l->frame_rate = clip;
+    else
+        l->frame_rate = (AVRational){ 1, 0 };
+}
+
 static int config_output(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
@@ -167,7 +193,6 @@ static int config_output(AVFilterLink *outlink)
     TurboDiffContext *c = &s->common;
     FilterLink *l = ff_filter_link(outlink), *il = ff_filter_link(inlink);
     AVRational sar = inlink->sample_aspect_ratio.num > 0 ? inlink->sample_aspect_ratio : (AVRational){ 1, 1 };
-    AVRational tb = av_inv_q(c->frame_rate);
     TDInfo info;
     int w, h, ret;
 
@@ -193,10 +218,7 @@ static int config_output(AVFilterLink *outlink)
         outlink->w                   = inlink->w;
         outlink->h                   = inlink->h;
         outlink->sample_aspect_ratio = inlink->sample_aspect_ratio;
-        /* a time base too coarse for the frames of a clip gives way */
-        outlink->time_base           = av_cmp_q(inlink->time_base, tb) > 0 ? AV_TIME_BASE_Q : inlink->time_base;
-        l->frame_rate                = il->frame_rate.num > 0 && av_cmp_q(il->frame_rate, c->frame_rate) < 0 ?
-                                       c->frame_rate : il->frame_rate;
+        config_times(outlink);
         if (!ff_turbodiff_makes(c->format) || c->w != outlink->w || c->h != outlink->h ||
             (!(av_pix_fmt_desc_get(c->format)->flags & AV_PIX_FMT_FLAG_RGB) &&
              (outlink->colorspace != AVCOL_SPC_BT709 || outlink->color_range != AVCOL_RANGE_MPEG)))
@@ -205,7 +227,7 @@ static int config_output(AVFilterLink *outlink)
         outlink->w                   = c->w;
         outlink->h                   = c->h;
         outlink->sample_aspect_ratio = (AVRational){ 1, 1 };
-        outlink->time_base           = tb;
+        outlink->time_base           = av_inv_q(c->frame_rate);
         l->frame_rate                = c->frame_rate;
     }
 

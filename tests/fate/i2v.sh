@@ -129,6 +129,56 @@ equal "extend: times of the input need not begin at 0" "$(stamps "$src,setpts=PT
 equal "extend: clips=2" "$(stamps "$src" "$e:s=64x48:r=25:clips=2")" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
 equal "extend: the clip is made of the last frame" "$(crc "$src,trim=start_frame=4" "$e:s=64x48:r=25" | tail -n 5 |
     cut -d , -f 6)" "$(tail -n 5 "$tmp/longer" | cut -d , -f 6)"
+# last_times FILE: of the last 7 packets, in microseconds, and how long the last one lasts
+last_times() {
+    "$ffprobe" -v error -show_entries packet=pts_time,duration_time -of csv=p=0 "$1" | tail -n 7 |
+        awk -F , '{ printf "%.0f ", $1 * 1e6 } END { printf "%.0f\n", $2 * 1e6 }'
+}
+# near NAME TOLERANCE GOT WANT: numbers that differ by no more than that
+near() {
+    if echo "$3 $4" | awk -v most="$2" '{ n = NF / 2; for (i = 1; i <= n; i++) if (($i - $(n + i)) ^ 2 > most ^ 2) exit 1 }
+                                        NF % 2 || !NF { exit 1 }'; then
+        ok "$1"
+    else
+        fail "$1" "got:      $3" "expected: $4"
+    fi
+}
+# 6 frames of another rate than the clip's, which begins at the end of the last one: frames 1/16 s apart in the file, too
+for want in 24,166667,208333,250000 25,160000,200000,240000 30,133333,166667,200000 30000/1001,133467,166833,200200 \
+            24000/1001,166833,208542,250250; do
+    rate=${want%%,*}
+    want=${want#*,}
+    end=${want##*,}
+    want=$(echo "${want%,*}" | tr , ' ')
+    for i in 0 62500 125000 187500 250000; do
+        want="$want $((end + i))"
+    done
+    run -f lavfi -i "testsrc2=s=64x48:r=$rate" -frames:v 6 -c:v mpeg4 -q:v 2 "$tmp/in.mp4"
+    run -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -q:v 2 "$tmp/out.mp4"
+    equal "extend: $rate frames a second, times in mp4" "$(last_times "$tmp/out.mp4")" "$want 62500"
+    run -i "$tmp/in.mp4" -vf "settb=1/90000,$e:s=64x48" -c:v mpeg4 -q:v 2 "$tmp/out.mp4"
+    near "extend: $rate frames a second, a time base too fine for MPEG-4" 20 "$(last_times "$tmp/out.mp4")" "$want 62500"
+    # Matroska has milliseconds
+    run -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -q:v 2 "$tmp/out.mkv"
+    near "extend: $rate frames a second, times in Matroska" 1000 "$(last_times "$tmp/out.mkv")" "$want 62500"
+done
+equal "extend: where a constant rate is wanted it is the input's" "$(run -i "$tmp/in.mp4" -vf "$e:s=64x48" -pix_fmt gray -f rawvideo "$tmp/raw" &&
+    wc -c < "$tmp/raw" | awk '{ print $1 / 64 / 48 }') $(grep -c 25fps "$tmp/err")" "13 0"
+equal "extend: 48 frames a second and 16 are 48" "$("$ffprobe" -v error -f lavfi -i "testsrc2=s=64x48:r=48:d=0.1,$e:s=64x48" \
+    -show_entries stream=avg_frame_rate -of csv=p=0)" "48/1"
+# the encoder's rate control knows the film's rate: two seconds of film in as many bytes as without the clip
+bytes() {
+    "$ffprobe" -v error -read_intervals %+2 -show_entries packet=size -of csv=p=0 "$1" | head -n 50 | awk '{ n += $1 } END { print n }'
+}
+film="testsrc2=s=320x240:r=25:d=2"
+run -f lavfi -i "$film" -c:v mpeg4 -b:v 300k "$tmp/plain.mp4"
+run -f lavfi -i "$film" -c:v mpeg4 -q:v 2 "$tmp/in.mp4"
+run -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -b:v 300k "$tmp/out.mp4"
+if [ "$(echo "$(bytes "$tmp/plain.mp4") $(bytes "$tmp/out.mp4")" | awk '{ print ($2 > 0.8 * $1 && $2 < 1.25 * $1) }')" = 1 ]; then
+    ok "extend: the encoder's rate control"
+else
+    fail "extend: the encoder's rate control" "bytes of the film: $(bytes "$tmp/out.mp4"), without the clip $(bytes "$tmp/plain.mp4")"
+fi
 for fmt in yuv420p yuv444p10le rgb24 yuvj420p gray nv12 bgra; do
     crc "testsrc2=s=70x50:r=25:d=0.08,format=$fmt" null > "$tmp/plain"
     crc "testsrc2=s=70x50:r=25:d=0.08,format=$fmt" "$e:s=64x48:r=25" > "$tmp/longer"
