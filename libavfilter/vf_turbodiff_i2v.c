@@ -23,6 +23,11 @@
  * At most one clip is under way. While there is one, the input waits; while
  * there is none, input frames are taken, and either start a clip (replace) or
  * pass through, the last one to start a clip at the end (extend).
+ *
+ * With the option every, the output has a frame at each multiple of its time
+ * base from the first input frame to the end of the last one: it goes no
+ * further than the input is known to go, and then takes input frames until one
+ * starts a clip, which cuts the one before, or the input goes on.
  */
 
 #include "config.h"
@@ -63,6 +68,14 @@ typedef struct TurboDiffI2VContext {
     int64_t nb_started;         ///< clips so far
     int64_t nb_in;              ///< input frames so far
     int64_t start_pts;          ///< of the clip, or where the next one starts
+
+    /* state, with every; times of the output are in its time base */
+    AVFrame *next;              ///< input frame that the next clip starts from
+    AVFrame *last;              ///< frame that was output last
+    int64_t next_pts;           ///< of the next frame to output
+    int64_t end_pts;            ///< where those that can be output now end
+    int64_t input_end;          ///< where the input frames so far end, in the input's time base
+    int ended;                  ///< the input has no more frames
 } TurboDiffI2VContext;
 
 #define OFFSET(x) offsetof(TurboDiffI2VContext, x)
@@ -105,6 +118,8 @@ static av_cold void uninit(AVFilterContext *ctx)
     ff_turbodiff_close(ctx);
     av_frame_free(&s->from);
     av_frame_free(&s->like);
+    av_frame_free(&s->next);
+    av_frame_free(&s->last);
     sws_freeContext(s->to_link);
     s->to_link = NULL;
 }
@@ -418,6 +433,18 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
     return 0;
 }
 
+/* where a frame of the input ends, in its time base; the frame has a time */
+static int64_t end_of(AVFilterContext *ctx, const AVFrame *frame)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    AVFilterLink *inlink = ctx->inputs[0];
+    FilterLink *il = ff_filter_link(inlink);
+    AVRational rate = il->frame_rate.num > 0 && il->frame_rate.den > 0 ? il->frame_rate : s->common.frame_rate;
+
+    return frame->pts + (frame->duration > 0 ? frame->duration :
+                         FFMAX(av_rescale_q(1, av_inv_q(rate), inlink->time_base), 1));
+}
+
 /* keep a reference to a frame that a clip may start from; where that fails the frame is freed */
 static int remember(TurboDiffI2VContext *s, AVFrame *frame)
 {
@@ -427,6 +454,22 @@ static int remember(TurboDiffI2VContext *s, AVFrame *frame)
         return 0;
     av_frame_free(&frame);
     return AVERROR(ENOMEM);
+}
+
+/* every: a frame of the clip under way, or the last one of the clip before once more */
+static int output_every(AVFilterLink *outlink, AVFrame *frame)
+{
+    TurboDiffI2VContext *s = outlink->src->priv;
+
+    frame->pts = s->next_pts++;
+    frame->duration = 1;
+    av_frame_free(&s->last);
+    s->last = av_frame_clone(frame);
+    if (!s->last) {
+        av_frame_free(&frame);
+        return AVERROR(ENOMEM);
+    }
+    return ff_filter_frame(outlink, frame);
 }
 
 /* the next frame of the clip under way, or its end */
@@ -464,25 +507,56 @@ static int work(AVFilterLink *outlink)
     frame->duration = s->start_pts + av_rescale_q(n + 1, tb, outlink->time_base) - frame->pts;
     if (n + 1 == s->common.nb_frames && s->clip + 1 < s->clips && (ret = remember(s, frame)) < 0)
         return ret;
-    return ff_filter_frame(outlink, frame);
+    return s->every ? output_every(outlink, frame) : ff_filter_frame(outlink, frame);
 }
 
-/* replace: a frame that starts a clip, or none */
+/* replace: the first frame starts a clip */
 static int take_frame(AVFilterContext *ctx, AVFrame *frame)
 {
     TurboDiffI2VContext *s = ctx->priv;
-    int64_t n = s->nb_in++;
 
-    if (n && (!s->every || n % s->every)) {
-        av_frame_free(&frame);
-        ff_filter_set_ready(ctx, 100);
-        return 0;
-    }
+    s->nb_in++;
     av_frame_free(&s->like);
     s->like = frame;
     s->clip = 0;
     ff_filter_set_ready(ctx, 100);
     return start_clip(ctx, frame);
+}
+
+/* every: a frame that starts a clip, which cuts the one before, or that one goes on */
+static void take_every(AVFilterContext *ctx, AVFrame *frame)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    int64_t n = s->nb_in++;
+
+    if (frame->pts == AV_NOPTS_VALUE)
+        frame->pts = s->input_end;
+    s->input_end = end_of(ctx, frame);
+    if (n % s->every == 0) {
+        s->end_pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
+        if (!n)
+            s->next_pts = s->end_pts;
+        s->next = frame;
+    } else {
+        s->end_pts = av_rescale_q(s->input_end, inlink->time_base, outlink->time_base);
+        av_frame_free(&frame);
+    }
+    ff_filter_set_ready(ctx, 100);
+}
+
+/* every: the clip before is output up to the frame that starts the next one */
+static int start_next(AVFilterContext *ctx)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+
+    s->end_pts = av_rescale_q(s->input_end, ctx->inputs[0]->time_base, ctx->outputs[0]->time_base);
+    av_frame_free(&s->like);
+    s->like = s->next;
+    s->next = NULL;
+    s->clip = 0;
+    ff_filter_set_ready(ctx, 100);
+    return start_clip(ctx, s->like);
 }
 
 /* extend: let a frame pass, and remember it and where it ends */
@@ -491,16 +565,11 @@ static int pass_frame(AVFilterLink *outlink, AVFrame *frame)
     AVFilterContext *ctx = outlink->src;
     AVFilterLink *inlink = ctx->inputs[0];
     TurboDiffI2VContext *s = ctx->priv;
-    FilterLink *il = ff_filter_link(inlink);
-    AVRational rate = il->frame_rate.num > 0 ? il->frame_rate : s->common.frame_rate;
-    int64_t end;
     int ret;
 
     s->nb_in++;
     if (frame->pts != AV_NOPTS_VALUE) {
-        end = frame->pts + (frame->duration > 0 ? frame->duration :
-                            FFMAX(av_rescale_q(1, av_inv_q(rate), inlink->time_base), 1));
-        s->start_pts = av_rescale_q(end, inlink->time_base, outlink->time_base);
+        s->start_pts = av_rescale_q(end_of(ctx, frame), inlink->time_base, outlink->time_base);
         frame->pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
     }
     frame->duration = av_rescale_q(frame->duration, inlink->time_base, outlink->time_base);
@@ -514,7 +583,7 @@ static int finish(AVFilterLink *outlink, int status)
 
     ff_turbodiff_close(outlink->src);
     ff_inlink_set_status(outlink->src->inputs[0], status);
-    ff_outlink_set_status(outlink, status, s->start_pts);
+    ff_outlink_set_status(outlink, status, s->every ? s->next_pts : s->start_pts);
     return 0;
 }
 
@@ -527,6 +596,11 @@ static int end_input(AVFilterLink *outlink, int status)
 
     if (!s->nb_in && status == AVERROR_EOF)
         av_log(ctx, AV_LOG_WARNING, "The input has no frame to start a clip from\n");
+    if (s->every && status == AVERROR_EOF) {
+        s->ended = 1;
+        ff_filter_set_ready(ctx, 100);
+        return 0;
+    }
     if (s->mode == MODE_REPLACE || !s->from || status != AVERROR_EOF || s->like)
         return finish(outlink, status);
     s->like = av_frame_clone(s->from);
@@ -535,6 +609,18 @@ static int end_input(AVFilterLink *outlink, int status)
     ret = start_clip(ctx, s->from);
     ff_filter_set_ready(ctx, 100);
     return ret;
+}
+
+/* every: the next frame, of the clip under way or where that has ended its last one */
+static int go_on(AVFilterLink *outlink)
+{
+    TurboDiffI2VContext *s = outlink->src->priv;
+    AVFrame *frame;
+
+    if (s->active)
+        return work(outlink);
+    frame = av_frame_clone(s->last);
+    return frame ? output_every(outlink, frame) : AVERROR(ENOMEM);
 }
 
 static int advance(AVFilterContext *ctx)
@@ -550,17 +636,24 @@ static int advance(AVFilterContext *ctx)
         ff_inlink_set_status(inlink, status);
         return 0;
     }
-    if (s->active) {
+    /* every: the clips of an only frame, a picture, are whole */
+    if (s->every ? s->next_pts < s->end_pts || (s->active && s->ended && s->nb_in == 1) : s->active) {
         if (!ff_outlink_frame_wanted(outlink))
             return FFERROR_NOT_READY;
-        ret = work(outlink);
+        ret = s->every ? go_on(outlink) : work(outlink);
         return ret == AVERROR_EXIT ? finish(outlink, ret) : ret;
     }
+    if (s->next)
+        return start_next(ctx);
     /* all clips of the only frame, or of the last one, are made */
-    if ((s->mode == MODE_REPLACE && s->nb_in && !s->every) || (s->mode == MODE_EXTEND && s->like))
+    if ((s->mode == MODE_REPLACE && s->nb_in && !s->every) || (s->mode == MODE_EXTEND && s->like) || s->ended)
         return finish(outlink, AVERROR_EOF);
     if ((ret = ff_inlink_consume_frame(inlink, &frame)) < 0)
         return ret;
+    if (ret > 0 && s->every) {
+        take_every(ctx, frame);
+        return 0;
+    }
     if (ret > 0)
         return s->mode == MODE_EXTEND ? pass_frame(outlink, frame) : take_frame(ctx, frame);
     if (ff_inlink_acknowledge_status(inlink, &status, &pts))

@@ -73,8 +73,42 @@ equal "filter_complex" "$(run -f lavfi -i "$in" -filter_complex "[0:v]$f" -f has
 equal "in a graph beside its input" \
     "$(run -filter_complex "$in,split[a][b];[a]$f[c];[b]scale=64:48,format=yuv420p,fps=16[d];[d][c]hstack=shortest=1" \
         -f framecrc - | grep -c '^0,')" 3
-equal "every=2: a clip from every second frame" "$(stamps "$in" "$f:every=2")" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
-equal "every=1000: as the first one only" "$(md5 "$in" "$f:every=1000")" "$ref"
+
+# every: 5 frames of 1/25 s are 3.2 frames of 1/16 s; the clip of the first one is cut where the input ends
+equal "every=1000: up to the input's end" "$(stamps "$in" "$f:every=1000")" "0 1 2 "
+equal "every=1000: as the first one only" "$(md5 "$in" "$f:every=1000")" "$(md5 "$in" "$f" -frames:v 3)"
+equal "every=1000: a picture's clip is whole" "$(md5 "$in,trim=end_frame=1" "$f:every=1000:clips=2")" \
+    "$(md5 "$in" "$f:clips=2")"
+# 2 s: ticks 0 to 31 of 1/16 s. Clips begin at 0, 0.4, 0.8 ... s, which is ticks 0, 6 (6.4), 13 (12.8), 19 (19.2), 26 (25.6)
+long="testsrc2=s=70x50:r=25:d=2"
+g="turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:topk=1:s=32x32"
+# seeds INPUT FILTERS: of the frames, run lengths and values
+seeds() {
+    "$ffprobe" -v error -f lavfi -i "$1,$2" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 | uniq -c |
+        awk '{ printf "%s*%s ", $1, $2 }'
+}
+ticks=$(seq -s ' ' 0 31)
+crc "$long" "$g:frames=9:every=10" > "$tmp/every"
+equal "every=10: pictures end with the input" "$(cut -d , -f 3 "$tmp/every" | tr '\n' ' ')" "$ticks "
+equal "every=10: all frames last the same" "$(cut -d , -f 4 "$tmp/every" | sort -u)" 1
+equal "every=10: a clip begins at its frame's time and is cut at the next one's" "$(seeds "$long" "$g:frames=9:every=10")" \
+    "6*1 7*2 6*3 7*4 6*5 "
+equal "every=10: the clip is of that frame" "$(sed -n 14,19p "$tmp/every" | cut -d , -f 6)" \
+    "$(crc "$long,trim=start_frame=20" "$g:frames=9:seed=3" | head -n 6 | cut -d , -f 6)"
+equal "every=10: statistics of the clips that are cut, too" \
+    "$(run -f lavfi -i "$long" -vf "$g:frames=9:every=10:stats=$tmp/stats" -f null - && grep -c '"seed"' "$tmp/stats")" 5
+crc "$long" "$g:frames=5:every=25" > "$tmp/every"
+equal "every=25: a clip shorter than the time to the next one" "$(cut -d , -f 3 "$tmp/every" | tr '\n' ' ')" "$ticks "
+equal "every=25: stays at its last frame" "$(sed -n 6,16p "$tmp/every" | cut -d , -f 6 | uniq)" \
+    "$(sed -n 5p "$tmp/every" | cut -d , -f 6)"
+equal "every=25: seeds" "$(seeds "$long" "$g:frames=5:every=25")" "16*1 16*2 "
+equal "every=25:clips=2" "$(seeds "$long" "$g:frames=5:every=25:clips=2")" "5*1 11*2 5*3 11*4 "
+equal "every: times of the input need not begin at 0" "$(stamps "$in,setpts=PTS+100" "$f:every=2")" "64 65 66 "
+equal "every: a hole in the input" "$(seeds "$long,select='lt(n,3)+gte(n,40)'" "$g:frames=5:every=3" | cut -d ' ' -f 1,2)" \
+    "26*1 2*2"
+# the last one begins at 1.8 s and lasts 0.04 s
+equal "every: input frames far apart" "$(stamps "$long,select='not(mod(n,5))'" "$g:frames=5:every=2" | wc -w)" 29
+equal "every=1: more clips than frames" "$(stamps "$in" "$f:every=1")" "0 1 2 "
 equal "clips=2: frames and times" "$(stamps "$in" "$f:clips=2")" "0 1 2 3 4 5 6 7 8 9 "
 equal "clips=2: the first clip is the same" "$(md5 "$in" "$f:clips=2" -frames:v 5)" "$ref"
 differ "clips=2: the second clip is another" \
@@ -217,7 +251,8 @@ for reinit in 1 0; do
     equal "$name: the clip is of the first frame" "$(changed $reinit "$f" | cut -d , -f 3)" \
         "$(crc "$change,trim=end_frame=1" "$f" | cut -d , -f 6)"
     equal "$name: clips=2" "$(changed $reinit "$f:clips=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 "
-    equal "$name: every=2, frames" "$(changed $reinit "$f:every=2" | grep -c .)" 15
+    # 6 frames of 1/25 s, the size of the last 3 is another
+    equal "$name: every=2, times go on" "$(changed $reinit "$f:every=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 "
     changed $reinit null > "$tmp/plain"
     changed $reinit "$e:s=64x48:r=25" > "$tmp/longer"
     equal "$name: extend, times" "$(cut -d , -f 1 "$tmp/longer" | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 10 "
@@ -225,8 +260,6 @@ for reinit in 1 0; do
         "$(tail -n 1 "$tmp/plain" | cut -d , -f 2)"
 done
 equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$tmp/longer")" "$(cat "$tmp/plain")"
-equal "change of size: every=2, times go on in the same graph" \
-    "$(changed 0 "$f:every=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
 
 # ---- statistics ----
 
