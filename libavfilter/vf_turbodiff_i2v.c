@@ -32,8 +32,6 @@
 
 #include "config.h"
 
-#include <string.h>
-
 #include "libavutil/hwcontext.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/opt.h"
@@ -44,6 +42,7 @@
 #include "formats.h"
 #include "turbodiff_common.h"
 #include "turbodiff_compat.h"
+#include "turbodiff_convert.h"
 #include "video.h"
 
 /* encoders of MPEG-4 take no finer time base */
@@ -65,6 +64,7 @@ typedef struct TurboDiffI2VContext {
     struct SwsContext *to_link; ///< extend: from the frames that are made to those of the link, NULL if they are the same
     int active;                 ///< a clip is under way
     int clip;                   ///< its number, of those from one input frame
+    unsigned warned;            ///< of the frames that clips start from
     int64_t nb_started;         ///< clips so far
     int64_t nb_in;              ///< input frames so far
     int64_t start_pts;          ///< of the clip, or where the next one starts
@@ -218,7 +218,10 @@ static int config_output(AVFilterLink *outlink)
     c->format = outlink->format;
     if (s->mode == MODE_EXTEND && (ret = config_pixels(outlink, &c->format)) < 0)
         return ret;
-    if ((ret = ff_turbodiff_open(ctx)) < 0)
+    if ((ret = ff_turbodiff_check_matrix(ctx, il->hw_frames_ctx ?
+                                         ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format : inlink->format,
+                                         inlink->colorspace)) < 0 ||
+        (ret = ff_turbodiff_open(ctx)) < 0)
         return ret;
     if (td_info(c->td, &info) < 0)
         return AVERROR_BUG;
@@ -249,137 +252,25 @@ static int config_output(AVFilterLink *outlink)
     return ff_turbodiff_config(outlink);
 }
 
-/* of the pixels, wherever they are */
-static enum AVPixelFormat sw_format(const AVFrame *frame)
-{
-    return frame->hw_frames_ctx ? ((AVHWFramesContext *)frame->hw_frames_ctx->data)->sw_format : frame->format;
-}
-
-static int is_full_range(const AVFrame *frame)
-{
-    enum AVPixelFormat format = sw_format(frame);
-
-    return frame->color_range == AVCOL_RANGE_JPEG || !strncmp(av_get_pix_fmt_name(format), "yuvj", 4) ||
-           (av_pix_fmt_desc_get(format)->flags & AV_PIX_FMT_FLAG_RGB);
-}
-
-/* colours of both sides as their frames say; what is not said is as everywhere in FFmpeg */
-static struct SwsContext *open_scaler(const AVFrame *dst, const AVFrame *src)
-{
-    struct SwsContext *sws;
-
-    sws = sws_getContext(src->width, src->height, src->format, dst->width, dst->height, dst->format,
-                         SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, NULL, NULL, NULL);
-    if (sws)
-        sws_setColorspaceDetails(sws, sws_getCoefficients(src->colorspace), is_full_range(src),
-                                 sws_getCoefficients(dst->colorspace), is_full_range(dst), 0, 1 << 16, 1 << 16);
-    return sws;
-}
-
-static void scale(struct SwsContext *sws, AVFrame *dst, const AVFrame *src)
-{
-    sws_scale(sws, (const uint8_t *const *)src->data, src->linesize, 0, src->height, dst->data, dst->linesize);
-}
-
-/* start a clip from a frame in memory, of any format and size */
-static int start_from(AVFilterContext *ctx, const AVFrame *from)
+/* start a clip from a frame, wherever it is */
+static int start_clip(AVFilterContext *ctx, const AVFrame *from)
 {
     TurboDiffI2VContext *s = ctx->priv;
-    AVFrame *rgb = av_frame_alloc();
-    struct SwsContext *sws = NULL;
+    AVFrame *rgb;
     TDImage image;
     int ret;
 
-    if (!rgb)
-        return AVERROR(ENOMEM);
-    rgb->format      = AV_PIX_FMT_RGB24;
-    rgb->width       = from->width;
-    rgb->height      = from->height;
-    rgb->colorspace  = AVCOL_SPC_RGB;
-    rgb->color_range = AVCOL_RANGE_JPEG;
-    if ((ret = av_frame_get_buffer(rgb, 0)) < 0)
-        goto end;
-    sws = open_scaler(rgb, from);
-    if (!sws) {
-        av_log(ctx, AV_LOG_ERROR, "A frame of %dx%d in %s cannot be converted to RGB\n", from->width, from->height,
-               av_get_pix_fmt_name(from->format));
-        ret = AVERROR(EINVAL);
-        goto end;
-    }
-    scale(sws, rgb, from);
+    if ((ret = ff_turbodiff_check_frame(ctx, from, s->mode == MODE_EXTEND, &s->warned)) < 0 ||
+        (ret = ff_turbodiff_to_rgb(ctx, &rgb, from)) < 0)
+        return ret;
     image = (TDImage){ rgb->width, rgb->height, rgb->linesize[0], rgb->data[0] };
     ret = ff_turbodiff_start(ctx, &image, s->nb_started);
     if (ret >= 0) {
         s->nb_started++;
         s->active = 1;
     }
-end:
-    sws_freeContext(sws);
     av_frame_free(&rgb);
     return ret;
-}
-
-/* start a clip from a frame, wherever it is */
-static int start_clip(AVFilterContext *ctx, const AVFrame *from)
-{
-    AVFrame *sw;
-    int ret;
-
-    if (!from->hw_frames_ctx)
-        return start_from(ctx, from);
-    sw = av_frame_alloc();
-    if (!sw)
-        return AVERROR(ENOMEM);
-    if ((ret = av_hwframe_transfer_data(sw, from, 0)) < 0)
-        av_log(ctx, AV_LOG_ERROR, "A frame cannot be copied from the device: %s\n", av_err2str(ret));
-    else if ((ret = av_frame_copy_props(sw, from)) >= 0)
-        ret = start_from(ctx, sw);
-    av_frame_free(&sw);
-    return ret;
-}
-
-/* the orientation, and what else belongs to all frames of a video */
-static int copy_side_data(AVFrame *dst, const AVFrame *src)
-{
-    static const enum AVFrameSideDataType types[] = {
-        AV_FRAME_DATA_DISPLAYMATRIX, AV_FRAME_DATA_MASTERING_DISPLAY_METADATA, AV_FRAME_DATA_CONTENT_LIGHT_LEVEL,
-    };
-
-    for (int i = 0; i < FF_ARRAY_ELEMS(types); i++) {
-        const AVFrameSideData *from = av_frame_get_side_data(src, types[i]);
-        AVFrameSideData *to;
-
-        if (!from || av_frame_get_side_data(dst, types[i]))
-            continue;
-        to = av_frame_new_side_data(dst, types[i], from->size);
-        if (!to)
-            return AVERROR(ENOMEM);
-        memcpy(to->data, from->data, from->size);
-    }
-    return 0;
-}
-
-/* make a frame in memory one of the device and size of another; where that fails it stays as it is */
-static int upload(AVFilterContext *ctx, AVFrame **frame, const AVFrame *like)
-{
-    AVFrame *hw = av_frame_alloc();
-    int ret;
-
-    if (!hw)
-        return AVERROR(ENOMEM);
-    if ((ret = av_hwframe_get_buffer(like->hw_frames_ctx, hw, 0)) < 0 ||
-        (ret = av_hwframe_transfer_data(hw, *frame, 0)) < 0 ||
-        (ret = av_frame_copy_props(hw, *frame)) < 0) {
-        av_log(ctx, AV_LOG_ERROR, "A frame of the clip cannot be copied to the device: %s\n", av_err2str(ret));
-        av_frame_free(&hw);
-        return ret;
-    }
-    /* those of a decoder's pool are larger where it crops */
-    hw->width  = like->width;
-    hw->height = like->height;
-    av_frame_free(frame);
-    *frame = hw;
-    return 0;
 }
 
 /* extend: make a frame of the clip one of the input's kind */
@@ -387,13 +278,13 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
 {
     TurboDiffI2VContext *s = outlink->src->priv;
     const AVFrame *like = s->like;
-    enum AVPixelFormat format = sw_format(like);
+    enum AVPixelFormat format = ff_turbodiff_sw_format(like);
     AVFrame *out = *frame;
     int ret;
 
     if (s->common.format != format || s->common.w != like->width || s->common.h != like->height ||
         (!(av_pix_fmt_desc_get(format)->flags & AV_PIX_FMT_FLAG_RGB) &&
-         (like->colorspace != AVCOL_SPC_BT709 || is_full_range(like)))) {
+         (like->colorspace != AVCOL_SPC_BT709 || ff_turbodiff_is_full_range(like)))) {
         out = av_frame_alloc();
         if (!out)
             return AVERROR(ENOMEM);
@@ -406,13 +297,13 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
         }
         out->colorspace  = like->colorspace;
         out->color_range = like->color_range;
-        if (!s->to_link && !(s->to_link = open_scaler(out, *frame))) {
+        if (!s->to_link && !(s->to_link = ff_turbodiff_open_scaler(out, *frame))) {
             av_log(outlink->src, AV_LOG_ERROR, "The clip cannot be converted to %dx%d in %s\n", like->width,
                    like->height, av_get_pix_fmt_name(format));
             av_frame_free(&out);
             return AVERROR(EINVAL);
         }
-        scale(s->to_link, out, *frame);
+        ff_turbodiff_scale(s->to_link, out, *frame);
         out->pts       = (*frame)->pts;
         out->flags     = (*frame)->flags;
         out->pict_type = (*frame)->pict_type;
@@ -420,7 +311,7 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
         *frame = out;
     }
     if (like->hw_frames_ctx) {
-        if ((ret = upload(outlink->src, frame, like)) < 0)
+        if ((ret = ff_turbodiff_upload(outlink->src, frame, like)) < 0)
             return ret;
         out = *frame;
     }
@@ -499,7 +390,7 @@ static int work(AVFilterLink *outlink)
     }
     n = frame->pts;
     if ((s->mode == MODE_EXTEND && (ret = match_input(outlink, &frame)) < 0) ||
-        (ret = copy_side_data(frame, s->like)) < 0) {
+        (ret = ff_turbodiff_copy_side_data(frame, s->like)) < 0) {
         av_frame_free(&frame);
         return ret;
     }

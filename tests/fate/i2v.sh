@@ -235,6 +235,45 @@ equal "extend: empty input" "$(run -f lavfi -i "testsrc2=s=64x48:d=0.2,trim=end_
 equal "extend: -frames within the input" \
     "$(run -f lavfi -i "$src" -vf "$e:s=64x48" -frames:v 2 -f framecrc - | grep -c '^0,')" 2
 
+# the film outlives its sound: silence of the duration of the clip, 5/16 s
+run -f lavfi -i "testsrc2=s=64x48:r=25:d=0.4" -f lavfi -i "anullsrc=r=8000:d=0.4" -c:v mpeg4 -c:a pcm_s16le "$tmp/in.mkv"
+# ends FILE: of pictures and of sound, in hundredths of a second
+ends() {
+    for stream in v a; do
+        "$ffprobe" -v error -select_streams $stream -show_entries packet=pts_time,duration_time -of csv=p=0 "$1" | tail -n 1 |
+            awk -F , '{ printf "%s%.0f ", s, ($1 + $2) * 100 }'
+    done
+}
+run -i "$tmp/in.mkv" -vf "$e:s=64x48" -c:v mpeg4 -c:a pcm_s16le "$tmp/out.mkv"
+equal "extend: the film outlives its sound" "$(ends "$tmp/out.mkv")" "71 40 "
+run -i "$tmp/in.mkv" -vf "$e:s=64x48" -af apad=pad_dur=0.3125 -c:v mpeg4 -c:a pcm_s16le "$tmp/out.mkv"
+equal "extend: sound with apad" "$(ends "$tmp/out.mkv")" "71 71 "
+
+# ---- colours and fields that need a word ----
+
+# says NAME COUNT PATTERN INPUT FILTERS: how many lines of the filter have the pattern; it goes on
+says() {
+    run -v warning -f lavfi -i "$4" -vf "$5" -f null -
+    equal "$1" "$? $(grep 'turbodiff_i2v' "$tmp/err" | grep -c "$3")" "0 $2"
+}
+hdr="$in,format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020"
+for trc in smpte2084 arib-std-b67 linear log100; do
+    says "extend: $trc is passed on, and said" 1 "has the transfer $trc" "$hdr:color_trc=$trc" "$e:s=64x48"
+done
+equal "extend: HDR frames keep their tags, those of the clip have them" "$("$ffprobe" -v error -f lavfi \
+    -i "$hdr:color_trc=smpte2084,$e:s=64x48" -show_entries frame=pix_fmt,color_space,color_primaries,color_transfer -of csv=p=0 |
+    sort | uniq -c | tr -s ' ')" " 10 yuv420p10le,bt2020nc,bt2020,smpte2084"
+for primaries in bt2020 smpte431 smpte432; do
+    says "replace: primaries $primaries" 1 "has the primaries $primaries" "$in,setparams=color_primaries=$primaries" "$f:every=2"
+    says "extend: primaries $primaries stay" 0 "primaries" "$in,setparams=color_primaries=$primaries" "$e:s=64x48"
+done
+says "replace: nothing to say of BT.601" 0 "." "$in,setparams=colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m" "$f"
+says "replace: interlaced" 1 "interlaced.*bwdif" "$in,setparams=field_mode=tff" "$f:every=2"
+says "extend: interlaced" 1 "interlaced.*bwdif" "$in,setparams=field_mode=bff" "$e:s=64x48"
+says "replace: not interlaced" 0 "interlaced" "$in" "$f"
+# grey and RGB have no matrix, whatever is said of it
+equal "grey said to be YCgCo" "$(count "$in,format=gray,setparams=colorspace=ycgco" "$one")" 1
+
 # ---- a size that changes in mid-stream: ffmpeg builds the graph anew, or with -reinit_filter 0 leaves it ----
 
 # neighbor: the other scalers of FFmpeg 7.1 make other bytes in each run when their size changes
@@ -295,7 +334,7 @@ head -c 500 "$tmp/a.jpg" > "$tmp/cut.jpg"
 # bad NAME PATTERN INPUT FILTERS
 bad() {
     run -f lavfi -i "$3" -vf "$4" -f null -
-    refused "$1" "$2" 'Failed to configure output\|Error opening input\|^Error \|Error setting option\|Undefined constant\|Error applying option\|Error reinitializing' $?
+    refused "$1" "$2" 'Failed to configure output\|Error opening input\|^Error \|Error setting option\|Undefined constant\|Error applying option\|Error reinitializing\|Error while filtering' $?
 }
 high=$(find "$model" -name '*-high-720P.pth')
 bad "text-to-video model"        "expected an image-to-video model"  "$in" "$f:model=$t2v"
@@ -308,6 +347,13 @@ bad "mode"                       "Unable to parse"                   "$in" "$f:m
 bad "boundary"                   "'boundary' out of range"           "$in" "$f:boundary=2"
 bad "size too large"             "sides from 16 to 2048"             "$in" "$f:s=2050x50"
 bad "a shape too narrow"         "adaptive: no size"                 "testsrc2=s=1000x16" "$f:s=1280x720:adaptive=1"
+for matrix in ycgco ictcp bt2020c chroma-derived-nc gbr; do
+    bad "replace: matrix $matrix"  "matrix $matrix, .*: expected RGB, bt709" "$in,format=yuv444p,setparams=colorspace=$matrix" "$f"
+    bad "extend: matrix $matrix"   "matrix $matrix, .*: expected RGB, bt709" "$in,format=yuv444p,setparams=colorspace=$matrix" "$e"
+done
+for trc in smpte2084 arib-std-b67 linear log100; do
+    bad "replace: transfer $trc"   "transfer $trc, .*: expected .*; put " "$hdr:color_trc=$trc" "$f"
+done
 bad "no low-noise file"          "$tmp/none.pth"                     "$in" "$f:dit_low=$tmp/none.pth"
 bad "experts of different models" "two experts of one model"         "$in" "$f:dit_low=$(find "$t2v" -name 'TurboWan*480P.pth')"
 bad "one expert alone"           "one of two experts"                "$in" \
