@@ -76,8 +76,8 @@ $(BUILD)/%.o: %.c config.mak
 	@mkdir -p $(@D)
 	$(COMPILE) -fPIC -c $< -o $@
 
-# where the demo model is looked for
-$(BUILD)/engine/install.o $(BUILD)/fuzz/engine/install.o: CPPFLAGS_ALL += -DTD_DATADIR='"$(DATADIR)"'
+# where the demo model and the module are looked for
+$(BUILD)/engine/install.o $(BUILD)/fuzz/engine/install.o: CPPFLAGS_ALL += -DTD_DATADIR='"$(DATADIR)"' -DTD_LIBDIR='"$(LIBDIR)"'
 
 $(LIB_A): $(LIB_OBJS)
 	@rm -f $@

@@ -2,33 +2,43 @@
  * Which backend is used, and what it can do of what was asked for. */
 #include <dlfcn.h>
 #include <stdio.h>
+#include <unistd.h>
 #include "device.h"
 #include "install.h"
 
 #define MODULE "libturbodiff-cuda.so"
 
-/* the module beside the file this code is in, else wherever the loader finds it */
-static void *open_module(void)
+/* By absolute path alone: what the loader would find by name depends on where the program was started. why: the reason
+ * of the last place that has one. */
+static void *open_module(char *why, size_t size)
 {
-    char dir[4096], path[4096 + sizeof(MODULE)];
-    void *m = NULL;
+    char dir[4096], path[4200];
+    int known = td_own_dir(dir, sizeof(dir)) >= 0;
 
-    if (td_own_dir(dir, sizeof(dir)) >= 0) {
-        snprintf(path, sizeof(path), "%s/%s", dir, MODULE);
+    snprintf(why, size, "it is neither beside this program or library nor where it is installed");
+    for (int i = 0; i < TD_N_MODULE_PLACES; i++) {
+        void *m;
+
+        if (td_module_path(path, sizeof(path), known ? dir : NULL, i, MODULE) < 0 || access(path, F_OK) < 0)
+            continue;
         m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        if (m)
+            return m;
+        snprintf(why, size, "%s", dlerror());
     }
-    return m ? m : dlopen(MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    return NULL;
 }
 
 static int open_cuda(TDDev **dev, const TDGpu *gpu, TDLog *log)
 {
-    void *m = open_module();
+    char why[300];
+    void *m = open_module(why, sizeof(why));
     TDCudaOpen open;
     unsigned (*abi)(void);
     int ret;
 
     if (!m)
-        return td_error(log, ENOTSUP, "backend=cuda: %s cannot be loaded (%s)", MODULE, dlerror());
+        return td_error(log, ENOTSUP, "backend=cuda: %s cannot be loaded (%s)", MODULE, why);
     *(void **)&open = dlsym(m, "td_cuda_open");
     *(void **)&abi = dlsym(m, "td_cuda_abi");
     if (!open || !abi || abi() != TD_BACKEND_ABI)

@@ -85,6 +85,22 @@ for words in " " "a cat"; do
 done
 check "td: an empty prompt warns" test "$(grep -c 'warning: the prompt is empty' "$tmp/empty")" = 1
 demo=$(find "$tmp/root" -type d -name demo-model)
+
+# code in a module that lies where the program is started from must not run, whatever the program is called
+mkdir "$tmp/here"
+echo '#include <fcntl.h>
+__attribute__((constructor)) static void run(void) { creat("ran", 0600); }' > "$tmp/here/module.c"
+$cc -shared -fPIC "$tmp/here/module.c" -o "$tmp/here/libturbodiff-cuda.so" && ln -s "$lib/libturbodiff.so" "$tmp/here/"
+check "a module can be seen to run" sh -c "cd '$tmp/here' && LD_PRELOAD=./libturbodiff-cuda.so env true && rm ran"
+# shellcheck disable=SC2016
+check "the module beside the name that td was given is not loaded" bash -c 'cd "$1/here" &&
+    (exec -a ./td "$2" -r 8 -s 64x48 -n 5 "$3" "a cat" clip) && test -s clip && test ! -e ran' - "$tmp" "$td" "$(realpath "$model")"
+# shellcheck disable=SC2016
+check "nor the one that the loader would find where td is started" bash -c 'cd "$1/here" && LD_LIBRARY_PATH=.: \
+    "$2" -r 8 -s 64x48 -n 5 "$3" "a cat" clip && test ! -e ran' - "$tmp" "$td" "$(realpath "$model")"
+# shellcheck disable=SC2016
+check "nor the one beside a relative path of the library" bash -c 'cd "$1/here" && LD_LIBRARY_PATH=. \
+    "$1/api" "$2" > /dev/null; test ! -e ran' - "$tmp" "$(realpath "$model")"
 "$td" -i 1 "a red star bounces on green grass" "$tmp/demo.rgb" 2> "$tmp/td.log"
 check "td without a model takes the demo model that is installed" grep "small demo model in $tmp/root/" "$tmp/td.log"
 check "td: the demo model says the size and the number of frames" test "$(wc -c < "$tmp/demo.rgb")" = $((192 * 192 * 3 * 17))

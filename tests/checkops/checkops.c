@@ -129,8 +129,8 @@ int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, i
                       { n, k, 1, 1, 1 },
                       { k, 1 },
                       want == TD_F32 ? (void *)wv : (void *)half,
-                      (size_t)(n * k) * (want == TD_F32 ? 4 : 2) };
-    e[1] = (TDEntry){ "bias", TD_F32, 1, { n, 1, 1, 1, 1 }, { 1 }, (void *)bv, (size_t)n * 4 };
+                      (size_t)(n * k) * (want == TD_F32 ? 4 : 2), "checkops", 0 };
+    e[1] = (TDEntry){ "bias", TD_F32, 1, { n, 1, 1, 1, 1 }, { 1 }, (void *)bv, (size_t)n * 4, "checkops", 0 };
     TRY(r->dev->ops->pack_linear(r->dev, &r->weights, lin, &src, 1, want));
     *w = run_floats(r, n * k);
     *bias = no_bias ? run_floats(r, n) : bv;

@@ -70,7 +70,9 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
                   { f->c_out, c_file, f->kt, f->k, f->k },
                   { c_file * taps, taps, f->k * f->k, f->k, 1 },
                   NULL,
-                  (size_t)n_w * 4 };
+                  (size_t)n_w * 4,
+                  "checkops",
+                  0 };
     float *p;
     int ret;
 

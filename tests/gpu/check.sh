@@ -24,8 +24,10 @@ one() {                                          # one NAME CODE
 TD_MODELS=$tmp
 TD_TEST_BACKEND=cuda
 TD_BUILD=$build
-LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests find the module
-export TD_MODELS TD_TEST_BACKEND TD_BUILD LD_LIBRARY_PATH
+for dir in "$build/tests" "$build/tests/gpu"; do  # a program finds the module beside itself
+    ln -sfn "$(realpath "$build")/libturbodiff-cuda.so" "$dir/" || exit 1
+done
+export TD_MODELS TD_TEST_BACKEND TD_BUILD
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --vocab=2048 "$tmp/tiny" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --in-dim=36 --only=dit "$tmp/i2v" &&

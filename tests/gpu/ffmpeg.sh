@@ -3,15 +3,16 @@
 # The filters turbodiff and turbodiff_i2v on a GPU as a user of ffmpeg meets them:
 # ffmpeg.sh BUILD FFMPEG MODEL I2V_MODEL
 #
-# 1. FFMPEG is a build of `make ffmpeg`; BUILD has libturbodiff-cuda.so, which has to lie beside FFMPEG or in the loader's
-#    path. The models may be of random weights: pictures are compared with each other.
+# 1. FFMPEG is a build of `make ffmpeg`; BUILD has libturbodiff-cuda.so, to which a link is put beside FFMPEG where it has
+#    none. The models may be of random weights: pictures are compared with each other.
 # 2. Cases print "ok NAME", "FAIL NAME" after what was seen, or "skip NAME (why)"; the last line has the counts.
 set -u
 LC_ALL=C
 build=$(realpath "$1")
-LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export LC_ALL LD_LIBRARY_PATH
+export LC_ALL
 ffmpeg=$(realpath "$2")
+beside=$(dirname "$ffmpeg")/libturbodiff-cuda.so
+[ -e "$beside" ] || ln -s "$build/libturbodiff-cuda.so" "$beside" || exit 1
 model=$(realpath "$3")
 i2v_model=$(realpath "$4")
 . "$(dirname "$0")/../fate/cases.sh"

@@ -12,7 +12,8 @@ official=$(realpath "$2")
 shift 2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
-LD_LIBRARY_PATH=$build${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}   # where the tests find the module
-export LD_LIBRARY_PATH
+for dir in "$build/tests" "$build/tests/gpu"; do  # a program finds the module beside itself
+    ln -sfn "$(realpath "$build")/libturbodiff-cuda.so" "$dir/" || exit 1
+done
 "${PYTHON:-python3}" -W ignore tools/golden/gpu_full.py --official="$official" --build="$build" --work="$work" \
     --device="${DEVICE:-cuda}" "$@"
