@@ -533,8 +533,7 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     int ret;
 
     /* of a clip that is cut short: its line, and the frame that it was to fill */
-    if ((ret = write_stats(ctx)) < 0)
-        return ret;
+    ff_turbodiff_write_stats(ctx);
     av_frame_free(&s->frame);
     ret = td_default_params(&params, sizeof(params));
     if (ret < 0)
