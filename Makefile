@@ -84,7 +84,7 @@ $(LIB_A): $(LIB_OBJS)
 	$(AR) rcs $@ $(LIB_OBJS)
 
 $(LIB_SO).$(VERSION): $(LIB_OBJS)
-	$(CC) -shared $(LDFLAGS_ALL) -Wl,-soname,libturbodiff.so.$(SOMAJOR) -o $@ $(LIB_OBJS) $(LIBS_ALL)
+	$(CC) -shared $(LDFLAGS_ALL) -Wl,-soname,libturbodiff.so.$(SOMAJOR) -Wl,-z,nodelete -o $@ $(LIB_OBJS) $(LIBS_ALL)
 
 $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)
@@ -264,7 +264,7 @@ fuzz: $(FUZZERS)
 # the seeds once through every target, with sanitizers and any compiler
 REPLAY_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
 REPLAY_SRCS  := $(addprefix engine/,$(addsuffix .c,checkpoint ckpt_pickle ckpt_pth ckpt_safetensors ckpt_zip entry image \
-    image_resize json log model_conf tensor text_clean tokenizer)) tests/fuzz/replay.c
+    image_resize json log mapping model_conf tensor text_clean tokenizer)) tests/fuzz/replay.c
 REPLAY_OBJS  := $(REPLAY_SRCS:%.c=$(BUILD)/replay/%.o)
 REPLAYERS    := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(BUILD)/replay/fuzz_%)
 

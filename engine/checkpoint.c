@@ -4,12 +4,8 @@
  * 1. Mappings live until td_checkpoint_close(); entries point into them.
  * 2. Names are unique after stripping and hold printable characters only. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "checkpoint_priv.h"
 
 #define MAX_ENTRIES (1 << 20)
@@ -65,56 +61,24 @@ void td_ckpt_set_contiguous(TDEntry *e)
 
 int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret;
-    TDMapping *maps;
-    TDFileId *ids;
-    struct stat st;
-    void *data;
+    TDMappedFile *files = realloc(ckpt->files, ((size_t)ckpt->n_files + 1) * sizeof(*files));
+    int ret;
 
-    if (fd < 0) {
-        int err = errno;
-        if (err == ENOENT || err == ENOTDIR)
-            return td_error(log, ENOENT, "%s: no such file", path);
-        if (err == EACCES || err == EPERM)
-            return td_error(log, EACCES, "%s: no permission to read it", path);
-        if (err == ENOMEM || err == EMFILE || err == ENFILE)
-            return td_error(log, ENOMEM, "%s: cannot open it: %s", path, strerror(err));
-        return td_error(log, ENOENT, "%s: cannot open it: %s", path, strerror(err));
-    }
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        ret = td_error(log, EBADMSG, "%s: %s, want a regular file", path,
-                       S_ISDIR(st.st_mode) ? "is a directory" : "is not a file");
-        goto end;
-    }
-    if (st.st_size <= 0 || (uint64_t)st.st_size > PTRDIFF_MAX) {
-        ret = td_error(log, EBADMSG, "%s: %lld bytes, want a weight file", path, (long long)st.st_size);
-        goto end;
-    }
-    maps = realloc(ckpt->maps, ((size_t)ckpt->n_maps + 1) * sizeof(*maps));
-    if (!maps) {
-        ret = td_error(log, ENOMEM, "%s: out of memory", path);
-        goto end;
-    }
-    ckpt->maps = maps;
-    ids = realloc(ckpt->ids, ((size_t)ckpt->n_maps + 1) * sizeof(*ids));
-    if (!ids) {
-        ret = td_error(log, ENOMEM, "%s: out of memory", path);
-        goto end;
-    }
-    ckpt->ids = ids;
-    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        int err = errno;
+    if (!files)
+        return td_error(log, ENOMEM, "%s: out of memory", path);
+    ckpt->files = files;
+    ret = td_map_file(&files[ckpt->n_files], path, log);
+    if (ret >= 0)
+        *map = files[ckpt->n_files++].map;
+    return ret;
+}
 
-        ret = td_error(log, err == ENOMEM || err == EAGAIN ? ENOMEM : EBADMSG, "%s: cannot map %lld bytes: %s", path,
-                       (long long)st.st_size, strerror(err));
-        goto end;
-    }
-    ids[ckpt->n_maps] = (TDFileId){ st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
-    *map = maps[ckpt->n_maps++] = (TDMapping){ .data = data, .size = (size_t)st.st_size };
-    ret = 0;
-end:
-    close(fd);
+int td_checkpoint_check(const TDCheckpoint *ckpt, TDLog *log)
+{
+    int ret = 0;
+
+    for (int i = 0; i < ckpt->n_files && ret >= 0; i++)
+        ret = td_map_check(&ckpt->files[i], log);
     return ret;
 }
 
@@ -315,7 +279,8 @@ int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log)
     }
     strcpy(c->path, path);
     if ((ret = td_ckpt_map(c, path, &map, log)) < 0 ||
-        (ret = td_ckpt_parse(c, map, log)) < 0) {
+        (ret = td_ckpt_parse(c, map, log)) < 0 ||
+        (ret = td_checkpoint_check(c, log)) < 0) {
         td_checkpoint_close(&c);
         return ret;
     }
@@ -331,12 +296,11 @@ void td_checkpoint_close(TDCheckpoint **ckpt)
         return;
     for (int i = 0; i < c->n_entries; i++)
         free((char *)c->entries[i].name);
-    for (int i = 0; i < c->n_maps; i++)
-        munmap((void *)c->maps[i].data, c->maps[i].size);
+    for (int i = 0; i < c->n_files; i++)
+        td_map_close(&c->files[i]);
     free(c->by_name);
     free(c->entries);
-    free(c->maps);
-    free(c->ids);
+    free(c->files);
     free(c->path);
     free(c);
     *ckpt = NULL;
@@ -366,15 +330,11 @@ int td_checkpoint_count(const TDCheckpoint *ckpt)
 
 int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b)
 {
-    if (a->n_maps != b->n_maps || !a->n_maps)
+    if (a->n_files != b->n_files || !a->n_files)
         return 0;
-    for (int i = 0; i < a->n_maps; i++) {
-        const TDFileId *x = &a->ids[i], *y = &b->ids[i];
-
-        if (x->device != y->device || x->inode != y->inode || x->size != y->size || x->seconds != y->seconds ||
-            x->nanoseconds != y->nanoseconds)
+    for (int i = 0; i < a->n_files; i++)
+        if (!td_map_same(&a->files[i], &b->files[i]))
             return 0;
-    }
     return 1;
 }
 

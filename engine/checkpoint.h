@@ -34,6 +34,9 @@ const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name);
 const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index);   ///< in file order; NULL past the end
 int td_checkpoint_count(const TDCheckpoint *ckpt);
 const char *td_checkpoint_path(const TDCheckpoint *ckpt);
+/** Whether its files are as they were when it was opened; what was read from one that is not may be anything.
+ *  @return 0, or a logged EBADMSG */
+int td_checkpoint_check(const TDCheckpoint *ckpt, TDLog *log);
 /** Whether both are views of the same files: device, inode, size and time of change of each. */
 int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b);
 

@@ -6,26 +6,15 @@
 #define TD_CHECKPOINT_PRIV_H
 
 #include "checkpoint.h"
+#include "mapping.h"
 
 /* Lets the compiler see that the result is negative, so that it can tell which outputs are set. */
 #define td_error(log, err, ...) ((void)td_error(log, err, __VA_ARGS__), TD_ERR(err))
 
-typedef struct TDMapping {
-    const uint8_t *data;
-    size_t size;
-} TDMapping;
-
-/* which file a mapping shows */
-typedef struct TDFileId {
-    uint64_t device, inode, size;
-    int64_t seconds, nanoseconds;                ///< of the last change
-} TDFileId;
-
 struct TDCheckpoint {
     char *path;
-    TDMapping *maps;                             ///< one per file; shards have several
-    TDFileId *ids;                               ///< one per mapping
-    int n_maps;
+    TDMappedFile *files;                         ///< one; an index has those of its shards, too
+    int n_files;
     TDEntry *entries;                            ///< in file order; names are owned
     int n_entries, cap_entries;
     size_t name_bytes;                           /* of all names as the file has them */

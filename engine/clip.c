@@ -303,6 +303,7 @@ static int advance_text(TDClip *c)
     if (++c->block_at < m->text->n_blocks)
         return 0;
     TRY(td_text_end(m->text, &c->text, &c->emb[c->prompt]));
+    TRY(td_model_check_file(m, TD_FILE_TEXT));   /* before the embedding is kept */
     TRY(check_and_keep(c, c->prompt));
     c->block_at = 0;
 next:
@@ -411,6 +412,7 @@ static int end_denoise(TDClip *c)
 {
     int finite, ret;
 
+    TRY(td_model_check_file(c->model, c->expert));
     TRY(c->dev->ops->round_state(c->dev, &c->latents, &c->z, &finite));
     if (!finite) {
         ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
@@ -491,8 +493,10 @@ fail:
 int td_clip_frame(TDClip *c, TDFrame *f)
 {
     TDFrameSet *set = &c->out[c->shown % c->n_out];
-    int finite = 0, ret = c->dev->ops->fetch_frame(c->dev, f, set, c->next_ready, &finite);
+    int finite = 0, ret = td_model_check_file(c->model, TD_FILE_VAE);
 
+    if (ret >= 0)
+        ret = c->dev->ops->fetch_frame(c->dev, f, set, c->next_ready, &finite);
     if (ret < 0)
         return ret;
     if (!finite)                                 /* weights that are not finite, or bf16 overflow */
@@ -512,13 +516,20 @@ int td_clip_frame(TDClip *c, TDFrame *f)
 
 int td_clip_advance(TDClip *c, const TDFrame *f)
 {
-    switch (c->phase) {
-    case TD_CLIP_TEXT:    return advance_text(c);
-    case TD_CLIP_IMAGE:   return advance_image(c);
-    case TD_CLIP_DENOISE: return advance_denoise(c);
-    case TD_CLIP_DECODE:  return advance_decode(c, f);
-    default:              return 0;
-    }
+    enum TDClipPhase phase = c->phase;
+    int unread = phase == TD_CLIP_DECODE ||      /* td_clip_frame() looks at the VAE's file */
+                 phase == TD_CLIP_DONE || (phase == TD_CLIP_TEXT && c->cached[c->prompt]);
+    int ret = phase == TD_CLIP_TEXT      ? advance_text(c)
+              : phase == TD_CLIP_IMAGE   ? advance_image(c)
+              : phase == TD_CLIP_DENOISE ? advance_denoise(c)
+              : phase == TD_CLIP_DECODE  ? advance_decode(c, f)
+                                         : 0;
+
+    if (ret < 0 || unread)
+        return ret;
+    return td_model_check_file(c->model, phase == TD_CLIP_TEXT    ? TD_FILE_TEXT
+                                         : phase == TD_CLIP_IMAGE ? TD_FILE_ENCODER
+                                                                  : c->expert);
 }
 
 void td_clip_progress(const TDClip *c, TDProgress *p)

@@ -400,3 +400,11 @@ int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
     ret = hold(m, file);
     return ret < 0 ? ret : 0;
 }
+
+int td_model_check_file(const TDModel *m, enum TDFile file)
+{
+    /* rows of the table of tokens are read from the file on every device */
+    if (!m->part[file] || (!m->dev->maps_files && file != TD_FILE_TEXT))
+        return 0;
+    return td_checkpoint_check(m->part[file]->file, m->log);
+}

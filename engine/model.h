@@ -85,6 +85,9 @@ void td_model_prefetch(TDModel *m);
 void td_model_prefetch_end(TDModel *m);
 /** Make the weights of one file present, and room for `work` bytes more; by_stage others may be released first. */
 int  td_model_require(TDModel *m, enum TDFile file, uint64_t work);
+/** While one file is computed with: whether it is still what was loaded. Of no effect where the device has a copy.
+ *  @return 0, or a logged EBADMSG */
+int  td_model_check_file(const TDModel *m, enum TDFile file);
 /** Room for bytes of a clip: by_stage, weights may be released. */
 void td_model_make_room(TDModel *m, uint64_t bytes);
 /** Account device memory that a clip allocates (or frees: negative). */

@@ -175,6 +175,7 @@ static int load(TDPart *p, TDNet *net, TDDev *dev)
 
     TRY(bind(net, p, dev, p->bytes));
     TRY(dev->ops->sync(dev));
+    TRY(td_checkpoint_check(p->file, dev->log));
     return 0;
 fail:
     if (net->text)                               /* any member */

@@ -72,8 +72,8 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
           *out, *map, *ours;
     double *exact;
     char prefix[64], key[96];
-    TDEntry e[2] = { { "w", TD_F32, 2, { D, D, 1, 1, 1 }, { D, 1 }, (uint8_t *)w, D * D * 4 },
-                     { "b", TD_F32, 1, { D, 1, 1, 1, 1 }, { 1 }, (uint8_t *)b, D * 4 } };
+    TDEntry e[2] = { { "w", TD_F32, 2, { D, D, 1, 1, 1 }, { D, 1 }, (uint8_t *)w, D * D * 4, "f", 0 },
+                     { "b", TD_F32, 1, { D, 1, 1, 1, 1 }, { 1 }, (uint8_t *)b, D * 4, "f", 0 } };
     TDLinearSource src = { .w = &e[0], .bias = &e[1] };
     TDLinear proj, none = { 0 };
     TDWeights weights = { 0 };
