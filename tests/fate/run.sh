@@ -405,7 +405,7 @@ fi
 demo=$tmp/prefix/share/turbodiff/demo-model
 built=$ffmpeg
 mkdir -p "$tmp/prefix/bin" "$demo"
-ln -s "$(realpath "$ffmpeg")" "$tmp/prefix/bin/ffmpeg"
+cp "$ffmpeg" "$tmp/prefix/bin/ffmpeg"            # a link would be looked through: the program is where its file is
 for file in "$model"/*; do
     ln -s "$(realpath "$file")" "$demo/"
 done
