@@ -287,6 +287,9 @@ int td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger)
     }
     ret = read_file(&data, &size, fd, path, &log);
     close(fd);
+    if (ret >= 0 && (size < 2 || memcmp(data, "\xff\xd8", 2)))
+        ret = td_error(&log, EBADMSG, "%s: Not a JPEG file; the filters turbodiff and turbodiff_i2v of FFmpeg take "
+                       "pictures of other formats", path);
     if (ret >= 0)
         ret = td_image_decode(out, data, size, TD_IMAGE_MAX_PIXELS, path, &log);
     free(data);

@@ -381,7 +381,7 @@ int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char *dst, size
     return ret < 0 ? error_from_td(ret) : ret;
 }
 
-int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image)
+int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image)
 {
     TurboDiffContext *s = ctx->priv;
     TDLogger logger = { ctx, log_line, TD_LOG_ERROR };

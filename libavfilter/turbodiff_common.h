@@ -238,9 +238,10 @@ void ff_turbodiff_write_stats(AVFilterContext *ctx);
 void ff_turbodiff_close_stats(AVFilterContext *ctx);
 
 /**
- * Read the file of the option image. To be freed with td_image_free().
+ * Read the file of the option image, a JPEG file. To be freed with
+ * td_image_free().
  */
-int ff_turbodiff_load_image(AVFilterContext *ctx, TDImage *image);
+int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image);
 
 /**
  * Load the model unless it is there, to make frames of s->format. What size

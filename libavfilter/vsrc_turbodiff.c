@@ -27,11 +27,12 @@
 #include "formats.h"
 #include "turbodiff_common.h"
 #include "turbodiff_compat.h"
+#include "turbodiff_picture.h"
 #include "video.h"
 
 static const AVOption turbodiff_options[] = {
     TURBODIFF_OPTIONS,
-    { "image",           "set the first frame of an image-to-video model, a JPEG file", TD_OFFSET(image), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "image",           "set the first frame of an image-to-video model, a picture file", TD_OFFSET(image), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { NULL }
 };
 
@@ -53,13 +54,13 @@ static int config_output(AVFilterLink *outlink)
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
     FilterLink *l = ff_filter_link(outlink);
-    TDImage image = { 0 };
+    TurboDiffPicture picture = { 0 };
     int ret;
 
     s->format = outlink->format;
-    if ((s->image && (ret = ff_turbodiff_load_image(ctx, &image)) < 0) ||
+    if ((s->image && (ret = ff_turbodiff_load_picture(ctx, &picture)) < 0) ||
         (ret = ff_turbodiff_open(ctx)) < 0 ||
-        (s->image && (ret = ff_turbodiff_adapt(ctx, image.width, image.height)) < 0))
+        (s->image && (ret = ff_turbodiff_adapt(ctx, picture.image.width, picture.image.height)) < 0))
         goto end;
 
     outlink->w                   = s->w;
@@ -69,9 +70,9 @@ static int config_output(AVFilterLink *outlink)
     l->frame_rate                = s->frame_rate;
 
     if ((ret = ff_turbodiff_config(outlink)) >= 0)
-        ret = ff_turbodiff_start(ctx, s->image ? &image : NULL, 0);
+        ret = ff_turbodiff_start(ctx, s->image ? &picture.image : NULL, 0);
 end:
-    td_image_free(&image);
+    ff_turbodiff_free_picture(&picture);
     return ret;
 }
 

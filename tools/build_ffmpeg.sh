@@ -78,9 +78,9 @@ video=scale,format,noformat,fps,setpts,settb,trim,copy,null,nullsrc,color,testsr
 video=$video,sendcmd,hstack,psnr,tpad,setsar,setparams,reverse,nullsink,buffer,buffersink,turbodiff,turbodiff_i2v
 audio=aformat,anull,aresample,abuffer,abuffersink
 muxers=framecrc,framemd5,hash,null,rawvideo,mp4,matroska,nut,ffmetadata
-codecs=rawvideo,wrapped_avframe,mpeg4,ffv1
-parsers=mpeg4video
-demuxers=mov,matroska,nut,rawvideo
+codecs=rawvideo,wrapped_avframe,mpeg4,ffv1,ppm,pgm
+parsers=mpeg4video,pnm
+demuxers=mov,matroska,nut,rawvideo,image_ppm_pipe,image_pgm_pipe
 bsfs=null
 
 if [ "$set" = full ]; then

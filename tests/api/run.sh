@@ -116,6 +116,9 @@ done
 "$td" -r -1 -i 1 -s 64x48 -n 5 "$model" "a cat" "$tmp/random.rgb" 2> "$tmp/drawn"
 check "td: the random seed that it tells gives the same clip" sh -c "'$td' -i 1 -s 64x48 -n 5 \
     -r \"\$(sed -n 's/^seed=//p' '$tmp/drawn')\" '$model' 'a cat' '$tmp/again.rgb' && cmp '$tmp/random.rgb' '$tmp/again.rgb'"
+echo "no picture" > "$tmp/text.png"
+check "td: a picture that is no JPEG file: who takes it" sh -c "'$td' -I '$tmp/text.png' -s 64x48 '$model' 'a cat' '$tmp/clip.rgb' \
+    2>&1 | grep -q 'text.png: Not a JPEG file; the filters turbodiff and turbodiff_i2v'"
 check "td refuses a bad size" sh -c "! '$td' -s 8x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td refuses a topk that is no number" sh -c "! '$td' -k all -s 64x48 -n 5 '$model' 'a cat' '$tmp/clip.rgb'"
 check "td without arguments shows its usage" sh -c "'$td' 2>&1 | grep -q '^usage: td'"

@@ -326,6 +326,28 @@ s="turbodiff=$opts:image=$tmp/a.jpg"
 equal "image: number of frames" "$(count "$s:s=64x48" null)" 5
 differ "image: another picture" "$(md5 "$s:s=64x48:image=tests/fuzz/seeds/jpeg/grey" null)" "$(md5 "$s:s=64x48" null)"
 equal "image: adaptive" "$(probe frame=width,height "turbodiff=$opts:image=tests/fuzz/seeds/jpeg/turned:s=64x64:adaptive=1:frames=1" null)" "48,80"
+# other formats, through libavcodec
+run -f lavfi -i "testsrc2=s=70x50,format=rgb24" -frames:v 1 -f rawvideo "$tmp/a.raw"
+{ printf 'P6\n70 50\n255\n'; cat "$tmp/a.raw"; } > "$tmp/a%d:b.ppm"
+equal "image: PPM gives the clip that the filter makes of the same pixels" \
+    "$(md5 "turbodiff=$opts:s=64x48:image='$tmp/a%d\:b.ppm'" null)" "$(md5 "testsrc2=s=70x50,format=rgb24" "$f,format=yuv420p")"
+for grey in 'P5 1' 'P6 3'; do
+    { printf '%s\n64 48\n255\n' "${grey% *}"; head -c $((64 * 48 * ${grey#* })) /dev/zero | tr '\0' '\350'; } > "$tmp/${grey% *}"
+done
+equal "image: grey is of full range" "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/P5" null)" \
+    "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/P6" null)"
+equal "image: adaptive, PPM" "$(probe frame=width,height "turbodiff=$opts:image=$tmp/P6:s=64x64:adaptive=1:frames=1" null)" "80,48"
+for pair in png:rgb24 bmp:bgr24; do
+    if "$ffmpeg" -hide_banner -v error -h encoder="${pair%:*}" | grep -q '^Encoder'; then
+        run -f lavfi -i "testsrc2=s=70x50,format=${pair#*:}" -frames:v 1 -update 1 -f image2 "$tmp/a.${pair%:*}"
+        equal "image: ${pair%:*}" "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/a.${pair%:*}" null)" \
+            "$(md5 "testsrc2=s=70x50,format=rgb24" "$f,format=yuv420p")"
+    fi
+done
+run -f lavfi -i "testsrc2=s=70x50:r=5:d=1" -c:v ffv1 "$tmp/film.mkv"
+equal "image: the first frame of a film" "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/film.mkv" null)" \
+    "$(run -i "$tmp/film.mkv" -vf "$f,format=yuv420p" -f hash -hash md5 -)"
+head -c 5000 "$tmp/P6" > "$tmp/cut.ppm"
 printf 'no picture' > "$tmp/text.jpg"
 head -c 500 "$tmp/a.jpg" > "$tmp/cut.jpg"
 
@@ -361,7 +383,10 @@ bad "one expert alone"           "one of two experts"                "$in" \
 bad "source without an image"    "no image"                          "turbodiff=$opts:s=64x48" null
 bad "image for a text-to-video model" "text-to-video model"          "turbodiff=$opts:s=64x48:model=$t2v:image=$tmp/a.jpg" null
 bad "image does not exist"       "$tmp/none.jpg"                     "turbodiff=$opts:s=64x48:image=$tmp/none.jpg" null
-bad "image is text"              "Not a JPEG file"                   "turbodiff=$opts:s=64x48:image=$tmp/text.jpg" null
+bad "image is empty"             "image '/dev/null' is no regular file" "turbodiff=$opts:s=64x48:image=/dev/null" null
+bad "image is a directory"       "image '$tmp' is no regular file"   "turbodiff=$opts:s=64x48:image=$tmp" null
+bad "image cut short, PPM"       "image '$tmp/cut.ppm' cannot be read" "turbodiff=$opts:s=64x48:image=$tmp/cut.ppm" null
+bad "image is text"              "image '$tmp/text.jpg' cannot be read: Invalid data" "turbodiff=$opts:s=64x48:image=$tmp/text.jpg" null
 bad "image cut short"            "cut.jpg"                           "turbodiff=$opts:s=64x48:image=$tmp/cut.jpg" null
 bad "adaptive without an image"  "expected an image"                 "turbodiff=$opts:s=64x48:adaptive=1" null
 

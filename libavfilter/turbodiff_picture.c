@@ -1,0 +1,213 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * the first frame from a file: JPEG by libturbodiff, whose pixels are those of
+ * the official programs, and all else that libavformat and libavcodec read
+ */
+
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libavcodec/avcodec.h"
+#include "libavformat/avformat.h"
+#include "libavutil/avstring.h"
+#include "libavutil/dict.h"
+#include "libavutil/error.h"
+#include "libavutil/file_open.h"
+#include "libavutil/log.h"
+#include "libavutil/mem.h"
+#include "libavutil/pixdesc.h"
+#include "libswscale/swscale.h"
+#include "filters.h"
+#include "turbodiff_common.h"
+#include "turbodiff_picture.h"
+
+/* as libturbodiff takes them */
+#define MAX_PIXELS (1 << 27)
+
+enum { OTHER, JPEG, NO_FILE };
+
+/* of a file; a name that is none may be a URL */
+static int kind(AVFilterContext *ctx, const char *path)
+{
+    uint8_t start[3] = { 0 };
+    struct stat st;
+    int fd = avpriv_open(path, O_RDONLY | O_NONBLOCK);
+    int ret = NO_FILE;
+
+    if (fd < 0)
+        return ret;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        av_log(ctx, AV_LOG_ERROR, "image '%s' is no regular file: expected a picture\n", path);
+        ret = AVERROR(EINVAL);
+    } else {
+        ret = read(fd, start, sizeof(start)) == sizeof(start) && !memcmp(start, "\xff\xd8\xff", 3) ? JPEG : OTHER;
+    }
+    close(fd);
+    return ret;
+}
+
+static int is_interrupted(void *ctx)
+{
+    return ff_filter_interrupted(ctx);
+}
+
+static int open_input(AVFilterContext *ctx, AVFormatContext **fmt, const char *url)
+{
+    AVDictionary *options = NULL;
+    int ret;
+
+    *fmt = avformat_alloc_context();
+    if (!*fmt)
+        return AVERROR(ENOMEM);
+    (*fmt)->interrupt_callback.callback = is_interrupted;
+    (*fmt)->interrupt_callback.opaque   = ctx;
+    /* a % in a name is no counter */
+    if ((ret = av_dict_set(&options, "pattern_type", "none", 0)) >= 0)
+        ret = avformat_open_input(fmt, url, NULL, &options);
+    av_dict_free(&options);
+    return ret < 0 ? ret : avformat_find_stream_info(*fmt, NULL);
+}
+
+static int open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream)
+{
+    const AVCodec *codec;
+    int ret;
+
+    *stream = ret = av_find_best_stream(fmt, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
+    if (ret < 0)
+        return ret;
+    *dec = avcodec_alloc_context3(codec);
+    if (!*dec)
+        return AVERROR(ENOMEM);
+    if ((ret = avcodec_parameters_to_context(*dec, fmt->streams[*stream]->codecpar)) < 0)
+        return ret;
+    (*dec)->err_recognition |= AV_EF_EXPLODE;
+    (*dec)->max_pixels       = MAX_PIXELS;
+    return avcodec_open2(*dec, codec, NULL);
+}
+
+static int read_first(AVFormatContext *fmt, AVCodecContext *dec, int stream, AVFrame *frame)
+{
+    AVPacket *pkt = av_packet_alloc();
+    int ret;
+
+    if (!pkt)
+        return AVERROR(ENOMEM);
+    while ((ret = avcodec_receive_frame(dec, frame)) == AVERROR(EAGAIN)) {
+        ret = av_read_frame(fmt, pkt);
+        if (ret == AVERROR_EOF)
+            ret = avcodec_send_packet(dec, NULL);
+        else if (ret >= 0 && pkt->stream_index == stream)
+            ret = avcodec_send_packet(dec, pkt);
+        av_packet_unref(pkt);
+        if (ret < 0)
+            break;
+    }
+    av_packet_free(&pkt);
+    /* part of a picture is none */
+    return ret == AVERROR_EOF || (ret >= 0 && (frame->decode_error_flags || frame->flags & AV_FRAME_FLAG_CORRUPT)) ?
+           AVERROR_INVALIDDATA : ret;
+}
+
+static int is_full_range(const AVFrame *frame)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(frame->format);
+
+    return frame->color_range == AVCOL_RANGE_JPEG || (desc->flags & AV_PIX_FMT_FLAG_RGB) ||
+           !strncmp(desc->name, "yuvj", 4) || (desc->nb_components < 3 && frame->color_range != AVCOL_RANGE_MPEG);
+}
+
+static int to_rgb(AVFrame *rgb, const AVFrame *from)
+{
+    /* of both sides: RGB that says nothing of a matrix is not to go through one */
+    const int *matrix = sws_getCoefficients(from->colorspace);
+    struct SwsContext *sws;
+    int ret;
+
+    rgb->format = AV_PIX_FMT_RGB24;
+    rgb->width  = from->width;
+    rgb->height = from->height;
+    if ((ret = av_frame_get_buffer(rgb, 0)) < 0)
+        return ret;
+    sws = sws_getContext(from->width, from->height, from->format, rgb->width, rgb->height, rgb->format,
+                         SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, NULL, NULL, NULL);
+    if (!sws)
+        return AVERROR(EINVAL);
+    sws_setColorspaceDetails(sws, matrix, is_full_range(from), matrix, 1, 0, 1 << 16, 1 << 16);
+    ret = sws_scale(sws, (const uint8_t *const *)from->data, from->linesize, 0, from->height, rgb->data, rgb->linesize);
+    sws_freeContext(sws);
+    return ret;
+}
+
+static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
+{
+    AVFrame *frame = av_frame_alloc();
+    AVFormatContext *fmt = NULL;
+    AVCodecContext *dec = NULL;
+    int stream, ret = AVERROR(ENOMEM);
+
+    p->frame = av_frame_alloc();
+    if (frame && p->frame &&
+        (ret = open_input(ctx, &fmt, url)) >= 0 &&
+        (ret = open_decoder(fmt, &dec, &stream)) >= 0 &&
+        (ret = read_first(fmt, dec, stream, frame)) >= 0 &&
+        (ret = to_rgb(p->frame, frame)) >= 0)
+        p->image = (TDImage){ p->frame->width, p->frame->height, p->frame->linesize[0], p->frame->data[0] };
+    avcodec_free_context(&dec);
+    avformat_close_input(&fmt);
+    av_frame_free(&frame);
+    return ret;
+}
+
+int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p)
+{
+    TurboDiffContext *s = ctx->priv;
+    char *url;
+    int ret = kind(ctx, s->image);
+
+    memset(p, 0, sizeof(*p));
+    if (ret < 0)
+        return ret;
+    if (ret == JPEG)
+        return ff_turbodiff_load_jpeg(ctx, &p->image);
+    url = av_asprintf("%s%s", ret == NO_FILE ? "" : "file:", s->image);
+    if (!url)
+        return AVERROR(ENOMEM);
+    ret = decode(ctx, p, url);
+    av_free(url);
+    if (ret < 0 && ret != AVERROR_EXIT)
+        av_log(ctx, AV_LOG_ERROR, "image '%s' cannot be read: %s; expected a picture in a format that FFmpeg was built "
+               "with\n", s->image, av_err2str(ret));
+    return ret;
+}
+
+void ff_turbodiff_free_picture(TurboDiffPicture *p)
+{
+    if (p->frame)
+        av_frame_free(&p->frame);
+    else
+        td_image_free(&p->image);
+}
