@@ -291,6 +291,15 @@ equal "times in the last frame's metadata only" "$(grep -c 'wall_seconds\|denois
 
 equal "filter_complex" "$(run -filter_complex "$base" -f hash -hash md5 -)" "$ref"
 equal "-t within the clip" "$(count -f lavfi -i "$base:frames=33" -t 0.5)" 8
+equal "-t longer than the clip" "$(count -f lavfi -i "$base" -t 2) $(count -t 2 -f lavfi -i "$base")" "9 9"
+equal "a longer end, as documented" "$(count -f lavfi -i "$base,tpad=stop_mode=clone:stop_duration=1")" 25
+equal "-ss within the clip" "$(count -ss 0.25 -f lavfi -i "$base") $(
+    count -f lavfi -i "$base,trim=start=0.25,setpts=PTS-STARTPTS")" "5 5"
+run -stream_loop 2 -f lavfi -i "$base" -f null -
+differ "-stream_loop is refused" "$?" 0
+if "$ffmpeg" -hide_banner -filters 2>&1 | grep -q ' loop  *V->V'; then
+    equal "repetition, as documented" "$(count -f lavfi -i "$base,loop=loop=2:size=9")" 27
+fi
 equal "-frames within the clip" "$(count -f lavfi -i "$base:frames=33" -frames:v 3)" 3
 equal "trim within the clip" "$(count -f lavfi -i "$base:frames=33,trim=end_frame=6")" 6
 equal "select keeps times" "$(run -copyts -f lavfi -i "$base,select=gte(n\\,7)" -fps_mode passthrough -f framecrc - |
