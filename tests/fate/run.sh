@@ -126,9 +126,9 @@ differ "other prompt" "$(md5 "$base:prompt=a dog on the moon")" "$ref"
 equal "threads do not change it" "$(md5 "$base:threads=1")" "$(md5 "$base:threads=3")"
 equal "a large seed" "$(probe frame_tags=lavfi.turbodiff.seed "$base:seed=9007199254740991")" "9007199254740991"
 for seed in 0 9007199254740993 9223372036854775808 18446744073709551615; do
-    rm -f "$tmp/stats"
-    equal "seed $seed, exactly" "$(probe frame_tags=lavfi.turbodiff.seed "$base:stats=$tmp/stats:seed=$seed") $(
-        sed 's/.*"seed": \([0-9]*\),.*/\1/' "$tmp/stats")" "$seed $seed"
+    rm -f "$tmp/seeds"
+    equal "seed $seed, exactly" "$(probe frame_tags=lavfi.turbodiff.seed "$base:stats=$tmp/seeds:seed=$seed") $(
+        sed 's/.*"seed": \([0-9]*\),.*/\1/' "$tmp/seeds")" "$seed $seed"
 done
 differ "seeds that are one number as double" "$(md5 "$base:seed=9007199254740993")" "$(md5 "$base:seed=9007199254740992")"
 equal "the seed of td is that of the filter" "$("${dir%/small-*}/td" -r 18446744073709551615 -s 64x48 -n 9 "$model" "a cat" - \
