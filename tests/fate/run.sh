@@ -153,8 +153,8 @@ equal "textfile: a FIFO, filter_complex" "$(run -filter_complex "$file=$tmp/fifo
 printf 'a cat' | equal "textfile: a pipe under /dev/fd" "$(md5 "$file=/dev/fd/3" 3<&0)" "$ref"
 printf '\357\273\277 a\r\n\tcat\n' > "$tmp/messy.txt"
 equal "textfile: byte order mark and line ends" "$(md5 "$file=$tmp/messy.txt")" "$ref"
-: > "$tmp/none.txt"
-for none in "textfile=$tmp/none.txt" textfile=/dev/null "textfile=$tmp/blank.txt" prompt=; do
+: > "$tmp/hollow.txt"
+for none in "textfile=$tmp/hollow.txt" textfile=/dev/null "textfile=$tmp/blank.txt" prompt=; do
     printf '\357\273\277 \n' > "$tmp/blank.txt"
     equal "an empty prompt warns: ${none%%[/=]*} ${none##*/}" "$(count -v warning -f lavfi -i "${file%:textfile}:$none") $(
         grep -c 'The prompt is empty' "$tmp/err")" "9 1"
