@@ -7,7 +7,8 @@
 # 3. "small" leaves out everything that the filter tests do not need; "full" is meant for use.
 # 4. Settings come from the environment, as the Makefile passes them: FFMPEG_SRC (directory or tarball), FFMPEG_EXTRA,
 #    FFMPEG_GPL, CC, JOBS, PKG_CONFIG_PATH (finds turbodiff.pc), TD_LIB (relink when newer), HAVE_NASM, HAVE_ZLIB,
-#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG, HAVE_FFNVCODEC (each yes or no).
+#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_ZIMG, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG, HAVE_FFNVCODEC (each yes
+#    or no).
 set -eu
 
 die() {
@@ -75,30 +76,61 @@ set -- --disable-everything --disable-autodetect --disable-doc --disable-debug -
     --cc="${CC:-cc}" --enable-libturbodiff --enable-indev=lavfi --enable-protocol=file,pipe,fd
 
 video=scale,format,noformat,fps,setpts,settb,trim,copy,null,nullsrc,color,testsrc2,split,select,metadata,showinfo
-video=$video,sendcmd,hstack,psnr,tpad,setsar,setparams,reverse,nullsink,buffer,buffersink,turbodiff,turbodiff_i2v
-audio=aformat,anull,aresample,abuffer,abuffersink
+video=$video,sendcmd,hstack,psnr,tpad,setsar,setparams,reverse,crop,nullsink,buffer,buffersink,turbodiff,turbodiff_i2v
+audio=aformat,anull,aresample,abuffer,abuffersink,anullsrc,apad
 muxers=framecrc,framemd5,hash,null,rawvideo,mp4,matroska,nut,ffmetadata
-codecs=rawvideo,wrapped_avframe,mpeg4,ffv1,ppm,pgm
+codecs=rawvideo,wrapped_avframe,mpeg4,ffv1,ppm,pgm,pcm_s16le,pcm_u8
+decoders=
 parsers=mpeg4video,pnm
 demuxers=mov,matroska,nut,rawvideo,image_ppm_pipe,image_pgm_pipe
 bsfs=null
 
 if [ "$set" = full ]; then
-    video=$video,testsrc,smptebars,gradients,concat,overlay,crop,pad,hflip,vflip,transpose,rotate,tile,tinterlace
+    video=$video,testsrc,smptebars,gradients,concat,overlay,pad,hflip,vflip,transpose,rotate,tile,tinterlace
     video=$video,minterpolate,blend,tblend,vstack,xstack,loop,eq,hue,colorspace,colormatrix,setdar
     video=$video,palettegen,paletteuse,thumbnail,ssim,signalstats,framestep,framerate,fade,xfade,zoompan,realtime,drawbox
     video=$video,drawgrid,curves,colorbalance,colorlevels,vibrance,unsharp,gblur,boxblur,avgblur,deflicker,hqdn3d,noise
     video=$video,vignette,alphamerge,alphaextract,chromakey,colorkey,extractplanes,mergeplanes,interleave,untile
     video=$video,setrange,bbox,blackdetect,freezedetect,scdet,cropdetect,lut,lutrgb,lutyuv,lut3d,haldclut,negate
     video=$video,mpdecimate,decimate,shuffleframes,streamselect,perms,swapuv,geq,lagfun,mix,amplify,edgedetect,pixelize
-    audio=$audio,anullsrc,sine,atrim,asetpts,asettb,volume,afade,amix,amerge,aconcat,apad,aloop,asplit,ametadata,areverse
+    # interlaced and telecined video
+    video=$video,bwdif,yadif,idet,w3fdif,estdif,setfield,fieldorder,field,fieldmatch,separatefields,weave,il,telecine
+    video=$video,detelecine,dejudder,kerndeint,pullup
+    # colours, sharpness, shapes
+    video=$video,tonemap,colorchannelmixer,colortemperature,colorcontrast,colorize,exposure,monochrome,selectivecolor
+    video=$video,hsvkey,hsvhold,colorhold,chromahold,despill,histeq,normalize,limiter,deband,nlmeans,bilateral,cas
+    video=$video,smartblur,convolution,sobel,erosion,dilation,tmix,deshake,perspective,stereo3d,lenscorrection,v360
+    video=$video,chromashift,rgbashift,scroll,fillborders,displace,remap,maskedmerge,premultiply,unpremultiply
+    video=$video,freezeframes,scale2ref
+    # sources, and what shows a video or a sound
+    video=$video,rgbtestsrc,yuvtestsrc,smptehdbars,allrgb,colorspectrum,mandelbrot,life,cellauto,sierpinski,haldclutsrc
+    video=$video,movie,amovie,histogram,waveform,vectorscope,showpalette,drawgraph,sidedata,identity,vif,xpsnr
+    video=$video,showwaves,showwavespic,showspectrum,showspectrumpic,showcqt,showfreqs,showvolume,avectorscope
+    audio=$audio,sine,atrim,asetpts,asettb,volume,afade,amix,amerge,aconcat,aloop,asplit,ametadata,areverse
+    audio=$audio,aevalsrc,anoisesrc,anullsink,aselect,asendcmd,ainterleave,arealtime,asegment,segment,asetrate
+    audio=$audio,asetnsamples,pan,join,channelmap,channelsplit,atempo,acrossfade,adelay,aecho,chorus,tremolo,vibrato
+    audio=$audio,highpass,lowpass,bandpass,equalizer,bass,treble,acompressor,alimiter,agate,compand,afftdn,deesser
+    audio=$audio,loudnorm,dynaudnorm,ebur128,volumedetect,silencedetect,silenceremove,astats,stereotools,apulsator
     muxers=$muxers,mov,webm,image2,image2pipe,gif,apng,avi,md5,crc,framehash,streamhash,wav,yuv4mpegpipe,mpegts,segment
-    codecs=$codecs,mpeg2video,png,apng,mjpeg,gif,bmp,ppm,pam,huffyuv,ffvhuff,prores,pcm_s16le,pcm_f32le,aac,flac,webvtt
-    parsers=$parsers,h264,mpegvideo,mjpeg,png,gif,vp8,vp9,aac,flac
-    demuxers=$demuxers,image2,image2pipe,image_png_pipe,image_jpeg_pipe,image_bmp_pipe,gif,apng,avi,concat,ffmetadata,wav
-    demuxers=$demuxers,yuv4mpegpipe,mpegts
+    codecs=$codecs,mpeg2video,png,apng,mjpeg,gif,bmp,ppm,pam,huffyuv,ffvhuff,prores,pcm_f32le,aac,flac,webvtt
+    codecs=$codecs,pcm_s16be,pcm_s24le,pcm_s32le,alac,tiff,targa,qoi,utvideo,qtrle
+    # what cameras, phones, editors and the net hand out
+    decoders=$decoders,h264,hevc,mpeg1video,mpegvideo,h263,flv,vp6,vp6f,vp8,vp9,theora,msmpeg4v1,msmpeg4v2,msmpeg4v3
+    decoders=$decoders,wmv1,wmv2,wmv3,vc1,svq1,svq3,rv30,rv40,cinepak,dvvideo,dnxhd,cfhd,hap,magicyuv,v210,r210
+    decoders=$decoders,mjpegb,jpeg2000,jpegls,webp,pbm,pgm,pgmyuv,pfm,phm,exr,dpx,sgi,psd,hdr,xbm,dds,sunrast,pcx
+    # no *: there are some of other systems, such as pcm_alaw_at
+    decoders=$decoders,pcm_[bdflsuv]*,pcm_alaw,pcm_mulaw,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_swf,gsm_ms
+    decoders=$decoders,nellymoser,amrnb,amrwb
+    decoders=$decoders,mp1,mp1float,mp2,mp2float,mp3,mp3float,aac_latm,ac3,eac3,dca,truehd,opus,vorbis,alac,wavpack
+    decoders=$decoders,ape,tta,cook,wmav1,wmav2,wmapro,wmalossless
+    parsers=$parsers,h264,hevc,h263,mpegvideo,mjpeg,png,gif,webp,bmp,pnm,qoi,hdr,xbm,dpx,jpeg2000,dnxhd,vp3,vp8,vp9,vc1
+    parsers=$parsers,rv34,aac,aac_latm,ac3,mlp,dca,flac,mpegaudio,opus,vorbis,amr
+    demuxers=$demuxers,image2,image2pipe,image_*_pipe,gif,apng,avi,concat,ffmetadata,wav,yuv4mpegpipe,mpegts,mpegps
+    demuxers=$demuxers,mpegvideo,m4v,h264,hevc,mjpeg,ivf,flv,ogg,asf,rm,mxf,dv,ico,mp3,aac,ac3,eac3,dts,truehd,flac
+    demuxers=$demuxers,w64,aiff,au,caf,amr,wv,ape,tta
     bsfs=$bsfs,h264_mp4toannexb,h264_metadata,extract_extradata,aac_adtstoasc,vp9_superframe,vp9_superframe_split,setts
-    set -- "$@" --enable-encoder=prores_ks --enable-decoder=h264 --enable-protocol=data,concat,tee
+    bsfs=$bsfs,hevc_mp4toannexb,hevc_metadata,mpeg4_unpack_bframes,dump_extradata,pcm_rechunk
+    set -- "$@" --enable-encoder=prores_ks --enable-protocol=data,concat,tee
 
     if [ "$HAVE_ZLIB" = yes ]; then
         set -- "$@" --enable-zlib
@@ -116,6 +148,10 @@ if [ "$set" = full ]; then
         set -- "$@" --enable-libzmq
         video=$video,zmq
     fi
+    if [ "$HAVE_ZIMG" = yes ]; then
+        set -- "$@" --enable-libzimg
+        video=$video,zscale
+    fi
     if [ "$HAVE_FREETYPE$HAVE_HARFBUZZ" = yesyes ]; then
         set -- "$@" --enable-libfreetype --enable-libharfbuzz
         if [ "$HAVE_FONTCONFIG" = yes ]; then
@@ -132,8 +168,7 @@ if [ "$HAVE_FFNVCODEC" = yes ]; then
         if pkg-config --atleast-version=12 ffnvcodec; then
             set -- "$@" --enable-encoder=av1_nvenc
         fi
-        set -- "$@" --enable-nvdec --enable-hwaccel=h264_nvdec,hevc_nvdec,vp9_nvdec --enable-decoder=hevc,vp9
-        set -- "$@" --enable-parser=hevc
+        set -- "$@" --enable-nvdec --enable-hwaccel=h264_nvdec,hevc_nvdec,vp9_nvdec
         # a clang that compiles CUDA to PTX
         if echo '__attribute__((global)) void f() {}' | clang -S -nocudalib -nocudainc --cuda-gpu-arch=sm_30 \
             --cuda-device-only -x cuda - -o /dev/null > /dev/null 2>&1; then
@@ -146,7 +181,7 @@ if [ "$HAVE_NASM" != yes ] || [ "$set" = small ]; then
     set -- "$@" --disable-x86asm
 fi
 set -- "$@" --enable-filter="$video,$audio" --enable-muxer="$muxers" --enable-demuxer="$demuxers" \
-    --enable-encoder="$codecs" --enable-decoder="$codecs" --enable-parser="$parsers" --enable-bsf="$bsfs"
+    --enable-encoder="$codecs" --enable-decoder="$codecs$decoders" --enable-parser="$parsers" --enable-bsf="$bsfs"
 
 cd "$src"
 args="$* ${FFMPEG_EXTRA:-} $PKG_CONFIG_PATH"

@@ -9,8 +9,8 @@ command -v apt-get > /dev/null 2>&1 || exit 0
 # package, and how to see that it is there: a command or a pkg-config module
 needed="gcc:gcc libc6-dev:/usr/include/stdio.h make:make patch:patch xz-utils:xz pkg-config:pkg-config
 nasm:nasm libutf8proc-dev:libutf8proc libjpeg-dev:libjpeg zlib1g-dev:zlib libx264-dev:x264
-libvpx-dev:vpx libzmq3-dev:libzmq libfreetype-dev:freetype2 libharfbuzz-dev:harfbuzz libfontconfig-dev:fontconfig
-libffmpeg-nvenc-dev:ffnvcodec"
+libvpx-dev:vpx libzmq3-dev:libzmq libzimg-dev:zimg libfreetype-dev:freetype2 libharfbuzz-dev:harfbuzz
+libfontconfig-dev:fontconfig libffmpeg-nvenc-dev:ffnvcodec"
 
 missing=
 for item in $needed; do
