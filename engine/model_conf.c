@@ -102,8 +102,8 @@ static int parse_line(int values[N_KEYS], const char *path, int number, const ch
         values[i] = value;
         return 0;
     }
-    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk, sla_block or vocabulary", path, number, n_key,
-                    key);
+    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk, sla_block or vocabulary", path,
+                    number, n_key, key);
 }
 
 int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, size_t size, TDLog *log)

@@ -233,6 +233,11 @@ static int config_output(AVFilterLink *outlink)
         return ret;
 
     if (s->mode == MODE_EXTEND) {
+        /* not scaled where blocks of 16 pixels alone tell the sizes apart */
+        if (c->adaptive && FFABS(c->w - inlink->w) < 16 && FFABS(c->h - inlink->h) < 16) {
+            c->w = inlink->w;
+            c->h = inlink->h;
+        }
         outlink->w                   = inlink->w;
         outlink->h                   = inlink->h;
         outlink->sample_aspect_ratio = inlink->sample_aspect_ratio;

@@ -219,6 +219,10 @@ for fmt in yuv420p yuv444p10le rgb24 yuvj420p gray nv12 bgra; do
     equal "extend: $fmt of another size than the model's" \
         "$(grep -c . "$tmp/longer") $(head -n 2 "$tmp/longer")" "7 $(cat "$tmp/plain")"
 done
+equal "extend: a film of about the model's size goes on pixel for pixel" \
+    "$(md5 testsrc2=s=70x54:d=0.2 "$e:s=64x48:adaptive=1" -pix_fmt rgb24)" "$(md5 testsrc2=s=70x54:d=0.2 "$e:s=70x54" -pix_fmt rgb24)"
+differ "extend: one of another size is scaled" \
+    "$(md5 testsrc2=s=140x108:d=0.2 "$e:s=64x48:adaptive=1" -pix_fmt rgb24)" "$(md5 testsrc2=s=140x108:d=0.2 "$e:s=140x108" -pix_fmt rgb24)"
 equal "extend: size, format and colours stay" \
     "$(probe frame=width,height,pix_fmt,color_range,color_space,sample_aspect_ratio \
         "testsrc2=s=70x50:r=25:d=0.08,format=yuv422p,setsar=2/3,setparams=colorspace=smpte170m:range=pc" "$e:s=64x48")" \
