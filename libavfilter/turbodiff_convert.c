@@ -43,10 +43,11 @@ enum AVPixelFormat ff_turbodiff_sw_format(const AVFrame *frame)
 
 int ff_turbodiff_is_full_range(const AVFrame *frame)
 {
-    enum AVPixelFormat format = ff_turbodiff_sw_format(frame);
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(ff_turbodiff_sw_format(frame));
 
-    return frame->color_range == AVCOL_RANGE_JPEG || !strncmp(av_get_pix_fmt_name(format), "yuvj", 4) ||
-           (av_pix_fmt_desc_get(format)->flags & AV_PIX_FMT_FLAG_RGB);
+    return frame->color_range == AVCOL_RANGE_JPEG || !strncmp(desc->name, "yuvj", 4) ||
+           (desc->flags & AV_PIX_FMT_FLAG_RGB) ||
+           (desc->nb_components < 3 && frame->color_range != AVCOL_RANGE_MPEG);
 }
 
 int ff_turbodiff_check_matrix(AVFilterContext *ctx, enum AVPixelFormat format, enum AVColorSpace space)
@@ -128,6 +129,14 @@ int ff_turbodiff_check_frame(AVFilterContext *ctx, const AVFrame *frame, int kee
     return 0;
 }
 
+/* RGB that says nothing of a matrix is not to go through one on its way to RGB */
+static const int *coefficients(const AVFrame *frame)
+{
+    int rgb = av_pix_fmt_desc_get(frame->format)->flags & AV_PIX_FMT_FLAG_RGB;
+
+    return sws_getCoefficients(rgb ? AVCOL_SPC_RGB : frame->colorspace);
+}
+
 struct SwsContext *ff_turbodiff_open_scaler(const AVFrame *dst, const AVFrame *src)
 {
     struct SwsContext *sws;
@@ -135,8 +144,8 @@ struct SwsContext *ff_turbodiff_open_scaler(const AVFrame *dst, const AVFrame *s
     sws = sws_getContext(src->width, src->height, src->format, dst->width, dst->height, dst->format,
                          SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, NULL, NULL, NULL);
     if (sws)
-        sws_setColorspaceDetails(sws, sws_getCoefficients(src->colorspace), ff_turbodiff_is_full_range(src),
-                                 sws_getCoefficients(dst->colorspace), ff_turbodiff_is_full_range(dst), 0, 1 << 16, 1 << 16);
+        sws_setColorspaceDetails(sws, coefficients(src), ff_turbodiff_is_full_range(src),
+                                 coefficients(dst), ff_turbodiff_is_full_range(dst), 0, 1 << 16, 1 << 16);
     return sws;
 }
 

@@ -38,10 +38,9 @@
 #include "libavutil/file_open.h"
 #include "libavutil/log.h"
 #include "libavutil/mem.h"
-#include "libavutil/pixdesc.h"
-#include "libswscale/swscale.h"
 #include "filters.h"
 #include "turbodiff_common.h"
+#include "turbodiff_convert.h"
 #include "turbodiff_picture.h"
 
 /* as libturbodiff takes them */
@@ -132,49 +131,20 @@ static int read_first(AVFormatContext *fmt, AVCodecContext *dec, int stream, AVF
            AVERROR_INVALIDDATA : ret;
 }
 
-static int is_full_range(const AVFrame *frame)
-{
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(frame->format);
-
-    return frame->color_range == AVCOL_RANGE_JPEG || (desc->flags & AV_PIX_FMT_FLAG_RGB) ||
-           !strncmp(desc->name, "yuvj", 4) || (desc->nb_components < 3 && frame->color_range != AVCOL_RANGE_MPEG);
-}
-
-static int to_rgb(AVFrame *rgb, const AVFrame *from)
-{
-    /* of both sides: RGB that says nothing of a matrix is not to go through one */
-    const int *matrix = sws_getCoefficients(from->colorspace);
-    struct SwsContext *sws;
-    int ret;
-
-    rgb->format = AV_PIX_FMT_RGB24;
-    rgb->width  = from->width;
-    rgb->height = from->height;
-    if ((ret = av_frame_get_buffer(rgb, 0)) < 0)
-        return ret;
-    sws = sws_getContext(from->width, from->height, from->format, rgb->width, rgb->height, rgb->format,
-                         SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP, NULL, NULL, NULL);
-    if (!sws)
-        return AVERROR(EINVAL);
-    sws_setColorspaceDetails(sws, matrix, is_full_range(from), matrix, 1, 0, 1 << 16, 1 << 16);
-    ret = sws_scale(sws, (const uint8_t *const *)from->data, from->linesize, 0, from->height, rgb->data, rgb->linesize);
-    sws_freeContext(sws);
-    return ret;
-}
-
 static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
 {
     AVFrame *frame = av_frame_alloc();
     AVFormatContext *fmt = NULL;
     AVCodecContext *dec = NULL;
+    unsigned warned = 0;
     int stream, ret = AVERROR(ENOMEM);
 
-    p->frame = av_frame_alloc();
-    if (frame && p->frame &&
+    if (frame &&
         (ret = open_input(ctx, &fmt, url)) >= 0 &&
         (ret = open_decoder(fmt, &dec, &stream)) >= 0 &&
         (ret = read_first(fmt, dec, stream, frame)) >= 0 &&
-        (ret = to_rgb(p->frame, frame)) >= 0)
+        (ret = ff_turbodiff_check_frame(ctx, frame, 0, &warned)) >= 0 &&
+        (ret = ff_turbodiff_to_rgb(ctx, &p->frame, frame)) >= 0)
         p->image = (TDImage){ p->frame->width, p->frame->height, p->frame->linesize[0], p->frame->data[0] };
     avcodec_free_context(&dec);
     avformat_close_input(&fmt);
