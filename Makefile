@@ -222,7 +222,8 @@ check-api: all $(MODEL)/stamp
 
 fate: $(FFMPEG) $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
-	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; exit $$r
+	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
+	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
 
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD)/small-$* $(MODEL) || r=1; \
