@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "golden.h"
 #include "mapping.h"
 #include "small_model.h"
 
@@ -204,6 +205,7 @@ static void open_model(TDContext **c, TDSettings *s, Seen *seen, const char *mod
     char path[256];
 
     small_settings(s, seen, small_path(path, model));
+    s->backend = golden_backend();
     s->quant = TD_QUANT_NONE;
     s->residency = residency;
     CHECK_INT(td_open(c, s), 0);
@@ -275,14 +277,16 @@ static void test_model(void)
     spoil_after(TEXT, 0, 0, TD_RESIDENT_STAGE, good);
     spoil_after(DIT, 0, 0, TD_RESIDENT_STAGE, good);
     spoil_after(VAE, 0, 0, TD_RESIDENT_STAGE, good);
-    test_begin("a weight file that is cut in the middle of a clip");
-    spoil_after(TEXT, 0, 0, TD_RESIDENT_ALL, good);
-    spoil_after(DIT, 0, 2, TD_RESIDENT_ALL, good);
-    spoil_after(VAE, 0, 2, TD_RESIDENT_ALL, good);
-    spoil_after(VAE, 0, 5, TD_RESIDENT_ALL, good);           /* after the first frame */
-    test_begin("a weight file that is copied over in the middle of a clip");
-    spoil_after(DIT, 1, 2, TD_RESIDENT_ALL, good);
-    spoil_after(VAE, 1, 2, TD_RESIDENT_STAGE, good);
+    if (golden_backend() == TD_BACKEND_CPU) {    /* a GPU has copies of what is loaded */
+        test_begin("a weight file that is cut in the middle of a clip");
+        spoil_after(TEXT, 0, 0, TD_RESIDENT_ALL, good);
+        spoil_after(DIT, 0, 2, TD_RESIDENT_ALL, good);
+        spoil_after(VAE, 0, 2, TD_RESIDENT_ALL, good);
+        spoil_after(VAE, 0, 5, TD_RESIDENT_ALL, good);       /* after the first frame */
+        test_begin("a weight file that is copied over in the middle of a clip");
+        spoil_after(DIT, 1, 2, TD_RESIDENT_ALL, good);
+        spoil_after(VAE, 1, 2, TD_RESIDENT_STAGE, good);
+    }
 
     test_begin("the same files, put back");
     copy_model("bad");

@@ -2,6 +2,7 @@
  * Sizes that are no multiples of 16: frames are the top left of those of the next multiple, and a picture's edge goes
  * on to the right and the bottom of it. */
 #include <stdlib.h>
+#include "golden.h"
 #include "small_model.h"
 
 enum { W = 40, H = 21, WHOLE_W = 48, WHOLE_H = 32, N = 5 };
@@ -57,6 +58,7 @@ static void check_model(const char *name, const char *options, int has_image)
     if (small_model_make(name, options) < 0)
         return;
     small_settings(&s, &seen, small_path(path, name));
+    s.backend = golden_backend();
     if (CHECK_INT(td_open(&c, &s), 0)) {
         make(c, &cut[0][0][0][0], W, H, has_image ? &small : NULL);
         make(c, &whole[0][0][0][0], WHOLE_W, WHOLE_H, has_image ? &large : NULL);
