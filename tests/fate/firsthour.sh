@@ -42,6 +42,11 @@ offers() {
     "$ffmpeg" -hide_banner -v error "-${1}s" | awk '{ print $2 }' | tr , '\n' | grep -qx "$2"
 }
 
+# the same model, made for the size of the clips: nothing to warn of
+mkdir "$tmp/model"
+ln -s "$(realpath "$model")"/* "$tmp/model"
+printf 'width = 32\nheight = 32\n' > "$tmp/model/turbodiff.conf"
+model=$tmp/model
 f="turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:topk=1:frames=5:s=32x32"
 still="testsrc2=s=48x32:r=25:d=0.04"
 film="testsrc2=s=48x32:r=25:d=0.4"

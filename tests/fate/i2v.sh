@@ -271,7 +271,7 @@ for primaries in bt2020 smpte431 smpte432; do
     says "replace: primaries $primaries" 1 "has the primaries $primaries" "$in,setparams=color_primaries=$primaries" "$f:every=2"
     says "extend: primaries $primaries stay" 0 "primaries" "$in,setparams=color_primaries=$primaries" "$e:s=64x48"
 done
-says "replace: nothing to say of BT.601" 0 "." "$in,setparams=colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m" "$f"
+says "replace: nothing to say of BT.601" 0 "transfer\|primaries\|matrix\|interlaced" "$in,setparams=colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m" "$f"
 says "replace: interlaced" 1 "interlaced.*bwdif" "$in,setparams=field_mode=tff" "$f:every=2"
 says "extend: interlaced" 1 "interlaced.*bwdif" "$in,setparams=field_mode=bff" "$e:s=64x48"
 says "replace: not interlaced" 0 "interlaced" "$in" "$f"
@@ -309,6 +309,7 @@ equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$t
 i2v_stats() {
     run -v warning -f lavfi -i "$in" -vf "$f:clips=2:stats=$1" -f framecrc - | grep -c '^0,'
 }
+rm -f "$tmp/stats"
 equal "stats: a line a clip" "$(i2v_stats "$tmp/stats") $(grep -c '^{"model".*}$' "$tmp/stats")" "10 2"
 equal "stats: appended" "$(i2v_stats "$tmp/stats") $(grep -c '^{"model".*}$' "$tmp/stats")" "10 4"
 for to in /dev/full "$tmp/none/x"; do
