@@ -103,7 +103,9 @@ static int open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream)
         return AVERROR(ENOMEM);
     if ((ret = avcodec_parameters_to_context(*dec, fmt->streams[*stream]->codecpar)) < 0)
         return ret;
-    (*dec)->err_recognition |= AV_EF_EXPLODE;
+    /* the TIFF decoder takes a tag that it does not know for an error then */
+    if (codec->id != AV_CODEC_ID_TIFF)
+        (*dec)->err_recognition |= AV_EF_EXPLODE;
     (*dec)->max_pixels       = MAX_PIXELS;
     return avcodec_open2(*dec, codec, NULL);
 }

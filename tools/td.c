@@ -94,6 +94,10 @@ static int read_prompt(char **line, FILE *f, int *more)
         (*line)[n++] = (char)c;
     (*line)[n] = 0;
     *more = n || c == '\n';
+    if (c == EOF && ferror(f)) {
+        fprintf(stderr, "td: the file of prompts cannot be read: %s\n", strerror(errno));
+        return FAILED;
+    }
     if (c)
         return 0;
     fprintf(stderr, "td: a NUL byte in a prompt, want lines of text\n");
@@ -105,11 +109,12 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
 {
     TDFrame f = { .format = TD_PIX_RGB24 };
     char *line = NULL;
-    int more = 1, ret = 0;
+    int more = 1, n = 0, ret = 0;
 
     do {
         if (prompts && ((ret = read_prompt(&line, prompts, &more)) || !more))
             break;
+        n++;
         if (prompts)
             p->prompt = line;
         if (td_clean_prompt(NULL, 0, p->prompt, NULL) == 0)
@@ -118,6 +123,10 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
             ret = write_clip(c, p, &f, out, stats);
         p->seed++;
     } while (prompts && !ret);
+    if (!n && !ret) {
+        fprintf(stderr, "td: %s: no prompt in it, want lines of text\n", o->prompt);
+        ret = FAILED;
+    }
     free(f.data[0]);
     free(line);
     return ret;

@@ -16,6 +16,7 @@
 #include "cli.h"
 #include "engine/model.h"
 
+#define MAX_PROMPT   65536                       /* bytes, as the tokenizer takes */
 #define MAX_BLOCKS   1000
 #define MAX_REPORTED 8
 
@@ -500,17 +501,33 @@ static int show(const char *path, int summary, TDLog *log)
     return bad;
 }
 
+/* the next prompt of standard input; of a longer one than the tokenizer takes, enough for it to say so. @return 0 at
+ * the end */
+static int read_prompt(char prompt[MAX_PROMPT + 8])
+{
+    int n = 0, some = 0, c;
+
+    while ((c = getchar()) != EOF) {
+        some = 1;
+        if (!c)
+            break;
+        if (n < MAX_PROMPT + 7)
+            prompt[n++] = (char)c;
+    }
+    prompt[n] = 0;
+    return some;
+}
+
 static int tokenize(const char *path, TDLog *log)
 {
+    static char prompt[MAX_PROMPT + 8];
     int32_t ids[TD_TEXT_LEN];
     TDTokenizer *tok;
-    char *prompt = NULL;
-    size_t cap = 0;
     int bad = 0;
 
     if (td_tokenizer_open(&tok, path, log) < 0)
         return 1;
-    while (getdelim(&prompt, &cap, 0, stdin) > 0) {
+    while (read_prompt(prompt)) {
         int n = td_tokenize(tok, prompt, ids, TD_TEXT_LEN, log);
 
         if (n < 0)
@@ -520,7 +537,6 @@ static int tokenize(const char *path, TDLog *log)
         if (n < 0)
             printf("error\n");
     }
-    free(prompt);
     td_tokenizer_free(&tok);
     return bad;
 }

@@ -138,6 +138,10 @@ works "a clip every 5 frames, a size that changes" run -f concat -i "$tmp/list.t
 equal "a clip every 5 frames, a size that changes: 0.8 s" "$("$ffprobe" -v error -show_entries packet=pts_time -of csv=p=0 "$tmp/out.mp4" |
     awk '{ printf "%.0f ", $1 * 16 }')" "$(seq -s ' ' 0 12) "
 
+run -f lavfi -i "$still" -c:v tiff -frames:v 1 "$tmp/still.tiff"
+works "image=: a TIFF picture" run -f lavfi -i "turbodiff=model=$model:prompt=a cat:seed=1:steps=1:topk=1:frames=1:s=32x32:image=$tmp/still.tiff" \
+    -f null -
+
 # ---- what the filter says to put in front of it ----
 
 works "interlaced: bwdif" run -v warning -f lavfi -i "$film,tinterlace=4,setfield=tff" -vf "bwdif,$f" -f null -

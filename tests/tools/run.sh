@@ -76,6 +76,10 @@ code=$(status td -n 4 "$model" a "$tmp/x")
 equal "td: a library's refusal is one line" "$code $(grep -v '^load: ' "$tmp/err")" \
     "1 error: frames: 4, want 4k+1 from 1 to 509 (such as 5)"
 line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
+for file in /dev/null /tmp; do
+    code=$(status td $clip -P "$model" $file "$tmp/x")
+    equal "td: a file of prompts that has none: $file" "$code $(grep -c '^td: .*\(no prompt in it\|cannot be read\)' "$tmp/err")" "1 1"
+done
 line "td: no such directory to write to" 1 'td: /nonexistent/x: No such file' td "$model" a /nonexistent/x
 code=$(status td $clip -r 18446744073709551615 -j "$tmp/stats" "$model" "a cat" "$tmp/x")
 equal "td: the largest seed" "$code $(sed -n 's/.*"seed": *\([-0-9]*\).*/\1/p' "$tmp/stats")" "0 18446744073709551615"
@@ -91,6 +95,8 @@ equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")
     "$(status tdinfo --summary "$model") $(wc -l < "$tmp/out")"
 "$dir/tdinfo" "$model" > /dev/full 2> "$tmp/err"
 equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
+head -c 40000000 /dev/zero | tr '\0' 'a' | (ulimit -v 60000; "$dir/tdinfo" --tokenize tests/data/spiece.model) > "$tmp/out" 2> "$tmp/err"
+equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out")" "1 error"
 line "tdsynth: no directory" 1 'no directory to write to' tdsynth
 line "tdsynth: a number with a tail" 1 '--dim=128x: want' tdsynth --dim=128x "$tmp/x"
 echo "tools: $passed passed, $failed failed"
