@@ -35,7 +35,7 @@ SOMAJOR := $(firstword $(subst ., ,$(VERSION)))
 LIB_A   := $(BUILD)/libturbodiff.a
 LIB_SO  := $(BUILD)/libturbodiff.so
 
-LIB_SRCS  := $(wildcard engine/*.c engine/cpu/*.c)
+LIB_SRCS  := $(wildcard engine/*/*.c)
 LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/%.o)
 TOOL_SRCS := $(wildcard tools/*.c)
 TOOLS     := $(TOOL_SRCS:tools/%.c=$(BUILD)/%)
@@ -53,7 +53,7 @@ CUDA_OBJS := $(CUDA_SRCS:%.cu=$(BUILD)/%.cu.o)
 CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
-# the demo model: as it is installed, and where the programs of this tree look for it (engine/install.h)
+# the demo model: as it is installed, and where the programs of this tree look for it (engine/model/install.h)
 DEMO_MODEL := tools/demo-model/model
 DEMO_FILES := TurboWan2.1-T2V-demo-quant.pth Wan2.1_VAE.pth models_t5_umt5-xxl-enc-bf16.pth google/umt5-xxl/spiece.model \
     turbodiff.conf
@@ -77,7 +77,7 @@ $(BUILD)/%.o: %.c config.mak
 	$(COMPILE) -fPIC -c $< -o $@
 
 # where the demo model and the module are looked for
-$(BUILD)/engine/install.o $(BUILD)/fuzz/engine/install.o: CPPFLAGS_ALL += -DTD_DATADIR='"$(DATADIR)"' -DTD_LIBDIR='"$(LIBDIR)"'
+$(BUILD)/engine/model/install.o $(BUILD)/fuzz/engine/model/install.o: CPPFLAGS_ALL += -DTD_DATADIR='"$(DATADIR)"' -DTD_LIBDIR='"$(LIBDIR)"'
 
 $(LIB_A): $(LIB_OBJS)
 	@rm -f $@
@@ -98,7 +98,7 @@ $(BUILD)/%.cu.o: %.cu config.mak
 	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
 
 # the engine's symbols are hidden, so the module brings the few it needs
-CUDA_ENGINE := $(addprefix $(BUILD)/engine/,arena.o entry.o log.o rng.o tensor.o thread.o weights.o)
+CUDA_ENGINE := $(addprefix $(BUILD)/engine/,base/arena.o base/log.o base/rng.o base/tensor.o base/thread.o files/entry.o seam/weights.o)
 
 $(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS) $(CUDA_ENGINE)
 	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) $(CUDA_ENGINE)
@@ -136,7 +136,7 @@ $(BUILD)/turbodiff.pc: turbodiff.pc.in config.mak
 $(BUILD)/static/turbodiff.pc: turbodiff.pc.in config.mak
 	@mkdir -p $(@D)
 	ln -sf ../libturbodiff.a $(@D)/libturbodiff.a
-	sed $(PC_SED) -e 's|@PREFIX@|$(CURDIR)|; s|@LIBDIR@|$(abspath $(@D))|; s|@INCLUDEDIR@|$(CURDIR)/engine|' \
+	sed $(PC_SED) -e 's|@PREFIX@|$(CURDIR)|; s|@LIBDIR@|$(abspath $(@D))|; s|@INCLUDEDIR@|$(CURDIR)/engine/api|' \
 	    -e 's|@LIBS@| $(LIBS_ALL) -pthread|' $< > $@
 
 # ---- FFmpeg ----
@@ -264,8 +264,8 @@ fuzz: $(FUZZERS)
 
 # the seeds once through every target, with sanitizers and any compiler
 REPLAY_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
-REPLAY_SRCS  := $(addprefix engine/,$(addsuffix .c,checkpoint ckpt_pickle ckpt_pth ckpt_safetensors ckpt_zip entry image \
-    image_resize json log mapping model_conf tensor text_clean tokenizer)) tests/fuzz/replay.c
+REPLAY_SRCS  := $(wildcard engine/files/*.c engine/picture/*.c engine/text/*.c) engine/base/log.c engine/base/tensor.c \
+    engine/model/model_conf.c tests/fuzz/replay.c
 REPLAY_OBJS  := $(REPLAY_SRCS:%.c=$(BUILD)/replay/%.o)
 REPLAYERS    := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(BUILD)/replay/fuzz_%)
 
@@ -288,7 +288,7 @@ install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
 	ln -sf libturbodiff.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libturbodiff.so.$(SOMAJOR)
 	ln -sf libturbodiff.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libturbodiff.so
 	install -m 644 $(BUILD)/turbodiff.pc $(DESTDIR)$(LIBDIR)/pkgconfig
-	install -m 644 engine/turbodiff.h $(DESTDIR)$(INCLUDEDIR)
+	install -m 644 engine/api/turbodiff.h $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(BUILD)/td $(BUILD)/tdinfo $(DESTDIR)$(BINDIR)
 	$(INSTALL_DEMO)
 

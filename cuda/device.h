@@ -8,7 +8,7 @@
 #include <cuda_runtime.h>
 
 extern "C" {
-#include "backend.h"
+#include "seam/backend.h"
 }
 
 struct TDLoader;                                 /* upload.h */

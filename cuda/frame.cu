@@ -10,8 +10,8 @@
  *  2. The host has waited for the last copy from a set before the set is begun again: a set is fetched as a whole. */
 #include <string.h>
 #include "device.h"
-#include "latent_stats.h"
-#include "pixfmt.h"
+#include "base/latent_stats.h"
+#include "base/pixfmt.h"
 
 struct LatentStats { float scale[16], mean[16]; };
 

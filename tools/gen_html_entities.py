@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Write engine/html_entities.h, the HTML5 named character references, from Python's copy of the standard's table.
+"""Write engine/text/html_entities.h, the HTML5 named character references, from Python's copy of the standard's table.
 
-usage: gen_html_entities.py > engine/html_entities.h
+usage: gen_html_entities.py > engine/text/html_entities.h
 """
 import html.entities
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include "td_options.h"
-#include "turbodiff.h"
+#include "api/turbodiff.h"
 
 #define MAX_PROMPT 65536                         /* bytes, as the library takes */
 #define FAILED 1                                 /* a status beside the library's: has been told */

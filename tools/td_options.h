@@ -8,7 +8,7 @@
 #include <limits.h>
 #include <string.h>
 #include "cli.h"
-#include "turbodiff.h"
+#include "api/turbodiff.h"
 
 typedef struct Options {
     TDSettings s;

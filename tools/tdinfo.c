@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cli.h"
-#include "engine/model.h"
+#include "model/model.h"
 
 #define MAX_PROMPT   65536                       /* bytes, as the tokenizer takes */
 #define MAX_BLOCKS   1000

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "cli.h"
 #include "tdsynth_pth.h"
-#include "turbodiff.h"
+#include "api/turbodiff.h"
 
 #define N_EXTRA_IDS 300              /* <extra_id_n> follow the pieces */
 

@@ -15,7 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "../engine/tensor.h"
+#include "base/tensor.h"
 
 enum Fill {
     FILL_VALUES,                     ///< mean + std * n

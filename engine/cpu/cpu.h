@@ -3,9 +3,9 @@
 #ifndef TD_CPU_CPU_H
 #define TD_CPU_CPU_H
 
-#include "backend.h"
+#include "seam/backend.h"
 #include "cpu/kernels.h"
-#include "thread.h"
+#include "base/thread.h"
 
 typedef struct TDCpu {
     TDDev dev;

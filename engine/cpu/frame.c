@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stdatomic.h>
 #include "cpu/cpu.h"
-#include "latent_stats.h"
-#include "pixfmt.h"
+#include "base/latent_stats.h"
+#include "base/pixfmt.h"
 
 int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
 {

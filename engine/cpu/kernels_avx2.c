@@ -3,7 +3,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #include "cpu/kernels.h"
-#include "tensor.h"
+#include "base/tensor.h"
 
 #define AVX2 __attribute__((target("avx2,fma")))
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include "cpu/kernels.h"
-#include "tensor.h"
+#include "base/tensor.h"
 
 static void tile_sum(float acc[TD_MR][TD_NR], int64_t kc, const float *a, const float *b)
 {

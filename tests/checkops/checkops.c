@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 #include "checkops.h"
-#include "device.h"
+#include "model/device.h"
 
 #define ARENA_BYTES ((size_t)1 << 29)
 

@@ -7,8 +7,8 @@
 #ifndef CHECKOPS_H
 #define CHECKOPS_H
 
-#include "backend.h"
-#include "thread.h"
+#include "seam/backend.h"
+#include "base/thread.h"
 
 enum Fill { FILL_NORMAL, FILL_ZERO, FILL_OUTLIER, FILL_LARGE, FILL_TINY, N_FILLS };
 

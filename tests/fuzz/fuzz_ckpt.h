@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "engine/checkpoint_priv.h"
+#include "files/checkpoint_priv.h"
 
 #define MAX_COUNT (1 << 20)                      /* elements worth reading */
 

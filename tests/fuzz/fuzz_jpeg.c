@@ -2,7 +2,7 @@
  * libFuzzer target: a JPEG file, then its picture resized. Seeds: tests/fuzz/seeds/jpeg. */
 #include <stdlib.h>
 #include <string.h>
-#include "engine/image.h"
+#include "picture/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

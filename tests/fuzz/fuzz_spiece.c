@@ -3,7 +3,7 @@
  * Seeds: tests/fuzz/seeds/spiece. */
 #include <stdlib.h>
 #include <string.h>
-#include "engine/tokenizer_priv.h"
+#include "text/tokenizer_priv.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -14,12 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "condition.h"
-#include "device.h"
-#include "dit.h"
-#include "text_encoder.h"
-#include "tokenizer.h"
-#include "vae.h"
+#include "clip/condition.h"
+#include "model/device.h"
+#include "nets/dit.h"
+#include "nets/text_encoder.h"
+#include "text/tokenizer.h"
+#include "nets/vae.h"
 
 typedef struct Stage {
     TDLog log;

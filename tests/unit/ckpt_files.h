@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "engine/checkpoint.h"
+#include "files/checkpoint.h"
 #include "test.h"
 
 typedef struct Buf {

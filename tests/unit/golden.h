@@ -5,7 +5,7 @@
 #define GOLDEN_H
 
 #include <stdlib.h>
-#include "device.h"
+#include "model/device.h"
 #include "test.h"
 
 static inline void golden_log(void *cookie, int level, const char *line)

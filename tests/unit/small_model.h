@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "test.h"
-#include "turbodiff.h"
+#include "api/turbodiff.h"
 
 typedef struct Seen {
     int n_errors, n_bad;                         /* error lines; lines that are empty or hold control characters */

@@ -4,7 +4,7 @@
  * file, at td_open() or, where weights are only seen by computing with them, before a frame is returned. What it does
  * not use must not matter. */
 #include <errno.h>
-#include "checkpoint.h"
+#include "files/checkpoint.h"
 #include "small_model.h"
 
 enum Damage { NONE, MISSING, EMPTY, SHAPE, INTEGER, INT8, NOT_FINITE, N_DAMAGES };

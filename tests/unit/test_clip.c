@@ -3,7 +3,7 @@
  * for every attention, linear and sampler, what must not change the bytes (threads, residency, another context) and
  * what must (the seed). */
 #include "golden.h"
-#include "turbodiff.h"
+#include "api/turbodiff.h"
 
 static void log_line(void *cookie, int level, const char *line)
 {

@@ -3,7 +3,7 @@
  * the attention of a GPU that lacks what sagesla needs. */
 #include <dlfcn.h>
 #include <stdlib.h>
-#include "device.h"
+#include "model/device.h"
 #include "test.h"
 
 /* what compute capability 8.6, 8.9 and 12.0 let a kernel have */

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "clip.h"
-#include "device.h"
+#include "clip/clip.h"
+#include "model/device.h"
 #include "small_model.h"
 #include "test.h"
 

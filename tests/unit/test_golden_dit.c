@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * One transformer forward against the official one: attention kinds, linears, norm profiles, widths. */
-#include "dit.h"
+#include "nets/dit.h"
 #include "golden.h"
-#include "thread.h"
-#include "tokenizer.h"
+#include "base/thread.h"
+#include "text/tokenizer.h"
 
 typedef struct Case {
     const char *title, *golden, *name, *model, *file;

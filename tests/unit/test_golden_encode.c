@@ -2,8 +2,8 @@
  * VAE encode, one latent frame a call, against the official encoder; and that leaving out what has settled in a still
  * changes no bit. */
 #include "golden.h"
-#include "thread.h"
-#include "vae_encode.h"
+#include "base/thread.h"
+#include "nets/vae_encode.h"
 #include "widest.h"
 
 typedef struct Encoder {

@@ -5,11 +5,11 @@
  * The device under test is the CPU's with a table of operations that also keeps results: what is tested is the model
  * code itself. q and k between their norm and RoPE are inside one operation, and are tested together. */
 #include <stdlib.h>
-#include "dit.h"
+#include "nets/dit.h"
 #include "golden.h"
-#include "thread.h"
-#include "tokenizer.h"
-#include "vae.h"
+#include "base/thread.h"
+#include "text/tokenizer.h"
+#include "nets/vae.h"
 
 /* ---- a table of operations that keeps what chosen calls leave ---- */
 

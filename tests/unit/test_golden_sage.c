@@ -2,9 +2,9 @@
  * SageSLA against the official GPU kernels, run on an H100 (64x128 blocks) and in their 128x64 form: block map, int8
  * codes, scales, the sparse branch alone and with the linear branch. */
 #include "attention_ref.h"
-#include "backend.h"
+#include "seam/backend.h"
 #include "golden.h"
-#include "thread.h"
+#include "base/thread.h"
 
 #define D 128
 

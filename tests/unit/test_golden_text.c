@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * umT5 encoder against the official one. */
 #include "golden.h"
-#include "text_encoder.h"
-#include "thread.h"
-#include "tokenizer.h"
+#include "nets/text_encoder.h"
+#include "base/thread.h"
+#include "text/tokenizer.h"
 
 static void check_prompt(TDDev *dev, const TDTextEncoder *te, const TDCheckpoint *g, int i)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * VAE decode, one latent frame a call, against the official decoder. */
 #include "golden.h"
-#include "thread.h"
-#include "vae.h"
+#include "base/thread.h"
+#include "nets/vae.h"
 #include "widest.h"
 
 /* frames of [T,H,W,3] into [3,F,H,W] from frame f0 on */

@@ -2,10 +2,10 @@
  * Image to video through the public API: frames of the official script on the same weights, the conditioning channels,
  * what must and must not change the bytes, and what is refused. */
 #include <stdlib.h>
-#include "condition.h"
+#include "clip/condition.h"
 #include "golden.h"
 #include "small_model.h"
-#include "thread.h"
+#include "base/thread.h"
 
 enum { W = 96, H = 64, N = 9, BYTES = W * H * 3 * N };
 

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "golden.h"
-#include "image.h"
+#include "picture/image.h"
 
 typedef struct Lines { int n; char last[512]; } Lines;
 

@@ -6,8 +6,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "engine/json.h"
-#include "engine/log.h"
+#include "files/json.h"
+#include "base/log.h"
 #include "test.h"
 
 static int n_lines;

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "golden.h"
-#include "mapping.h"
+#include "files/mapping.h"
 #include "small_model.h"
 
 enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N, PAGES = 8 };

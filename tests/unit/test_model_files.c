@@ -2,8 +2,8 @@
  * Model directories that are not of the official sizes: widths, vocabulary and stored types come from the files, and
  * the transformer is found whatever its name says after "TurboWan2.1-T2V-"; turbodiff.conf; where the demo model is. */
 #include <sys/stat.h>
-#include "install.h"
-#include "model_conf.h"
+#include "model/install.h"
+#include "model/model_conf.h"
 #include "small_model.h"
 
 enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };

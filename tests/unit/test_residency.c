@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Which weights are kept, on a device of a known size: the CPU's slots with a `memory` slot that counts what alloc and
  * free do, as a GPU's would. What the CPU computes from in the file mapping takes device memory all the same. */
-#include "clip.h"
-#include "device.h"
+#include "clip/clip.h"
+#include "model/device.h"
 #include "small_model.h"
 
 enum { SIDE = 160 };                             /* working memory is more than that of the text, as in real clips */

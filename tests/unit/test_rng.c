@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Noise against torch.randn: the CPU generator, and the CUDA generator's numbers as a GPU's grid lays them out. */
 #include "golden.h"
-#include "rng.h"
+#include "base/rng.h"
 
 static double worst(const float *a, const float *b, int64_t n)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Schedules and updates against the official loops, with a closed-form network: v = bf16(x)/2 + bf16(t)/1024. */
-#include "backend.h"
+#include "seam/backend.h"
 #include "golden.h"
-#include "sampler.h"
-#include "thread.h"
+#include "clip/sampler.h"
+#include "base/thread.h"
 
 #define N (16 * 2 * 2 * 2)
 

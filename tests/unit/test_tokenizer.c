@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "alloc_fail.h"
-#include "engine/json.h"
-#include "engine/tokenizer.h"
+#include "files/json.h"
+#include "text/tokenizer.h"
 #include "test.h"
 
 #define MODEL "tests/data/spiece.model"

@@ -4,7 +4,7 @@
 #ifndef WIDEST_H
 #define WIDEST_H
 
-#include "backend.h"
+#include "seam/backend.h"
 
 static struct {
     const TDOps *real;

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Invariants
+ *  1. Device memory is two blocks: `block` holds what outlives a stage (emb, z, cond, latents), and in `work` the text,
+ *     image, denoise and decode stages overlay each other. Nothing is allocated after td_start(), but where weights
+ *     come and go by stage: there `work` does, too, and has the size of the stage at hand.
+ *  2. td_clip_advance() does one piece: a text block, the text keys and values of one prompt, a transformer block, or
+ *     one latent frame of the VAE (two at first, where the device works ahead). Cancelling between or inside pieces
+ *     leaves nothing to undo but td_clip_close(). */
+#include <math.h>
+#include <stdlib.h>
+#include "clip/clip.h"
+
+/* what outlives a stage */
+static int plan_fixed(TDClip *c, TDArena *a)
+{
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1;
+    int64_t h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
+    int ret = 0;
+
+    for (int i = 0; i < c->n_prompts; i++)
+        TRY(TD_CARVE(a, &c->emb[i], TD_BF16, TD_TEXT_LEN, c->model->dit->text_dim));
+    TRY(TD_CARVE(a, &c->z, TD_F64, TD_LATENT_CHANNELS, t, h, w));
+    TRY(TD_CARVE(a, &c->latents, TD_F32, TD_LATENT_CHANNELS, t, h, w));
+    if (c->model->encoder)
+        TRY(td_condition_plan(&c->condition, a, t, h, w));
+fail:
+    return ret;
+}
+
+/* of the stage that computes with this file */
+static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
+{
+    const TDModel *m = c->model;
+    int64_t t = (c->cfg.n_frames - 1) / 4 + 1;
+    int64_t h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
+    int ret;
+
+    if (file == TD_FILE_TEXT) {
+        TRY(td_text_plan(&c->text, m->text, a));
+    } else if (file == TD_FILE_ENCODER) {
+        TRY(td_condition_plan_work(&c->condition, m->encoder, a, h, w));
+    } else if (file == TD_FILE_DIT || file == TD_FILE_DIT_LOW) {
+        const TDDit *dit = m->net[file].dit;
+
+        TRY(TD_CARVE(a, &c->noise, TD_F32, TD_LATENT_CHANNELS, t, h, w));
+        for (int i = 0; i < c->n_prompts; i++)
+            TRY(td_dit_plan_text(&c->dit_text[i], dit, a));
+        TRY(td_dit_plan(&c->dit, dit, a, t, h, w, &c->cfg.attn));
+    } else {
+        TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
+        for (int i = 0; i < c->n_out; i++) {
+            if (i)
+                TRY(TD_CARVE(a, &c->out[i].rgb, TD_F32, c->vae.rgb.shape[0], 8 * h, 8 * w, 3));
+            else
+                c->out[i].rgb = c->vae.rgb;
+            c->out[i].turn = i;
+            c->out[i].h = c->cfg.height;
+            c->out[i].w = c->cfg.width;
+            TRY(c->dev->ops->plan_frames(c->dev, a, &c->out[i]));
+        }
+    }
+fail:
+    return ret;
+}
+
+/* the transformer for timestep t: of two experts the low-noise one below the boundary */
+static enum TDFile expert_for(const TDClip *c, double t)
+{
+    return c->model->low && t < c->cfg.boundary ? TD_FILE_DIT_LOW : TD_FILE_DIT;
+}
+
+/* whether the clip computes with this file. UniPC's many steps begin near 1 and end near 0. */
+static int goes_through(const TDClip *c, enum TDFile file)
+{
+    int known = c->n_prompts > 0;
+
+    for (int i = 0; i < c->n_prompts; i++)
+        known &= c->cached[i];
+    if (file == TD_FILE_TEXT)
+        return !known;
+    if (file != TD_FILE_DIT && file != TD_FILE_DIT_LOW)
+        return 1;
+    if (c->cfg.sampler == TD_SAMPLER_UNIPC)
+        return 1;
+    for (int i = 0; i < c->cfg.n_steps; i++)
+        if (expert_for(c, c->t[i]) == file)
+            return 1;
+    return 0;
+}
+
+/* measure every stage. steps: those the clip will go through */
+static int measure(TDClip *c, TDStep steps[TD_FILE_TOKENIZER], int *n)
+{
+    static const enum TDFile order[] = { TD_FILE_TEXT, TD_FILE_ENCODER, TD_FILE_DIT, TD_FILE_DIT_LOW, TD_FILE_VAE };
+    TDArena a;
+    int ret;
+
+    if (c->cfg.sampler == TD_SAMPLER_RCM)
+        td_rcm_schedule(c->t, c->cfg.n_steps, c->cfg.sigma_max);
+    td_arena_init(&a, NULL, 0, c->log);
+    TRY(plan_fixed(c, &a));
+    c->fixed_bytes = a.peak;
+    *n = 0;
+    for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++) {
+        if (!c->model->part[order[i]])
+            continue;
+        td_arena_init(&a, NULL, 0, c->log);
+        TRY(plan_work(c, &a, order[i]));
+        c->work_bytes[order[i]] = a.peak;
+        if (goes_through(c, order[i]))
+            steps[(*n)++] = (TDStep){ order[i], a.peak };
+    }
+fail:
+    return ret;
+}
+
+static int alloc(TDClip *c, TDBuf *buf, uint64_t bytes, const char *what)
+{
+    int ret = c->dev->ops->alloc(c->dev, buf, bytes, what);
+
+    if (ret >= 0)
+        td_model_account(c->model, (int64_t)bytes);
+    return ret;
+}
+
+static void release(TDClip *c, TDBuf *buf)
+{
+    if (!buf->ptr)
+        return;
+    td_model_account(c->model, -(int64_t)buf->bytes);
+    c->dev->ops->free(c->dev, buf);
+}
+
+/* measure, compare with what may be used, allocate, carve. By stage, `work` comes with each stage. */
+static int reserve(TDClip *c)
+{
+    TDModel *m = c->model;
+    TDStep steps[TD_FILE_TOKENIZER];
+    uint64_t work = 0;
+    int n_steps, ret;
+    size_t n;
+    TDArena a;
+
+    TRY(measure(c, steps, &n_steps));
+    TRY(td_model_plan(m, steps, n_steps, c->fixed_bytes, &c->need, c->log));
+    td_log(c->log, TD_LOG_VERBOSE, "memory: %.2f GB at most: weights %.2f + clip %.2f, of %.2f GB %s%s",
+           (double)(c->need.weights + c->need.clip) * 1e-9, (double)c->need.weights * 1e-9,
+           (double)c->need.clip * 1e-9, (double)c->need.limit * 1e-9, c->need.limited ? "allowed" : "free",
+           m->by_stage ? "; weights by stage" : "");
+    if (c->need.others)
+        td_log(c->log, TD_LOG_VERBOSE, "memory: the driver and other programs use %.2f GB of the device beside that",
+               (double)c->need.others * 1e-9);
+    for (int i = 0; i < n_steps; i++)
+        work = steps[i].bytes > work ? steps[i].bytes : work;
+    td_model_make_room(m, c->fixed_bytes);
+    TRY(alloc(c, &c->block, c->fixed_bytes, "what a clip keeps"));
+    td_arena_init(&a, c->block.ptr, c->fixed_bytes, c->log);
+    TRY(plan_fixed(c, &a));
+    if (!m->by_stage)
+        TRY(alloc(c, &c->work, work, "the stages of a clip"));
+
+    n = (size_t)td_tensor_count(&c->z);
+    c->host = malloc(2 * n * sizeof(*c->host));
+    c->host_z = malloc(n * sizeof(*c->host_z));
+    if (c->cfg.sampler == TD_SAMPLER_UNIPC)
+        c->unipc_mem = malloc(td_unipc_bytes(c->cfg.n_steps, n));
+    if (!c->host || !c->host_z || (c->cfg.sampler == TD_SAMPLER_UNIPC && !c->unipc_mem))
+        ret = td_error(c->log, ENOMEM, "clip: out of memory");
+    else
+        ret = c->dev->ops->reserve_frames(c->dev, c->cfg.height, c->cfg.width);
+fail:
+    return ret;
+}
+
+/* weights and working memory of the stage that computes with this file */
+static int begin_stage(TDClip *c, enum TDFile file)
+{
+    TDModel *m = c->model;
+    TDArena a;
+    int ret;
+
+    if (m->by_stage)
+        release(c, &c->work);
+    TRY(td_model_require(m, file, m->by_stage ? c->work_bytes[file] : 0));
+    if (m->by_stage)
+        TRY(alloc(c, &c->work, c->work_bytes[file], "a stage of a clip"));
+    td_arena_init(&a, c->work.ptr, c->work.bytes, c->log);
+    TRY(plan_work(c, &a, file));
+fail:
+    return ret;
+}
+
+int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log)
+{
+    TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1 };
+    TDStep steps[TD_FILE_TOKENIZER];
+    int n, ret;
+
+    c.n_out = 1 + model->dev->ahead;
+    TRY(measure(&c, steps, &n));
+    TRY(td_model_plan(model, steps, n, c.fixed_bytes, &c.need, NULL));
+fail:
+    return ret;
+}
+
+int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
+                 const TDImage *image, TDLog *log)
+{
+    TDClip *c = calloc(1, sizeof(*c));
+    int ret = 0;
+
+    *out = c;
+    if (!c)
+        return td_error(log, ENOMEM, "clip: out of memory");
+    c->model = model;
+    c->dev = model->dev;
+    c->log = log;
+    c->cfg = *cfg;
+    c->n_out = 1 + model->dev->ahead;
+    c->expert = TD_N_FILES;
+    for (int i = 0; i < TD_MAX_PROMPTS && prompts[i]; i++) {
+        TRY(td_tokenize(model->tokenizer, prompts[i], c->ids[i], TD_TEXT_LEN, log));
+        c->n_ids[i] = ret;
+        c->cached[i] = td_prompt_find(&model->prompts, c->ids[i], ret) != NULL;
+        c->n_prompts++;
+    }
+    TRY(reserve(c));
+    if (image)
+        TRY(td_condition_picture(&c->condition, image, cfg->width, cfg->height, td_whole_side(cfg->width),
+                                 td_whole_side(cfg->height), log));
+    td_rng_init(&c->rng, cfg->noise, model->dev->noise_blocks, cfg->seed);
+    return 0;
+fail:
+    td_clip_close(out);
+    return ret;
+}
+
+void td_clip_close(TDClip **out)
+{
+    TDClip *c = *out;
+
+    if (!c)
+        return;
+    td_model_prefetch_end(c->model);
+    release(c, &c->work);
+    release(c, &c->block);
+    free(c->host);
+    free(c->host_z);
+    free(c->unipc_mem);
+    td_condition_free(&c->condition);
+    free(c);
+    *out = NULL;
+}
+
+/* ---- text ---- */
+
+/* an embedding that is not finite would only show as a black clip much later */
+static int check_and_keep(TDClip *c, int i)
+{
+    size_t n = (size_t)td_tensor_count(&c->emb[i]);
+    uint16_t *emb = malloc(n * sizeof(*emb));
+    int ret;
+
+    if (!emb)
+        return td_error(c->log, ENOMEM, "text: out of memory");
+    ret = c->dev->ops->download(c->dev, emb, &c->emb[i]);
+    if (ret >= 0 && !td_bf16_all_finite(emb, n))
+        ret = td_error(c->log, EBADMSG, "text: the embedding is not finite; %s holds NaN or infinite weights",
+                       c->model->path[TD_FILE_TEXT]);
+    if (ret >= 0)
+        ret = td_prompt_keep(&c->model->prompts, c->ids[i], c->n_ids[i], emb, c->emb[i].shape[1], c->log);
+    free(emb);
+    return ret;
+}
+
+static int upload_embedding(TDClip *c, int i)
+{
+    const uint16_t *kept = td_prompt_find(&c->model->prompts, c->ids[i], c->n_ids[i]);
+    TDTensor rows = c->emb[i];
+    int ret;
+
+    TRY(c->dev->ops->zero(c->dev, &c->emb[i]));
+    rows.shape[0] = c->n_ids[i];
+    TRY(c->dev->ops->upload(c->dev, &rows, kept));
+fail:
+    return ret;
+}
+
+static int advance_text(TDClip *c)
+{
+    TDModel *m = c->model;
+    int ret;
+
+    if (c->cached[c->prompt]) {
+        TRY(upload_embedding(c, c->prompt));
+        goto next;
+    }
+    if (c->block_at == 0) {
+        TRY(begin_stage(c, TD_FILE_TEXT));
+        TRY(td_text_begin(m->text, &c->text, c->ids[c->prompt], c->n_ids[c->prompt]));
+    }
+    TRY(td_text_block(m->text, &c->text, c->block_at));
+    if (++c->block_at < m->text->n_blocks)
+        return 0;
+    TRY(td_text_end(m->text, &c->text, &c->emb[c->prompt]));
+    TRY(td_model_check_file(m, TD_FILE_TEXT));   /* before the embedding is kept */
+    TRY(check_and_keep(c, c->prompt));
+    c->block_at = 0;
+next:
+    if (++c->prompt == c->n_prompts) {
+        c->prompt = 0;
+        c->phase = m->encoder ? TD_CLIP_IMAGE : TD_CLIP_DENOISE;
+    }
+fail:
+    return ret;
+}
+
+/* ---- image ---- */
+
+static int advance_image(TDClip *c)
+{
+    const TDModel *m = c->model;
+    int ret;
+
+    if (c->condition.pixels) {
+        TRY(begin_stage(c, TD_FILE_ENCODER));
+        TRY(td_condition_begin(&c->condition, m->encoder));
+    }
+    TRY(td_condition_next(&c->condition, m->encoder, m->path[TD_FILE_VAE]));
+    if (ret > 0)
+        c->phase = TD_CLIP_DENOISE;
+    ret = 0;
+fail:
+    return ret;
+}
+
+/* ---- denoise ---- */
+
+/* the initial state */
+static int begin_denoise(TDClip *c)
+{
+    const TDOps *op = c->dev->ops;
+    int ret;
+
+    TRY(op->normal(c->dev, &c->noise, &c->rng, c->host));
+    if (c->cfg.sampler == TD_SAMPLER_RCM) {
+        TRY(op->scale_noise(c->dev, &c->z, &c->noise, c->t[0]));
+    } else {
+        TRY(op->scale_noise(c->dev, &c->z, &c->noise, 1.0));
+        TRY(op->download(c->dev, c->host_z, &c->z));     /* which keeps its history on the host */
+    }
+fail:
+    return ret;
+}
+
+/* Weights and memory of the transformer for timestep t. Nothing of a step is under way, and what the other expert made
+ * of the prompts is worth nothing to this one. */
+static int enter_expert(TDClip *c, double t)
+{
+    enum TDFile file = expert_for(c, t);
+    int ret = 0;
+
+    if (file == c->expert)
+        return 0;
+    if (c->expert != TD_N_FILES)
+        td_log(c->log, TD_LOG_VERBOSE, "denoise: step %d at %.4f, below %g: the low-noise expert", c->step + 1, t,
+               c->cfg.boundary);
+    TRY(begin_stage(c, file));
+    TRY(td_dit_prepare(&c->dit, c->model->net[file].dit));
+    c->expert = file;
+    c->has_text = 0;
+    if (file == TD_FILE_DIT)
+        td_model_prefetch(c->model);
+fail:
+    return ret;
+}
+
+static int rcm_update(TDClip *c)
+{
+    double t = c->t[c->step], s = c->t[c->step + 1];
+    TDTensor *noise = NULL;
+    int ret;
+
+    if (!c->cfg.ode) {
+        if (s > 0.0)
+            TRY(c->dev->ops->normal(c->dev, &c->noise, &c->rng, c->host));
+        else                                     /* the last draw is multiplied by 0 */
+            TRY(c->dev->ops->zero(c->dev, &c->noise));
+        noise = &c->noise;
+    }
+    TRY(c->dev->ops->rcm_step(c->dev, &c->z, &c->dit.v, noise, t, s));
+fail:
+    return ret;
+}
+
+/* host[0..n) holds the velocity for the prompt, host[n..2n) the one for the negative prompt */
+static int unipc_update(TDClip *c)
+{
+    size_t n = (size_t)td_tensor_count(&c->z);
+    int ret;
+
+    if (c->n_prompts > 1)
+        td_guide(c->host, c->host + n, n, c->cfg.guidance);
+    td_unipc_step(&c->unipc, c->host_z, c->host);
+    TRY(c->dev->ops->upload(c->dev, &c->z, c->host_z));
+fail:
+    return ret;
+}
+
+/* f32 of the state, checked, for the VAE */
+static int end_denoise(TDClip *c)
+{
+    int finite, ret;
+
+    TRY(td_model_check_file(c->model, c->expert));
+    TRY(c->dev->ops->round_state(c->dev, &c->latents, &c->z, &finite));
+    if (!finite) {
+        ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
+                       c->model->path[c->expert]);
+        goto fail;
+    }
+    TRY(begin_stage(c, TD_FILE_VAE));
+    TRY(td_vae_begin(c->model->vae, &c->vae));
+    c->phase = TD_CLIP_DECODE;
+fail:
+    return ret;
+}
+
+static int advance_denoise(TDClip *c)
+{
+    int rcm = c->cfg.sampler == TD_SAMPLER_RCM, first = c->expert == TD_N_FILES, ret;
+    const TDDit *dit;
+    double t;
+
+    if (first && !rcm)
+        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.shift);
+    t = rcm ? c->t[c->step] : td_unipc_time(&c->unipc);
+    if (c->block_at == 0 && c->prompt == 0)
+        TRY(enter_expert(c, t));
+    if (first)
+        TRY(begin_denoise(c));
+    dit = c->model->net[c->expert].dit;
+    if (!c->has_text) {
+        TRY(td_dit_text(&c->dit_text[c->prompt], dit, &c->dit, &c->emb[c->prompt]));
+        if (++c->prompt == c->n_prompts) {
+            c->has_text = 1;
+            c->prompt = 0;
+        }
+        return 0;
+    }
+    if (c->block_at == 0)
+        TRY(td_dit_begin(dit, &c->dit, &c->z, c->model->encoder ? &c->condition.cond : NULL, t));
+    TRY(td_dit_block(dit, &c->dit, &c->dit_text[c->prompt], c->block_at));
+    if (++c->block_at < dit->n_blocks)
+        return 0;
+    c->block_at = 0;
+    TRY(td_dit_end(dit, &c->dit));
+    if (!rcm)
+        TRY(c->dev->ops->download(c->dev, c->host + c->prompt * td_tensor_count(&c->z), &c->dit.v));
+    if (++c->prompt < c->n_prompts)
+        return 0;
+    c->prompt = 0;
+    TRY(rcm ? rcm_update(c) : unipc_update(c));
+    if (++c->step == c->cfg.n_steps)
+        TRY(end_denoise(c));
+    return 0;
+fail:
+    return ret;
+}
+
+/* ---- decode ---- */
+
+/* Where the device works ahead, the next latent frame is under way before the pictures of this one are waited for. */
+static int advance_decode(TDClip *c, const TDFrame *f)
+{
+    const TDOps *op = c->dev->ops;
+    int ret;
+
+    while (c->vae.next < c->latents.shape[1] && c->vae.next < c->shown + c->n_out) {
+        TDFrameSet *set = &c->out[c->vae.next % c->n_out];
+
+        c->vae.rgb = set->rgb;
+        TRY(td_vae_decode_next(c->model->vae, &c->vae, &c->latents));
+        set->rgb = c->vae.rgb;
+        TRY(op->begin_frames(c->dev, set, f));
+    }
+    TRY(op->wait_frames(c->dev, &c->out[c->shown % c->n_out]));
+    return 1;
+fail:
+    return ret;
+}
+
+int td_clip_frame(TDClip *c, TDFrame *f)
+{
+    TDFrameSet *set = &c->out[c->shown % c->n_out];
+    int finite = 0, ret = td_model_check_file(c->model, TD_FILE_VAE);
+
+    if (ret >= 0)
+        ret = c->dev->ops->fetch_frame(c->dev, f, set, c->next_ready, &finite);
+    if (ret < 0)
+        return ret;
+    if (!finite)                                 /* weights that are not finite, or bf16 overflow */
+        return td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights",
+                        c->model->path[TD_FILE_VAE]);
+    if (++c->next_ready == set->rgb.shape[0]) {
+        c->next_ready = 0;
+        c->shown++;
+    }
+    f->width = c->cfg.width;
+    f->height = c->cfg.height;
+    f->index = c->next_frame++;
+    if (c->shown == c->latents.shape[1])
+        c->phase = TD_CLIP_DONE;
+    return 0;
+}
+
+int td_clip_advance(TDClip *c, const TDFrame *f)
+{
+    enum TDClipPhase phase = c->phase;
+    int unread = phase == TD_CLIP_DECODE ||      /* td_clip_frame() looks at the VAE's file */
+                 phase == TD_CLIP_DONE || (phase == TD_CLIP_TEXT && c->cached[c->prompt]);
+    int ret = phase == TD_CLIP_TEXT      ? advance_text(c)
+              : phase == TD_CLIP_IMAGE   ? advance_image(c)
+              : phase == TD_CLIP_DENOISE ? advance_denoise(c)
+              : phase == TD_CLIP_DECODE  ? advance_decode(c, f)
+                                         : 0;
+
+    if (ret < 0 || unread)
+        return ret;
+    return td_model_check_file(c->model, phase == TD_CLIP_TEXT    ? TD_FILE_TEXT
+                                         : phase == TD_CLIP_IMAGE ? TD_FILE_ENCODER
+                                                                  : c->expert);
+}
+
+void td_clip_progress(const TDClip *c, TDProgress *p)
+{
+    int64_t text = c->model->text->n_blocks, dit = c->model->dit->n_blocks;
+
+    switch (c->phase) {
+    case TD_CLIP_TEXT:
+        *p = (TDProgress){ .stage = TD_STAGE_TEXT,
+                           .done = (int)(c->prompt * text + c->block_at),
+                           .total = (int)(c->n_prompts * text) };
+        break;
+    case TD_CLIP_IMAGE:
+        *p = (TDProgress){ .stage = TD_STAGE_IMAGE,
+                           .done = c->condition.pixels ? 0 : (int)c->condition.encode.next,
+                           .total = (int)c->latents.shape[1] };
+        break;
+    case TD_CLIP_DENOISE:
+        *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.n_steps * c->n_prompts * dit) };
+        p->done = (int)((c->step * c->n_prompts + (c->has_text ? c->prompt : 0)) * dit + c->block_at);
+        break;
+    default:
+        *p = (TDProgress){ .stage = TD_STAGE_DECODE,
+                           .done = (int)(c->shown + (c->next_ready > 0)),
+                           .total = (int)c->latents.shape[1] };
+        break;
+    }
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * One clip in flight: its memory plan and its way from prompt to frames in bounded pieces. */
+#ifndef TD_CLIP_H
+#define TD_CLIP_H
+
+#include "clip/condition.h"
+#include "model/model.h"
+#include "base/rng.h"
+#include "clip/sampler.h"
+
+enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_IMAGE, TD_CLIP_DENOISE, TD_CLIP_DECODE, TD_CLIP_DONE };
+
+/** What td_start() was asked for, checked and with defaults filled in. */
+typedef struct TDClipConfig {
+    int width, height;                           ///< of the frames; the networks see td_whole_side() of each
+    int n_frames, n_steps, ode;
+    enum TDSampler sampler;
+    uint64_t seed;
+    enum TDNoise noise;
+    double sigma_max, guidance, shift;
+    double boundary;                             ///< two experts: below it the low-noise one is at work
+    TDAttnConfig attn;
+} TDClipConfig;
+
+/** The side that a picture is made with: whole tokens of 16 pixels. The right and the bottom are cut off. */
+static inline int td_whole_side(int pixels)
+{
+    return (pixels + 15) / 16 * 16;
+}
+
+#define TD_MAX_PROMPTS 2                         /* the prompt, and the negative prompt of guidance */
+
+typedef struct TDClip {
+    TDModel *model;
+    TDDev *dev;
+    TDLog *log;
+    TDClipConfig cfg;
+    int n_prompts;
+    int32_t ids[TD_MAX_PROMPTS][TD_TEXT_LEN];
+    int n_ids[TD_MAX_PROMPTS];
+
+    int cached[TD_MAX_PROMPTS];                  ///< the embedding of the prompt was kept from an earlier clip
+
+    /* device memory: one block for the clip, one for its stages */
+    TDBuf block, work;
+    TDTensor emb[TD_MAX_PROMPTS];                ///< bf16 [512, text_dim]
+    TDTensor z, latents, noise;                  ///< f64 state, f32 result, f32 noise: [16,T,h,w]
+    TDCondition condition;                       ///< image-to-video
+    TDTextClip text;
+    TDDitText dit_text[TD_MAX_PROMPTS];
+    TDDitClip dit;
+    TDVaeClip vae;
+    TDFrameSet out[2];                           ///< latent frame t uses t modulo n_out
+    int n_out;
+    uint64_t fixed_bytes, work_bytes[TD_FILE_TOKENIZER];   ///< of block; of work in the stage of each file
+    TDNeed need;
+
+    /* host memory */
+    float *host;                                 ///< noise on its way up, velocity on its way down
+    double *host_z;
+    void *unipc_mem;
+    TDRng rng;
+    TDUniPC unipc;
+    double t[TD_RCM_MAX_STEPS + 1];
+
+    /* position */
+    enum TDClipPhase phase;
+    int prompt, block_at, step;                  ///< of the phase's loops
+    enum TDFile expert;                          ///< the transformer at work; TD_N_FILES before the first step
+    int has_text;                                ///< dit_text of every prompt is made, by this expert
+    int64_t shown;                               ///< latent frames whose pictures are all handed out
+    int next_ready;                              ///< of the pictures of latent frame `shown`, the next to hand out
+    int64_t next_frame;
+} TDClip;
+
+/** Plan, reserve memory, tokenize, take over the image (NULL unless the model has an encoder). prompts[1] NULL = no
+ *  guidance. */
+int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
+                 const TDImage *image, TDLog *log);
+/** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
+int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log);
+/** One bounded piece of work; f tells what frames are wanted.
+ *  @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
+int  td_clip_advance(TDClip *clip, const TDFrame *f);
+int  td_clip_frame(TDClip *clip, TDFrame *f);
+void td_clip_progress(const TDClip *clip, TDProgress *p);  ///< stage, done, total of the phase at hand
+void td_clip_close(TDClip **clip);
+
+#endif /* TD_CLIP_H */

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdlib.h>
+#include "clip/condition.h"
+#include "picture/image.h"
+
+int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, TDLog *log)
+{
+    uint8_t *rgb = malloc(3 * (size_t)w * (size_t)h);
+    uint16_t level[256], *to;
+    int ret;
+
+    to = c->pixels = calloc((size_t)whole_w * (size_t)whole_h, TD_VAE_IN_CHANNELS * sizeof(*c->pixels));
+    if (!rgb || !c->pixels) {
+        ret = td_error(log, ENOMEM, "image: out of memory");
+        goto fail;
+    }
+    TRY(td_image_resize(rgb, w, h, image, log));
+    for (int i = 0; i < 256; i++)
+        level[i] = td_f32_to_bf16(((float)i * (1.0f / 255.0f) - 0.5f) / 0.5f);
+    for (int y = 0; y < whole_h; y++)
+        for (int x = 0; x < whole_w; x++, to += TD_VAE_IN_CHANNELS) {
+            const uint8_t *from = rgb + 3 * ((size_t)(y < h ? y : h - 1) * (size_t)w + (size_t)(x < w ? x : w - 1));
+
+            for (int k = 0; k < 3; k++)
+                to[k] = level[from[k]];
+        }
+fail:
+    free(rgb);
+    return ret;
+}
+
+int td_condition_plan(TDCondition *c, TDArena *a, int64_t t, int64_t h, int64_t w)
+{
+    return TD_CARVE(a, &c->cond, TD_BF16, TD_COND_CHANNELS, t, h, w);
+}
+
+int td_condition_plan_work(TDCondition *c, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w)
+{
+    int ret;
+
+    TRY(TD_CARVE(a, &c->image, TD_BF16, 1, 8 * h, 8 * w, TD_VAE_IN_CHANNELS));
+    TRY(td_vae_encode_plan(&c->encode, enc, a, h, w));
+fail:
+    return ret;
+}
+
+/* channels from first on of cond */
+static TDTensor channels(const TDTensor *cond, int64_t first, int64_t n)
+{
+    TDTensor t = *cond;
+
+    t.data = (uint16_t *)cond->data + first * cond->shape[1] * cond->shape[2] * cond->shape[3];
+    t.shape[0] = n;
+    return t;
+}
+
+int td_condition_begin(TDCondition *c, const TDVaeEncoder *enc)
+{
+    const TDOps *op = enc->dev->ops;
+    size_t area = (size_t)c->cond.shape[2] * (size_t)c->cond.shape[3];
+    uint16_t *ones = malloc(area * sizeof(*ones));
+    int ret;
+
+    if (!ones)
+        return td_error(enc->dev->log, ENOMEM, "image: out of memory");
+    for (size_t i = 0; i < area; i++)
+        ones[i] = td_f32_to_bf16(1.0f);
+    TRY(op->zero(enc->dev, &c->cond));
+    for (int i = 0; i < TD_MASK_CHANNELS; i++) {
+        TDTensor frame0 = channels(&c->cond, i, 1);
+
+        frame0.shape[1] = 1;
+        TRY(op->upload(enc->dev, &frame0, ones));
+    }
+    TRY(op->upload(enc->dev, &c->image, c->pixels));
+    free(c->pixels);
+    c->pixels = NULL;
+    TRY(td_vae_encode_begin(enc, &c->encode));
+fail:
+    free(ones);
+    return ret;
+}
+
+static int check_finite(const TDCondition *c, const TDVaeEncoder *enc, const char *path)
+{
+    size_t n = (size_t)td_tensor_count(&c->cond);
+    uint16_t *host = malloc(n * sizeof(*host));
+    int ret;
+
+    if (!host)
+        return td_error(enc->dev->log, ENOMEM, "image: out of memory");
+    ret = enc->dev->ops->download(enc->dev, host, &c->cond);
+    if (ret >= 0 && !td_bf16_all_finite(host, n))
+        ret = td_error(enc->dev->log, EBADMSG,
+                       "image: its latent is not finite; the encoder of %s holds NaN or infinite weights", path);
+    free(host);
+    return ret;
+}
+
+int td_condition_next(TDCondition *c, const TDVaeEncoder *enc, const char *path)
+{
+    TDTensor latent = channels(&c->cond, TD_MASK_CHANNELS, 16);
+    int ret;
+
+    TRY(td_vae_encode_next(enc, &c->encode, c->encode.next ? NULL : &c->image, &latent));
+    if (c->encode.next < c->cond.shape[1])
+        return 0;
+    TRY(check_finite(c, enc, path));
+    return 1;
+fail:
+    return ret;
+}
+
+void td_condition_free(TDCondition *c)
+{
+    free(c->pixels);
+    c->pixels = NULL;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * One view of a weight file: name -> dtype, shape, bytes. Reads .pth (zip and legacy torch.save) and .safetensors
+ * (single, or sharded through NAME.safetensors.index.json). Files are memory-mapped read-only; nothing is copied at
+ * open and nothing in them is executed. Every offset, size product, shape and dtype is checked: all bytes are hostile.
+ */
+#ifndef TD_CHECKPOINT_H
+#define TD_CHECKPOINT_H
+
+#include "base/log.h"
+#include "base/tensor.h"
+
+typedef struct TDCheckpoint TDCheckpoint;
+
+/** One tensor of the file. Owned by the checkpoint, valid until td_checkpoint_close(). */
+typedef struct TDEntry {
+    const char *name;
+    enum TDDtype dtype;
+    int n_dims;
+    int64_t shape[TD_MAX_DIMS];                  ///< unused dims are 1
+    int64_t stride[TD_MAX_DIMS];                 ///< elements; row-major contiguous unless a .pth view says otherwise
+    const uint8_t *data;                         ///< first element, in the mapping; may be unaligned for its dtype
+    size_t bytes;                                ///< readable bytes from data on; covers every element
+    const char *file;                            ///< path of the checkpoint, for messages
+    int ema;                                     ///< its name says that it is an average of trained weights
+} TDEntry;
+
+/** @param path .pth/.pt/.bin (by magic: zip or legacy), .safetensors, or .safetensors.index.json
+ *  @return 0; ENOENT, EACCES, EBADMSG, ENOTSUP, ENOMEM, with one line "PATH: what, want what" logged */
+int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log);
+void td_checkpoint_close(TDCheckpoint **ckpt);
+
+/** @return the entry of that exact name after prefix stripping (doc/formats.md), or NULL */
+const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name);
+const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index);   ///< in file order; NULL past the end
+int td_checkpoint_count(const TDCheckpoint *ckpt);
+const char *td_checkpoint_path(const TDCheckpoint *ckpt);
+/** Whether its files are as they were when it was opened; what was read from one that is not may be anything.
+ *  @return 0, or a logged EBADMSG */
+int td_checkpoint_check(const TDCheckpoint *ckpt, TDLog *log);
+/** Whether both are views of the same files: device, inode, size and time of change of each. */
+int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b);
+
+int64_t td_entry_count(const TDEntry *e);        ///< elements
+int td_entry_is_contiguous(const TDEntry *e);
+
+/** Copy the entry as dense row-major f32 (float dtypes and int8; else ENOTSUP). dst holds td_entry_count() floats. */
+int td_entry_to_f32(const TDEntry *e, float *dst);
+
+/** Copy the entry as dense rows of its own dtype. dst: td_entry_count() elements. */
+void td_entry_to_rows(const TDEntry *e, void *dst);
+
+#endif /* TD_CHECKPOINT_H */

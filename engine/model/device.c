@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Which backend is used, and what it can do of what was asked for. */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <unistd.h>
+#include "model/device.h"
+#include "model/install.h"
+
+#define MODULE "libturbodiff-cuda.so"
+
+/* By absolute path alone: what the loader would find by name depends on where the program was started. why: the reason
+ * of the last place that has one. */
+static void *open_module(char *why, size_t size)
+{
+    char dir[4096], path[4200];
+    int known = td_own_dir(dir, sizeof(dir)) >= 0;
+
+    snprintf(why, size, "it is neither beside this program or library nor where it is installed");
+    for (int i = 0; i < TD_N_MODULE_PLACES; i++) {
+        void *m;
+
+        if (td_module_path(path, sizeof(path), known ? dir : NULL, i, MODULE) < 0 || access(path, F_OK) < 0)
+            continue;
+        m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+        if (m)
+            return m;
+        snprintf(why, size, "%s", dlerror());
+    }
+    return NULL;
+}
+
+static int open_cuda(TDDev **dev, const TDGpu *gpu, TDLog *log)
+{
+    char why[300];
+    void *m = open_module(why, sizeof(why));
+    TDCudaOpen open;
+    unsigned (*abi)(void);
+    int ret;
+
+    if (!m)
+        return td_error(log, ENOTSUP, "backend=cuda: %s cannot be loaded (%s)", MODULE, why);
+    *(void **)&open = dlsym(m, "td_cuda_open");
+    *(void **)&abi = dlsym(m, "td_cuda_abi");
+    if (!open || !abi || abi() != TD_BACKEND_ABI)
+        ret = td_error(log, ENOTSUP, "backend=cuda: %s is of another version than this library", MODULE);
+    else
+        ret = open(dev, gpu, log);
+    dlclose(m);                                  /* RTLD_NODELETE: the code stays */
+    return ret;
+}
+
+int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_threads, TDCancel *cancel, TDLog *log)
+{
+    static const TDGpu any = { .ordinal = -1 };
+    TDLog quiet = { 0 };
+    int ret;
+
+    if (backend != TD_BACKEND_CPU) {
+        ret = open_cuda(dev, gpu ? gpu : &any, backend == TD_BACKEND_CUDA ? log : &quiet);
+        if (ret >= 0) {
+            (*dev)->log = log;
+            (*dev)->cancel = cancel;
+        }
+        if (ret >= 0 || backend == TD_BACKEND_CUDA)
+            return ret;
+        td_log(log, ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
+    }
+    return td_cpu_open(dev, n_threads, cancel, log);
+}
+
+enum TDAttention td_device_attention(const TDDev *dev, enum TDAttention want, int has_sla, TDLog *log)
+{
+    if (want == TD_ATTN_AUTO && has_sla && dev->no_sagesla) {
+        td_log(log, TD_LOG_INFO, "attention: sla, since %s does not run sagesla (it needs compute capability 8.9)",
+               dev->name);
+        return TD_ATTN_SLA;
+    }
+    if (want == TD_ATTN_AUTO)
+        return has_sla ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
+    if (want != TD_ATTN_DENSE && !has_sla)
+        td_log(log, TD_LOG_WARNING,
+               "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear "
+               "branch is left out",
+               want == TD_ATTN_SLA ? "sla" : "sagesla");
+    return want;
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include "model/install.h"
+#include "model/model.h"
+
+/* weights leave in this order: those that a clip with a known prompt does without, small ones, the transformers */
+static const enum TDFile leave_order[] = { TD_FILE_TEXT, TD_FILE_ENCODER, TD_FILE_VAE, TD_FILE_DIT, TD_FILE_DIT_LOW };
+
+#define N_LEAVE ((int)(sizeof(leave_order) / sizeof(*leave_order)))
+
+static void name_variant(TDModel *m)
+{
+    const TDDit *d = m->dit;
+    const char *task = d->in_dim == 16 ? "T2V" : "I2V";
+
+    if (d->dim == 1536 && d->n_blocks == 30)
+        snprintf(m->name, sizeof(m->name), "Wan2.1-%s-1.3B", task);
+    else if (d->dim == 5120 && d->n_blocks == 40)
+        snprintf(m->name, sizeof(m->name), m->low ? "Wan2.2-%s-A14B" : "Wan2.1-%s-14B", task);
+    else
+        snprintf(m->name, sizeof(m->name), "Wan-%s-dim%lld-blocks%lld", task, (long long)d->dim,
+                 (long long)d->n_blocks);
+}
+
+static void name_nets(TDModel *m)
+{
+    m->text = m->net[TD_FILE_TEXT].text;
+    m->dit = m->net[TD_FILE_DIT].dit;
+    m->low = m->net[TD_FILE_DIT_LOW].dit;
+    m->vae = m->net[TD_FILE_VAE].vae;
+    m->encoder = m->net[TD_FILE_ENCODER].encoder;
+}
+
+static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
+{
+    static const enum TDPartKind kinds[] = {
+        [TD_FILE_DIT] = TD_PART_DIT, [TD_FILE_DIT_LOW] = TD_PART_DIT,     [TD_FILE_TEXT] = TD_PART_TEXT,
+        [TD_FILE_VAE] = TD_PART_VAE, [TD_FILE_ENCODER] = TD_PART_ENCODER,
+    };
+    TDPartKey key = { .kind = kinds[file] };
+    int ret;
+
+    if (key.kind == TD_PART_DIT) {
+        key.quant = s->quant;
+        key.norm = s->norm;
+    }
+    TRY(td_part_open(&m->part[file], &key, m->path[file], m->dev));
+    TRY(td_part_view(m->part[file], &m->net[file], m->dev));
+    name_nets(m);
+fail:
+    return ret;
+}
+
+/* the parts that an image-to-video model, or one of two experts, has beside the others */
+static int open_more(TDModel *m, const TDSettings *s)
+{
+    const TDDit *d = m->dit, *low;
+    int i2v = d->in_dim == TD_I2V_CHANNELS, ret = 0;
+
+    if (d->in_dim != 16 && !i2v)
+        return td_error(m->log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or %d (image to video)",
+                        m->path[TD_FILE_DIT], (long long)d->in_dim, TD_I2V_CHANNELS);
+    TRY(td_model_check_experts(m->path, s, d->in_dim, m->log));
+    if (i2v || s->dit_low) {
+        TRY(open_part(m, TD_FILE_DIT_LOW, s));
+        low = m->low;
+        if (low->dim != d->dim || low->ffn != d->ffn || low->n_blocks != d->n_blocks || low->in_dim != d->in_dim ||
+            low->text_dim != d->text_dim)
+            return td_error(m->log, EINVAL,
+                            "%s has %lld blocks of width %lld and %lld input channels, %s has %lld of %lld and %lld; "
+                            "want two experts of one model", m->path[TD_FILE_DIT_LOW], (long long)low->n_blocks,
+                            (long long)low->dim, (long long)low->in_dim, m->path[TD_FILE_DIT], (long long)d->n_blocks,
+                            (long long)d->dim, (long long)d->in_dim);
+    }
+    if (i2v) {
+        if (!(m->path[TD_FILE_ENCODER] = strdup(m->path[TD_FILE_VAE])))
+            return td_error(m->log, ENOMEM, "model: out of memory");
+        TRY(open_part(m, TD_FILE_ENCODER, s));
+    }
+fail:
+    return ret;
+}
+
+static int names_no_file(const TDSettings *s)
+{
+    return !s->model && !s->dit && !s->dit_low && !s->text_encoder && !s->tokenizer && !s->vae;
+}
+
+int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log)
+{
+    TDModel *m = calloc(1, sizeof(*m));
+    char own[4096], demo[4096];
+    TDSettings with_demo = *given;
+    const TDSettings *s = &with_demo;
+    int ret;
+
+    *out = m;
+    if (!m)
+        return td_error(log, ENOMEM, "model: out of memory");
+    m->log = log;
+    m->dev = dev;
+    m->residency = s->residency;
+    m->by_stage = s->residency == TD_RESIDENT_STAGE;
+    m->max_bytes = s->max_bytes;
+    if (names_no_file(s)) {
+        TRY(td_default_model(demo, sizeof(demo), td_own_dir(own, sizeof(own)) < 0 ? NULL : own, log));
+        with_demo.model = demo;
+        td_log(log, TD_LOG_INFO, "no model given: using the small demo model in %s; model= is for a directory with "
+               "the files of another one", demo);
+    }
+    TRY(td_model_find_files(m->path, s, log));
+    if (s->model)
+        TRY(td_model_conf_read(&m->conf, s->model, log));
+    TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));
+    TRY(open_part(m, TD_FILE_DIT, s));
+    TRY(open_part(m, TD_FILE_TEXT, s));
+    TRY(open_part(m, TD_FILE_VAE, s));
+    TRY(open_more(m, s));
+    if (m->text->dim != m->dit->text_dim) {
+        ret =
+            td_error(log, EINVAL,
+                     "%s gives embeddings of %lld values, %s wants %lld; the files belong to different models",
+                     m->path[TD_FILE_TEXT], (long long)m->text->dim, m->path[TD_FILE_DIT], (long long)m->dit->text_dim);
+        goto fail;
+    }
+    if (td_tokenizer_n_ids(m->tokenizer) > m->text->n_rows) {
+        ret = td_error(log, EINVAL, "%s has %d ids, %s embeds %lld; the files belong to different models",
+                       m->path[TD_FILE_TOKENIZER], td_tokenizer_n_ids(m->tokenizer), m->path[TD_FILE_TEXT],
+                       (long long)m->text->n_rows);
+        goto fail;
+    }
+    name_variant(m);
+    return 0;
+fail:
+    td_model_close(out);
+    return ret;
+}
+
+static void release(TDModel *m, enum TDFile file)
+{
+    if (m->held[file])
+        td_part_release(m->part[file], m->dev);
+    m->held[file] = 0;
+}
+
+void td_model_close(TDModel **out)
+{
+    TDModel *m = *out;
+
+    if (!m)
+        return;
+    td_model_prefetch_end(m);
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+        release(m, f);
+        if (m->part[f])
+            td_part_view_free(m->part[f], &m->net[f]);
+        td_part_close(&m->part[f]);
+    }
+    td_prompt_clear(&m->prompts);
+    td_tokenizer_free(&m->tokenizer);
+    for (int f = 0; f < TD_N_FILES; f++)
+        free(m->path[f]);
+    free(m);
+    *out = NULL;
+}
+
+/* ---- what fits ---- */
+
+/* of a part while it is held; what is mapped counts where the backend computes from it */
+static uint64_t cost(const TDModel *m, enum TDFile file)
+{
+    const TDPart *p = m->part[file];
+
+    return p ? p->bytes + p->scratch + (m->dev->maps_files ? p->mapped : 0) : 0;
+}
+
+uint64_t td_model_bytes(const TDModel *m)
+{
+    uint64_t bytes = 0;
+
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        bytes += m->part[f] ? cost(m, f) - m->part[f]->scratch : 0;
+    return bytes;
+}
+
+static int is_loaded(const TDModel *m, enum TDFile file)
+{
+    return m->part[file] && td_part_loaded(m->part[file]);
+}
+
+/* what weights and clip may take in all. The page cache gives way: mapped weights need no free memory. */
+static int find_limit(TDModel *m, TDNeed *need)
+{
+    uint64_t available, total, ours = m->clip_bytes;
+    int ret = m->dev->ops->memory(m->dev, &available, &total);
+
+    if (ret < 0)
+        return ret;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        ours += is_loaded(m, f) ? m->part[f]->bytes : 0;
+    need->others = !m->dev->maps_files && total - available > ours ? total - available - ours : 0;
+    available -= available < m->dev->reserve ? available : m->dev->reserve;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+        if (is_loaded(m, f))
+            available += m->part[f]->bytes + m->part[f]->scratch;
+        if (m->part[f] && m->dev->maps_files)
+            available += m->part[f]->mapped;
+    }
+    available += m->clip_bytes;
+    need->limited = m->max_bytes && m->max_bytes < available;
+    need->limit = need->limited ? m->max_bytes : available;
+    return 0;
+}
+
+/* take what is in, add a step's part, and let others leave as td_model_require() will. @return bytes of weights then */
+static uint64_t step_weights(TDModel *m, int in[TD_FILE_TOKENIZER], const TDStep *step, int low_follows, uint64_t room)
+{
+    uint64_t sum = 0;
+
+    in[step->file] = 1;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        sum += in[f] ? cost(m, f) : 0;
+    for (int i = 0; i < N_LEAVE && m->by_stage; i++) {
+        enum TDFile f = leave_order[i];
+
+        if (f != step->file && in[f] && (m->residency == TD_RESIDENT_STAGE || sum > room)) {
+            in[f] = 0;
+            sum -= cost(m, f);
+        }
+    }
+    if (step->file == TD_FILE_DIT && low_follows && !in[TD_FILE_DIT_LOW] && sum + cost(m, TD_FILE_DIT_LOW) <= room) {
+        m->may_prefetch = in[TD_FILE_DIT_LOW] = 1;
+        sum += cost(m, TD_FILE_DIT_LOW);
+    }
+    return sum;
+}
+
+int td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed *need, TDLog *log)
+{
+    uint64_t all = 0, work = 0, over;
+    int in[TD_FILE_TOKENIZER] = { 0 }, ret;
+
+    if ((ret = find_limit(m, need)) < 0)
+        return ret;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        all += cost(m, f);
+    for (int i = 0; i < n; i++)
+        work = steps[i].bytes > work ? steps[i].bytes : work;
+    m->by_stage = m->residency == TD_RESIDENT_STAGE ||
+                  (m->residency == TD_RESIDENT_AUTO && all + fixed + work > need->limit);
+    need->weights = m->by_stage ? 0 : all;
+    need->clip = m->by_stage ? 0 : fixed + work;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        in[f] = m->held[f];
+    m->may_prefetch = 0;
+    for (int i = 0; i < n && m->by_stage; i++) {
+        uint64_t clip = fixed + steps[i].bytes;
+        int low_follows = i + 1 < n && steps[i + 1].file == TD_FILE_DIT_LOW;
+        uint64_t weights = step_weights(m, in, &steps[i], low_follows, need->limit > clip ? need->limit - clip : 0);
+
+        if (weights + clip > need->weights + need->clip) {
+            need->weights = weights;
+            need->clip = clip;
+        }
+    }
+    if (need->weights + need->clip <= need->limit)
+        return 0;
+    over = need->weights + need->clip - need->limit;
+    return td_error(log, ENOMEM, "%s: weights %llu + clip %llu bytes%s are %llu more than the %s %llu%s",
+                    n ? "clip" : "model", (unsigned long long)need->weights, (unsigned long long)need->clip,
+                    m->by_stage ? " in the largest stage" : "", (unsigned long long)over,
+                    need->limited ? "limit of" : "free", (unsigned long long)need->limit,
+                    need->limited || !m->by_stage ? "" : "; want a smaller size or fewer frames");
+}
+
+/* ---- what is there ---- */
+
+void td_model_account(TDModel *m, int64_t bytes)
+{
+    uint64_t sum;
+
+    m->clip_bytes += (uint64_t)bytes;
+    sum = m->clip_bytes;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        sum += m->held[f] || (f == TD_FILE_DIT_LOW && m->prefetch) ? cost(m, f) - m->part[f]->scratch : 0;
+    m->peak_bytes = sum > m->peak_bytes ? sum : m->peak_bytes;
+}
+
+/* whether a part (TD_N_FILES: none) and bytes of a clip could be allocated now */
+static int fits(TDModel *m, enum TDFile file, uint64_t bytes)
+{
+    uint64_t available, total, sum = m->clip_bytes + bytes;
+
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+        sum += m->held[f] || f == (int)file ? cost(m, f) : 0;
+    if (m->max_bytes && sum > m->max_bytes)
+        return 0;
+    if (file != TD_N_FILES && !m->held[file] && !td_part_loaded(m->part[file]))
+        bytes += m->part[file]->bytes + m->part[file]->scratch;
+    return m->dev->ops->memory(m->dev, &available, &total) < 0 || bytes + m->dev->reserve <= available;
+}
+
+static void make_room(TDModel *m, enum TDFile file, uint64_t bytes)
+{
+    for (int i = 0; i < N_LEAVE && m->by_stage; i++)
+        if (leave_order[i] != file && m->held[leave_order[i]] &&
+            (m->residency == TD_RESIDENT_STAGE || !fits(m, file, bytes)))
+            release(m, leave_order[i]);
+}
+
+void td_model_make_room(TDModel *m, uint64_t bytes)
+{
+    make_room(m, TD_N_FILES, bytes);
+}
+
+/* @return 1 if the weights had to be loaded, 0 if they were there */
+static int hold(TDModel *m, enum TDFile file)
+{
+    double began = td_now(), seconds;
+    const TDPart *p = m->part[file];
+    int ret = td_part_hold(m->part[file], &m->net[file], m->dev);
+
+    if (ret < 0)
+        return ret;
+    m->held[file] = 1;
+    name_nets(m);
+    td_model_account(m, 0);
+    seconds = td_now() - began;
+    m->load_seconds += seconds;
+    if (ret > 0) {
+        m->loaded_bytes += p->bytes;
+        td_log(m->log, TD_LOG_VERBOSE, "load: %s, %.2f GB at %.1f GB/s, %.2f s", m->path[file], (double)p->bytes * 1e-9,
+               (double)p->bytes * 1e-9 / (seconds > 0 ? seconds : 1e-9), seconds);
+    }
+    return ret;
+}
+
+int td_model_load_all(TDModel *m, char *shared, size_t size)
+{
+    size_t at = 0;
+    int ret = 0;
+
+    *shared = 0;
+    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+        if (m->held[f] || !m->part[f])
+            continue;
+        TRY(hold(m, f));
+        if (ret == 0 && at < size) {
+            const char *slash = strrchr(m->path[f], '/');
+
+            at += (size_t)snprintf(shared + at, size - at, "%s%s", at ? ", " : "", slash ? slash + 1 : m->path[f]);
+        }
+    }
+    return 0;
+fail:
+    return ret;
+}
+
+void td_model_prefetch(TDModel *m)
+{
+    if (!m->by_stage || !m->may_prefetch || m->prefetch || m->held[TD_FILE_DIT_LOW] || !fits(m, TD_FILE_DIT_LOW, 0))
+        return;
+    m->prefetch = td_prefetch_start(m->part[TD_FILE_DIT_LOW], m->dev);
+    td_model_account(m, 0);
+}
+
+void td_model_prefetch_end(TDModel *m)
+{
+    if (td_prefetch_end(&m->prefetch, m->dev))
+        m->loaded_bytes += m->part[TD_FILE_DIT_LOW]->bytes;
+}
+
+/* weights that come beside the work: wait for the rest of them, and hold them from here on */
+static int take_prefetched(TDModel *m)
+{
+    double began = td_now(), seconds;
+    int ret = td_prefetch_wait(m->prefetch, m->dev->cancel);
+
+    seconds = td_now() - began;
+    m->load_seconds += seconds;
+    if (ret >= 0 && td_part_loaded(m->part[TD_FILE_DIT_LOW])) {
+        ret = hold(m, TD_FILE_DIT_LOW);
+        td_log(m->log, TD_LOG_VERBOSE, "load: %s, %.2f GB beside the other expert's work, waited for %.3f s",
+               m->path[TD_FILE_DIT_LOW], (double)m->part[TD_FILE_DIT_LOW]->bytes * 1e-9, seconds);
+    }
+    td_model_prefetch_end(m);
+    return ret;
+}
+
+int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
+{
+    int ret;
+
+    if (file == TD_FILE_DIT_LOW && m->prefetch && (ret = take_prefetched(m)) < 0)
+        return ret;
+    make_room(m, file, work);
+    if (m->held[file])
+        return 0;
+    ret = hold(m, file);
+    return ret < 0 ? ret : 0;
+}
+
+int td_model_check_file(const TDModel *m, enum TDFile file)
+{
+    /* rows of the table of tokens are read from the file on every device */
+    if (!m->part[file] || (!m->dev->maps_files && file != TD_FILE_TEXT))
+        return 0;
+    return td_checkpoint_check(m->part[file]->file, m->log);
+}

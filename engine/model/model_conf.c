@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Reads turbodiff.conf: lines `key = number`, empty lines, and comments from # to the end of a line. A byte order mark
+ * at its beginning is passed over. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "model/model_conf.h"
+
+#define MAX_FILE 4096
+#define MAX_LINE 200
+
+#define TOPK_DECIMALS 4
+#define TOPK_UNITS    10000                      /* in 1: 10 to the power of TOPK_DECIMALS */
+
+enum { WIDTH, HEIGHT, FRAMES, TOPK, SLA_BLOCK, VOCABULARY, N_KEYS };
+
+static int valid_topk(int units)
+{
+    return td_valid_topk((double)units / TOPK_UNITS);
+}
+
+static const char *const vocabularies[] = { "", "words", NULL };
+static const char *const blocks[] = { [TD_SLA_BLOCK_128X64] = "128x64", [TD_SLA_BLOCK_64X128] = "64x128", NULL };
+
+/* values are whole numbers, of units of the last decimal, or indices of words, from 1; 0 is never valid, which leaves
+ * it to mean "not said" */
+static const struct {
+    const char *key, *want;
+    int decimals, (*valid)(int);                 /* of a number */
+    const char *const *words;                    /* NULL: it is one */
+} keys[N_KEYS] = {
+    [WIDTH]     = { "width", "16 to 2048", .valid = td_valid_side },
+    [HEIGHT]    = { "height", "16 to 2048", .valid = td_valid_side },
+    [FRAMES]    = { "frames", "4k+1 from 1 to 509", .valid = td_valid_frames },
+    [TOPK]      = { "topk", "more than 0, up to 1, such as 0.25, of at most 4 decimals", TOPK_DECIMALS, valid_topk },
+    [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = blocks },
+    [VOCABULARY] = { "vocabulary", "words", .words = vocabularies },
+};
+
+/* [-]digits[.digits] of n bytes, with a point whatever the locale. @return 0; -1 if it is something else, has too many
+ * decimals or is longer than an int */
+static int parse_number(int *value, const char *s, int n, int decimals)
+{
+    static const char digits[] = "0123456789";
+    const char *whole = s + (*s == '-'), *part;
+    int n_whole = (int)strspn(whole, digits), n_part, v = 0;
+
+    part = whole + n_whole + (whole[n_whole] == '.');
+    n_part = part > whole + n_whole ? (int)strspn(part, digits) : 0;
+    if (!n_whole || part + n_part != s + n || s[n - 1] == '.' || n_part > decimals || n_whole + decimals > 9)
+        return -1;
+    for (int i = 0; i < n_whole; i++)
+        v = 10 * v + whole[i] - '0';
+    for (int i = 0; i < decimals; i++)
+        v = 10 * v + (i < n_part ? part[i] - '0' : 0);
+    *value = *s == '-' ? -v : v;
+    return 0;
+}
+
+/* @return the word's index, -1 if it is none of them */
+static int parse_word(const char *const *words, const char *s, int n)
+{
+    for (int i = 1; words[i]; i++)
+        if (n == (int)strlen(words[i]) && !memcmp(s, words[i], (size_t)n))
+            return i;
+    return -1;
+}
+
+/* @return 0, or -1 if the key does not take it */
+static int parse_value(int *value, int key, const char *s, int n)
+{
+    if (!keys[key].words)
+        return parse_number(value, s, n, keys[key].decimals) < 0 || !keys[key].valid(*value) ? -1 : 0;
+    *value = parse_word(keys[key].words, s, n);
+    return *value < 0 ? -1 : 0;
+}
+
+static int parse_line(int values[N_KEYS], const char *path, int number, const char *line, TDLog *log)
+{
+    static const char blank[] = " \t\r";
+    const char *key = line + strspn(line, blank), *sign, *text;
+    int n_key = (int)strspn(key, "abcdefghijklmnopqrstuvwxyz_"), n_text, value;
+
+    if (!*key)
+        return 0;
+    sign = key + n_key + strspn(key + n_key, blank);
+    text = sign + (*sign == '=');
+    text += strspn(text, blank);
+    n_text = (int)strcspn(text, blank);
+    if (!n_key || *sign != '=' || !n_text || text[n_text + (int)strspn(text + n_text, blank)])
+        return td_error(log, EBADMSG, "%s:%d: '%s', want a key, = and a value", path, number, line);
+    for (int i = 0; i < N_KEYS; i++) {
+        if (n_key != (int)strlen(keys[i].key) || memcmp(key, keys[i].key, (size_t)n_key))
+            continue;
+        if (parse_value(&value, i, text, n_text) < 0)
+            return td_error(log, EBADMSG, "%s:%d: %s = %.*s, want %s", path, number, keys[i].key, n_text, text,
+                            keys[i].want);
+        if (values[i])
+            return td_error(log, EBADMSG, "%s:%d: %s for the second time", path, number, keys[i].key);
+        values[i] = value;
+        return 0;
+    }
+    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk, sla_block or vocabulary", path,
+                    number, n_key, key);
+}
+
+int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, size_t size, TDLog *log)
+{
+    int v[N_KEYS] = { 0 }, ret;
+
+    *conf = (TDModelConf){ 0 };
+    if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
+        text += 3;
+        size -= 3;
+    }
+    for (int number = 1; size > 0; number++) {
+        const char *newline = memchr(text, '\n', size), *hash;
+        size_t all = newline ? (size_t)(newline - text) + 1 : size, n = newline ? all - 1 : size;
+        char line[MAX_LINE];
+
+        if (n >= sizeof(line) || memchr(text, 0, n))
+            return td_error(log, EBADMSG, "%s:%d: %s, want lines of text of less than %d bytes", path, number,
+                            n >= sizeof(line) ? "too long" : "a NUL byte", MAX_LINE);
+        hash = memchr(text, '#', n);
+        n = hash ? (size_t)(hash - text) : n;
+        memcpy(line, text, n);
+        line[n] = 0;
+        ret = parse_line(v, path, number, line, log);
+        if (ret < 0)
+            return ret;
+        text += all;
+        size -= all;
+    }
+    if (!v[WIDTH] != !v[HEIGHT])
+        return td_error(log, EBADMSG, "%s: %s alone, want width and height, or neither", path,
+                        v[WIDTH] ? "width" : "height");
+    *conf = (TDModelConf){ v[WIDTH], v[HEIGHT], v[FRAMES], (double)v[TOPK] / TOPK_UNITS,
+                           (enum TDSlaBlock)v[SLA_BLOCK], v[VOCABULARY] };
+    return 0;
+}
+
+int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log)
+{
+    char path[4096], text[MAX_FILE + 1];
+    struct stat st;
+    size_t size = 0;
+    ssize_t n = 1;
+    int fd, ret = 0;
+
+    *conf = (TDModelConf){ 0 };
+    if ((size_t)snprintf(path, sizeof(path), "%s/turbodiff.conf", dir) >= sizeof(path))
+        return td_error(log, EINVAL, "model=%s: longer than %zu bytes", dir, sizeof(path));
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : td_error(log, EACCES, "%s: cannot open it: %s", path, strerror(errno));
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        ret = td_error(log, EBADMSG, "%s: it is no regular file, want lines of text", path);
+        goto end;
+    }
+    while (n != 0 && size < sizeof(text)) {
+        n = read(fd, text + size, sizeof(text) - size);
+        if (n < 0 && errno != EINTR) {
+            ret = td_error(log, EBADMSG, "%s: cannot read it: %s", path, strerror(errno));
+            goto end;
+        }
+        size += n > 0 ? (size_t)n : 0;
+    }
+    if (size > MAX_FILE)
+        ret = td_error(log, EBADMSG, "%s: larger than %d bytes, want a few lines of text", path, MAX_FILE);
+    else
+        ret = td_model_conf_parse(conf, path, text, size, log);
+end:
+    close(fd);
+    return ret;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * turbodiff.conf of a model directory: what a clip is like that says nothing else (doc/formats.md). */
+#ifndef TD_MODEL_CONF_H
+#define TD_MODEL_CONF_H
+
+#include "base/log.h"
+#include "api/turbodiff.h"
+
+/** 0: the file does not say. */
+typedef struct TDModelConf {
+    int width, height, n_frames;
+    double topk;                                 ///< share of key blocks that sparse attention keeps
+    enum TDSlaBlock sla_block;                   ///< and their shape; AUTO: the file does not say
+    int knows_words;                             ///< each word that the model knows is one piece of its vocabulary
+} TDModelConf;
+
+/** What a clip may be, whoever says it. */
+static inline int td_valid_side(int pixels)
+{
+    return pixels >= 16 && pixels <= 2048;
+}
+
+static inline int td_valid_frames(int n)
+{
+    return n >= 1 && n <= 4 * 127 + 1 && n % 4 == 1;
+}
+
+static inline int td_valid_topk(double share)
+{
+    return share > 0.0 && share <= 1.0;
+}
+
+/** path: for messages. text need not end in a 0. @return 0, or a logged EBADMSG */
+int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, size_t size, TDLog *log);
+
+/** Of the model directory dir; all 0 if it has no such file. @return 0 or a logged error */
+int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log);
+
+#endif /* TD_MODEL_CONF_H */

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The network of one weight file on one device, shared by all contexts of the process that use the same file in the
+ * same way. A context opens the parts it needs, and holds those whose weights it wants in device memory.
+ *
+ * Invariants
+ *  1. Parts are in one list of the process, behind one mutex; the list is the library's only mutable global.
+ *     Everything in a part but its key, file and sizes is read and written under that mutex.
+ *  2. Weights are there while at least one context holds the part. Who finds them missing loads them, without the
+ *     mutex; others that want them wait.
+ *  3. A context computes with a view of its own: it names the context's device, and its shapes stay valid while the
+ *     weights are released. */
+#ifndef TD_PART_H
+#define TD_PART_H
+
+#include "nets/dit.h"
+#include "nets/text_encoder.h"
+#include "nets/vae_encode.h"
+
+enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER };   /* VAE: its decoder; ENCODER: the rest */
+
+/** What makes two uses of a file the same; both 0 but for a transformer. */
+typedef struct TDPartKey {
+    enum TDPartKind kind;
+    enum TDQuant quant;
+    enum TDNorm norm;
+} TDPartKey;
+
+/** The network of a part; the member of its kind. */
+typedef union TDNet {
+    TDTextEncoder *text;
+    TDDit *dit;
+    TDVae *vae;
+    TDVaeEncoder *encoder;
+} TDNet;
+
+typedef struct TDPart {
+    TDPartKey key;
+    const TDOps *ops;
+    const void *context;                         ///< of the device
+    TDCheckpoint *file;
+    uint64_t bytes;                              ///< device memory of the weights
+    uint64_t scratch;                            ///< more of it while they are loaded
+    uint64_t mapped;                             ///< bytes of the file's tensors, as far as they belong to it
+    TDNet net;                                   ///< shapes; device pointers only while loaded
+    int refs, holders, loaded, loading;
+    struct TDPart *next;
+} TDPart;
+
+/** Open the file and check every tensor, or find the part of another context. Loads nothing.
+ *  @return 0 or a logged error */
+int  td_part_open(TDPart **part, const TDPartKey *key, const char *path, TDDev *dev);
+void td_part_close(TDPart **part);
+
+/** Fill view (empty at first) with the part's shapes. @return 0 or ENOMEM */
+int  td_part_view(TDPart *part, TDNet *view, TDDev *dev);
+void td_part_view_free(const TDPart *part, TDNet *view);
+
+/** Load the weights if they are not there, and point view to them.
+ *  @return 1 if this call loaded them, 0 if another context has; ECANCELED, ENOMEM or another logged error */
+int  td_part_hold(TDPart *part, TDNet *view, TDDev *dev);
+/** Give them up; without another holder their memory is freed. The device must be done with them. */
+void td_part_release(TDPart *part, TDDev *dev);
+int  td_part_loaded(TDPart *part);               ///< whether holding costs no memory now
+
+#endif /* TD_PART_H */

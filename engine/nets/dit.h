@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The Wan transformer: weights of one expert, the buffers of one clip, and a forward pass cut into blocks so that a
+ * caller can stop between them.
+ *
+ *   td_dit_text(ctx)  once per prompt and expert        td_dit_begin(z, t) -> td_dit_block(0..n_blocks-1) ->
+ * td_dit_end() */
+#ifndef TD_DIT_H
+#define TD_DIT_H
+
+#include "seam/backend.h"
+
+#define TD_LATENT_CHANNELS 16
+#define TD_HEAD_DIM 128
+
+typedef struct TDDitBlock {
+    TDNormW norm1, norm2, norm3;                 ///< norm1, norm2 without weights
+    TDNormW norm_q, norm_k, cross_norm_q, cross_norm_k;
+    TDLinear qkv, o, cross_q, cross_k, cross_v, cross_o, ffn1, ffn2, proj_l;
+} TDDitBlock;
+
+typedef struct TDDit {
+    TDDev *dev;
+    TDWeights weights;
+    int64_t dim, ffn, n_heads, n_blocks, in_dim, text_dim;
+    int int8, has_sla;
+    TDLinear patch, text_in, text_out, head;
+    TDTimeEmbed time;
+    TDNormW head_norm;
+    TDTensor modulation, head_modulation;        ///< f32 [n_blocks*6, D], [2, D]
+    TDDitBlock *blocks;
+} TDDit;
+
+/** Text keys and values of one prompt for one expert, bf16 [n_blocks, 512, D] each. */
+typedef struct TDDitText { TDTensor k, v; } TDDitText;
+
+typedef struct TDDitClip {
+    int64_t t, h, w;                             ///< latent grid; t*(h/2)*(w/2) tokens
+    TDTensor rope;
+    TDTensor x, qkv, mod, head_mod, e6, e;
+    TDTensor v;                                  ///< out: velocity f32 [16,T,h,w]
+    TDAct act, o, ffn, text_hidden, text_ctx;
+    TDQkv self, cross;
+} TDDitClip;
+
+/** What a DiT file holds, from tensor names and shapes alone. */
+typedef struct TDDitShape { int64_t dim, ffn, n_blocks, in_dim, text_dim; int int8, has_sla; } TDDitShape;
+int  td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log);
+
+/** block: as for td_weights_init() */
+int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,
+                 size_t block);
+/** Copy src for another device handle; weights stay src's, scratch is its own. *view: NULL, or from an earlier call.
+ *  @return 0 or ENOMEM */
+int  td_dit_view(TDDit **view, const TDDit *src, TDDev *dev);
+void td_dit_free(TDDit **dit);
+
+/** Carve a clip's buffers: once with a measuring arena, once with the real one. */
+int td_dit_plan(TDDitClip *clip, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w,
+                const TDAttnConfig *attn);
+int  td_dit_plan_text(TDDitText *text, const TDDit *dit, TDArena *a);
+/** Fill what never changes during the clip. */
+int  td_dit_prepare(TDDitClip *clip, const TDDit *dit);
+
+/** emb: bf16 [512, text_dim], rows past the prompt zero */
+int  td_dit_text(TDDitText *text, const TDDit *dit, TDDitClip *clip, const TDTensor *emb);
+/** z: f64 [16,T,h,w]; cond: bf16 [in_dim-16,T,h,w] or NULL; t in 0..1 */
+int  td_dit_begin(const TDDit *dit, TDDitClip *clip, const TDTensor *z, const TDTensor *cond, double t);
+int  td_dit_block(const TDDit *dit, TDDitClip *clip, const TDDitText *text, int i);
+int  td_dit_end(const TDDit *dit, TDDitClip *clip);
+
+#endif /* TD_DIT_H */

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. Layer kinds and widths are read from the tensors.
+ *
+ * A still: if all frames after the first are zero, so is every layer's history in the end, and its output settles: each
+ * causal convolution with 3 taps in time needs 2 more frames for it, and halving the frames halves that count. What has
+ * settled is repeated, and the layers before it are not computed again: of 81 frames 13 pass through the layers of full
+ * size. A frame's values depend on its inputs alone, so the latents are the same to the last bit.
+ *
+ * Invariants
+ *  1. A 3x3x3 convolution is causal over the whole clip with zero history; its cache holds the two frames before the
+ *     chunk.
+ *  2. A downsampler's time convolution is skipped for latent frame 0, which goes into its cache of one frame.
+ *  3. `settled` counts frames where they are computed; a layer is left out only from the second chunk on that begins
+ *     with a settled frame, so that a settled one has been kept. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "nets/vae_encode.h"
+#include "nets/vae_priv.h"
+
+static int bind_downsample(const TDBind *b, TDVaeLayer *l, const char *p)
+{
+    int ret;
+
+    l->kind = TD_VAE_DOWNSAMPLE;
+    l->c_out = l->c_in;
+    TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 1, 3, p, "resample.1"));
+    l->conv1.stride_s = 2;
+    if (td_bind_has(b, p, "time_conv.weight")) {
+        TRY(td_vae_bind_conv(b, &l->time, l->c_out, l->c_out, 3, 1, p, "time_conv"));
+        l->time.stride_t = 2;
+    }
+fail:
+    return ret;
+}
+
+static int bind_layer(const TDBind *b, TDVaeLayer *l, const char *p)
+{
+    if (td_bind_has(b, p, "residual.0.gamma"))
+        return td_vae_bind_residual(b, l, p);
+    if (td_bind_has(b, p, "resample.1.weight"))
+        return bind_downsample(b, l, p);
+    return td_vae_bind_attention(b, l, p);
+}
+
+/* every layer of the file has been bound, and they are those of this VAE */
+static int check_layers(const TDBind *b, const TDVaeEncoder *enc)
+{
+    int n_down = 0, n_time = 0;
+
+    for (int i = 0; i < enc->n_layers; i++) {
+        n_down += enc->layers[i].kind == TD_VAE_DOWNSAMPLE;
+        n_time += enc->layers[i].time.c_out != 0;
+    }
+    for (int i = 0; i < td_checkpoint_count(b->ckpt); i++) {
+        const char *name = td_checkpoint_entry(b->ckpt, i)->name;
+        int layer;
+
+        if ((sscanf(name, "encoder.middle.%d.", &layer) == 1 && layer > 2) ||
+            (sscanf(name, "encoder.downsamples.%d.", &layer) == 1 && layer >= enc->n_layers - 3))
+            return td_error(b->dev->log, EBADMSG,
+                            "%s: %s is of no known layer; the first %d have residual.0.gamma or resample.1.weight",
+                            td_checkpoint_path(b->ckpt), name, enc->n_layers - 3);
+    }
+    if (n_down != 3 || n_time != 2)
+        return td_error(b->dev->log, ENOTSUP,
+                        "%s: the encoder halves size %d times and frames %d times, want 3 and 2 (the Wan 2.1 VAE)",
+                        td_checkpoint_path(b->ckpt), n_down, n_time);
+    return 0;
+}
+
+/* frame 0 is the picture; from frame 1 on the input is the same */
+static void find_settled(TDVaeEncoder *enc)
+{
+    int64_t at = 1 + 2;
+
+    for (int i = 0; i < enc->n_layers; i++) {
+        const TDVaeLayer *l = &enc->layers[i];
+
+        if (l->kind == TD_VAE_RESIDUAL)
+            at += 4;
+        enc->settled[i] = at;
+        if (l->time.c_out)                       /* out[j] needs in[2j-2] to in[2j] */
+            at = (at + 1) / 2 + 1;
+    }
+    enc->settled_out = at + 2;
+}
+
+int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
+{
+    TDVaeEncoder *enc = calloc(1, sizeof(*enc));
+    TDBind b = { dev, enc ? &enc->weights : NULL, ckpt, 1 };
+    int64_t c = 0;
+    int n_down = 0, ret;
+
+    *out = NULL;
+    if (!enc)
+        return td_error(dev->log, ENOMEM, "VAE: out of memory");
+    enc->dev = dev;
+    TRY(td_weights_init(dev, &enc->weights, block));
+    TRY(td_vae_conv_width(&b, &c, "encoder", "conv1"));
+    enc->conv_in = (TDConv){ .c_out = c, .c_in = TD_VAE_IN_CHANNELS, .c_pad = TD_VAE_IN_CHANNELS - 3,
+                             .kt = 3, .kh = 3, .kw = 3, .stride_t = 1, .stride_s = 1 };
+    TRY(td_bind_conv(&b, &enc->conv_in, "encoder.conv1"));
+    for (int middle = 0; middle < 3; enc->n_layers++) {
+        TDVaeLayer *l = &enc->layers[enc->n_layers];
+        char p[64];
+
+        snprintf(p, sizeof(p), "encoder.downsamples.%d", n_down);
+        if (n_down < TD_VAE_MAX_LAYERS - 3 && (td_bind_has(&b, p, "residual.0.gamma") ||
+                                              td_bind_has(&b, p, "resample.1.weight")))
+            n_down++;
+        else
+            snprintf(p, sizeof(p), "encoder.middle.%d", middle++);
+        l->c_in = c;
+        TRY(bind_layer(&b, l, p));
+        c = l->c_out;
+    }
+    TRY(check_layers(&b, enc));
+    find_settled(enc);
+    TRY(td_bind_vector(&b, &enc->gamma_out, c, "encoder.head.0.gamma", ""));
+    TRY(td_vae_bind_conv(&b, &enc->conv_out, 2 * TD_VAE_LATENT, c, 3, 3, "encoder.head.2", ""));
+    TRY(td_vae_bind_conv(&b, &enc->conv_latent, 2 * TD_VAE_LATENT, 2 * TD_VAE_LATENT, 1, 1, "conv1", ""));
+    *out = enc;
+    return 0;
+fail:
+    td_vae_encode_free(&enc);
+    return ret;
+}
+
+int td_vae_encode_view(TDVaeEncoder **out, const TDVaeEncoder *src, TDDev *dev)
+{
+    TDVaeEncoder *v = *out ? *out : malloc(sizeof(*v));
+
+    *out = v;
+    if (!v)
+        return td_error(dev->log, ENOMEM, "VAE: out of memory");
+    *v = *src;
+    v->dev = dev;
+    v->weights = (TDWeights){ 0 };
+    return 0;
+}
+
+void td_vae_encode_free(TDVaeEncoder **enc)
+{
+    if (!*enc)
+        return;
+    td_weights_free((*enc)->dev, &(*enc)->weights);
+    free(*enc);
+    *enc = NULL;
+}
+
+int td_vae_encode_plan(TDVaeEncodeClip *c, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w)
+{
+    int64_t t = 4, y = 8 * h, x = 8 * w, largest = t * y * x * enc->conv_in.c_out;
+    int ret;
+
+    *c = (TDVaeEncodeClip){ .h = h, .w = w };
+    TRY(TD_CARVE(a, &c->zeros, TD_BF16, t, y, x, TD_VAE_IN_CHANNELS));
+    TRY(TD_CARVE(a, &c->cache_in, TD_BF16, 2, y, x, TD_VAE_IN_CHANNELS));
+    for (int i = 0; i < enc->n_layers; i++) {
+        const TDVaeLayer *l = &enc->layers[i];
+
+        if (l->kind == TD_VAE_RESIDUAL) {
+            TRY(TD_CARVE(a, &c->cache[i][0], TD_BF16, 2, y, x, l->c_in));
+            TRY(TD_CARVE(a, &c->cache[i][1], TD_BF16, 2, y, x, l->c_out));
+        } else if (l->kind == TD_VAE_DOWNSAMPLE) {
+            y /= 2;
+            x /= 2;
+            TRY(TD_CARVE(a, &c->last[i], TD_BF16, 1, y, x, l->c_out));
+            if (l->time.c_out) {
+                c->cache[i][0] = c->last[i];
+                t /= 2;
+            }
+        } else {
+            TRY(td_vae_plan_attention(&c->attn, l, enc->dev, a, y, x));
+        }
+        largest = t * y * x * l->c_out > largest ? t * y * x * l->c_out : largest;
+    }
+    TRY(TD_CARVE(a, &c->cache_out, TD_BF16, 2, y, x, enc->conv_out.c_in));
+    TRY(TD_CARVE(a, &c->moments, TD_BF16, 1, y, x, 2 * TD_VAE_LATENT));
+    for (int i = 0; i < 3; i++)
+        TRY(TD_CARVE(a, &c->buf[i], TD_BF16, largest));
+fail:
+    return ret;
+}
+
+int td_vae_encode_begin(const TDVaeEncoder *enc, TDVaeEncodeClip *c)
+{
+    const TDOps *op = enc->dev->ops;
+    int ret;
+
+    c->next = 0;
+    c->still = 1;
+    TRY(op->zero(enc->dev, &c->zeros));
+    TRY(op->zero(enc->dev, &c->cache_in));
+    TRY(op->zero(enc->dev, &c->cache_out));
+    for (int i = 0; i < enc->n_layers; i++)
+        for (int j = 0; j < 2; j++)
+            if (c->cache[i][j].data)
+                TRY(op->zero(enc->dev, &c->cache[i][j]));
+    return 0;
+fail:
+    return ret;
+}
+
+/* the last frame of x, [T,h,w,C] */
+static TDTensor last_frame(const TDTensor *x)
+{
+    TDTensor f = *x;
+
+    f.shape[0] = 1;
+    f.data = (uint8_t *)x->data + td_tensor_bytes(x) / (size_t)x->shape[0] * (size_t)(x->shape[0] - 1);
+    return f;
+}
+
+/* after the spatial part: keep the last frame, then halve the frames */
+static int downsample_time(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x, TDTensor *a)
+{
+    const TDOps *op = enc->dev->ops;
+    const TDVaeLayer *l = &enc->layers[i];
+    TDTensor last = last_frame(x), out;
+    int ret;
+
+    if (!l->time.c_out || c->next == 0)
+        return op->repeat_frame(enc->dev, &c->last[i], &last);
+    out = td_vae_tensor(a, x->shape[0] / 2, x->shape[1], x->shape[2], l->c_out);
+    TRY(op->causal_conv3d(enc->dev, &out, x, &c->cache[i][0], &l->time, NULL));
+    *a = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    *x = out;
+fail:
+    return ret;
+}
+
+static int downsample_layer(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x, TDTensor *a, TDTensor *b)
+{
+    const TDVaeLayer *l = &enc->layers[i];
+    TDTensor out = td_vae_tensor(b, x->shape[0], x->shape[1] / 2, x->shape[2] / 2, l->c_out);
+    int ret;
+
+    TRY(enc->dev->ops->causal_conv3d(enc->dev, &out, x, NULL, &l->conv1, NULL));
+    *b = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    *x = out;
+    TRY(downsample_time(enc, c, i, x, a));
+fail:
+    return ret;
+}
+
+/* the last downsampler whose spatial part has settled before this chunk, or -1; n: its frames in the chunk */
+static int find_resume(const TDVaeEncoder *enc, const TDVaeEncodeClip *c, int64_t *n)
+{
+    int64_t t = 4;
+    int found = -1;
+
+    for (int i = 0; i < enc->n_layers && c->still; i++) {
+        if (enc->layers[i].kind == TD_VAE_DOWNSAMPLE && t * (c->next - 1) >= enc->settled[i]) {
+            found = i;
+            *n = t;
+        }
+        if (enc->layers[i].time.c_out)
+            t /= 2;
+    }
+    return found;
+}
+
+static int encode_chunk(const TDVaeEncoder *enc, TDVaeEncodeClip *c, const TDTensor *in)
+{
+    const TDOps *op = enc->dev->ops;
+    TDTensor x, a = c->buf[1], b = c->buf[2], norm, mean;
+    TDDev *d = enc->dev;
+    int64_t n = in->shape[0];
+    int at = find_resume(enc, c, &n), ret;
+
+    if (at >= 0) {
+        x = td_vae_tensor(&c->buf[0], n, c->last[at].shape[1], c->last[at].shape[2], c->last[at].shape[3]);
+        TRY(op->repeat_frame(d, &x, &c->last[at]));
+        TRY(downsample_time(enc, c, at, &x, &a));
+    } else {
+        x = td_vae_tensor(&c->buf[0], n, 8 * c->h, 8 * c->w, enc->conv_in.c_out);
+        TRY(op->causal_conv3d(d, &x, in, &c->cache_in, &enc->conv_in, NULL));
+    }
+    while (++at < enc->n_layers) {
+        if (enc->layers[at].kind == TD_VAE_RESIDUAL)
+            TRY(td_vae_residual(d, &enc->layers[at], c->cache[at], &x, &a, &b));
+        else if (enc->layers[at].kind == TD_VAE_ATTENTION)
+            TRY(td_vae_attention(d, &enc->layers[at], &c->attn, &x));
+        else
+            TRY(downsample_layer(enc, c, at, &x, &a, &b));
+    }
+    norm = td_vae_tensor(&a, 1, c->h, c->w, enc->conv_out.c_in);
+    mean = td_vae_tensor(&b, 1, c->h, c->w, enc->conv_out.c_out);
+    TRY(op->rms_silu     (d, &norm, &x, enc->gamma_out, 1));
+    TRY(op->causal_conv3d(d, &mean, &norm, &c->cache_out, &enc->conv_out, NULL));
+    TRY(op->causal_conv3d(d, &c->moments, &mean, NULL, &enc->conv_latent, NULL));
+fail:
+    return ret;
+}
+
+int td_vae_encode_next(const TDVaeEncoder *enc, TDVaeEncodeClip *c, const TDTensor *in, TDTensor *latent)
+{
+    int ret;
+
+    if (in && c->next > 0)
+        c->still = 0;
+    if (!c->still || c->next <= enc->settled_out)
+        TRY(encode_chunk(enc, c, in ? in : &c->zeros));
+    TRY(enc->dev->ops->vae_scale(enc->dev, latent, &c->moments, c->next));
+    c->next++;
+fail:
+    return ret;
+}

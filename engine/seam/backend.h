@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The seam between model code and devices: one table of fused operations. Model code walks the network once and
+ * calls these slots; a slot is the biggest piece a GPU wants as one kernel. The CPU backend defines what each computes,
+ * rounding points included (doc/numerics.md); any other backend is tested against it.
+ *
+ * Letters: L tokens, D model dim, H heads, d head dim, F ffn dim, C channels, T,h,w latent grid, bq,bk sparse blocks.
+ *
+ * Rules
+ *  1. Every slot of a table is set. Slots return 0 or TD_ERR(): EIO, ENOMEM, ECANCELED (ENOTSUP only from pack_*).
+ *  2. Only the backend looks inside TDLinear.w, TDAct, TDQkv; unpack gives tests and dumps the f32 content.
+ *  3. No slot allocates after td_start(): memory comes from TDArena through plan_*, weights from TDWeights through
+ * pack_*.
+ *  4. Tensors are dense row-major. bf16 stores round to nearest even; sums inside a slot are f32 unless said otherwise.
+ */
+#ifndef TD_BACKEND_H
+#define TD_BACKEND_H
+
+#include <pthread.h>
+#include "base/arena.h"
+#include "files/checkpoint.h"
+#include "base/rng.h"
+#include "base/tensor.h"
+
+typedef struct TDOps TDOps;
+
+/** Backends embed this as their first member. */
+typedef struct TDDev {
+    const TDOps *ops;
+    TDLog *log;
+    const char *name;                            ///< for people, e.g. "2 threads, avx2"; owned by the device
+    int64_t noise_blocks;                        ///< GPU: blocks of 256 threads it holds at once (rng.h), CPU: 0
+    int ordinal;                                 ///< of the GPUs, CPU: 0
+    void *context;                               ///< CUcontext that memory belongs to, CPU: NULL
+    uint64_t reserve;                            ///< bytes that the driver may still take for itself
+    int ahead;                                   ///< slots return before their work is done: 1, else 0
+    int maps_files;                              ///< computes from the file mapping: weights cost host memory
+    int no_sagesla;                              ///< the hardware lacks what sagesla needs
+    struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
+} TDDev;
+
+/** Device memory that lives as long as a stage's weights: one block if its size is known, else one for each request. */
+typedef struct TDWeights {
+    TDBuf *bufs;
+    int n_bufs, cap;
+    size_t bytes; ///< device memory held (measure: wanted), without what a backend reads from the file mapping
+    size_t scratch;                              ///< measure: more of it, for the time of packing
+    uint8_t *next;                               ///< free rest of the block
+    size_t left;
+    int deferred;                                ///< copies to the block may go on until the next sync
+    int measure;                                 ///< only count: memory is NULL, pack_* check sources and copy nothing
+} TDWeights;
+
+/** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all. scale, bias may be NULL. */
+typedef struct TDLinearSource {
+    const TDEntry *w, *scale, *bias;
+    int64_t row0, n_rows;
+} TDLinearSource;
+
+#define TD_LINEAR_PARTS 3
+
+/** y = x W^T + b. Up to three weights of equal height stacked along N (q,k,v). */
+typedef struct TDLinear {
+    int64_t n, k;
+    enum TDDtype dtype;                          ///< TD_BF16, TD_I8 (128x128 blocks) or TD_F32
+    const void *w[TD_LINEAR_PARTS];              ///< backend layout
+    int64_t part_n;                              ///< rows of one part
+    const float *scale;                          ///< TD_I8: [ceil(n/128), ceil(k/128)]
+    const float *bias;                           ///< [n] or NULL
+} TDLinear;
+
+/** Layer or RMS norm over the last axis. */
+typedef struct TDNormW {
+    const float *weight, *bias;                  ///< [dim] or NULL
+    int64_t dim;
+    float eps;
+    enum TDNorm profile;
+} TDNormW;
+
+/** Convolution over [T,h,w,C], causal in time. */
+typedef struct TDConv {
+    int64_t c_out, c_in;
+    int64_t c_pad;                               ///< the last of c_in: not in the file, their weights are zero
+    int kt, kh, kw;                              ///< 1 or 3 each
+    int stride_t, stride_s;                      ///< 1 or 2; stride_s 2 pads right and bottom only
+    int upsample;                                ///< input is nearest-doubled in h and w first
+    int interleave;                              ///< output channel j*C+c of frame t is channel c of frame 2t+j
+    const uint16_t *w;                           ///< bf16 [c_out][kt][kh][kw][c_in]
+    const float *bias;                           ///< [c_out]
+    const float *gamma;                          ///< [c_out] or NULL: RMS norm with it and SiLU follow (as rms_silu)
+} TDConv;
+
+/** Activation of a linear: bf16 [L,K], and int8 codes with one f32 scale per 128x128 block where the linear is int8. */
+typedef struct TDAct {
+    TDTensor x;                                  ///< bf16 [L,K]
+    TDTensor code, scale; ///< i8 [L,K], f32 [ceil(L/128), ceil(K/128)]; data NULL if not quantised
+} TDAct;
+
+typedef struct TDAttnConfig {
+    enum TDAttention kind;
+    int bq, bk;                                  ///< sparse block, queries x keys
+    double topk;                                 ///< fraction of key blocks
+} TDAttnConfig;
+
+/** q, k after norm and RoPE, and v, with what the backend's attention prepares from them. */
+typedef struct TDQkv {
+    TDAttnConfig cfg;
+    int64_t n_q, n_kv, n_heads, head_dim;
+    TDTensor q, k, v;                            ///< bf16 [L,D]
+    TDTensor k_panel, v_panel; ///< CPU: f32 operands, packed per head and key block; CUDA sagesla: codes
+    TDTensor q_code, q_scale, k_scale, v_scale;  ///< sagesla: i8 [L,D]; f32 per (head, block); f32 per (head, channel)
+    TDTensor k_mean;                             ///< sla, sagesla: bf16-valued f32 [D]
+    TDTensor q_pool, k_pool;                     ///< sla, sagesla: bf16-valued f32 [H, blocks, d]
+    TDTensor map;                                ///< sla, sagesla: i32 [H, query blocks, n_keep], in loop order
+    TDTensor kv, k_sum;                          ///< linear branch: bf16-valued f32 (CUDA: bf16) [H,d,d], f32 [H,d]
+    TDTensor partial;                            ///< CUDA: partial sums
+    int64_t n_keep;                              ///< key blocks per query block
+} TDQkv;
+
+typedef struct TDTimeEmbed {
+    TDLinear in, out, proj;
+    float *hidden;                               ///< scratch [D], device memory
+} TDTimeEmbed;
+
+/** The pictures of one latent frame on their way out. */
+typedef struct TDFrameSet {
+    TDTensor rgb;                                ///< f32 [1|4,H,W,3], nominally -1..1
+    int64_t h, w;                                ///< of the pictures: the first rows and columns of rgb
+    TDTensor planes;                             ///< CUDA: as the caller wants them, behind one word for each picture
+    int turn;                                    ///< 0, or 1 for the second set of a device that works ahead
+} TDFrameSet;
+
+enum TDUnpack { TD_UNPACK_TENSOR, TD_UNPACK_ACT, TD_UNPACK_LINEAR };
+
+struct TDOps {
+    const char *name;                            ///< "cpu", "cuda-sm90", ...
+
+    /* memory */
+    int  (*alloc)(TDDev *dev, TDBuf *buf, size_t bytes, const char *what);  ///< what: the error line's word for it
+    void (*free)(TDDev *dev, TDBuf *buf);
+    int  (*upload)(TDDev *dev, TDTensor *dst, const void *src);       ///< dense host array of the same shape and dtype
+    int  (*download)(TDDev *dev, void *dst, const TDTensor *src);
+    int  (*zero)(TDDev *dev, TDTensor *t);
+    int  (*sync)(TDDev *dev);                    ///< wait until all slots called so far are done
+    int  (*attach)(TDDev *dev);                  ///< make the device's context that of the calling thread, until
+    void (*detach)(TDDev *dev);                  ///< this, which brings back what the thread had
+    /** bytes that can still be allocated, and bytes of the device (CPU: of the machine) */
+    int  (*memory)(TDDev *dev, uint64_t *available, uint64_t *total);
+    void (*portable)(TDDev *dev);                ///< for tests: from now on no kernels of one architecture alone
+    int  (*unpack)(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind);
+    void (*close)(TDDev **dev);
+
+    /* at load; the entries stay valid as long as the weights */
+    int (*pack_linear)(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src,
+                       enum TDDtype want);
+    int  (*pack_vector)(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n);  ///< f32, host array
+    int  (*pack_table)(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e);                  ///< bf16 [rows, K]
+    int (*pack_conv)(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *weight); ///< c_*, k* set by caller
+
+    /* at td_start: carve from the arena */
+    int  (*plan_act)(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
+    int (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv); ///< cfg, n_q, n_kv, n_heads, head_dim set by caller
+
+    /** what brings the pictures of a set out; rgb (with its largest shape), h and w set by caller */
+    int (*plan_frames)(TDDev *dev, TDArena *a, TDFrameSet *set);
+    int (*reserve_frames)(TDDev *dev, int64_t h, int64_t w);     ///< host memory for sets of such pictures
+
+    /* transformer */
+    /** x[L,D] bf16 = patches of bf16(f32(z)) and cond. z: f64 [16,T,h,w]; cond: bf16 [C-16,T,h,w] or NULL */
+    int  (*patch_embed)(TDDev *dev, TDTensor *x, const TDTensor *z, const TDTensor *cond, const TDLinear *lin);
+    /** e6: f32 [6,D], e: f32 [D]; true f32 products; t: timestep as the network sees it (bf16-valued) */
+    int  (*time_embed)(TDDev *dev, TDTensor *e6, TDTensor *e, double t, const TDTimeEmbed *w);
+    /** m[i] = table[i] + e[i mod rows(e)], f32 rows of D */
+    int  (*add_modulation)(TDDev *dev, TDTensor *m, const TDTensor *table, const TDTensor *e);
+    /** y = LN(x) -> bf16; with shift and scale (f32 [D]): y = y*(1+scale)+shift -> bf16; quantised if y is */
+    int (*norm_modulate)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
+                         const float *scale);
+    /** y = RMS(x)*weight -> bf16; OFFICIAL rounds once, EXACT before and after the weight; y->x may be x */
+    int  (*rms_norm)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm);
+    /** y = x W^T + b. bf16: one rounding; int8: bf16(bf16(acc) + b). y: bf16 [L,N] */
+    int  (*linear)(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin);
+    /** act->x -> codes and scales: amax = max(1e-8, max|x|) per 128x128 block, code = sat(rint(x * (128/amax))), scale
+     * = amax/128 */
+    int  (*quantise)(TDDev *dev, TDAct *act);
+    /** y = gelu_tanh(linear(x) -> bf16) -> bf16, quantised if y is */
+    int  (*linear_gelu)(TDDev *dev, TDAct *y, const TDAct *x, const TDLinear *lin);
+    /** x += bf16(linear(y) * bf16(gate)) -> bf16; gate f32 [D] or NULL = 1 */
+    int  (*linear_residual)(TDDev *dev, TDTensor *x, const TDAct *y, const TDLinear *lin, const float *gate);
+    /** q, k = RoPE(RMS(.)), each rounded; v copied; then what attn needs. qkv: bf16 [L,3D]; rope: f32 [L,d/2,2] */
+    int (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
+                        const TDTensor *rope);
+    /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch
+     * alone */
+    int  (*attn_sla)(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l);
+    /** o = softmax(q k^T / sqrt(d)) v per head, P -> bf16 unnormalised, row sum f32 */
+    int  (*attn_dense)(TDDev *dev, TDAct *o, TDQkv *qkv);
+    /** v: f32 [16,T,h,w]; m: f32 [2,D] shift, scale; LN exact, product and head in f32 */
+    int (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
+                const TDLinear *lin);
+    /** noise, f32: the next torch.randn of rng; host: as many floats, for a generator that runs on the host only */
+    int  (*normal)(TDDev *dev, TDTensor *noise, TDRng *rng, float *host);
+    /** x = t * noise in f64, the state before the first step */
+    int  (*scale_noise)(TDDev *dev, TDTensor *x, const TDTensor *noise, double t);
+    /** y f32 = x f64, the state after the last step. *finite = 0 if any value is NaN or infinite */
+    int  (*round_state)(TDDev *dev, TDTensor *y, const TDTensor *x, int *finite);
+    /** SDE: x = (1-s)*(x - t*v) + f32(s)*noise; noise NULL = ODE: x = x - (t-s)*v. x f64, v f32, noise f32 */
+    int  (*rcm_step)(TDDev *dev, TDTensor *x, const TDTensor *v, const TDTensor *noise, double t, double s);
+
+    /* text encoder */
+    /** umT5 attention of n tokens without mask: no scale, scores and scores+bias -> bf16, P -> bf16.
+     *  qkv: bf16 [n, 3*H*d]; bias: bf16 [32 buckets, H] */
+    int  (*attn_t5)(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads);
+    /** y = up(x) * gelu(gate(x)) in umT5's rounding chain, quantised if y is; u: bf16 scratch [n,F] */
+    int  (*linear_geglu)(TDDev *dev, TDAct *y, TDTensor *u, const TDAct *x, const TDLinear *gate, const TDLinear *up);
+
+    /* VAE, channels-last [T,h,w,C] bf16 */
+    /** y[1,h,w,16] = denormalised latent frame t of z (f32 [16,T,h,w]), the official bf16 chain */
+    int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t);
+    /** y = conv(cache ++ x) + bias [+ residual] -> dtype of y, one rounding; with conv->gamma then y = rms_silu(y).
+     *  y may be the residual. cache: the kt-1 frames before x, updated;
+     *  NULL where kt is 1 */
+    int (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+                         const TDTensor *residual);
+    /** frame t of y (bf16 [16,T,h,w]) = the first 16 channels of x (bf16 [1,h,w,C]), normalised, the official chain */
+    int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t);
+    /** every frame of y (bf16 [n,h,w,C]) = x (bf16 [1,h,w,C]) */
+    int  (*repeat_frame)(TDDev *dev, TDTensor *y, const TDTensor *x);
+    /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16 */
+    int  (*rms_silu)(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu);
+
+    /* pictures: values outside -1..1 are clamped */
+    /** the slots called so far make set->rgb: bring its pictures out as `like` has them. Waits for nothing */
+    int  (*begin_frames)(TDDev *dev, TDFrameSet *set, const TDFrame *like);
+    /** until set->rgb is made */
+    int  (*wait_frames)(TDDev *dev, TDFrameSet *set);
+    /** picture t into the caller's planes, of any format. finite: 0 if a value of it is NaN or infinite, else 1 */
+    int  (*fetch_frame)(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, int *finite);
+};
+
+#define TD_MEASURE SIZE_MAX
+
+/** Empty weights. block: bytes to allocate at once, 0 = none, TD_MEASURE = measure. @return 0 or ENOMEM (logged) */
+int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
+/** Look at the cancel flag and ask the interrupt callback (thread.h). @return 0 or ECANCELED */
+int  td_cancel_check(struct TDCancel *c);
+/** With lock held: wait for cond, a little while at most, then poll c (may be NULL) without the lock: its callback may
+ *  do anything. @return 0 or ECANCELED */
+int  td_cancel_wait(struct TDCancel *c, pthread_cond_t *cond, pthread_mutex_t *lock);
+
+/** Bytes of device memory owned by w, 256 bytes aligned. @return 0 or ENOMEM (logged) */
+int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);
+void td_weights_free(TDDev *dev, TDWeights *w);
+
+/** Open the CPU backend. n_threads 0 = cores. cancel and interrupt end the running slot with ECANCELED. */
+int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log);
+
+/** A GPU as the caller names it. NULL: the primary context, the default stream. */
+typedef struct TDGpu {
+    int ordinal;                                 ///< -1: that of the context, else 0
+    void *context, *stream;                      ///< CUcontext, CUstream of the caller
+} TDGpu;
+
+/** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */
+typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
+#define TD_BACKEND_ABI                                                                                                 \
+    ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 |                                                              \
+                (sizeof(TDDev) + sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv) +                   \
+                 sizeof(TDEntry)) % 65536))
+
+/** `TRY(call)`: leave through `fail` with the code in ret. */
+#define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)
+
+#endif /* TD_BACKEND_H */
