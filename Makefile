@@ -201,7 +201,7 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	touch $@
 
 check-unit: $(UNITS) $(TOOLS) $(CUDA_SO) $(BUILD)/models/stamp
-	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit $(UNITS)
+	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit "tests/rooms.sh $(BUILD)" $(UNITS)
 
 # on a machine with a GPU; OFFICIAL=DIR: also full-size stages and clips against the official code there
 check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)

@@ -48,7 +48,7 @@ static int find_path(char *path, size_t size, int fd, char *buf, size_t room)
         buf[held] = 0;
         while (!found && (newline = strchr(line, '\n'))) {
             *newline = 0;
-            found = path_of(line, (uintptr_t)td_version);
+            found = path_of(line, (uintptr_t)td_own_dir);
             line = newline + 1;
         }
         held -= found ? held : (size_t)(line - buf);
