@@ -9,9 +9,10 @@
 #include <unistd.h>
 #include "cli.h"
 #include "tdsynth_pth.h"
-#include "api/turbodiff.h"
+#include "base/io.h"
 
 #define N_EXTRA_IDS 300              /* <extra_id_n> follow the pieces */
+#define MAX_SPIECE ((size_t)64 << 20) /* bytes, as the library takes */
 
 enum Part { PART_DIT = 1, PART_VAE = 2, PART_TEXT = 4 };
 enum DitFile { DIT_BF16 = 1, DIT_INT8 = 2 };
@@ -378,44 +379,6 @@ static int make_dir(const char *path)
     return 0;
 }
 
-/* The whole file in memory. */
-static int read_file(const char *path, uint8_t **data, size_t *n)
-{
-    FILE *f = fopen(path, "rb");
-    uint8_t *p = NULL;
-    size_t len = 0, cap = 0, got;
-    int ret = -1;
-
-    if (!f)
-        return fail("%s: %s", path, strerror(errno));
-    for (;;) {
-        if (len == cap) {
-            uint8_t *q = realloc(p, cap = cap ? cap * 2 : 1 << 16);
-
-            if (!q) {
-                fail("%s: out of memory", path);
-                goto fail;
-            }
-            p = q;
-        }
-        if (!(got = fread(p + len, 1, cap - len, f)))
-            break;
-        len += got;
-    }
-    if (ferror(f)) {
-        fail("%s: read: %s", path, strerror(errno));
-        goto fail;
-    }
-    *data = p;
-    *n = len;
-    p = NULL;
-    ret = 0;
-fail:
-    free(p);
-    fclose(f);
-    return ret;
-}
-
 /* Varint at *at. @return 0, or -1 past the end or over 64 bits */
 static int varint(const uint8_t *p, size_t n, size_t *at, uint64_t *v)
 {
@@ -451,8 +414,9 @@ static int count_pieces(const uint8_t *p, size_t n)
 static int write_vocabulary(Options *o)
 {
     char dir[4096], path[4160];
-    uint8_t *data = NULL;
-    size_t n = 0;
+    TDLog log = { 0 };
+    uint8_t *data;
+    size_t n;
     int pieces, ret;
     Out out;
 
@@ -460,8 +424,10 @@ static int write_vocabulary(Options *o)
     if (make_dir(dir) < 0)
         return -1;
     snprintf(dir, sizeof(dir), "%s/google/umt5-xxl", o->dir);
-    if (make_dir(dir) < 0 || read_file(o->spiece, &data, &n) < 0)
+    if (make_dir(dir) < 0)
         return -1;
+    if (td_read_file(&data, &n, o->spiece, 1, MAX_SPIECE, "a SentencePiece model", &log) < 0)
+        return fail("%s", log.last_error);
     if ((pieces = count_pieces(data, n)) <= 0) {
         free(data);
         return fail("%s: not a SentencePiece model", o->spiece);

@@ -9,15 +9,14 @@
  *     stands before it by then: that one may call it at any time, so it stays and passes everything on.
  *  3. A slot names memory from before anyone reads it until after anyone does. The table is the only state of the
  *     process beside the list in part.c: a signal has no context. */
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
+#include "base/io.h"
 #include "files/mapping.h"
 
 #define N_SLOTS 1024                             /* files mapped at a time, of all contexts */
@@ -127,30 +126,15 @@ static void free_slot(int i)
 
 /* ---- files ---- */
 
-static int open_error(const char *path, int err, TDLog *log)
-{
-    if (err == ENOENT || err == ENOTDIR)
-        return td_error(log, ENOENT, "%s: no such file", path);
-    if (err == EACCES || err == EPERM)
-        return td_error(log, EACCES, "%s: no permission to read it", path);
-    return td_error(log, err == ENOMEM || err == EMFILE || err == ENFILE ? ENOMEM : ENOENT, "%s: cannot open it: %s",
-                    path, strerror(err));
-}
-
 int td_map_file(TDMappedFile *f, const char *path, TDLog *log)
 {
     struct stat st;
     void *data;
     int ret;
 
-    *f = (TDMappedFile){ .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .slot = -1 };
+    *f = (TDMappedFile){ .fd = td_open_regular(path, "a weight file", &st, log), .slot = -1 };
     if (f->fd < 0)
-        return open_error(path, errno, log);
-    if (fstat(f->fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        ret = td_error(log, EBADMSG, "%s: %s, want a regular file", path,
-                       S_ISDIR(st.st_mode) ? "is a directory" : "is not a file");
-        goto fail;
-    }
+        return f->fd;
     if (st.st_size <= 0 || (uint64_t)st.st_size > PTRDIFF_MAX) {
         ret = td_error(log, EBADMSG, "%s: %lld bytes, want a weight file", path, (long long)st.st_size);
         goto fail;

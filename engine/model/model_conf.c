@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Reads turbodiff.conf: lines `key = number`, empty lines, and comments from # to the end of a line. A byte order mark
  * at its beginning is passed over. */
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+#include "base/io.h"
 #include "model/model_conf.h"
 
 #define MAX_FILE 4096
@@ -143,35 +144,19 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
 
 int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log)
 {
-    char path[4096], text[MAX_FILE + 1];
-    struct stat st;
-    size_t size = 0;
-    ssize_t n = 1;
-    int fd, ret = 0;
+    char path[4096];
+    uint8_t *text;
+    size_t size;
+    int ret;
 
     *conf = (TDModelConf){ 0 };
     if ((size_t)snprintf(path, sizeof(path), "%s/turbodiff.conf", dir) >= sizeof(path))
         return td_error(log, EINVAL, "model=%s: longer than %zu bytes", dir, sizeof(path));
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : td_error(log, EACCES, "%s: cannot open it: %s", path, strerror(errno));
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        ret = td_error(log, EBADMSG, "%s: it is no regular file, want lines of text", path);
-        goto end;
-    }
-    while (n != 0 && size < sizeof(text)) {
-        n = read(fd, text + size, sizeof(text) - size);
-        if (n < 0 && errno != EINTR) {
-            ret = td_error(log, EBADMSG, "%s: cannot read it: %s", path, strerror(errno));
-            goto end;
-        }
-        size += n > 0 ? (size_t)n : 0;
-    }
-    if (size > MAX_FILE)
-        ret = td_error(log, EBADMSG, "%s: larger than %d bytes, want a few lines of text", path, MAX_FILE);
-    else
-        ret = td_model_conf_parse(conf, path, text, size, log);
-end:
-    close(fd);
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    ret = td_read_file(&text, &size, path, 0, MAX_FILE, "a few lines of text", log);
+    if (ret >= 0)
+        ret = td_model_conf_parse(conf, path, (const char *)text, size, log);
+    free(text);
     return ret;
 }

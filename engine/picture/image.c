@@ -5,15 +5,13 @@
  *  1. All bytes of the file are hostile. libjpeg's errors, and those of its warnings that mean missing or damaged data,
  *     leave through longjmp() to decode(); nothing of libjpeg writes to stderr.
  *  2. What is changed between setjmp() and longjmp() and needed after it lives in Reader. */
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <jpeglib.h>
 #include <jerror.h>
+#include "base/io.h"
 #include "picture/image.h"
 
 #define MAX_FILE  (256 << 20)                    /* bytes: as many as the largest picture takes at the best quality */
@@ -242,51 +240,19 @@ int td_image_decode(TDImage *out, const uint8_t *data, size_t size, int64_t max_
     return ret;
 }
 
-/* all of an open file: it may change meanwhile, so it is read and not mapped */
-static int read_file(uint8_t **data, size_t *size, int fd, const char *path, TDLog *log)
-{
-    struct stat st;
-    ssize_t n = 1;
-
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
-        return td_error(log, EBADMSG, "%s: %s; want a JPEG picture", path,
-                        S_ISREG(st.st_mode) ? "it is empty" : "it is no regular file");
-    if (st.st_size > MAX_FILE)
-        return td_error(log, ENOTSUP, "%s: %lld bytes; want a JPEG picture of at most %d", path, (long long)st.st_size,
-                        MAX_FILE);
-    *data = malloc((size_t)st.st_size);
-    if (!*data)
-        return td_error(log, ENOMEM, "%s: out of memory for its %lld bytes", path, (long long)st.st_size);
-    for (*size = 0; *size < (size_t)st.st_size && n; *size += n > 0 ? (size_t)n : 0) {
-        n = read(fd, *data + *size, (size_t)st.st_size - *size);
-        if (n < 0 && errno != EINTR)
-            return td_error(log, EBADMSG, "%s: cannot read it: %s; want a JPEG picture", path, strerror(errno));
-    }
-    return 0;
-}
-
 int td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger)
 {
     TDLog log = { .out = logger ? *logger : (TDLogger){ NULL, NULL, TD_LOG_ERROR } };
     uint8_t *data = NULL;
     size_t size = 0;
-    int fd, ret;
+    int ret;
 
     if (!out)
         return TD_ERR(EINVAL);
     *out = (TDImage){ 0 };
     if (!path)
         return td_error(&log, EINVAL, "image: no path");
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        int err = errno;
-
-        return td_error(&log,
-                        err == ENOENT || err == ENOTDIR ? ENOENT : err == EACCES || err == EPERM ? EACCES : ENOMEM,
-                        "%s: cannot open it: %s; want a JPEG picture", path, strerror(err));
-    }
-    ret = read_file(&data, &size, fd, path, &log);
-    close(fd);
+    ret = td_read_file(&data, &size, path, 1, MAX_FILE, "a JPEG picture", &log);
     if (ret >= 0 && (size < 2 || memcmp(data, "\xff\xd8", 2)))
         ret = td_error(&log, EBADMSG, "%s: Not a JPEG file; the filters turbodiff and turbodiff_i2v of FFmpeg take "
                        "pictures of other formats", path);

@@ -6,15 +6,12 @@
  * 3. Viterbi over each cut in f64; at equal scores the piece that begins earlier wins; a run of unknown characters is
  *    one id. There is no byte fallback.
  * 4. The file is kept in memory; pieces point into it. All its bytes are hostile. */
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
+#include "base/io.h"
 #include "text/tokenizer_priv.h"
 
 #define MAX_MODEL      (64 << 20)                /* bytes of the file */
@@ -291,48 +288,6 @@ static int build_table(TDTokenizer *tok, const char *path, TDLog *log)
 
 /* ---- opening ---- */
 
-static int read_file(uint8_t **data, size_t *size, const char *path, TDLog *log)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), ret = 0;
-    struct stat st;
-
-    if (fd < 0) {
-        if (errno == EACCES || errno == EPERM)
-            return td_error(log, EACCES, "%s: no permission to read it", path);
-        return td_error(log, ENOENT, "%s: %s", path, errno == ENOENT ? "no such file" : strerror(errno));
-    }
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        ret = td_error(log, EBADMSG, "%s: is not a regular file, want a SentencePiece model", path);
-        goto end;
-    }
-    if (st.st_size <= 0 || st.st_size > MAX_MODEL) {
-        ret = td_error(log, EBADMSG, "%s: %lld bytes, want a SentencePiece model of 1 to %d", path,
-                       (long long)st.st_size, MAX_MODEL);
-        goto end;
-    }
-    *data = malloc((size_t)st.st_size);
-    if (!*data) {
-        ret = td_error(log, ENOMEM, "%s: out of memory", path);
-        goto end;
-    }
-    *size = 0;
-    while (*size < (size_t)st.st_size) {
-        ssize_t n = read(fd, *data + *size, (size_t)st.st_size - *size);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            ret = td_error(log, EBADMSG, "%s: cannot read byte %zu: %s", path, *size,
-                           n ? strerror(errno) : "the file became shorter");
-            goto end;
-        }
-        *size += (size_t)n;
-    }
-end:
-    close(fd);
-    return ret;
-}
-
 int td_tokenizer_parse(TDTokenizer **tok, const char *path, uint8_t *file, size_t size, TDLog *log)
 {
     TDTokenizer *t = calloc(1, sizeof(*t));
@@ -357,14 +312,10 @@ int td_tokenizer_open(TDTokenizer **tok, const char *path, TDLog *log)
 {
     uint8_t *file = NULL;
     size_t size = 0;
-    int ret = read_file(&file, &size, path, log);
+    int ret = td_read_file(&file, &size, path, 1, MAX_MODEL, "a SentencePiece model", log);
 
     *tok = NULL;
-    if (ret < 0) {
-        free(file);
-        return ret;
-    }
-    return td_tokenizer_parse(tok, path, file, size, log);
+    return ret < 0 ? ret : td_tokenizer_parse(tok, path, file, size, log);
 }
 
 void td_tokenizer_free(TDTokenizer **tok)

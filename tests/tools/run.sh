@@ -98,6 +98,8 @@ equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
 head -c 40000000 /dev/zero | tr '\0' 'a' | (ulimit -v 60000; "$dir/tdinfo" --tokenize tests/data/spiece.model) > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out")" "1 error"
 line "tdsynth: no directory" 1 'no directory to write to' tdsynth
+line "tdsynth: an endless vocabulary" 1 '/dev/zero: is no regular file, want a SentencePiece model' \
+    tdsynth --spiece=/dev/zero "$tmp/endless"
 line "tdsynth: a number with a tail" 1 '--dim=128x: want' tdsynth --dim=128x "$tmp/x"
 echo "tools: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

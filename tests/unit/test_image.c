@@ -128,11 +128,11 @@ static void write_file(const char *path, const void *data, size_t n)
 static void test_files(const TDCheckpoint *g, Lines *lines)
 {
     static const struct { const char *name; int code; const char *words; } wrong[] = {
-        { "none.jpg", TD_ERR(ENOENT), "No such file" },
+        { "none.jpg", TD_ERR(ENOENT), "no such file, want a JPEG picture" },
         { "", TD_ERR(EBADMSG), "no regular file" },
-        { "empty.jpg", TD_ERR(EBADMSG), "empty" },
+        { "empty.jpg", TD_ERR(EBADMSG), "0 bytes, want a JPEG picture of 1 to 268435456" },
         { "text.jpg", TD_ERR(EBADMSG), "Not a JPEG file" },
-        { "giant.jpg", TD_ERR(ENOTSUP), "17179869184 bytes; want a JPEG picture of at most 268435456" },
+        { "giant.jpg", TD_ERR(ENOTSUP), "17179869184 bytes, want a JPEG picture of 1 to 268435456" },
         { "pipe.jpg", TD_ERR(EBADMSG), "no regular file" },
     };
     const TDEntry *e = td_checkpoint_find(g, "jpeg.plain");
