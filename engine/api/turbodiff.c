@@ -128,25 +128,25 @@ static int load(TDContext *c)
     TDClipConfig cfg = { .width = c->info.default_width, .height = c->info.default_height,
                          .n_frames = c->info.default_frames };
     char shared[256] = "", rate[64] = "";
-    TDNeed need;
     int ret;
 
     cfg.n_steps = TD_RCM_MAX_STEPS;
     cfg.sigma_max = default_sigma(c);
     cfg.boundary = DEFAULT_BOUNDARY;
     cfg.attn = attn_config(c, 0.0);
-    if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &c->log)) < 0 && ret != TD_ERR(ENOMEM))
+    if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &m->plan, &c->log)) < 0 &&
+        ret != TD_ERR(ENOMEM))
         goto fail;
     if (m->residency == TD_RESIDENT_ALL)
-        TRY(td_model_plan(m, NULL, 0, 0, &need, &c->log));
-    if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->by_stage))
+        TRY(td_model_plan(m, NULL, 0, 0, &m->plan, &c->log));
+    if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->plan.by_stage))
         TRY(td_model_load_all(m, shared, sizeof(shared)));
     c->open_seconds = td_now() - c->started;
     if (m->loaded_bytes && !c->dev->maps_files)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
     td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB%s%s, %.2f s%s%s", m->name,
            m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, rate,
-           m->by_stage ? " by stage" : "", c->open_seconds, *shared ? "; shares the weights of " : "", shared);
+           m->plan.by_stage ? " by stage" : "", c->open_seconds, *shared ? "; shares the weights of " : "", shared);
     ret = 0;
 fail:
     return ret;
@@ -388,9 +388,9 @@ static int start(TDContext *c, const TDParams *p)
     c->info.n_steps = g.n_steps;
     c->info.seed = g.seed;
     c->info.topk = g.attn.kind == TD_ATTN_DENSE ? 1.0 : g.attn.topk;
-    c->info.workspace_bytes = c->clip->need.clip;
-    c->info.predicted_bytes = c->clip->need.weights + c->clip->need.clip;
-    c->info.others_bytes = c->clip->need.others;
+    c->info.workspace_bytes = c->model->plan.clip;
+    c->info.predicted_bytes = c->model->plan.weights + c->model->plan.clip;
+    c->info.others_bytes = c->model->plan.others;
     c->info.first_frame_seconds = c->info.copy_seconds = c->info.caller_seconds = c->info.wall_seconds = 0;
     c->info.peak_bytes = c->info.device_used_bytes = 0;
     c->info.frames_out = 0;

@@ -47,12 +47,9 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
             TRY(td_dit_plan_text(&c->dit_text[i], dit, a));
         TRY(td_dit_plan(&c->dit, dit, a, t, h, w, &c->cfg.attn));
     } else {
-        TRY(td_vae_plan(&c->vae, m->vae, a, h, w));
+        TRY(m->part[file]->kind->plan(&c->decoder, &m->net[file], a, h, w));
         for (int i = 0; i < c->n_out; i++) {
-            if (i)
-                TRY(TD_CARVE(a, &c->out[i].rgb, TD_F32, c->vae.rgb.shape[0], 8 * h, 8 * w, 3));
-            else
-                c->out[i].rgb = c->vae.rgb;
+            TRY(TD_CARVE(a, &c->out[i].rgb, TD_F32, 4, 8 * h, 8 * w, 3));
             c->out[i].turn = i;
             c->out[i].h = c->cfg.height;
             c->out[i].w = c->cfg.width;
@@ -89,7 +86,7 @@ static int goes_through(const TDClip *c, enum TDFile file)
 }
 
 /* measure every stage. steps: those the clip will go through */
-static int measure(TDClip *c, TDStep steps[TD_FILE_TOKENIZER], int *n)
+static int measure(TDClip *c, TDStep steps[TD_N_PARTS], int *n)
 {
     static const enum TDFile order[] = { TD_FILE_TEXT, TD_FILE_ENCODER, TD_FILE_DIT, TD_FILE_DIT_LOW, TD_FILE_VAE };
     TDArena a;
@@ -135,28 +132,29 @@ static void release(TDClip *c, TDBuf *buf)
 static int reserve(TDClip *c)
 {
     TDModel *m = c->model;
-    TDStep steps[TD_FILE_TOKENIZER];
+    TDStep steps[TD_N_PARTS];
+    TDPlan plan;
     uint64_t work = 0;
     int n_steps, ret;
     size_t n;
     TDArena a;
 
     TRY(measure(c, steps, &n_steps));
-    TRY(td_model_plan(m, steps, n_steps, c->fixed_bytes, &c->need, c->log));
+    TRY(td_model_plan(m, steps, n_steps, c->fixed_bytes, &plan, c->log));
+    m->plan = plan;
     td_log(c->log, TD_LOG_VERBOSE, "memory: %.2f GB at most: weights %.2f + clip %.2f, of %.2f GB %s%s",
-           (double)(c->need.weights + c->need.clip) * 1e-9, (double)c->need.weights * 1e-9,
-           (double)c->need.clip * 1e-9, (double)c->need.limit * 1e-9, c->need.limited ? "allowed" : "free",
-           m->by_stage ? "; weights by stage" : "");
-    if (c->need.others)
+           (double)(plan.weights + plan.clip) * 1e-9, (double)plan.weights * 1e-9, (double)plan.clip * 1e-9,
+           (double)plan.limit * 1e-9, plan.limited ? "allowed" : "free", plan.by_stage ? "; weights by stage" : "");
+    if (plan.others)
         td_log(c->log, TD_LOG_VERBOSE, "memory: the driver and other programs use %.2f GB of the device beside that",
-               (double)c->need.others * 1e-9);
+               (double)plan.others * 1e-9);
     for (int i = 0; i < n_steps; i++)
         work = steps[i].bytes > work ? steps[i].bytes : work;
     td_model_make_room(m, c->fixed_bytes);
     TRY(alloc(c, &c->block, c->fixed_bytes, "what a clip keeps"));
     td_arena_init(&a, c->block.ptr, c->fixed_bytes, c->log);
     TRY(plan_fixed(c, &a));
-    if (!m->by_stage)
+    if (!m->plan.by_stage)
         TRY(alloc(c, &c->work, work, "the stages of a clip"));
 
     n = (size_t)td_tensor_count(&c->z);
@@ -179,10 +177,10 @@ static int begin_stage(TDClip *c, enum TDFile file)
     TDArena a;
     int ret;
 
-    if (m->by_stage)
+    if (m->plan.by_stage)
         release(c, &c->work);
-    TRY(td_model_require(m, file, m->by_stage ? c->work_bytes[file] : 0));
-    if (m->by_stage)
+    TRY(td_model_require(m, file, m->plan.by_stage ? c->work_bytes[file] : 0));
+    if (m->plan.by_stage)
         TRY(alloc(c, &c->work, c->work_bytes[file], "a stage of a clip"));
     td_arena_init(&a, c->work.ptr, c->work.bytes, c->log);
     TRY(plan_work(c, &a, file));
@@ -190,15 +188,15 @@ fail:
     return ret;
 }
 
-int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log)
+int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *log)
 {
     TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1 };
-    TDStep steps[TD_FILE_TOKENIZER];
+    TDStep steps[TD_N_PARTS];
     int n, ret;
 
     c.n_out = 1 + model->dev->ahead;
     TRY(measure(&c, steps, &n));
-    TRY(td_model_plan(model, steps, n, c.fixed_bytes, &c.need, NULL));
+    TRY(td_model_plan(model, steps, n, c.fixed_bytes, plan, NULL));
 fail:
     return ret;
 }
@@ -420,7 +418,7 @@ static int end_denoise(TDClip *c)
         goto fail;
     }
     TRY(begin_stage(c, TD_FILE_VAE));
-    TRY(td_vae_begin(c->model->vae, &c->vae));
+    TRY(c->model->part[TD_FILE_VAE]->kind->begin(&c->model->net[TD_FILE_VAE], &c->decoder));
     c->phase = TD_CLIP_DECODE;
 fail:
     return ret;
@@ -474,15 +472,15 @@ fail:
 static int advance_decode(TDClip *c, const TDFrame *f)
 {
     const TDOps *op = c->dev->ops;
+    const TDPart *vae = c->model->part[TD_FILE_VAE];
     int ret;
 
-    while (c->vae.next < c->latents.shape[1] && c->vae.next < c->shown + c->n_out) {
-        TDFrameSet *set = &c->out[c->vae.next % c->n_out];
+    while (c->decoded < c->latents.shape[1] && c->decoded < c->shown + c->n_out) {
+        TDFrameSet *set = &c->out[c->decoded % c->n_out];
 
-        c->vae.rgb = set->rgb;
-        TRY(td_vae_decode_next(c->model->vae, &c->vae, &c->latents));
-        set->rgb = c->vae.rgb;
+        TRY(vae->kind->next(&c->model->net[TD_FILE_VAE], &c->decoder, &c->latents, &set->rgb));
         TRY(op->begin_frames(c->dev, set, f));
+        c->decoded++;
     }
     TRY(op->wait_frames(c->dev, &c->out[c->shown % c->n_out]));
     return 1;

@@ -49,11 +49,10 @@ typedef struct TDClip {
     TDTextClip text;
     TDDitText dit_text[TD_MAX_PROMPTS];
     TDDitClip dit;
-    TDVaeClip vae;
+    TDDecoderClip decoder;
     TDFrameSet out[2];                           ///< latent frame t uses t modulo n_out
     int n_out;
-    uint64_t fixed_bytes, work_bytes[TD_FILE_TOKENIZER];   ///< of block; of work in the stage of each file
-    TDNeed need;
+    uint64_t fixed_bytes, work_bytes[TD_N_PARTS];   ///< of block; of work in the stage of each file
 
     /* host memory */
     float *host;                                 ///< noise on its way up, velocity on its way down
@@ -68,6 +67,7 @@ typedef struct TDClip {
     int prompt, block_at, step;                  ///< of the phase's loops
     enum TDFile expert;                          ///< the transformer at work; TD_N_FILES before the first step
     int has_text;                                ///< dit_text of every prompt is made, by this expert
+    int64_t decoded;                             ///< latent frames given to the decoder
     int64_t shown;                               ///< latent frames whose pictures are all handed out
     int next_ready;                              ///< of the pictures of latent frame `shown`, the next to hand out
     int64_t next_frame;
@@ -78,7 +78,7 @@ typedef struct TDClip {
 int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
                  const TDImage *image, TDLog *log);
 /** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
-int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDLog *log);
+int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *log);
 /** One bounded piece of work; f tells what frames are wanted.
  *  @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
 int  td_clip_advance(TDClip *clip, const TDFrame *f);

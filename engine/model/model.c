@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "model/install.h"
 #include "model/model.h"
 
-/* weights leave in this order: those that a clip with a known prompt does without, small ones, the transformers */
-static const enum TDFile leave_order[] = { TD_FILE_TEXT, TD_FILE_ENCODER, TD_FILE_VAE, TD_FILE_DIT, TD_FILE_DIT_LOW };
-
-#define N_LEAVE ((int)(sizeof(leave_order) / sizeof(*leave_order)))
+/* the named views are net[] by another name */
+_Static_assert(offsetof(TDModel, low) == offsetof(TDModel, net[TD_FILE_DIT_LOW]) &&
+               offsetof(TDModel, text) == offsetof(TDModel, net[TD_FILE_TEXT]) &&
+               offsetof(TDModel, vae) == offsetof(TDModel, net[TD_FILE_VAE]) &&
+               offsetof(TDModel, encoder) == offsetof(TDModel, net[TD_FILE_ENCODER]), "TDModel.net");
 
 static void name_variant(TDModel *m)
 {
@@ -21,15 +23,6 @@ static void name_variant(TDModel *m)
     else
         snprintf(m->name, sizeof(m->name), "Wan-%s-dim%lld-blocks%lld", task, (long long)d->dim,
                  (long long)d->n_blocks);
-}
-
-static void name_nets(TDModel *m)
-{
-    m->text = m->net[TD_FILE_TEXT].text;
-    m->dit = m->net[TD_FILE_DIT].dit;
-    m->low = m->net[TD_FILE_DIT_LOW].dit;
-    m->vae = m->net[TD_FILE_VAE].vae;
-    m->encoder = m->net[TD_FILE_ENCODER].encoder;
 }
 
 static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
@@ -47,7 +40,6 @@ static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
     }
     TRY(td_part_open(&m->part[file], &key, m->path[file], m->dev));
     TRY(td_part_view(m->part[file], &m->net[file], m->dev));
-    name_nets(m);
 fail:
     return ret;
 }
@@ -101,7 +93,7 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     m->log = log;
     m->dev = dev;
     m->residency = s->residency;
-    m->by_stage = s->residency == TD_RESIDENT_STAGE;
+    m->plan.by_stage = s->residency == TD_RESIDENT_STAGE;
     m->max_bytes = s->max_bytes;
     if (names_no_file(s)) {
         TRY(td_default_model(demo, sizeof(demo), td_own_dir(own, sizeof(own)) < 0 ? NULL : own, log));
@@ -151,7 +143,7 @@ void td_model_close(TDModel **out)
     if (!m)
         return;
     td_model_prefetch_end(m);
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+    for (int f = 0; f < TD_N_PARTS; f++) {
         release(m, f);
         if (m->part[f])
             td_part_view_free(m->part[f], &m->net[f]);
@@ -179,7 +171,7 @@ uint64_t td_model_bytes(const TDModel *m)
 {
     uint64_t bytes = 0;
 
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+    for (int f = 0; f < TD_N_PARTS; f++)
         bytes += m->part[f] ? cost(m, f) - m->part[f]->scratch : 0;
     return bytes;
 }
@@ -190,88 +182,47 @@ static int is_loaded(const TDModel *m, enum TDFile file)
 }
 
 /* what weights and clip may take in all. The page cache gives way: mapped weights need no free memory. */
-static int find_limit(TDModel *m, TDNeed *need)
+static int find_limit(const TDModel *m, TDPlan *plan)
 {
     uint64_t available, total, ours = m->clip_bytes;
     int ret = m->dev->ops->memory(m->dev, &available, &total);
 
     if (ret < 0)
         return ret;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+    for (int f = 0; f < TD_N_PARTS; f++)
         ours += is_loaded(m, f) ? m->part[f]->bytes : 0;
-    need->others = !m->dev->maps_files && total - available > ours ? total - available - ours : 0;
+    plan->others = !m->dev->maps_files && total - available > ours ? total - available - ours : 0;
     available -= available < m->dev->reserve ? available : m->dev->reserve;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+    for (int f = 0; f < TD_N_PARTS; f++) {
         if (is_loaded(m, f))
             available += m->part[f]->bytes + m->part[f]->scratch;
         if (m->part[f] && m->dev->maps_files)
             available += m->part[f]->mapped;
     }
     available += m->clip_bytes;
-    need->limited = m->max_bytes && m->max_bytes < available;
-    need->limit = need->limited ? m->max_bytes : available;
+    plan->limited = m->max_bytes && m->max_bytes < available;
+    plan->limit = plan->limited ? m->max_bytes : available;
     return 0;
 }
 
-/* take what is in, add a step's part, and let others leave as td_model_require() will. @return bytes of weights then */
-static uint64_t step_weights(TDModel *m, int in[TD_FILE_TOKENIZER], const TDStep *step, int low_follows, uint64_t room)
+int td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDPlan *plan, TDLog *log)
 {
-    uint64_t sum = 0;
+    uint64_t costs[TD_N_PARTS];
+    int ret = find_limit(m, plan);
 
-    in[step->file] = 1;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        sum += in[f] ? cost(m, f) : 0;
-    for (int i = 0; i < N_LEAVE && m->by_stage; i++) {
-        enum TDFile f = leave_order[i];
-
-        if (f != step->file && in[f] && (m->residency == TD_RESIDENT_STAGE || sum > room)) {
-            in[f] = 0;
-            sum -= cost(m, f);
-        }
-    }
-    if (step->file == TD_FILE_DIT && low_follows && !in[TD_FILE_DIT_LOW] && sum + cost(m, TD_FILE_DIT_LOW) <= room) {
-        m->may_prefetch = in[TD_FILE_DIT_LOW] = 1;
-        sum += cost(m, TD_FILE_DIT_LOW);
-    }
-    return sum;
-}
-
-int td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed *need, TDLog *log)
-{
-    uint64_t all = 0, work = 0, over;
-    int in[TD_FILE_TOKENIZER] = { 0 }, ret;
-
-    if ((ret = find_limit(m, need)) < 0)
+    if (ret < 0)
         return ret;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        all += cost(m, f);
-    for (int i = 0; i < n; i++)
-        work = steps[i].bytes > work ? steps[i].bytes : work;
-    m->by_stage = m->residency == TD_RESIDENT_STAGE ||
-                  (m->residency == TD_RESIDENT_AUTO && all + fixed + work > need->limit);
-    need->weights = m->by_stage ? 0 : all;
-    need->clip = m->by_stage ? 0 : fixed + work;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
-        in[f] = m->held[f];
-    m->may_prefetch = 0;
-    for (int i = 0; i < n && m->by_stage; i++) {
-        uint64_t clip = fixed + steps[i].bytes;
-        int low_follows = i + 1 < n && steps[i + 1].file == TD_FILE_DIT_LOW;
-        uint64_t weights = step_weights(m, in, &steps[i], low_follows, need->limit > clip ? need->limit - clip : 0);
-
-        if (weights + clip > need->weights + need->clip) {
-            need->weights = weights;
-            need->clip = clip;
-        }
-    }
-    if (need->weights + need->clip <= need->limit)
+    for (int f = 0; f < TD_N_PARTS; f++)
+        costs[f] = cost(m, f);
+    td_plan_residency(plan, m->residency, costs, m->held, steps, n, fixed);
+    if (plan->weights + plan->clip <= plan->limit)
         return 0;
-    over = need->weights + need->clip - need->limit;
     return td_error(log, ENOMEM, "%s: weights %llu + clip %llu bytes%s are %llu more than the %s %llu%s",
-                    n ? "clip" : "model", (unsigned long long)need->weights, (unsigned long long)need->clip,
-                    m->by_stage ? " in the largest stage" : "", (unsigned long long)over,
-                    need->limited ? "limit of" : "free", (unsigned long long)need->limit,
-                    need->limited || !m->by_stage ? "" : "; want a smaller size or fewer frames");
+                    n ? "clip" : "model", (unsigned long long)plan->weights, (unsigned long long)plan->clip,
+                    plan->by_stage ? " in the largest stage" : "",
+                    (unsigned long long)(plan->weights + plan->clip - plan->limit), plan->limited ? "limit of" : "free",
+                    (unsigned long long)plan->limit,
+                    plan->limited || !plan->by_stage ? "" : "; want a smaller size or fewer frames");
 }
 
 /* ---- what is there ---- */
@@ -282,7 +233,7 @@ void td_model_account(TDModel *m, int64_t bytes)
 
     m->clip_bytes += (uint64_t)bytes;
     sum = m->clip_bytes;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+    for (int f = 0; f < TD_N_PARTS; f++)
         sum += m->held[f] || (f == TD_FILE_DIT_LOW && m->prefetch) ? cost(m, f) - m->part[f]->scratch : 0;
     m->peak_bytes = sum > m->peak_bytes ? sum : m->peak_bytes;
 }
@@ -292,7 +243,7 @@ static int fits(TDModel *m, enum TDFile file, uint64_t bytes)
 {
     uint64_t available, total, sum = m->clip_bytes + bytes;
 
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++)
+    for (int f = 0; f < TD_N_PARTS; f++)
         sum += m->held[f] || f == (int)file ? cost(m, f) : 0;
     if (m->max_bytes && sum > m->max_bytes)
         return 0;
@@ -303,10 +254,10 @@ static int fits(TDModel *m, enum TDFile file, uint64_t bytes)
 
 static void make_room(TDModel *m, enum TDFile file, uint64_t bytes)
 {
-    for (int i = 0; i < N_LEAVE && m->by_stage; i++)
-        if (leave_order[i] != file && m->held[leave_order[i]] &&
+    for (int i = 0; i < TD_N_PARTS && m->plan.by_stage; i++)
+        if (td_leave_order[i] != file && m->held[td_leave_order[i]] &&
             (m->residency == TD_RESIDENT_STAGE || !fits(m, file, bytes)))
-            release(m, leave_order[i]);
+            release(m, td_leave_order[i]);
 }
 
 void td_model_make_room(TDModel *m, uint64_t bytes)
@@ -324,7 +275,6 @@ static int hold(TDModel *m, enum TDFile file)
     if (ret < 0)
         return ret;
     m->held[file] = 1;
-    name_nets(m);
     td_model_account(m, 0);
     seconds = td_now() - began;
     m->load_seconds += seconds;
@@ -342,7 +292,7 @@ int td_model_load_all(TDModel *m, char *shared, size_t size)
     int ret = 0;
 
     *shared = 0;
-    for (int f = 0; f < TD_FILE_TOKENIZER; f++) {
+    for (int f = 0; f < TD_N_PARTS; f++) {
         if (m->held[f] || !m->part[f])
             continue;
         TRY(hold(m, f));
@@ -359,7 +309,7 @@ fail:
 
 void td_model_prefetch(TDModel *m)
 {
-    if (!m->by_stage || !m->may_prefetch || m->prefetch || m->held[TD_FILE_DIT_LOW] || !fits(m, TD_FILE_DIT_LOW, 0))
+    if (!m->plan.may_prefetch || m->prefetch || m->held[TD_FILE_DIT_LOW] || !fits(m, TD_FILE_DIT_LOW, 0))
         return;
     m->prefetch = td_prefetch_start(m->part[TD_FILE_DIT_LOW], m->dev);
     td_model_account(m, 0);

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The model of a context: its files, found in a directory or named one by one; its parts, which contexts share; and
- * which of their weights are in device memory.
- *
- * Residency. `all` holds every part from td_open() on. `stage` holds the part of the stage at work. `auto` is as `all`
- * where weights and clip fit in what is free; where they do not, a part is given up only when another one, or the
- * working memory of its stage, needs the place. */
+ * which of their weights are in device memory (residency.h). */
 #ifndef TD_MODEL_H
 #define TD_MODEL_H
 
@@ -12,51 +8,29 @@
 #include "model/part.h"
 #include "model/prefetch.h"
 #include "model/prompt_cache.h"
+#include "model/residency.h"
 #include "text/tokenizer.h"
-
-/** What a model is made of. Text-to-video models have no DIT_LOW (the low-noise expert; DIT is then the other one) and
- *  no ENCODER (of the VAE's file): their part is NULL. */
-enum TDFile {
-    TD_FILE_DIT,
-    TD_FILE_DIT_LOW,
-    TD_FILE_TEXT,
-    TD_FILE_VAE,
-    TD_FILE_ENCODER,
-    TD_FILE_TOKENIZER,
-    TD_N_FILES
-};
-
-/** A stage of a clip: the part it computes with, and its working memory. */
-typedef struct TDStep {
-    enum TDFile file;
-    uint64_t bytes;
-} TDStep;
-
-/** What a clip needs, by td_model_plan(). */
-typedef struct TDNeed {
-    uint64_t weights, clip;                      ///< of the moment with the highest sum
-    uint64_t limit;                              ///< what weights and clip may take: free memory, or max_bytes
-    int limited;                                 ///< the limit is max_bytes
-    uint64_t others;                             ///< GPU: in use already, by the driver and other programs
-} TDNeed;
 
 typedef struct TDModel {
     TDLog *log;
     TDDev *dev;
     enum TDResidency residency;
     uint64_t max_bytes;
-    int by_stage;                                ///< weights leave when others need their place; set by td_model_plan()
+    TDPlan plan;                                 ///< of the clip in flight, or the last one; set by who starts it
     char *path[TD_N_FILES];
-    TDPart *part[TD_FILE_TOKENIZER];
-    TDNet net[TD_FILE_TOKENIZER];                ///< views of the parts
-    int held[TD_FILE_TOKENIZER];
-    int may_prefetch;                            ///< both experts and the clip have room; set by td_model_plan()
+    TDPart *part[TD_N_PARTS];
+    union {                                      ///< views of the parts; shapes stay valid while weights are released
+        TDNet net[TD_N_PARTS];
+        struct {
+            TDDit *dit, *low;                        ///< low: NULL if there is one transformer
+            TDTextEncoder *text;
+            TDVae *vae;
+            TDVaeEncoder *encoder;                   ///< NULL for text-to-video models
+        };
+    };
+    int held[TD_N_PARTS];
     TDPrefetch *prefetch;                        ///< of DIT_LOW, or NULL
     TDTokenizer *tokenizer;
-    TDTextEncoder *text;                         ///< = net[]; shapes stay valid while the weights are released
-    TDDit *dit, *low;                            ///< low: NULL if there is one transformer
-    TDVae *vae;
-    TDVaeEncoder *encoder;                       ///< NULL for text-to-video models
     uint64_t clip_bytes;                         ///< device memory of the clip in flight
     uint64_t peak_bytes;                         ///< highest sum of weights and clip so far
     TDPromptCache prompts;
@@ -74,9 +48,9 @@ typedef struct TDModel {
 int  td_model_open(TDModel **m, const TDSettings *s, TDDev *dev, TDLog *log);
 void td_model_close(TDModel **m);
 
-/** Compare a clip of n steps, which keeps `fixed` bytes throughout, with the memory there is, and choose by_stage.
+/** Compare a clip of n steps, which keeps `fixed` bytes throughout, with the memory there is; changes nothing.
  *  @return 0, or ENOMEM if no residency allowed fits; only logged if log is set */
-int  td_model_plan(TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDNeed *need, TDLog *log);
+int  td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDPlan *plan, TDLog *log);
 /** Load what is not there. shared (size bytes): names of the files whose weights another context had loaded. */
 int  td_model_load_all(TDModel *m, char *shared, size_t size);
 /** By stage: let the low-noise expert come while the other one works, if there is room for both. */

@@ -12,53 +12,78 @@ static struct {
 
 /* ---- by kind ---- */
 
-static int bind(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
+static int bind_text(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 {
-    switch (p->key.kind) {
-    case TD_PART_TEXT: return td_text_bind(&net->text, dev, p->file, block);
-    case TD_PART_DIT:  return td_dit_bind(&net->dit, dev, p->file, p->key.quant, p->key.norm, block);
-    case TD_PART_VAE:  return td_vae_bind(&net->vae, dev, p->file, block);
-    default:           return td_vae_encode_bind(&net->encoder, dev, p->file, block);
-    }
+    return td_text_bind(&net->text, dev, p->file, block);
 }
 
-static TDWeights *weights(const TDPart *p)
+static int bind_dit(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 {
-    switch (p->key.kind) {
-    case TD_PART_TEXT: return &p->net.text->weights;
-    case TD_PART_DIT:  return &p->net.dit->weights;
-    case TD_PART_VAE:  return &p->net.vae->weights;
-    default:           return &p->net.encoder->weights;
-    }
+    return td_dit_bind(&net->dit, dev, p->file, p->key.quant, p->key.norm, block);
 }
 
-static void free_net(enum TDPartKind kind, TDNet *net)
+static int bind_vae(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 {
-    switch (kind) {
-    case TD_PART_TEXT: td_text_free(&net->text); break;
-    case TD_PART_DIT:  td_dit_free(&net->dit); break;
-    case TD_PART_VAE:  td_vae_free(&net->vae); break;
-    default:           td_vae_encode_free(&net->encoder); break;
-    }
+    return td_vae_bind(&net->vae, dev, p->file, block);
 }
 
-static int make_view(TDNet *view, const TDPart *p, TDDev *dev)
+static int bind_encoder(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 {
-    switch (p->key.kind) {
-    case TD_PART_TEXT: return td_text_view(&view->text, p->net.text, dev);
-    case TD_PART_DIT:  return td_dit_view(&view->dit, p->net.dit, dev);
-    case TD_PART_VAE:  return td_vae_view(&view->vae, p->net.vae, dev);
-    default:           return td_vae_encode_view(&view->encoder, p->net.encoder, dev);
-    }
+    return td_vae_encode_bind(&net->encoder, dev, p->file, block);
+}
+
+/* what all kinds have */
+#define COMMON(member, functions) \
+    static int view_##member(TDNet *view, const TDNet *net, TDDev *dev) \
+    { \
+        return functions##_view(&view->member, net->member, dev); \
+    } \
+    static void free_##member(TDNet *net) { functions##_free(&net->member); } \
+    static TDWeights *weights_##member(const TDNet *net) { return &net->member->weights; }
+
+COMMON(text, td_text)
+COMMON(dit, td_dit)
+COMMON(vae, td_vae)
+COMMON(encoder, td_vae_encode)
+
+static int any(const char *name)
+{
+    (void)name;
+    return 1;
 }
 
 /* the VAE's file is two parts */
-static int belongs(const TDPart *p, const TDEntry *e)
+static int of_encoder(const char *name)
 {
-    int encoder = !strncmp(e->name, "encoder.", 8) || !strncmp(e->name, "conv1.", 6);
-
-    return p->key.kind == TD_PART_ENCODER ? encoder : p->key.kind == TD_PART_VAE ? !encoder : 1;
+    return !strncmp(name, "encoder.", 8) || !strncmp(name, "conv1.", 6);
 }
+
+static int of_decoder(const char *name)
+{
+    return !of_encoder(name);
+}
+
+static int plan_vae(TDDecoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w)
+{
+    return td_vae_plan(&clip->vae, net->vae, a, h, w);
+}
+
+static int begin_vae(const TDNet *net, TDDecoderClip *clip)
+{
+    return td_vae_begin(net->vae, &clip->vae);
+}
+
+static int next_vae(const TDNet *net, TDDecoderClip *clip, const TDTensor *z, TDTensor *rgb)
+{
+    return td_vae_decode_next(net->vae, &clip->vae, z, rgb);
+}
+
+static const TDKind kinds[] = {
+    [TD_PART_DIT]     = { bind_dit, view_dit, free_dit, weights_dit, any, NULL, NULL, NULL },
+    [TD_PART_TEXT]    = { bind_text, view_text, free_text, weights_text, any, NULL, NULL, NULL },
+    [TD_PART_VAE]     = { bind_vae, view_vae, free_vae, weights_vae, of_decoder, plan_vae, begin_vae, next_vae },
+    [TD_PART_ENCODER] = { bind_encoder, view_encoder, free_encoder, weights_encoder, of_encoder, NULL, NULL, NULL },
+};
 
 /* ---- opening ---- */
 
@@ -73,7 +98,7 @@ static TDPart *find(const TDPart *like)
 
 static void destroy(TDPart *p)
 {
-    free_net(p->key.kind, &p->net);              /* holds no device memory any more */
+    p->kind->free(&p->net);              /* holds no device memory any more */
     td_checkpoint_close(&p->file);
     free(p);
 }
@@ -108,18 +133,19 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
     if (!p)
         return td_error(dev->log, ENOMEM, "%s: out of memory", path);
     p->key = *key;
+    p->kind = &kinds[key->kind];
     p->ops = dev->ops;
     p->context = dev->context;
     TRY(td_checkpoint_open(&p->file, path, dev->log));
     found = enlist(p, 0);
     if (found == p) {
-        TRY(bind(&p->net, p, dev, TD_MEASURE));
-        p->bytes = weights(p)->bytes;
-        p->scratch = weights(p)->scratch;
+        TRY(p->kind->bind(&p->net, p, dev, TD_MEASURE));
+        p->bytes = p->kind->weights(&p->net)->bytes;
+        p->scratch = p->kind->weights(&p->net)->scratch;
         for (int i = 0; i < td_checkpoint_count(p->file); i++) {
             const TDEntry *e = td_checkpoint_entry(p->file, i);
 
-            if (belongs(p, e))
+            if (p->kind->belongs(e->name))
                 p->mapped += (uint64_t)td_entry_count(e) * td_dtype_size(e->dtype);
         }
         found = enlist(p, 1);
@@ -156,14 +182,14 @@ int td_part_view(TDPart *p, TDNet *view, TDDev *dev)
     int ret;
 
     pthread_mutex_lock(&registry.lock);
-    ret = make_view(view, p, dev);
+    ret = p->kind->view(view, &p->net, dev);
     pthread_mutex_unlock(&registry.lock);
     return ret;
 }
 
 void td_part_view_free(const TDPart *p, TDNet *view)
 {
-    free_net(p->key.kind, view);
+    p->kind->free(view);
 }
 
 /* ---- weights ---- */
@@ -173,13 +199,13 @@ static int load(TDPart *p, TDNet *net, TDDev *dev)
 {
     int ret;
 
-    TRY(bind(net, p, dev, p->bytes));
+    TRY(p->kind->bind(net, p, dev, p->bytes));
     TRY(dev->ops->sync(dev));
     TRY(td_checkpoint_check(p->file, dev->log));
     return 0;
 fail:
     if (net->text)                               /* any member */
-        free_net(p->key.kind, net);
+        p->kind->free(net);
     return ret;
 }
 
@@ -199,16 +225,16 @@ int td_part_hold(TDPart *p, TDNet *view, TDDev *dev)
         p->loading = 0;
         pthread_cond_broadcast(&registry.change);
         if (ret >= 0) {
-            free_net(p->key.kind, &p->net);
+            p->kind->free(&p->net);
             p->net = net;
             p->loaded = loaded_here = 1;
         }
     }
-    if (ret >= 0 && (ret = make_view(view, p, dev)) >= 0) {
+    if (ret >= 0 && (ret = p->kind->view(view, &p->net, dev)) >= 0) {
         p->holders++;
         ret = loaded_here;
     } else if (loaded_here) {
-        td_weights_free(dev, weights(p));
+        td_weights_free(dev, p->kind->weights(&p->net));
         p->loaded = 0;
     }
     pthread_mutex_unlock(&registry.lock);
@@ -219,7 +245,7 @@ void td_part_release(TDPart *p, TDDev *dev)
 {
     pthread_mutex_lock(&registry.lock);
     if (--p->holders == 0) {
-        td_weights_free(dev, weights(p));
+        td_weights_free(dev, p->kind->weights(&p->net));
         p->loaded = 0;
     }
     pthread_mutex_unlock(&registry.lock);

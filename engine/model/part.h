@@ -12,11 +12,14 @@
 #ifndef TD_PART_H
 #define TD_PART_H
 
+#include "nets/decoder.h"
 #include "nets/dit.h"
 #include "nets/text_encoder.h"
 #include "nets/vae_encode.h"
 
 enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER };   /* VAE: its decoder; ENCODER: the rest */
+
+typedef struct TDPart TDPart;
 
 /** What makes two uses of a file the same; both 0 but for a transformer. */
 typedef struct TDPartKey {
@@ -33,8 +36,24 @@ typedef union TDNet {
     TDVaeEncoder *encoder;
 } TDNet;
 
-typedef struct TDPart {
+/** What can be done with the network of a kind. */
+typedef struct TDKind {
+    int  (*bind)(TDNet *net, const TDPart *p, TDDev *dev, size_t block);
+    int  (*view)(TDNet *view, const TDNet *net, TDDev *dev);
+    void (*free)(TDNet *net);
+    TDWeights *(*weights)(const TDNet *net);
+    int  (*belongs)(const char *name);           ///< of the file's tensors, to this part
+
+    /* decoders only, else NULL */
+    int  (*plan)(TDDecoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w);   ///< h, w: latent grid
+    int  (*begin)(const TDNet *net, TDDecoderClip *clip);            ///< the next latent frame is a clip's first
+    /** The next latent frame of z (f32 [16,T,h,w]) into rgb (f32 [1|4, 8h, 8w, 3]; shape[0] is set). */
+    int  (*next)(const TDNet *net, TDDecoderClip *clip, const TDTensor *z, TDTensor *rgb);
+} TDKind;
+
+struct TDPart {
     TDPartKey key;
+    const TDKind *kind;
     const TDOps *ops;
     const void *context;                         ///< of the device
     TDCheckpoint *file;
@@ -44,7 +63,7 @@ typedef struct TDPart {
     TDNet net;                                   ///< shapes; device pointers only while loaded
     int refs, holders, loaded, loading;
     struct TDPart *next;
-} TDPart;
+};
 
 /** Open the file and check every tensor, or find the part of another context. Loads nothing.
  *  @return 0 or a logged error */

@@ -216,7 +216,6 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
     TRY(TD_CARVE(a, &c->cache_out, TD_BF16, 2, y, x, vae->conv_out.c_in));
     for (int i = 0; i < 3; i++)
         TRY(TD_CARVE(a, &c->buf[i], TD_BF16, largest));
-    TRY(TD_CARVE(a, &c->rgb, TD_F32, t, y, x, 3));
 fail:
     return ret;
 }
@@ -320,7 +319,7 @@ fail:
     return ret;
 }
 
-int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z)
+int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z, TDTensor *rgb)
 {
     const TDOps *op = vae->dev->ops;
     TDTensor x = td_vae_tensor(&c->buf[0], 1, c->h, c->w, vae->conv_in.c_out), a = c->buf[1], b = c->buf[2];
@@ -341,8 +340,8 @@ int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z)
     }
     norm = td_vae_tensor(&a, x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
     TRY(op->rms_silu(d, &norm, &x, vae->gamma_out, 1));
-    c->rgb.shape[0] = x.shape[0];
-    TRY(op->causal_conv3d(d, &c->rgb, &norm, &c->cache_out, &vae->conv_out, NULL));
+    rgb->shape[0] = x.shape[0];
+    TRY(op->causal_conv3d(d, rgb, &norm, &c->cache_out, &vae->conv_out, NULL));
     c->next++;
 fail:
     return ret;

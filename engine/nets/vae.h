@@ -41,7 +41,6 @@ typedef struct TDVaeClip {
     TDTensor latent;                             ///< bf16 [1,h,w,16]
     TDTensor buf[3];                             ///< bf16, flat, large enough for any layer
     TDVaeAttention attn;
-    TDTensor rgb;                                ///< out: f32 [1|4, 8h, 8w, 3]
 } TDVaeClip;
 
 /** block: as for td_weights_init() */
@@ -53,8 +52,8 @@ int  td_vae_plan(TDVaeClip *clip, const TDVae *vae, TDArena *a, int64_t h, int64
 
 /** Start a clip: empty caches. */
 int  td_vae_begin(const TDVae *vae, TDVaeClip *clip);
-/** Decode latent frame clip->next of z (f32 [16,T,h,w]) into clip->rgb: 1 pixel frame for the first, 4 for each later
- * one. */
-int  td_vae_decode_next(const TDVae *vae, TDVaeClip *clip, const TDTensor *z);
+/** Decode latent frame clip->next of z (f32 [16,T,h,w]) into rgb (f32 [4,8h,8w,3]): 1 pixel frame for the first, 4 for
+ *  each later one; rgb->shape[0] is set to that. */
+int  td_vae_decode_next(const TDVae *vae, TDVaeClip *clip, const TDTensor *z, TDTensor *rgb);
 
 #endif /* TD_VAE_H */

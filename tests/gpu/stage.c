@@ -269,7 +269,7 @@ static int run_vae(Stage *s, char **arg)
     const TDEntry *xe;
     TDVae *vae = NULL;
     TDVaeClip clip;
-    TDTensor z;
+    TDTensor z, out;
     TDArena a;
     float *x = NULL, *rgb = NULL;
     int ret;
@@ -283,6 +283,7 @@ static int run_vae(Stage *s, char **arg)
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &z, TD_F32, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
         TRY(td_vae_plan(&clip, vae, &a, xe->shape[2], xe->shape[3]));
+        TRY(TD_CARVE(&a, &out, TD_F32, 4, 8 * xe->shape[2], 8 * xe->shape[3], 3));
     }
     TRY(s->dev->ops->upload(s->dev, &z, x));
     if (!(rgb = malloc((size_t)(4 * 64 * xe->shape[2] * xe->shape[3] * 3) * sizeof(*rgb)))) {
@@ -294,10 +295,10 @@ static int run_vae(Stage *s, char **arg)
 
         TRY(td_vae_begin(vae, &clip));
         for (int64_t i = 0; i < xe->shape[1]; i++) {
-            TRY(td_vae_decode_next(vae, &clip, &z));
+            TRY(td_vae_decode_next(vae, &clip, &z, &out));
             if (run == s->runs) {
-                TRY(s->dev->ops->unpack(s->dev, rgb, &clip.rgb, TD_UNPACK_TENSOR));
-                TRY(put(s, rgb, sizeof(*rgb), td_tensor_count(&clip.rgb)));
+                TRY(s->dev->ops->unpack(s->dev, rgb, &out, TD_UNPACK_TENSOR));
+                TRY(put(s, rgb, sizeof(*rgb), td_tensor_count(&out)));
             }
         }
         if (run < s->runs)

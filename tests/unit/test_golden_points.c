@@ -249,7 +249,7 @@ static void test_vae(TDDev *dev, TDLog *log)
     TDCheckpoint *g, *ckpt = NULL;
     TDVae *vae = NULL;
     TDVaeClip clip;
-    TDTensor z;
+    TDTensor z, rgb;
     TDBuf buf = { 0 };
     TDArena a = { 0 };
     float *zf = NULL;
@@ -268,6 +268,7 @@ static void test_vae(TDDev *dev, TDLog *log)
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         CHECK_INT(TD_CARVE(&a, &z, TD_F32, 16, 3, 4, 6), 0);
         CHECK_INT(td_vae_plan(&clip, vae, &a, 4, 6), 0);
+        CHECK_INT(TD_CARVE(&a, &rgb, TD_F32, 4, 32, 48, 3), 0);
     }
     CHECK_INT(dev->ops->upload(dev, &z, zf), 0);
     CHECK_INT(td_vae_begin(vae, &clip), 0);
@@ -277,7 +278,7 @@ static void test_vae(TDDev *dev, TDLog *log)
     spy.ops.linear_residual = spy.real->linear_residual;
     spy.vae = vae;
     for (; spy.chunk < 3; spy.chunk++)
-        CHECK_INT(td_vae_decode_next(vae, &clip, &z), 0);
+        CHECK_INT(td_vae_decode_next(vae, &clip, &z, &rgb), 0);
     CHECK_INT(spy.n_kept, 12);
     for (int i = 0; i < spy.n_kept; i++)
         check_layer(g, i);

@@ -24,7 +24,7 @@ int main(void)
     TDVae *vae = NULL;
     TDDev *dev = NULL;
     TDVaeClip clip;
-    TDTensor z;
+    TDTensor z, out;
     TDBuf buf = { 0 };
     TDArena a;
     int64_t n = 0, t, h, w, frames, at = 0;
@@ -50,6 +50,7 @@ int main(void)
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, &log);
         TD_CARVE(&a, &z, TD_F32, 16, t, h, w);
         CHECK(td_vae_plan(&clip, vae, &a, h, w) == 0);
+        CHECK(TD_CARVE(&a, &out, TD_F32, 4, 8 * h, 8 * w, 3) == 0);
     }
     CHECK(dev->ops->upload(dev, &z, zf) == 0);
     video = malloc((size_t)(3 * frames * 64 * h * w) * sizeof(*video));
@@ -58,11 +59,11 @@ int main(void)
         at = 0;
         CHECK(td_vae_begin(vae, &clip) == 0);
         for (int64_t i = 0; i < t; i++) {
-            CHECK(td_vae_decode_next(vae, &clip, &z) == 0);
-            CHECK_INT(clip.rgb.shape[0], i ? 4 : 1);
-            CHECK(dev->ops->unpack(dev, rgb, &clip.rgb, TD_UNPACK_TENSOR) == 0);
-            scatter(video, rgb, clip.rgb.shape[0], 64 * h * w, at, frames);
-            at += clip.rgb.shape[0];
+            CHECK(td_vae_decode_next(vae, &clip, &z, &out) == 0);
+            CHECK_INT(out.shape[0], i ? 4 : 1);
+            CHECK(dev->ops->unpack(dev, rgb, &out, TD_UNPACK_TENSOR) == 0);
+            scatter(video, rgb, out.shape[0], 64 * h * w, at, frames);
+            at += out.shape[0];
         }
         CHECK_INT(at, frames);
         golden_check(g, "video", video, 3 * frames * 64 * h * w);

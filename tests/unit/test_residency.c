@@ -74,7 +74,7 @@ static int open_model(TDModel **m, const char *dir, enum TDResidency residency, 
 }
 
 /* a clip to its last frame. @return 0 or the error */
-static int run(TDModel *m, const char *prompt, TDNeed *need)
+static int run(TDModel *m, const char *prompt, TDPlan *need)
 {
     static uint8_t pixels[SIDE * SIDE * 3];
     const char *prompts[TD_MAX_PROMPTS] = { prompt, NULL };
@@ -83,7 +83,7 @@ static int run(TDModel *m, const char *prompt, TDNeed *need)
     int ret = td_clip_open(&c, m, &config, prompts, NULL, &lines);
 
     if (ret >= 0 && need)
-        *need = c->need;
+        *need = m->plan;
     while (ret >= 0 && c->phase != TD_CLIP_DONE) {
         ret = td_clip_advance(c, &f);
         if (ret > 0)
@@ -103,7 +103,7 @@ int main(void)
     char path[256], shared[64];
     uint64_t all, stage, all_weights, text, dit;
     TDModel *m = NULL;
-    TDNeed need;
+    TDPlan need;
 
     test_begin("model");
     lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
@@ -133,7 +133,7 @@ int main(void)
 
     test_begin("room for all: what was reckoned is what is used");
     CHECK_INT(run(m, "a cat", &need), 0);
-    CHECK(!m->by_stage && m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
+    CHECK(!m->plan.by_stage && m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
     all = need.weights + need.clip;
     CHECK(gpu.peak <= all + 4096 && gpu.peak + 4096 > all);
     td_model_close(&m);
@@ -154,7 +154,7 @@ int main(void)
             CHECK_INT(run(m, i ? "a dog" : "a cat", &need), 0);
             CHECK(gpu.peak <= size && need.weights + need.clip <= size);
         }
-        CHECK_INT(m->by_stage, all + 512 > size); /* less the scratch of the timestep */
+        CHECK_INT(m->plan.by_stage, all + 512 > size); /* less the scratch of the timestep */
         td_model_close(&m);
         CHECK_INT((long long)gpu.used, 0);
     }
@@ -180,7 +180,7 @@ int main(void)
     CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, all + 8192), 0);
     device->reserve = 16384;
     CHECK_INT(run(m, "a cat", NULL), 0);
-    CHECK(m->by_stage && gpu.peak + 16384 <= gpu.size);
+    CHECK(m->plan.by_stage && gpu.peak + 16384 <= gpu.size);
     device->reserve = 0;
     td_model_close(&m);
 
