@@ -12,7 +12,7 @@ demo check:
 	./configure
 	@$(MAKE) -j$(JOBS) $@
 
-all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api fate fuzz asan tsan:
+all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api check-cases fate fuzz asan tsan:
 	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
 
 else
@@ -220,6 +220,10 @@ check-tools: $(TOOLS) $(MODEL)/stamp
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
 
+# no case of the suites of fate passes with an ffmpeg that fails
+check-cases: $(BUILD)/td $(BUILD)/tdsynth $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
+	@tests/fate/selftest.sh $(BUILD) $(MODEL) $(MODEL)-i2v
+
 fate: $(FFMPEG) $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
@@ -233,7 +237,7 @@ $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo
-	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit check-fuzz $(if $(CHECKOPS),check-ops) check-tools check-api fate $(CHECK_MORE)
+	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit check-fuzz $(if $(CHECKOPS),check-ops) check-tools check-api check-cases fate $(CHECK_MORE)
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
@@ -308,7 +312,7 @@ uninstall:
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
-.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api fate asan tsan fuzz \
+.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-cases fate asan tsan fuzz \
     install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
 .SECONDARY:
 
@@ -325,7 +329,7 @@ distclean: clean
 
 help:
 	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
-	@echo "check           demo, then all tests: check-unit check-fuzz check-ops check-tools check-api fate"
+	@echo "check           demo, then all tests: check-unit check-fuzz check-ops check-tools check-api check-cases fate"
 	@echo "all             library and tools (after ./configure, as all that follows)"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"

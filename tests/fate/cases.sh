@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced by the tests that run ffmpeg: a case prints "ok NAME" or, after what it saw, "FAIL NAME"; both are counted.
+# Sourced by the tests that run ffmpeg ($ffmpeg): a case prints "ok NAME" or, after what it saw, "FAIL NAME"; both are
+# counted. A case must be called by the shell that sources this, not in a pipe: what a subshell counts is lost.
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -18,13 +19,69 @@ fail() {
     echo "FAIL $failed_name"
     failed=$((failed + 1))
 }
-# equal NAME GOT WANT
+# equal NAME GOT WANT: two texts; nothing and what a failed run leaves are equal to nothing
 equal() {
-    if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: $3"; fi
+    case $2$3 in
+    *"$failure"*) fail "$1" "got:      $2" "expected: $3"; return ;;
+    esac
+    case $2 in
+    *[![:space:]]*) [ "$2" = "$3" ] && { ok "$1"; return; } ;;
+    esac
+    fail "$1" "got:      $2" "expected: $3"
 }
-# differ NAME A B
+# empty NAME TEXT
+empty() {
+    if [ -z "$2" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: nothing"; fi
+}
+# is_sum TEXT: one checksum and nothing else
+is_sum() {
+    expr "$1" : 'MD5=[0-9a-f]\{32\}$' > /dev/null
+}
+# differ NAME SUM SUM...: checksums, no two of them the same; what a failed run leaves is none
 differ() {
-    if [ -n "$2" ] && [ "$2" != "$3" ]; then ok "$1"; else fail "$1" "twice the same: $2"; fi
+    differ_name=$1
+    shift
+    for sum; do
+        is_sum "$sum" || { fail "$differ_name" "no checksum: $sum"; return; }
+    done
+    if [ $# -ge 2 ] && [ "$(printf '%s\n' "$@" | sort -u | wc -l)" -eq $# ]; then
+        ok "$differ_name"
+    else
+        fail "$differ_name" "the same:" "$@"
+    fi
+}
+
+# what a run that failed leaves in place of its result: no case takes it for one
+failure=ffmpeg-failed
+# run OPTION...: ffmpeg; what it says goes to $tmp/err
+run() {
+    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
+}
+# made OPTION...: as run, for its output
+made() {
+    run "$@" || echo "$failure: status $?: $(head -n 2 "$tmp/err")"
+}
+# sum OPTION...: one checksum over all frames
+sum() {
+    made "$@" -f hash -hash md5 -
+}
+# frames OPTION...: number, time, duration, bytes and checksum of each frame
+frames() {
+    made "$@" -f framecrc - > "$tmp/framecrc"
+    grep -q '^#' "$tmp/framecrc" || echo "$failure: no header" >> "$tmp/framecrc"
+    grep "$failure" "$tmp/framecrc" || grep '^0,' "$tmp/framecrc" | tr -d ' '
+}
+# count OPTION...: how many frames come out
+count() {
+    frames "$@" > "$tmp/frames"
+    grep "$failure" "$tmp/frames" || grep -c . "$tmp/frames"
+}
+# write FILE OPTION...: FILE is what ffmpeg makes, and where that fails there is none
+write() {
+    file_made=$1
+    shift
+    rm -f "$file_made"
+    run "$@" "$file_made" || { rm -f "$file_made"; echo "  $failure: $(head -n 2 "$tmp/err")" >&2; }
 }
 
 # interrupted NAME PID LOG: SIGINT to a child; it has to end within a second, with status 255

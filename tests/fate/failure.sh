@@ -86,12 +86,12 @@ if [ ! -e /dev/nvidiactl ]; then
     everywhere "device" "cuda" "model=$t2v:$opts:backend=cuda" "model=$i2v:$opts:backend=cuda"
 fi
 head -c 500 tests/fuzz/seeds/jpeg/plain > "$tmp/cut.jpg"
-fails "picture: input" "cut.jpg" -f lavfi -i "turbodiff=model=$i2v:$opts:image=$tmp/cut.jpg"
-fails "picture: filter_complex" "cut.jpg" -filter_complex "turbodiff=model=$i2v:$opts:image=$tmp/cut.jpg"
+fails "picture: input" "cut.jpg: Premature end of JPEG file" -f lavfi -i "turbodiff=model=$i2v:$opts:image=$tmp/cut.jpg"
+fails "picture: filter_complex" "cut.jpg: Premature end of JPEG file" -filter_complex "turbodiff=model=$i2v:$opts:image=$tmp/cut.jpg"
 
 rm -f "$tmp/out.mp4"
 fails "an input that fails at its first frame" "not finite" -f lavfi -i "turbodiff=model=$tmp/first:$opts"
-equal "leaves no output" "$(find "$tmp" -name out.mp4)" ""
+equal "leaves no output" "$(grep -o 'not finite' "$tmp/err" | head -n 1) $(find "$tmp" -name out.mp4)" "not finite "
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]

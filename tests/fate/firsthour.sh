@@ -17,9 +17,6 @@ ffprobe=$dir/ffprobe
 suite=fate-firsthour
 . "$(dirname "$0")/cases.sh"
 
-run() {
-    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
-}
 # works NAME COMMAND...: status 0, and nothing to say
 works() {
     works_name=$1
@@ -76,7 +73,7 @@ works "a silent track" run -f lavfi -i "$film" -f lavfi -i anullsrc -shortest -c
 for codec in pcm_u8,wav pcm_s16le,wav pcm_s24le,wav pcm_s32le,mov pcm_f32le,wav pcm_s16be,mov alac,mov flac,matroska aac,mpegts; do
     muxer=${codec#*,}
     codec=${codec%,*}
-    run -f lavfi -i "sine=d=0.2:r=48000" -c:a "$codec" -strict -2 -f "$muxer" "$tmp/sound"
+    write "$tmp/sound" -f lavfi -i "sine=d=0.2:r=48000" -c:a "$codec" -strict -2 -f "$muxer"
     works "sound in $codec" run -i "$tmp/sound" -f null -
 done
 # ten frames of silence: MPEG 2.5 layer III, 8 kb/s, 8 kHz, mono
@@ -100,7 +97,7 @@ for picture in lossless lossy; do
     equal "$picture WebP: frames" "$("$ffprobe" -v error -count_packets -show_entries stream=nb_read_packets -of csv=p=0 "$tmp/out.mp4")" 5
 done
 for picture in png jpg bmp gif tiff tga ppm pam qoi; do
-    run -f lavfi -i "$still" -update 1 "$tmp/picture.$picture"
+    write "$tmp/picture.$picture" -f lavfi -i "$still" -update 1
     works "image to video of a picture in $picture" run -i "$tmp/picture.$picture" -vf "$f" -f null -
 done
 
@@ -116,29 +113,29 @@ for codec in mpeg4,avi mpeg2video,mpegts huffyuv,avi ffv1,matroska prores,mov mj
     equal "extended: $codec, $muxer: the clip's times" "$("$ffprobe" -v error -show_entries packet=pts_time -of csv=p=0 "$tmp/out.mp4" |
         tail -n 5 | awk 'NR > 1 { printf "%.1f ", ($1 - t) * 1000 } { t = $1 }')" "62.5 62.5 62.5 62.5 "
 done
-run -f lavfi -i "$film" -c:v mpeg4 -q:v 2 "$tmp/film.mp4"
+write "$tmp/film.mp4" -f lavfi -i "$film" -c:v mpeg4 -q:v 2
 works "extended, as pictures" run -i "$tmp/film.mp4" -vf "$f:mode=extend" "$tmp/frame%02d.png"
 works "extended, at a constant rate" run -i "$tmp/film.mp4" -vf "$f:mode=extend" "$tmp/out.y4m"
 equal "extended, at a constant rate: the input's" "$("$ffprobe" -v error -show_entries stream=r_frame_rate -of csv=p=0 "$tmp/out.y4m")" "25/1"
 if offers encoder libx264; then
     # that of a film of 25 frames a second, not of as many as the time base has
-    run -i "$tmp/film.mp4" -vf "$f:mode=extend" -c:v libx264 "$tmp/out.mp4"
+    write "$tmp/out.mp4" -i "$tmp/film.mp4" -vf "$f:mode=extend" -c:v libx264
     equal "extended, as H.264: the level" "$("$ffprobe" -v error -show_entries stream=level -of csv=p=0 "$tmp/out.mp4")" 10
 fi
 
 # the picture ends with the sound; so it does where the size changes, when ffmpeg builds the graph anew
-run -f lavfi -i "testsrc2=s=48x32:r=25:d=2" -f lavfi -i "sine=d=2" -c:v mpeg4 -c:a aac "$tmp/two.mp4"
+write "$tmp/two.mp4" -f lavfi -i "testsrc2=s=48x32:r=25:d=2" -f lavfi -i "sine=d=2" -c:v mpeg4 -c:a aac
 works "a clip every second" run -i "$tmp/two.mp4" -vf "$f:every=25:frames=17" -c:v mpeg4 -c:a copy "$tmp/out.mp4"
 equal "a clip every second: 2 s" "$("$ffprobe" -v error -select_streams v -show_entries stream=duration,nb_frames -of csv=p=0 "$tmp/out.mp4")" "2.000000,32"
 for size in 48x32 64x64; do
-    run -f lavfi -i "testsrc2=s=$size:r=25:d=0.4" -c:v mjpeg -q:v 2 "$tmp/$size.mkv"
+    write "$tmp/$size.mkv" -f lavfi -i "testsrc2=s=$size:r=25:d=0.4" -c:v mjpeg -q:v 2
     echo "file $size.mkv"
 done > "$tmp/list.txt"
 works "a clip every 5 frames, a size that changes" run -f concat -i "$tmp/list.txt" -vf "$f:every=5" -c:v mpeg4 "$tmp/out.mp4"
 equal "a clip every 5 frames, a size that changes: 0.8 s" "$("$ffprobe" -v error -show_entries packet=pts_time -of csv=p=0 "$tmp/out.mp4" |
     awk '{ printf "%.0f ", $1 * 16 }')" "$(seq -s ' ' 0 12) "
 
-run -f lavfi -i "$still" -c:v tiff -frames:v 1 "$tmp/still.tiff"
+write "$tmp/still.tiff" -f lavfi -i "$still" -c:v tiff -frames:v 1
 works "image=: a TIFF picture" run -f lavfi -i "turbodiff=model=$model:prompt=a cat:seed=1:steps=1:topk=1:frames=1:s=32x32:image=$tmp/still.tiff" \
     -f null -
 

@@ -21,25 +21,22 @@ case $dir in
 esac
 . "$(dirname "$0")/cases.sh"
 
-run() {
-    "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
-}
 # md5 INPUT FILTERS [OUTPUT OPTION]...: one checksum over all frames
 md5() {
-    in=$1
-    vf=$2
-    shift 2
-    run -f lavfi -i "$in" -vf "$vf" "$@" -f hash -hash md5 - || head -n 2 "$tmp/err"
+    md5_in=$1
+    shift
+    sum -f lavfi -i "$md5_in" -vf "$@"
 }
 # crc INPUT FILTERS: number, time, duration and checksum of each frame
 crc() {
-    run -copyts -f lavfi -i "$1" -vf "$2" -fps_mode passthrough -f framecrc - | grep '^0,' | tr -d ' '
+    frames -copyts -f lavfi -i "$1" -vf "$2" -fps_mode passthrough
 }
 stamps() {
     crc "$1" "$2" | cut -d , -f 3 | tr '\n' ' '
 }
-count() {
-    crc "$1" "$2" | grep -c .
+# number INPUT FILTERS: of frames
+number() {
+    count -copyts -f lavfi -i "$1" -vf "$2" -fps_mode passthrough
 }
 # probe ENTRIES INPUT FILTERS: values of the last frame
 probe() {
@@ -68,11 +65,10 @@ equal "boundary=0.9 is the default" "$(md5 "$in" "$f:boundary=0.9")" "$ref"
 equal "sigma_max=200 is the default" "$(md5 "$in" "$f:sigma_max=200")" "$ref"
 differ "ode" "$(md5 "$in" "$f:ode=1")" "$ref"
 equal "residency=stage" "$(md5 "$in" "$f:residency=stage")" "$ref"
-equal "duration" "$(count "$in" "turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:s=32x32:d=0.2:r=10")" 2
-equal "filter_complex" "$(run -f lavfi -i "$in" -filter_complex "[0:v]$f" -f hash -hash md5 -)" "$ref"
+equal "duration" "$(number "$in" "turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:s=32x32:d=0.2:r=10")" 2
+equal "filter_complex" "$(sum -f lavfi -i "$in" -filter_complex "[0:v]$f")" "$ref"
 equal "in a graph beside its input" \
-    "$(run -filter_complex "$in,split[a][b];[a]$f[c];[b]scale=64:48,format=yuv420p,fps=16[d];[d][c]hstack=shortest=1" \
-        -f framecrc - | grep -c '^0,')" 3
+    "$(count -filter_complex "$in,split[a][b];[a]$f[c];[b]scale=64:48,format=yuv420p,fps=16[d];[d][c]hstack=shortest=1")" 3
 
 # every: 5 frames of 1/25 s are 3.2 frames of 1/16 s; the clip of the first one is cut where the input ends
 equal "every=1000: up to the input's end" "$(stamps "$in" "$f:every=1000")" "0 1 2 "
@@ -118,12 +114,12 @@ equal "seeds of two clips" "$("$ffprobe" -v error -f lavfi -i "$in,$f:clips=2" -
 equal "seeds of two clips: 0 follows the largest one" "$("$ffprobe" -v error -f lavfi \
     -i "$in,$f:clips=2:seed=18446744073709551615" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 |
     uniq | tr '\n' ' ')" "18446744073709551615 0 "
-equal "-frames within the clip" "$(run -f lavfi -i "$in" -vf "$f:frames=81" -frames:v 3 -f framecrc - | grep -c '^0,')" 3
+equal "-frames within the clip" "$(count -f lavfi -i "$in" -vf "$f:frames=81" -frames:v 3)" 3
 equal "adaptive" "$(probe frame=width,height "testsrc2=s=100x100" "trim=end_frame=1,$f:s=128x32:adaptive=1")" "64,64"
 equal "adaptive: the shape as it is shown" \
     "$(probe frame=width,height "testsrc2=s=100x100,setsar=4/1" "trim=end_frame=1,$f:s=64x64:adaptive=1")" "128,32"
-equal "empty input" "$(run -v warning -f lavfi -i "testsrc2=s=70x50:d=0.2,trim=end_frame=0" -vf "$f" -f framecrc - |
-    grep -c '^0,') $(grep -c 'no frame to start a clip from' "$tmp/err")" "0 1"
+equal "empty input" "$(count -v warning -f lavfi -i "testsrc2=s=70x50:d=0.2,trim=end_frame=0" -vf "$f") $(
+    grep -c 'no frame to start a clip from' "$tmp/err")" "0 1"
 
 # the same picture in other formats, matrices and ranges gives nearly the same first frame; colours would be off by far
 psnr() {
@@ -143,7 +139,7 @@ for how in format=yuv444p,bt709,tv format=yuv444p,smpte170m,tv format=yuv444p,bt
     esac
 done
 for fmt in gray rgb565le pal8 ya8 bgra yuv410p nv12 p010le gbrapf32le; do
-    equal "input in $fmt" "$(count "$in,scale,format=$fmt" "$one")" 1
+    equal "input in $fmt" "$(number "$in,scale,format=$fmt" "$one")" 1
 done
 
 # ---- extend ----
@@ -187,13 +183,13 @@ for want in 24,166667,208333,250000 25,160000,200000,240000 30,133333,166667,200
     for i in 0 62500 125000 187500 250000; do
         want="$want $((end + i))"
     done
-    run -f lavfi -i "testsrc2=s=64x48:r=$rate" -frames:v 6 -c:v mpeg4 -q:v 2 "$tmp/in.mp4"
-    run -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -q:v 2 "$tmp/out.mp4"
+    write "$tmp/in.mp4" -f lavfi -i "testsrc2=s=64x48:r=$rate" -frames:v 6 -c:v mpeg4 -q:v 2
+    write "$tmp/out.mp4" -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -q:v 2
     equal "extend: $rate frames a second, times in mp4" "$(last_times "$tmp/out.mp4")" "$want 62500"
-    run -i "$tmp/in.mp4" -vf "settb=1/90000,$e:s=64x48" -c:v mpeg4 -q:v 2 "$tmp/out.mp4"
+    write "$tmp/out.mp4" -i "$tmp/in.mp4" -vf "settb=1/90000,$e:s=64x48" -c:v mpeg4 -q:v 2
     near "extend: $rate frames a second, a time base too fine for MPEG-4" 20 "$(last_times "$tmp/out.mp4")" "$want 62500"
     # Matroska has milliseconds
-    run -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -q:v 2 "$tmp/out.mkv"
+    write "$tmp/out.mkv" -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -q:v 2
     near "extend: $rate frames a second, times in Matroska" 1000 "$(last_times "$tmp/out.mkv")" "$want 62500"
 done
 equal "extend: where a constant rate is wanted it is the input's" "$(run -i "$tmp/in.mp4" -vf "$e:s=64x48" -pix_fmt gray -f rawvideo "$tmp/raw" &&
@@ -205,9 +201,9 @@ bytes() {
     "$ffprobe" -v error -read_intervals %+2 -show_entries packet=size -of csv=p=0 "$1" | head -n 50 | awk '{ n += $1 } END { print n }'
 }
 film="testsrc2=s=320x240:r=25:d=2"
-run -f lavfi -i "$film" -c:v mpeg4 -b:v 300k "$tmp/plain.mp4"
-run -f lavfi -i "$film" -c:v mpeg4 -q:v 2 "$tmp/in.mp4"
-run -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -b:v 300k "$tmp/out.mp4"
+write "$tmp/plain.mp4" -f lavfi -i "$film" -c:v mpeg4 -b:v 300k
+write "$tmp/in.mp4" -f lavfi -i "$film" -c:v mpeg4 -q:v 2
+write "$tmp/out.mp4" -i "$tmp/in.mp4" -vf "$e:s=64x48" -c:v mpeg4 -b:v 300k
 if [ "$(echo "$(bytes "$tmp/plain.mp4") $(bytes "$tmp/out.mp4")" | awk '{ print ($2 > 0.8 * $1 && $2 < 1.25 * $1) }')" = 1 ]; then
     ok "extend: the encoder's rate control"
 else
@@ -234,13 +230,12 @@ worst=$(psnr "$a,$e:s=64x48:steps=1,trim=start_frame=1,scale=flags=accurate_rnd+
     "$b,$e:s=64x48:steps=1,trim=start_frame=1,scale=flags=accurate_rnd+full_chroma_int,format=gbrp")
 if [ "$(echo "${worst:-0}" | awk '{ print ($1 == "inf" || $1 >= 36) }')" = 1 ]; then ok "extend: matrix and range"
 else fail "extend: matrix and range" "worst PSNR ${worst:-none} dB, expected at least 36"; fi
-equal "extend: empty input" "$(run -f lavfi -i "testsrc2=s=64x48:d=0.2,trim=end_frame=0" -vf "$e:s=64x48" -f framecrc - |
-    grep -c '^0,')" 0
+equal "extend: empty input" "$(count -f lavfi -i "testsrc2=s=64x48:d=0.2,trim=end_frame=0" -vf "$e:s=64x48")" 0
 equal "extend: -frames within the input" \
-    "$(run -f lavfi -i "$src" -vf "$e:s=64x48" -frames:v 2 -f framecrc - | grep -c '^0,')" 2
+    "$(count -f lavfi -i "$src" -vf "$e:s=64x48" -frames:v 2)" 2
 
 # the film outlives its sound: silence of the duration of the clip, 5/16 s
-run -f lavfi -i "testsrc2=s=64x48:r=25:d=0.4" -f lavfi -i "anullsrc=r=8000:d=0.4" -c:v mpeg4 -c:a pcm_s16le "$tmp/in.mkv"
+write "$tmp/in.mkv" -f lavfi -i "testsrc2=s=64x48:r=25:d=0.4" -f lavfi -i "anullsrc=r=8000:d=0.4" -c:v mpeg4 -c:a pcm_s16le
 # ends FILE: of pictures and of sound, in hundredths of a second
 ends() {
     for stream in v a; do
@@ -248,17 +243,17 @@ ends() {
             awk -F , '{ printf "%s%.0f ", s, ($1 + $2) * 100 }'
     done
 }
-run -i "$tmp/in.mkv" -vf "$e:s=64x48" -c:v mpeg4 -c:a pcm_s16le "$tmp/out.mkv"
+write "$tmp/out.mkv" -i "$tmp/in.mkv" -vf "$e:s=64x48" -c:v mpeg4 -c:a pcm_s16le
 equal "extend: the film outlives its sound" "$(ends "$tmp/out.mkv")" "71 40 "
-run -i "$tmp/in.mkv" -vf "$e:s=64x48" -af apad=pad_dur=0.3125 -c:v mpeg4 -c:a pcm_s16le "$tmp/out.mkv"
+write "$tmp/out.mkv" -i "$tmp/in.mkv" -vf "$e:s=64x48" -af apad=pad_dur=0.3125 -c:v mpeg4 -c:a pcm_s16le
 equal "extend: sound with apad" "$(ends "$tmp/out.mkv")" "71 71 "
 
 # ---- colours and fields that need a word ----
 
 # says NAME COUNT PATTERN INPUT FILTERS: how many lines of the filter have the pattern; it goes on
 says() {
-    run -v warning -f lavfi -i "$4" -vf "$5" -f null -
-    equal "$1" "$? $(grep 'turbodiff_i2v' "$tmp/err" | grep -c "$3")" "0 $2"
+    equal "$1" "$(count -v warning -f lavfi -i "$4" -vf "$5" | sed 's/^[1-9][0-9]*$/frames/') $(
+        grep 'turbodiff_i2v' "$tmp/err" | grep -c "$3")" "frames $2"
 }
 hdr="$in,format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020"
 for trc in smpte2084 arib-std-b67 linear log100; do
@@ -276,7 +271,7 @@ says "replace: interlaced" 1 "interlaced.*bwdif" "$in,setparams=field_mode=tff" 
 says "extend: interlaced" 1 "interlaced.*bwdif" "$in,setparams=field_mode=bff" "$e:s=64x48"
 says "replace: not interlaced" 0 "interlaced" "$in" "$f"
 # grey and RGB have no matrix, whatever is said of it
-equal "grey said to be YCgCo" "$(count "$in,format=gray,setparams=colorspace=ycgco" "$one")" 1
+equal "grey said to be YCgCo" "$(number "$in,format=gray,setparams=colorspace=ycgco" "$one")" 1
 
 # ---- a size that changes in mid-stream: ffmpeg builds the graph anew, or with -reinit_filter 0 leaves it ----
 
@@ -284,8 +279,7 @@ equal "grey said to be YCgCo" "$(count "$in,format=gray,setparams=colorspace=ycg
 change="testsrc2=s=70x50:r=25:d=0.24,scale=w='if(lt(n,3),70,100)':h='if(lt(n,3),50,100)':eval=frame:flags=neighbor,format=yuv420p"
 # changed REINIT FILTERS: time, bytes and checksum of each frame
 changed() {
-    run -copyts -reinit_filter "$1" -f lavfi -i "$change" -vf "$2" -fps_mode passthrough -f framecrc - |
-        grep '^0,' | tr -d ' ' | cut -d , -f 3,5,6
+    frames -copyts -reinit_filter "$1" -f lavfi -i "$change" -vf "$2" -fps_mode passthrough | cut -d , -f 3,5,6
 }
 equal "change of size: the test has one" "$(changed 0 null | cut -d , -f 2 | sort -n | uniq | tr '\n' ' ')" "5250 15000 "
 for reinit in 1 0; do
@@ -307,7 +301,7 @@ equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$t
 # ---- statistics ----
 
 i2v_stats() {
-    run -v warning -f lavfi -i "$in" -vf "$f:clips=2:stats=$1" -f framecrc - | grep -c '^0,'
+    count -v warning -f lavfi -i "$in" -vf "$f:clips=2:stats=$1"
 }
 rm -f "$tmp/stats"
 equal "stats: a line a clip" "$(i2v_stats "$tmp/stats") $(grep -c '^{"model".*}$' "$tmp/stats")" "10 2"
@@ -323,16 +317,16 @@ equal "stats: a graph that is built anew appends" "$([ "$(grep -c '^{"model".*}$
 # ---- image= of the source ----
 
 if "$ffmpeg" -hide_banner -v error -h encoder=mjpeg | grep -q '^Encoder mjpeg'; then
-    run -f lavfi -i "testsrc2=s=70x50" -frames:v 1 -q:v 2 -pix_fmt yuvj444p -update 1 -f image2 "$tmp/a.jpg"
+    write "$tmp/a.jpg" -f lavfi -i "testsrc2=s=70x50" -frames:v 1 -q:v 2 -pix_fmt yuvj444p -update 1 -f image2
 else
     cp tests/fuzz/seeds/jpeg/plain "$tmp/a.jpg"
 fi
 s="turbodiff=$opts:image=$tmp/a.jpg"
-equal "image: number of frames" "$(count "$s:s=64x48" null)" 5
+equal "image: number of frames" "$(number "$s:s=64x48" null)" 5
 differ "image: another picture" "$(md5 "$s:s=64x48:image=tests/fuzz/seeds/jpeg/grey" null)" "$(md5 "$s:s=64x48" null)"
 equal "image: adaptive" "$(probe frame=width,height "turbodiff=$opts:image=tests/fuzz/seeds/jpeg/turned:s=64x64:adaptive=1:frames=1" null)" "48,80"
 # other formats, through libavcodec
-run -f lavfi -i "testsrc2=s=70x50,format=rgb24" -frames:v 1 -f rawvideo "$tmp/a.raw"
+write "$tmp/a.raw" -f lavfi -i "testsrc2=s=70x50,format=rgb24" -frames:v 1 -f rawvideo
 { printf 'P6\n70 50\n255\n'; cat "$tmp/a.raw"; } > "$tmp/a%d:b.ppm"
 equal "image: PPM gives the clip that the filter makes of the same pixels" \
     "$(md5 "turbodiff=$opts:s=64x48:image='$tmp/a%d\:b.ppm'" null)" "$(md5 "testsrc2=s=70x50,format=rgb24" "$f,format=yuv420p")"
@@ -344,14 +338,14 @@ equal "image: grey is of full range" "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/
 equal "image: adaptive, PPM" "$(probe frame=width,height "turbodiff=$opts:image=$tmp/P6:s=64x64:adaptive=1:frames=1" null)" "80,48"
 for pair in png:rgb24 bmp:bgr24; do
     if "$ffmpeg" -hide_banner -v error -h encoder="${pair%:*}" | grep -q '^Encoder'; then
-        run -f lavfi -i "testsrc2=s=70x50,format=${pair#*:}" -frames:v 1 -update 1 -f image2 "$tmp/a.${pair%:*}"
+        write "$tmp/a.${pair%:*}" -f lavfi -i "testsrc2=s=70x50,format=${pair#*:}" -frames:v 1 -update 1 -f image2
         equal "image: ${pair%:*}" "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/a.${pair%:*}" null)" \
             "$(md5 "testsrc2=s=70x50,format=rgb24" "$f,format=yuv420p")"
     fi
 done
-run -f lavfi -i "testsrc2=s=70x50:r=5:d=1" -c:v ffv1 "$tmp/film.mkv"
+write "$tmp/film.mkv" -f lavfi -i "testsrc2=s=70x50:r=5:d=1" -c:v ffv1
 equal "image: the first frame of a film" "$(md5 "turbodiff=$opts:s=64x48:image=$tmp/film.mkv" null)" \
-    "$(run -i "$tmp/film.mkv" -vf "$f,format=yuv420p" -f hash -hash md5 -)"
+    "$(sum -i "$tmp/film.mkv" -vf "$f,format=yuv420p")"
 head -c 5000 "$tmp/P6" > "$tmp/cut.ppm"
 printf 'no picture' > "$tmp/text.jpg"
 head -c 500 "$tmp/a.jpg" > "$tmp/cut.jpg"
@@ -370,7 +364,7 @@ bad "no prompt"                  "No prompt: expected"               "$in" "turb
 bad "every with extend"          "expected with mode replace only"   "$in" "$e:every=2"
 bad "clips"                      "'clips' out of range"              "$in" "$f:clips=0"
 bad "seed"                       "seed '-2': expected 0 to"          "$in" "$f:seed=-2"
-bad "mode"                       "Unable to parse"                   "$in" "$f:mode=nonsense"
+bad "mode"                       "Unable to parse .*option value \"nonsense\"" "$in" "$f:mode=nonsense"
 bad "boundary"                   "'boundary' out of range"           "$in" "$f:boundary=2"
 bad "size too large"             "sides from 16 to 2048"             "$in" "$f:s=2050x50"
 bad "a shape too narrow"         "adaptive: no size"                 "testsrc2=s=1000x16" "$f:s=1280x720:adaptive=1"
@@ -381,7 +375,7 @@ done
 for trc in smpte2084 arib-std-b67 linear log100; do
     bad "replace: transfer $trc"   "transfer $trc, .*: expected .*; put " "$hdr:color_trc=$trc" "$f"
 done
-bad "no low-noise file"          "$tmp/none.pth"                     "$in" "$f:dit_low=$tmp/none.pth"
+bad "no low-noise file"          "$tmp/none.pth: no such file"        "$in" "$f:dit_low=$tmp/none.pth"
 bad "experts of different models" "two experts of one model"         "$in" "$f:dit_low=$(find "$t2v" -name 'TurboWan*480P.pth')"
 bad "one expert alone"           "one of two experts"                "$in" \
     "turbodiff_i2v=dit=$high:vae=$model/Wan2.1_VAE.pth:text_encoder=$model/models_t5_umt5-xxl-enc-bf16.pth:tokenizer=$model/google/umt5-xxl/spiece.model:prompt=a"
@@ -392,7 +386,7 @@ bad "image is empty"             "image '/dev/null' is no regular file" "turbodi
 bad "image is a directory"       "image '$tmp' is no regular file"   "turbodiff=$opts:s=64x48:image=$tmp" null
 bad "image cut short, PPM"       "image '$tmp/cut.ppm' cannot be read" "turbodiff=$opts:s=64x48:image=$tmp/cut.ppm" null
 bad "image is text"              "image '$tmp/text.jpg' cannot be read: Invalid data" "turbodiff=$opts:s=64x48:image=$tmp/text.jpg" null
-bad "image cut short"            "cut.jpg"                           "turbodiff=$opts:s=64x48:image=$tmp/cut.jpg" null
+bad "image cut short"            "cut.jpg: Premature end of JPEG file"                           "turbodiff=$opts:s=64x48:image=$tmp/cut.jpg" null
 bad "adaptive without an image"  "expected an image"                 "turbodiff=$opts:s=64x48:adaptive=1" null
 
 echo "$suite: $passed passed, $failed failed"

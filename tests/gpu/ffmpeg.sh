@@ -20,8 +20,8 @@ i2v_model=$(realpath "$4")
 run() {
     timeout 120 "$ffmpeg" -hide_banner -nostdin -y -v error "$@" 2> "$tmp/err"
 }
-# sum [OPTION]... GRAPH: one checksum over all frames, or what went wrong
-sum() {
+# md5 [OPTION]... GRAPH: one checksum over all frames, or what went wrong
+md5() {
     for graph; do :; done
     n=$#
     while [ "$n" -gt 1 ]; do                     # the graph goes to where it belongs
@@ -30,7 +30,7 @@ sum() {
         n=$((n - 1))
     done
     shift
-    run "$@" -filter_complex "$graph" -f hash -hash md5 - || head -n 2 "$tmp/err"
+    sum "$@" -filter_complex "$graph"
 }
 has() {
     "$ffmpeg" -hide_banner -v error -filters 2>&1 | grep -q " $1 "
@@ -41,24 +41,25 @@ cuda="-init_hw_device cuda=gpu:0 -filter_hw_device gpu"
 # the options of cuda are a list
 # shellcheck disable=SC2086
 on_gpu() {
-    sum $cuda "$@"
+    md5 $cuda "$@"
 }
 
 # ---- pictures ----
 
-equal "frames of a software chain" "$(run -f lavfi -i "$base" -f framecrc - | grep -c '^0,')" 17
+equal "frames of a software chain" "$(count -f lavfi -i "$base")" 17
 for fmt in nv12 yuv420p yuv444p p010le; do
-    want=$(sum "$base,format=$fmt")
+    want=$(md5 "$base,format=$fmt")
     equal "CUDA frames of $fmt" "$(on_gpu "$base:hw_format=$fmt,hwdownload,format=$fmt")" "$want"
     equal "a CUDA device in the graph, software frames of $fmt" "$(on_gpu "$base,format=$fmt")" "$want"
     case $want in MD5=*) ;; *) fail "software frames of $fmt" "$want" ;; esac
 done
-equal "formats differ" "$(for fmt in nv12 yuv420p yuv444p p010le; do sum "$base,format=$fmt"; done | sort -u | grep -c MD5)" 4
-equal "CUDA frames, format=cuda" "$(on_gpu "$base,format=cuda,hwdownload,format=nv12")" "$(sum "$base,format=nv12")"
+differ "formats differ" "$(md5 "$base,format=nv12")" "$(md5 "$base,format=yuv420p")" "$(md5 "$base,format=yuv444p")" \
+    "$(md5 "$base,format=p010le")"
+equal "CUDA frames, format=cuda" "$(on_gpu "$base,format=cuda,hwdownload,format=nv12")" "$(md5 "$base,format=nv12")"
 equal "where any will do, software frames" \
-    "$(on_gpu "$base")" "$(sum "$base,format=yuv420p")"
+    "$(on_gpu "$base")" "$(md5 "$base,format=yuv420p")"
 equal "CUDA frames, up and down again" "$(on_gpu "$base,hwdownload,format=nv12,hwupload,hwdownload,format=nv12")" \
-    "$(sum "$base,format=nv12")"
+    "$(md5 "$base,format=nv12")"
 if has scale_cuda; then
     equal "scale_cuda takes CUDA frames" "$(on_gpu "$base,scale_cuda=format=yuv444p,hwdownload,format=yuv444p" | cut -c1-4)" "MD5="
     # scaled on the GPU and by swscale: not the same bytes, but the same picture
@@ -71,11 +72,11 @@ else
     echo "skip scale_cuda (not in this ffmpeg)"
 fi
 two="$base,format=yuv420p[a];${base%seed=*}seed=2:backend=cuda,format=yuv420p[b];[a][b]hstack"
-equal "two sources side by side: the left one" "$(sum "$two,crop=320:192:0:0")" "$(sum "$base,format=yuv420p")"
+equal "two sources side by side: the left one" "$(md5 "$two,crop=320:192:0:0")" "$(md5 "$base,format=yuv420p")"
 two="$base,hwdownload,format=nv12[a];${base%seed=*}seed=2:backend=cuda,hwdownload,format=nv12[b];[a][b]hstack"
-equal "two sources of CUDA frames: the left one" "$(on_gpu "$two,crop=320:192:0:0")" "$(sum "$base,format=nv12")"
+equal "two sources of CUDA frames: the left one" "$(on_gpu "$two,crop=320:192:0:0")" "$(md5 "$base,format=nv12")"
 equal "two sources of CUDA frames: the right one" "$(on_gpu "$two,crop=320:192:320:0")" \
-    "$(sum "${base%seed=*}seed=2:backend=cuda,format=nv12")"
+    "$(md5 "${base%seed=*}seed=2:backend=cuda,format=nv12")"
 equal "device of no CUDA frame" "$(on_gpu "$base:device=100,hwdownload,format=nv12" | grep -o 'device 100' | head -n 1)" \
     "device 100"
 
@@ -94,25 +95,25 @@ same() {
 for fmt in nv12 yuv420p yuv444p p010le; do
     up="$src,format=$fmt,hwupload"
     same "i2v: CUDA frames of $fmt in, software frames out" "$(on_gpu "$up,$i2v,format=nv12")" \
-        "$(sum "$src,format=$fmt,$i2v,format=nv12")"
-    same "extend: CUDA frames of $fmt" "$(on_gpu "$up,$extend,hwdownload,format=$fmt")" "$(sum "$src,format=$fmt,$extend")"
+        "$(md5 "$src,format=$fmt,$i2v,format=nv12")"
+    same "extend: CUDA frames of $fmt" "$(on_gpu "$up,$extend,hwdownload,format=$fmt")" "$(md5 "$src,format=$fmt,$extend")"
     same "extend: CUDA frames of $fmt, the input's are the same" \
-        "$(on_gpu "$up,$extend,hwdownload,format=$fmt,trim=end_frame=16")" "$(sum "$src,format=$fmt")"
+        "$(on_gpu "$up,$extend,hwdownload,format=$fmt,trim=end_frame=16")" "$(md5 "$src,format=$fmt")"
 done
 up="$src,format=nv12,hwupload"
 same "i2v: CUDA frames in and out" "$(on_gpu "$up,$i2v,format=cuda,hwdownload,format=nv12")" \
-    "$(sum "$src,format=nv12,$i2v,format=nv12")"
+    "$(md5 "$src,format=nv12,$i2v,format=nv12")"
 for more in every=8 clips=2; do
-    same "i2v: $more" "$(on_gpu "$up,$i2v:$more,format=nv12")" "$(sum "$src,format=nv12,$i2v:$more,format=nv12")"
+    same "i2v: $more" "$(on_gpu "$up,$i2v:$more,format=nv12")" "$(md5 "$src,format=nv12,$i2v:$more,format=nv12")"
 done
 # the options of cuda are a list
 # shellcheck disable=SC2086
 equal "extend: number of CUDA frames" \
-    "$(run $cuda -filter_complex "$up,$extend,hwdownload,format=nv12" -f framecrc - | grep -c '^0,')" 25
+    "$(count $cuda -filter_complex "$up,$extend,hwdownload,format=nv12")" 25
 # as above; with the colours of the model's frames; of another size
 for in in "$src" "$src,setparams=colorspace=bt709:range=tv" "testsrc2=size=352x224:rate=16:duration=1"; do
     same "extend: clips=2 from $in" "$(on_gpu "$in,format=nv12,hwupload,$extend:clips=2,hwdownload,format=nv12")" \
-        "$(sum "$in,format=nv12,$extend:clips=2")"
+        "$(md5 "$in,format=nv12,$extend:clips=2")"
 done
 
 # ---- input that the GPU decoded ----
@@ -120,12 +121,11 @@ done
 # H.264 says what each pixel is
 decoded="hwaccel cuda: extend"
 if "$ffmpeg" -hide_banner -encoders 2>&1 | grep -q ' libx264 '; then
-    run -f lavfi -i "$src,format=yuv420p" -c:v libx264 "$tmp/in.mp4"
-    got=$(run -hwaccel cuda -hwaccel_output_format cuda -i "$tmp/in.mp4" -vf "$extend,hwdownload,format=nv12" \
-        -f hash -hash md5 - || head -n 2 "$tmp/err")
+    write "$tmp/in.mp4" -f lavfi -i "$src,format=yuv420p" -c:v libx264
+    got=$(sum -hwaccel cuda -hwaccel_output_format cuda -i "$tmp/in.mp4" -vf "$extend,hwdownload,format=nv12")
     case $got in
     *nvcuvid*) echo "skip $decoded (no libnvcuvid.so.1)" ;;
-    *) same "$decoded" "$got" "$(run -i "$tmp/in.mp4" -vf "format=nv12,$extend,format=nv12" -f hash -hash md5 -)" ;;
+    *) same "$decoded" "$got" "$(sum -i "$tmp/in.mp4" -vf "format=nv12,$extend,format=nv12")" ;;
     esac
 else
     echo "skip $decoded (no encoder libx264)"
@@ -134,7 +134,7 @@ fi
 # ---- ends ----
 
 long="turbodiff=model=$model:prompt=a cat:s=640x480:seed=1:backend=cuda:frames=161"
-equal "-t 1" "$(run -filter_complex "$long:steps=1" -t 1 -f framecrc - | grep -c '^0,')" 16
+equal "-t 1" "$(count -filter_complex "$long:steps=1" -t 1)" 16
 
 # interrupt NAME LINE GRAPH: SIGINT as soon as a line of the log matches; ffmpeg has to end within a second
 interrupt() {

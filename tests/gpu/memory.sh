@@ -59,7 +59,7 @@ ff_refused() {
     ff_run 2048x2048 81
     code=$?
     refused "$1" "$2" 'Failed to configure output\|Error opening input\|^Error \|Error .*filter' $code
-    equal "$1: no file" "$(test -s "$tmp/out.mkv" && echo "a file of $(wc -c < "$tmp/out.mkv") bytes")" ""
+    empty "$1: no file" "$(test -s "$tmp/out.mkv" && echo "a file of $(wc -c < "$tmp/out.mkv") bytes")"
 }
 
 none='cuda: .*cudaErrorMemoryAllocation\|for kernels and their stacks wanted\|are [0-9]* more than the free [0-9]*'
