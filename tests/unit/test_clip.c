@@ -174,6 +174,28 @@ static void read_all(TDContext *c, uint8_t *frames)
     CHECK_INT(td_read_frame(c, &f), 0);
 }
 
+/* each strength of guidance is another clip */
+static void check_guidance(void)
+{
+    static const double strengths[] = { 1, 1.5, 5 };
+    uint8_t *frames[3] = { malloc(BYTES), malloc(BYTES), malloc(BYTES) };
+    Kind k = kinds[4];
+    TDContext *c;
+
+    test_begin("each strength of guidance is another clip");
+    c = open_kind(&k, 2, TD_RESIDENT_ALL);
+    for (int i = 0; i < 3 && c; i++) {
+        k.guidance = strengths[i];
+        if (start_kind(c, &k, 7, "a dog"))
+            read_all(c, frames[i]);
+    }
+    for (int i = 0; i < 3 && c; i++)
+        CHECK(memcmp(frames[i], frames[(i + 1) % 3], BYTES) != 0);
+    td_close(&c);
+    for (int i = 0; i < 3; i++)
+        free(frames[i]);
+}
+
 static void check_kind(const Kind *k)
 {
     uint8_t *a = malloc(BYTES), *b = malloc(BYTES), *b2 = malloc(BYTES);
@@ -210,5 +232,6 @@ int main(void)
         check_official(&official[i]);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         check_kind(&kinds[i]);
+    check_guidance();
     return test_end();
 }

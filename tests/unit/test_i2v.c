@@ -3,6 +3,7 @@
  * what must and must not change the bytes, and what is refused. */
 #include <stdlib.h>
 #include "clip/condition.h"
+#include "clip/sampler.h"
 #include "golden.h"
 #include "small_model.h"
 #include "base/thread.h"
@@ -161,6 +162,7 @@ static const Change changes[] = {
 static void check_changes(TDContext *c, const TDImage *image, uint8_t *first)
 {
     uint8_t *other = malloc(BYTES);
+    double t[TD_RCM_MAX_STEPS + 1];
     TDParams p;
 
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
@@ -177,6 +179,14 @@ static void check_changes(TDContext *c, const TDImage *image, uint8_t *first)
         if (i && !CHECK_INT(memcmp(first, other, BYTES) == 0, k->same))
             printf("  %s\n", k->what);
     }
+    /* a step at the boundary itself is one of high noise */
+    td_rcm_schedule(t, 4, 200);
+    golden_params(&p, image, 0);
+    p.boundary = t[1];
+    CHECK(t[1] < 0.94 && t[1] > 0.9);
+    CHECK_INT(td_start(c, &p), 0);
+    CHECK_INT(read_clip(c, other), N);
+    CHECK(!memcmp(first, other, BYTES));
     free(other);
 }
 

@@ -2,6 +2,8 @@
  * Pictures as input: the resize against torchvision, JPEG files against Pillow (both to the last bit), and what must be
  * refused. */
 #include <stdlib.h>
+#include <stdio.h>
+#include <jpeglib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "golden.h"
@@ -116,6 +118,64 @@ static void test_damaged(const TDCheckpoint *g, const char *name, TDLog *log, Li
     CHECK(n_refused > 20);
 }
 
+/* a grey progressive file of n scans: one of the first coefficient, then one of each other coefficient, again for each
+ * bit. @return its size */
+static size_t write_scans(uint8_t **file, int n, int side)
+{
+    jpeg_scan_info scans[1 + 63 * 8];
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
+    unsigned long size = 0;
+    JSAMPLE row[4096];
+    JSAMPROW rows[1] = { row };
+
+    scans[0] = (jpeg_scan_info){ 1, { 0 }, 0, 0, 0, 0 };
+    for (int i = 0; i + 1 < n; i++)
+        scans[1 + i] = (jpeg_scan_info){ 1, { 0 }, 1 + i % 63, 1 + i % 63, i < 63 ? 0 : 8 - i / 63, 7 - i / 63 };
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    *file = NULL;
+    jpeg_mem_dest(&c, file, &size);
+    c.image_width = c.image_height = (unsigned)side;
+    c.input_components = 1;
+    c.in_color_space = JCS_GRAYSCALE;
+    jpeg_set_defaults(&c);
+    c.scan_info = scans;
+    c.num_scans = n;
+    jpeg_start_compress(&c, TRUE);
+    for (int y = 0; y < side; y++) {
+        for (int x = 0; x < side; x++)
+            row[x] = (JSAMPLE)(x * y * 31 / 7);
+        jpeg_write_scanlines(&c, rows, 1);
+    }
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    return size;
+}
+
+static void test_scans(TDLog *log, Lines *lines)
+{
+    static const struct { int n, side, code; const char *words; } k[] = {
+        { 2, 16, 0, "" }, { 100, 16, 0, "" }, { 101, 16, TD_ERR(EBADMSG), "more than 100 scans" },
+        { 400, 16, TD_ERR(EBADMSG), "more than 100 scans" },
+    };
+
+    for (size_t i = 0; i < sizeof(k) / sizeof(*k); i++) {
+        uint8_t *file;
+        size_t size = write_scans(&file, k[i].n, k[i].side);
+        TDImage image;
+
+        lines->n = 0;
+        lines->last[0] = 0;
+        CHECK_INT(td_image_decode(&image, file, size, 1 << 30, "scans.jpg", log), k[i].code);
+        CHECK_INT(lines->n, k[i].code < 0);
+        if (!CHECK(strstr(lines->last, k[i].words) != NULL))
+            printf("  line: %s\n", lines->last);
+        td_image_free(&image);
+        free(file);
+    }
+}
+
 static void write_file(const char *path, const void *data, size_t n)
 {
     FILE *f = fopen(path, "wb");
@@ -200,6 +260,8 @@ int main(void)
     test_damaged(g, "jpeg.plain", &quiet, &lines);
     test_damaged(g, "jpeg.progressive", &quiet, &lines);
     test_damaged(g, "jpeg.turned.6", &quiet, &lines);
+    test_begin("JPEG: 100 scans, and no more");
+    test_scans(&quiet, &lines);
     test_begin("JPEG: files");
     test_files(g, &lines);
     td_checkpoint_close(&g);

@@ -96,6 +96,48 @@ static void test_files(void)
     td_map_close(&g);
 }
 
+/* mapped twice */
+static void check_same(const char *a, const char *b, int want)
+{
+    TDLog log = { 0 };
+    TDMappedFile f, g;
+
+    if (!CHECK_INT(td_map_file(&f, a, &log), 0) || !CHECK_INT(td_map_file(&g, b, &log), 0))
+        return;
+    CHECK_INT(td_map_same(&f, &g), want);
+    td_map_close(&f);
+    td_map_close(&g);
+}
+
+static void test_identity(void)
+{
+    const struct timespec past[2] = { { 1, 5 }, { 1, 5 } }, later[2] = { { 1, 6 }, { 1, 6 } };
+    char link_name[256];
+
+    test_begin("two files of one size and one time, as `cp -p` makes them, are two files");
+    write_pages(name, PAGES, 'a');
+    write_pages(other, PAGES, 'a');
+    CHECK_INT(utimensat(AT_FDCWD, name, past, 0), 0);
+    CHECK_INT(utimensat(AT_FDCWD, other, past, 0), 0);
+    check_same(name, other, 0);
+    check_same(name, name, 1);
+    test_begin("two names of one file are one file, until it is written to");
+    small_path(link_name, "link");
+    CHECK_INT(link(name, link_name), 0);
+    check_same(name, link_name, 1);
+    if (CHECK_INT(unlink(link_name), 0)) {
+        TDLog log = { 0 };
+        TDMappedFile f, g;
+
+        CHECK_INT(td_map_file(&f, name, &log), 0);
+        CHECK_INT(utimensat(AT_FDCWD, name, later, 0), 0);
+        CHECK_INT(td_map_file(&g, name, &log), 0);
+        CHECK_INT(td_map_same(&f, &g), 0);
+        td_map_close(&f);
+        td_map_close(&g);
+    }
+}
+
 /* ---- signals of others ---- */
 
 static sigjmp_buf back;
@@ -303,6 +345,7 @@ int main(void)
     if (!CHECK(mkdtemp(small_dir) != NULL))
         return test_end();
     test_files();
+    test_identity();
     test_signals();
     test_model();
     small_model_remove();

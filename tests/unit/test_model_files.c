@@ -357,6 +357,83 @@ static void test_sla_block(void)
     check_sparse("sla_block = 64x128\n", 0.1, TD_SLA_BLOCK_128X64, 0.1, by_128x64);
 }
 
+/* ---- files that do not fit each other, and a transformer that was not trained for sparse attention ---- */
+
+static void test_vocabulary(void)
+{
+    char dir[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    Seen seen;
+
+    test_begin("a vocabulary of more ids than the text encoder embeds");
+    if (small_model_make("few", "--spiece=tools/demo-model/model/google/umt5-xxl/spiece.model") < 0)
+        return;
+    small_settings(&s, &seen, small_path(dir, "few"));
+    CHECK_INT(td_open(&c, &s), 0);               /* with its own */
+    td_close(&c);
+    s.tokenizer = "tests/data/spiece.model";
+    check_error(&seen, td_open(&c, &s), TD_ERR(EINVAL), "tests/data/spiece.model has ");
+    CHECK(strstr(seen.error, " ids, ") && strstr(seen.error, " embeds "));
+    CHECK(c == NULL);
+}
+
+typedef struct Warned { Seen seen; int n; char last[512]; } Warned;
+
+static void keep_warning(void *cookie, int level, const char *line)
+{
+    Warned *w = cookie;
+
+    on_line(&w->seen, level, line);
+    if (level == TD_LOG_WARNING) {
+        w->n++;
+        snprintf(w->last, sizeof(w->last), "%s", line);
+    }
+}
+
+/* a clip of `plain`, which has no proj_l; the attention it had and the warnings that came */
+static void plain_clip(enum TDAttention attention, enum TDAttention want, int n_warnings, uint8_t *rgb)
+{
+    char dir[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    TDInfo info;
+    Warned w = { 0 };
+
+    small_settings(&s, &w.seen, small_path(dir, "plain"));
+    s.logger = (TDLogger){ &w, keep_warning, TD_LOG_DEBUG };
+    s.attention = attention;
+    if (!CHECK_INT(td_open(&c, &s), 0))
+        return;
+    CHECK_INT(td_info(c, &info), 0);
+    CHECK_INT(info.attention, want);
+    CHECK_INT(w.n, n_warnings);
+    if (n_warnings && !CHECK(strstr(w.last, "on a transformer without proj_l: it was not trained for sparse attention")))
+        printf("  %s\n", w.last);
+    small_params(&p);
+    CHECK_INT(td_start(c, &p), 0);
+    CHECK_INT(read_clip(c, rgb), N);
+    CHECK_STR(w.seen.error, "");
+    td_close(&c);
+}
+
+static void test_plain(void)
+{
+    static uint8_t by_itself[BYTES], dense[BYTES], sparse[BYTES];
+
+    test_begin("a transformer without proj_l: dense attention, where nothing else is wanted");
+    if (small_model_make("plain", "--no-sla") < 0)
+        return;
+    plain_clip(TD_ATTN_AUTO, TD_ATTN_DENSE, 0, by_itself);
+    plain_clip(TD_ATTN_DENSE, TD_ATTN_DENSE, 0, dense);
+    CHECK(!memcmp(by_itself, dense, BYTES));
+
+    test_begin("a transformer without proj_l: sparse attention is the sparse branch alone, with a warning");
+    plain_clip(TD_ATTN_SLA, TD_ATTN_SLA, 1, sparse);
+    plain_clip(TD_ATTN_SAGESLA, TD_ATTN_SAGESLA, 1, sparse);
+}
+
 /* ---- where the demo model is ---- */
 
 static void test_places(void)
@@ -418,6 +495,8 @@ int main(int argc, char **argv)
     test_defaults();
     test_topk();
     test_sla_block();
+    test_vocabulary();
+    test_plain();
     test_places();
     small_model_remove();
     return test_end();

@@ -261,17 +261,35 @@ static void test_sharing(void)
     td_close(&c[0]);
     td_close(&c[1]);
 
-    test_begin("another precision is not shared but for what is the same");
-    for (int i = 0; i < 2; i++) {
-        lines_settings(&s, &l[i]);
-        s.quant = i ? TD_QUANT_NONE : TD_QUANT_INT8;
-        if (!CHECK_INT(td_open(&c[i], &s), 0))
+    for (int norm = 0; norm < 2; norm++) {
+        test_begin(norm ? "other norms are not shared but for what is the same" :
+                          "another precision is not shared but for what is the same");
+        lines_settings(&s, &l[2]);
+        if (norm)
+            s.norm = TD_NORM_EXACT;
+        else
+            s.quant = TD_QUANT_NONE;
+        CHECK_INT(td_open(&c[2], &s), 0);        /* alone */
+        CHECK_INT(clip(c[2], "a cat", a), N);
+        td_close(&c[2]);
+        lines_settings(&s, &l[0]);
+        if (!norm)
+            s.quant = TD_QUANT_INT8;
+        CHECK_INT(td_open(&c[0], &s), 0);
+        lines_settings(&s, &l[1]);
+        s.quant = norm ? s.quant : TD_QUANT_NONE;
+        s.norm = norm ? TD_NORM_EXACT : s.norm;
+        CHECK_INT(td_open(&c[1], &s), 0);        /* beside another one */
+        if (!c[0] || !c[1])
             return;
+        CHECK_INT(l[1].n_loads, 1);
+        CHECK_INT(clip(c[0], "a cat", b), N);
+        CHECK(memcmp(a, b, BYTES) != 0);
+        td_close(&c[0]);
+        CHECK_INT(clip(c[1], "a cat", b), N);
+        CHECK(!memcmp(a, b, BYTES));
+        td_close(&c[1]);
     }
-    CHECK_INT(l[1].n_loads, 1);
-    td_close(&c[0]);
-    CHECK_INT(clip(c[1], "a cat", NULL), N);
-    td_close(&c[1]);
 }
 
 typedef struct Worker {
