@@ -12,7 +12,7 @@ demo check:
 	./configure
 	@$(MAKE) -j$(JOBS) $@
 
-all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api check-cases fate fuzz asan tsan:
+all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api check-cases check-build fate fuzz asan tsan:
 	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
 
 else
@@ -34,6 +34,15 @@ COMPILE       = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP
 SOMAJOR := $(firstword $(subst ., ,$(VERSION)))
 LIB_A   := $(BUILD)/libturbodiff.a
 LIB_SO  := $(BUILD)/libturbodiff.so
+
+# What the library and the CUDA module must agree on: all headers that backend.h and the objects in both of them include.
+# A module with another hash is of another build, and is refused (engine/model/device.c).
+SHARED_SRCS  := $(addprefix engine/,base/arena.c base/log.c base/rng.c base/tensor.c base/thread.c files/entry.c seam/weights.c)
+SEAM_HEADERS := $(sort $(filter %.h,$(shell $(CC) -Iengine -MM engine/seam/backend.h $(SHARED_SRCS))))
+SEAM         := $(if $(SEAM_HEADERS),$(shell cat $(SEAM_HEADERS) | sha256sum | cut -c 1-16))
+ifeq ($(SEAM),)
+$(error the hash of engine/seam/backend.h and what it includes cannot be made with $(CC) -MM and sha256sum)
+endif
 
 LIB_SRCS  := $(wildcard engine/*/*.c)
 LIB_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/%.o)
@@ -72,9 +81,16 @@ $(DEMO_LINK):
 
 # ---- library ----
 
-$(BUILD)/%.o: %.c config.mak
+# the hash that the objects were made with
+$(BUILD)/seam: $(if $(filter $(SEAM),$(shell cat $(BUILD)/seam 2> /dev/null)),,FORCE)
+	@mkdir -p $(@D)
+	@echo $(SEAM) > $@
+
+$(BUILD)/%.o: %.c config.mak $(BUILD)/seam
 	@mkdir -p $(@D)
 	$(COMPILE) -fPIC -c $< -o $@
+
+$(BUILD)/engine/model/device.o $(BUILD)/fuzz/engine/model/device.o: CPPFLAGS_ALL += -DTD_SEAM='"$(SEAM)"'
 
 # where the demo model and the module are looked for
 $(BUILD)/engine/model/install.o $(BUILD)/fuzz/engine/model/install.o: CPPFLAGS_ALL += -DTD_DATADIR='"$(DATADIR)"' -DTD_LIBDIR='"$(LIBDIR)"'
@@ -90,15 +106,15 @@ $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)
 	ln -sf $(@F).$(SOMAJOR) $@
 
-NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Icuda -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -warn-spills \
+NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Icuda -DTD_SEAM='"$(SEAM)"' -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -warn-spills \
     $(CUDA_GENCODE)
 
-$(BUILD)/%.cu.o: %.cu config.mak
+$(BUILD)/%.cu.o: %.cu config.mak $(BUILD)/seam
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
 
 # the engine's symbols are hidden, so the module brings the few it needs
-CUDA_ENGINE := $(addprefix $(BUILD)/engine/,base/arena.o base/log.o base/rng.o base/tensor.o base/thread.o files/entry.o seam/weights.o)
+CUDA_ENGINE := $(SHARED_SRCS:%.c=$(BUILD)/%.o)
 
 $(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS) $(CUDA_ENGINE)
 	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) $(CUDA_ENGINE)
@@ -150,7 +166,7 @@ FFMPEG_ENV     = FFMPEG_GPL=$(FFMPEG_GPL) CC="$(CC)" JOBS=$(JOBS) PKG_CONFIG_PAT
     HAVE_FONTCONFIG=$(HAVE_FONTCONFIG) HAVE_FFNVCODEC=$(HAVE_FFNVCODEC)
 
 ifeq ($(HAVE_FFMPEG),yes)
-ffmpeg: $(FFMPEG) $(DEMO_LINK)
+ffmpeg: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
 
 $(FFMPEG): $(FFMPEG_DEPS)
 	$(FFMPEG_ENV) FFMPEG_SRC="$(FFMPEG_SRC)" FFMPEG_EXTRA="$(FFMPEG_EXTRA)" \
@@ -172,11 +188,13 @@ $(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS) $(DEMO_LINK)
 # in the words of the demo model, which tools/demo-model/language.py has
 PROMPT = a yellow circle moves quickly to the right while night falls
 
-demo: $(FFMPEG) $(DEMO_LINK)
-	$(FFMPEG) -hide_banner -nostdin -y -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1" \
+demo: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
+	@rm -f $(BUILD)/demo.json
+	$(FFMPEG) -hide_banner -nostdin -y -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1:stats=$(BUILD)/demo.json" \
 	    -vf scale=2*iw:2*ih:flags=lanczos -metadata comment="made by turbodiff: trainedAlgorithmicMedia" \
 	    -pix_fmt yuv420p demo.mp4
 	@echo "demo.mp4: $(PROMPT) (the demo model's; another one: make demo PROMPT='...')"
+	@sed -n 's/.*"backend": "\([^"]*\)", "device": "\([^"]*\)".*/demo.mp4 was made on the \1 backend: \2/p' $(BUILD)/demo.json
 
 MODEL := $(BUILD)/model-tiny
 
@@ -211,10 +229,10 @@ check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)
 bench-gpu: $(TOOLS) $(CUDA_SO)
 	tests/gpu/bench.sh $(BUILD)
 
-check-ops: $(CHECKOPS)
+check-ops: $(CHECKOPS) $(CUDA_SO)
 	@tests/run.sh ops $(CHECKOPS) "$(CHECKOPS) --impl=base --fills=1"
 
-check-tools: $(TOOLS) $(MODEL)/stamp
+check-tools: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 	@tests/tools/run.sh $(BUILD) $(MODEL)
 
 check-api: all $(MODEL)/stamp
@@ -224,7 +242,10 @@ check-api: all $(MODEL)/stamp
 check-cases: $(BUILD)/td $(BUILD)/tdsynth $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@tests/fate/selftest.sh $(BUILD) $(MODEL) $(MODEL)-i2v
 
-fate: $(FFMPEG) $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
+check-build: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
+	@CC="$(CC)" tests/build.sh $(BUILD) $(MODEL)
+
+fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
 	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
@@ -237,7 +258,8 @@ $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"
 check: demo
-	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit check-fuzz $(if $(CHECKOPS),check-ops) check-tools check-api check-cases fate $(CHECK_MORE)
+	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit check-fuzz $(if $(CHECKOPS),check-ops) check-tools check-api \
+	    check-cases check-build fate $(CHECK_MORE)
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
@@ -285,10 +307,11 @@ check-fuzz: $(REPLAYERS)
 
 # ---- installation ----
 
-install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
+install: lib $(CUDA_SO) $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
 	install -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)
-	install -m 755 $(LIB_SO).$(VERSION) $(wildcard $(BUILD)/libturbodiff-cuda.so) $(DESTDIR)$(LIBDIR)
+	install -m 755 $(LIB_SO).$(VERSION) $(CUDA_SO) $(DESTDIR)$(LIBDIR)
+	$(if $(CUDA_SO),,rm -f $(DESTDIR)$(LIBDIR)/libturbodiff-cuda.so)
 	ln -sf libturbodiff.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libturbodiff.so.$(SOMAJOR)
 	ln -sf libturbodiff.so.$(SOMAJOR) $(DESTDIR)$(LIBDIR)/libturbodiff.so
 	install -m 644 $(BUILD)/turbodiff.pc $(DESTDIR)$(LIBDIR)/pkgconfig
@@ -296,8 +319,9 @@ install: lib $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
 	install -m 755 $(BUILD)/td $(BUILD)/tdinfo $(DESTDIR)$(BINDIR)
 	$(INSTALL_DEMO)
 
-install-ffmpeg: $(FFMPEG)
-	install -d $(DESTDIR)$(BINDIR)
+install-ffmpeg: $(FFMPEG) $(CUDA_SO)
+	install -d $(DESTDIR)$(BINDIR) $(if $(CUDA_SO),$(DESTDIR)$(LIBDIR))
+	$(if $(CUDA_SO),install -m 755 $(CUDA_SO) $(DESTDIR)$(LIBDIR))
 	install -m 755 $(FFMPEG) $(BUILD)/ffprobe $(DESTDIR)$(BINDIR)
 	$(INSTALL_DEMO)
 
@@ -312,8 +336,8 @@ uninstall:
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
-.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-cases fate asan tsan fuzz \
-    install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%)
+.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-cases check-build fate asan tsan fuzz \
+    install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%) FORCE
 .SECONDARY:
 
 endif
@@ -329,7 +353,8 @@ distclean: clean
 
 help:
 	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
-	@echo "check           demo, then all tests: check-unit check-fuzz check-ops check-tools check-api check-cases fate"
+	@echo "check           demo, then all tests: check-unit check-fuzz check-ops check-tools check-api"
+	@echo "                check-cases check-build fate"
 	@echo "all             library and tools (after ./configure, as all that follows)"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"

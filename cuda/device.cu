@@ -509,9 +509,8 @@ static TDOps make_ops(void)
 
 static const TDOps cuda_ops = make_ops();
 
-extern "C" __attribute__((visibility("default"))) unsigned td_cuda_abi(void)
-{
-    return TD_BACKEND_ABI;
+extern "C" {
+__attribute__((visibility("default"))) extern const char td_cuda_seam[] = TD_SEAM;
 }
 
 /* with the context current */

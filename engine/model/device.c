@@ -2,49 +2,57 @@
  * Which backend is used, and what it can do of what was asked for. */
 #include <dlfcn.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include "model/device.h"
 #include "model/install.h"
 
 #define MODULE "libturbodiff-cuda.so"
 
-/* By absolute path alone: what the loader would find by name depends on where the program was started. why: the reason
- * of the last place that has one. */
-static void *open_module(char *why, size_t size)
+/* By absolute path alone: what the loader would find by name depends on where the program was started. Of another build
+ * than this library it is passed over. why: the reason of the last place that has one. @return NULL if there is none;
+ * *refused then tells of one that is there all the same */
+static void *open_module(char *why, size_t size, int *refused)
 {
     char dir[4096], path[4200];
     int known = td_own_dir(dir, sizeof(dir)) >= 0;
 
     snprintf(why, size, "it is neither beside this program or library nor where it is installed");
     for (int i = 0; i < TD_N_MODULE_PLACES; i++) {
+        const char *seam;
         void *m;
 
         if (td_module_path(path, sizeof(path), known ? dir : NULL, i, MODULE) < 0 || access(path, F_OK) < 0)
             continue;
+        *refused = 1;
         m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-        if (m)
+        if (!m) {
+            snprintf(why, size, "%s", dlerror());
+            continue;
+        }
+        seam = dlsym(m, "td_cuda_seam");
+        if (seam && !strcmp(seam, TD_SEAM)) {
+            *refused = 0;
             return m;
-        snprintf(why, size, "%s", dlerror());
+        }
+        snprintf(why, size, "it is of another build, with seam %.16s where this library has " TD_SEAM ": %.360s",
+                 seam ? seam : "unknown", path);
+        dlclose(m);
     }
     return NULL;
 }
 
-static int open_cuda(TDDev **dev, const TDGpu *gpu, TDLog *log)
+static int open_cuda(TDDev **dev, const TDGpu *gpu, int *refused, TDLog *log)
 {
-    char why[300];
-    void *m = open_module(why, sizeof(why));
+    char why[460];
+    void *m = open_module(why, sizeof(why), refused);
     TDCudaOpen open;
-    unsigned (*abi)(void);
     int ret;
 
     if (!m)
         return td_error(log, ENOTSUP, "backend=cuda: %s cannot be loaded (%s)", MODULE, why);
     *(void **)&open = dlsym(m, "td_cuda_open");
-    *(void **)&abi = dlsym(m, "td_cuda_abi");
-    if (!open || !abi || abi() != TD_BACKEND_ABI)
-        ret = td_error(log, ENOTSUP, "backend=cuda: %s is of another version than this library", MODULE);
-    else
-        ret = open(dev, gpu, log);
+    ret = open(dev, gpu, log);
     dlclose(m);                                  /* RTLD_NODELETE: the code stays */
     return ret;
 }
@@ -53,17 +61,18 @@ int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_
 {
     static const TDGpu any = { .ordinal = -1 };
     TDLog quiet = { 0 };
-    int ret;
+    int refused = 0, ret;
 
     if (backend != TD_BACKEND_CPU) {
-        ret = open_cuda(dev, gpu ? gpu : &any, backend == TD_BACKEND_CUDA ? log : &quiet);
+        ret = open_cuda(dev, gpu ? gpu : &any, &refused, backend == TD_BACKEND_CUDA ? log : &quiet);
         if (ret >= 0) {
             (*dev)->log = log;
             (*dev)->cancel = cancel;
         }
         if (ret >= 0 || backend == TD_BACKEND_CUDA)
             return ret;
-        td_log(log, ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
+        td_log(log, refused || ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU",
+               quiet.last_error);
     }
     return td_cpu_open(dev, n_threads, cancel, log);
 }

@@ -8,7 +8,7 @@
 #include "base/thread.h"
 
 /** gpu NULL: the first one. AUTO falls back to the CPU where the module, the driver or a usable GPU is missing, and
- *  says why at verbose level. */
+ *  says why: at verbose level, but as a warning where a module is there and is refused, or memory ran out. */
 int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_threads, TDCancel *cancel,
                    TDLog *log);
 

@@ -259,12 +259,9 @@ typedef struct TDGpu {
     void *context, *stream;                      ///< CUcontext, CUstream of the caller
 } TDGpu;
 
-/** What the CUDA module exports: td_cuda_open and td_cuda_abi; both sides must agree on the tables of this header. */
+/** What the CUDA module exports: td_cuda_open, and the string td_cuda_seam, the TD_SEAM that it was built with: a hash
+ *  that the Makefile makes of all headers both sides share. With another one their structs may lie otherwise. */
 typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
-#define TD_BACKEND_ABI                                                                                                 \
-    ((unsigned)(TD_API_MAJOR << 24 | TD_API_MINOR << 16 |                                                              \
-                (sizeof(TDDev) + sizeof(TDOps) + sizeof(TDQkv) + sizeof(TDLinear) + sizeof(TDConv) +                   \
-                 sizeof(TDEntry)) % 65536))
 
 /** `TRY(call)`: leave through `fail` with the code in ret. */
 #define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)

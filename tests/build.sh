@@ -1,0 +1,127 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# What ./configure and the Makefile promise about the CUDA module, in a tree of links with a CUDA compiler that only says
+# that it is one; and which modules the library opens: build.sh BUILD MODEL
+set -u
+LC_ALL=C
+export LC_ALL
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+build=$(realpath "$1")
+model=$(realpath "$2")
+make=${MAKE:-make}
+cc=${CC:-cc}
+top=$PWD
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+passed=0
+failed=0
+
+check() {
+    name=$1
+    shift
+    if "$@" > "$tmp/log" 2>&1; then
+        echo "ok $name"
+        passed=$((passed + 1))
+    else
+        sed 's/^/  /' "$tmp/log"
+        echo "FAIL $name"
+        failed=$((failed + 1))
+    fi
+}
+
+# ---- the module is made wherever it is used ----
+
+mkdir "$tmp/tree" "$tmp/bin"
+for f in "$top"/*; do
+    case $f in *.mak|*/build*|*/engine|*/Makefile) continue ;; esac
+    ln -s "$f" "$tmp/tree/"
+done
+rm -f "$tmp/tree/configure"                      # it works where it lies
+cp -R Makefile configure engine "$tmp/tree/"
+cat > "$tmp/bin/nvcc" <<'END'
+#!/bin/sh
+case $1 in
+--version) echo "Cuda compilation tools, release 13.0, V13.0.1" ;;
+--list-gpu-code) echo "sm_80 sm_89 sm_90a" ;;
+*) exit 1 ;;
+esac
+END
+chmod +x "$tmp/bin/nvcc"
+cd "$tmp/tree" || exit 1
+check "configure finds the CUDA compiler" sh -c "PATH=$tmp/bin:\$PATH ./configure --cc='$cc' | tee '$tmp/told' | grep 'CUDA compiler.*nvcc 13.0'"
+check "and says what it costs, and how to leave it out" grep -e '--disable-cuda' "$tmp/told"
+for target in all install install-ffmpeg ffmpeg demo fate check-unit check-ops check-tools check-build; do
+    check "make $target makes the module" sh -c "$make -n BUILD=b $target | tr '\n' ' ' |
+        grep -e ' -c cuda/device.cu .* -shared .*-o b/libturbodiff-cuda.so'"
+done
+check "make install installs it" sh -c "$make -n BUILD=b install | grep 'install -m 755 .*b/libturbodiff-cuda.so'"
+$make -s BUILD=b b/seam
+check "its hash is there before it is compiled" sh -c "$make -n BUILD=b all | grep -e \"-DTD_SEAM='\\\"\$(cat b/seam)\\\"'.*cuda/device.cu\""
+cp b/seam "$tmp/seam"
+echo "/* */" >> engine/clip/clip.c
+echo "/* */" >> engine/clip/clip.h
+$make -s BUILD=b b/seam
+check "a file of one side alone leaves the hash as it is" cmp b/seam "$tmp/seam"
+for f in seam/backend base/thread base/tensor api/turbodiff; do
+    cp b/seam "$tmp/seam"
+    sed -i 's/double/float/' "engine/$f.h"
+    echo "/* */" >> "engine/$f.h"
+    $make -s BUILD=b b/seam
+    check "another $f.h is another hash" sh -c "! cmp b/seam '$tmp/seam'"
+done
+./configure --cc="$cc" --disable-cuda > /dev/null
+mkdir -p b
+touch b/libturbodiff-cuda.so
+check "without a CUDA compiler no module is installed, and an old one is removed" \
+    sh -c "$make -n BUILD=b install > '$tmp/n' && ! grep 'install.*libturbodiff-cuda.so' '$tmp/n' && grep 'rm -f .*libturbodiff-cuda.so' '$tmp/n'"
+cd "$top" || exit 1
+
+# ---- only a module of this build is opened ----
+
+mkdir -p "$tmp/prefix/bin" "$tmp/prefix/lib"
+cp "$build/td" "$tmp/prefix/bin/"
+seam=$(cat "$build/seam")
+
+# stub DIR [SEAM]: a module that leaves a file when it is asked to open a device, and has none
+stub() {
+    seam_line=${2:+"extern const char td_cuda_seam[]; const char td_cuda_seam[] = \"$2\";"}
+    cat > "$tmp/stub.c" <<END
+#include <errno.h>
+#include <fcntl.h>
+$seam_line
+int td_cuda_open(void *dev, const void *gpu, void *log);
+int td_cuda_open(void *dev, const void *gpu, void *log) { (void)dev, (void)gpu, (void)log; creat("opened", 0600); return -ENOTSUP; }
+END
+    $cc -shared -fPIC "$tmp/stub.c" -o "$tmp/prefix/$1/libturbodiff-cuda.so" || exit 1
+}
+
+# td BACKEND: its lines in log, its status in status; opened: by a stub
+td() {
+    rm -f "$tmp/opened"
+    (cd "$tmp" && prefix/bin/td -B "$1" -s 64x48 -n 5 -i 1 "$model" "a cat" "$tmp/clip.rgb") > "$tmp/lines" 2>&1
+    status=$?
+}
+
+stub bin 0123456789abcdef
+td cuda
+check "a module of another build is refused" test $status -eq 1
+check "with both hashes" grep "^error: backend=cuda: .*another build, with seam 0123456789abcdef where this library has $seam: /.*/bin/libturbodiff-cuda.so)" "$tmp/lines"
+check "and is not called" test ! -e "$tmp/opened"
+td auto
+check "with backend=auto it is a warning, and the CPU makes the clip" sh -c "test $status -eq 0 && test -s '$tmp/clip.rgb' &&
+    grep '^warning: backend=cuda: .*another build.*; using the CPU' '$tmp/lines'"
+stub bin
+td cuda
+check "one from before there were hashes is refused" sh -c "test $status -eq 1 && test ! -e '$tmp/opened' &&
+    grep 'another build, with seam unknown where' '$tmp/lines'"
+echo "no module" > "$tmp/prefix/bin/libturbodiff-cuda.so"
+td auto
+check "one that cannot be loaded is a warning" sh -c "test $status -eq 0 && grep '^warning: backend=cuda: .*too short' '$tmp/lines'"
+stub lib "$seam"
+td cuda
+check "one of this build is opened in the next place" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'another build' '$tmp/lines'"
+td auto
+check "one of this build without a GPU is no warning" sh -c "test $status -eq 0 && test -e '$tmp/opened' && ! grep '^warning: backend' '$tmp/lines'"
+
+echo "build: $passed passed, $failed failed"
+[ $failed -eq 0 ]
