@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The ends of the transformer and the sampler's update: patches in, timestep in, velocity out. */
 #include <math.h>
+#include "base/wan.h"
 #include "device.h"
 
 /* ---- patch embedding: 32 tokens x 256 outputs per CTA ---- */
@@ -32,7 +33,8 @@ __global__ void __launch_bounds__(256) patch_embed_kernel(PatchArgs a)
             int y = tok / (a.wd / 2) % (a.h / 2) * 2 + f / 2 % 2, x = tok % (a.wd / 2) * 2 + f % 2;
             int64_t at = ((int64_t)(tok / per_frame) * a.h + y) * a.wd + x;
 
-            v = ch < 16 ? round_bf16((float)a.z[ch * plane + at]) : to_f32(a.cond[(ch - 16) * plane + at]);
+            v = ch < TD_LATENT_CHANNELS ? round_bf16((float)a.z[ch * plane + at])
+                                        : to_f32(a.cond[(ch - TD_LATENT_CHANNELS) * plane + at]);
         }
         patch[f][i % PATCH_TOKENS] = v;
     }
@@ -210,9 +212,10 @@ __global__ void __launch_bounds__(256) head_kernel(HeadArgs a)
         return;
     tok += t0;
     for (int i = 0; i < 8; i++) {
-        int f = out + i, y = tok / (a.wd / 2) % (a.h / 2) * 2 + f / 32, x = tok % (a.wd / 2) * 2 + f / 16 % 2;
+        int f = out + i, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS,
+            y = tok / (a.wd / 2) % (a.h / 2) * 2 + side / 2, x = tok % (a.wd / 2) * 2 + side % 2;
 
-        a.v[f % 16 * plane + ((int64_t)(tok / per_frame) * a.h + y) * a.wd + x] = acc[i] + a.bias[f];
+        a.v[ch * plane + ((int64_t)(tok / per_frame) * a.h + y) * a.wd + x] = acc[i] + a.bias[f];
     }
 }
 

@@ -13,15 +13,15 @@
 #include "base/latent_stats.h"
 #include "base/pixfmt.h"
 
-struct LatentStats { float scale[16], mean[16]; };
+struct LatentStats { float scale[TD_LATENT_CHANNELS], mean[TD_LATENT_CHANNELS]; };
 
 __global__ void unscale_kernel(bf16 *y, const float *z, int64_t area, int64_t plane, LatentStats s)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    int c = (int)(i % 16);
+    int c = (int)(i % TD_LATENT_CHANNELS);
 
-    if (i < area * 16)
-        y[i] = to_bf16(round_bf16(round_bf16(z[c * plane + i / 16]) / s.scale[c]) + s.mean[c]);
+    if (i < area * TD_LATENT_CHANNELS)
+        y[i] = to_bf16(round_bf16(round_bf16(z[c * plane + i / TD_LATENT_CHANNELS]) / s.scale[c]) + s.mean[c]);
 }
 
 __global__ void scale_kernel(bf16 *y, const bf16 *x, int64_t area, int64_t plane, int n_c, LatentStats s)
@@ -29,7 +29,7 @@ __global__ void scale_kernel(bf16 *y, const bf16 *x, int64_t area, int64_t plane
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     int c = (int)(i / area);
 
-    if (i < area * 16)
+    if (i < area * TD_LATENT_CHANNELS)
         y[c * plane + i % area] = to_bf16(round_bf16(to_f32(x[i % area * n_c + c]) - s.mean[c]) * s.scale[c]);
 }
 
@@ -37,7 +37,7 @@ static LatentStats latent_stats(void)
 {
     LatentStats s;
 
-    for (int c = 0; c < 16; c++) {
+    for (int c = 0; c < TD_LATENT_CHANNELS; c++) {
         s.scale[c] = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c]));
         s.mean[c] = td_bf16_round(td_latent_mean[c]);
     }
@@ -48,7 +48,7 @@ int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
 {
     int64_t area = z->shape[2] * z->shape[3];
 
-    unscale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>(
+    unscale_kernel<<<(unsigned)td_blocks(area * TD_LATENT_CHANNELS, 256), 256, 0, td_cuda(dev)->stream>>>(
         (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, latent_stats());
     CU_LAUNCHED(dev, "unscale_kernel");
     return 0;
@@ -58,7 +58,7 @@ int td_cuda_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
 {
     int64_t area = y->shape[2] * y->shape[3];
 
-    scale_kernel<<<(unsigned)td_blocks(area * 16, 256), 256, 0, td_cuda(dev)->stream>>>(
+    scale_kernel<<<(unsigned)td_blocks(area * TD_LATENT_CHANNELS, 256), 256, 0, td_cuda(dev)->stream>>>(
         (bf16 *)y->data + t * area, (const bf16 *)x->data, area, y->shape[1] * area, (int)x->shape[3], latent_stats());
     CU_LAUNCHED(dev, "scale_kernel");
     return 0;

@@ -4,6 +4,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+extern "C" {
+#include "base/cancel.h"
+}
 #include "context.h"
 #include "upload.h"
 

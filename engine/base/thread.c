@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <time.h>
-#include "seam/backend.h"
 #include "base/thread.h"
 
 #define POLL_NS 20000000                         /* between two looks at the cancel flag */

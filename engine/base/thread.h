@@ -4,6 +4,7 @@
 #define TD_THREAD_H
 
 #include <stdatomic.h>
+#include "base/cancel.h"
 #include "base/log.h"
 
 /** How the caller's cancel flag and interrupt callback reach running work. */

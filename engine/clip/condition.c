@@ -99,7 +99,7 @@ static int check_finite(const TDCondition *c, const TDVaeEncoder *enc, const cha
 
 int td_condition_next(TDCondition *c, const TDVaeEncoder *enc, const char *path)
 {
-    TDTensor latent = channels(&c->cond, TD_MASK_CHANNELS, 16);
+    TDTensor latent = channels(&c->cond, TD_MASK_CHANNELS, TD_LATENT_CHANNELS);
     int ret;
 
     TRY(td_vae_encode_next(enc, &c->encode, c->encode.next ? NULL : &c->image, &latent));

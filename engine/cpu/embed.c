@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The ends of the transformer and the sampler's update: patches in, timestep in, velocity out. */
 #include <math.h>
+#include "base/wan.h"
 #include "cpu/flash.h"
 
 /* ---- patch embedding: features of a token are (channel, kh, kw), its patch 1x2x2 ---- */
@@ -27,8 +28,9 @@ static void patch_task(void *arg, int64_t task, int worker)
 
         for (int64_t f = 0; f < k; f++) {
             int64_t ch = f / 4, at = tt * area + (y + f / 2 % 2) * w + x + f % 2;
-            float v = ch < 16 ? td_bf16_round((float)((const double *)job->z->data)[ch * plane + at])
-                              : td_bf16_to_f32(((const uint16_t *)job->cond->data)[(ch - 16) * plane + at]);
+            float v = ch < TD_LATENT_CHANNELS
+                          ? td_bf16_round((float)((const double *)job->z->data)[ch * plane + at])
+                          : td_bf16_to_f32(((const uint16_t *)job->cond->data)[(ch - TD_LATENT_CHANNELS) * plane + at]);
 
             a[r / TD_MR * TD_MR * k + f * TD_MR + r % TD_MR] = v;
         }
@@ -134,10 +136,10 @@ static void head_task(void *arg, int64_t task, int worker)
         td_cpu_product(job->cpu->k, tiles, 1, dim, a, b, c, TD_NR, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < TD_NR; j++) {
-                int64_t f = n0 + j, tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2,
+                int64_t f = n0 + j, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS, tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2,
                         x = tok % (w / 2) * 2;
 
-                v[f % 16 * plane + (t * h + y + f / 32) * w + x + f / 16 % 2] = c[r * TD_NR + j] + lin->bias[f];
+                v[ch * plane + (t * h + y + side / 2) * w + x + side % 2] = c[r * TD_NR + j] + lin->bias[f];
             }
     }
 }

@@ -14,13 +14,13 @@ int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
     int64_t area = z->shape[2] * z->shape[3], plane = z->shape[1] * area;
 
     (void)dev;
-    for (int c = 0; c < 16; c++) {
+    for (int c = 0; c < TD_LATENT_CHANNELS; c++) {
         float scale = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c])), mean = td_bf16_round(td_latent_mean[c]);
 
         for (int64_t p = 0; p < area; p++) {
             float v = td_bf16_round(((const float *)z->data)[c * plane + t * area + p]);
 
-            ((uint16_t *)y->data)[p * 16 + c] = td_f32_to_bf16(td_bf16_round(v / scale) + mean);
+            ((uint16_t *)y->data)[p * TD_LATENT_CHANNELS + c] = td_f32_to_bf16(td_bf16_round(v / scale) + mean);
         }
     }
     return 0;
@@ -31,7 +31,7 @@ int td_cpu_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
     int64_t area = y->shape[2] * y->shape[3], plane = y->shape[1] * area, n_c = x->shape[3];
 
     (void)dev;
-    for (int c = 0; c < 16; c++) {
+    for (int c = 0; c < TD_LATENT_CHANNELS; c++) {
         float scale = td_bf16_round(1.0f / td_bf16_round(td_latent_std[c])), mean = td_bf16_round(td_latent_mean[c]);
 
         for (int64_t p = 0; p < area; p++) {

@@ -5,7 +5,7 @@
 #define TD_PROMPT_CACHE_H
 
 #include "base/log.h"
-#include "text/tokenizer.h"
+#include "base/wan.h"
 
 #define TD_CACHED_PROMPTS 4
 

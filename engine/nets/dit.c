@@ -12,7 +12,6 @@
 #include "nets/bind.h"
 #include "nets/dit.h"
 #include "nets/rope.h"
-#include "text/tokenizer.h"
 
 #define EPS 1e-6f
 
@@ -54,7 +53,7 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
             "and widths up to %d",
             path, (long long)s->dim, (long long)s->n_blocks, (long long)s->ffn, (long long)s->text_dim, TD_HEAD_DIM,
             TD_MAX_WIDTH);
-    if (s->in_dim != 16 && s->in_dim != 36)
+    if (s->in_dim != TD_LATENT_CHANNELS && s->in_dim != 36)
         return td_error(log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or 36 (image to video)", path,
                         (long long)s->in_dim);
     return 0;

@@ -7,9 +7,9 @@
 #ifndef TD_DIT_H
 #define TD_DIT_H
 
+#include "base/wan.h"
 #include "seam/backend.h"
 
-#define TD_LATENT_CHANNELS 16
 #define TD_HEAD_DIM 128
 
 typedef struct TDDitBlock {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "nets/bind.h"
 #include "nets/text_encoder.h"
-#include "text/tokenizer.h"
+#include "base/wan.h"
 
 static int bind_block(const TDBind *b, TDTextEncoder *te, int i)
 {

@@ -133,9 +133,9 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
         return td_error(dev->log, ENOMEM, "VAE: out of memory");
     vae->dev = dev;
     TRY(td_weights_init(dev, &vae->weights, block));
-    TRY(td_vae_bind_conv(&b, &vae->conv_latent, TD_VAE_LATENT, TD_VAE_LATENT, 1, 1, "conv2", ""));
+    TRY(td_vae_bind_conv(&b, &vae->conv_latent, TD_LATENT_CHANNELS, TD_LATENT_CHANNELS, 1, 1, "conv2", ""));
     TRY(td_vae_conv_width(&b, &c, "decoder", "conv1"));
-    TRY(td_vae_bind_conv(&b, &vae->conv_in, c, TD_VAE_LATENT, 3, 3, "decoder.conv1", ""));
+    TRY(td_vae_bind_conv(&b, &vae->conv_in, c, TD_LATENT_CHANNELS, 3, 3, "decoder.conv1", ""));
     for (int i = 0; vae->n_layers < TD_VAE_MAX_LAYERS; i++) {
         TDVaeLayer *l = &vae->layers[vae->n_layers];
         char p[64];
@@ -191,8 +191,8 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
     int ret;
 
     *c = (TDVaeClip){ .h = h, .w = w };
-    TRY(TD_CARVE(a, &c->latent, TD_BF16, 1, h, w, TD_VAE_LATENT));
-    TRY(TD_CARVE(a, &c->cache_in, TD_BF16, 2, h, w, TD_VAE_LATENT));
+    TRY(TD_CARVE(a, &c->latent, TD_BF16, 1, h, w, TD_LATENT_CHANNELS));
+    TRY(TD_CARVE(a, &c->cache_in, TD_BF16, 2, h, w, TD_LATENT_CHANNELS));
     for (int i = 0; i < vae->n_layers; i++) {
         const TDVaeLayer *l = &vae->layers[i];
 
@@ -323,7 +323,7 @@ int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z, TDTens
 {
     const TDOps *op = vae->dev->ops;
     TDTensor x = td_vae_tensor(&c->buf[0], 1, c->h, c->w, vae->conv_in.c_out), a = c->buf[1], b = c->buf[2];
-    TDTensor raw = td_vae_tensor(&a, 1, c->h, c->w, TD_VAE_LATENT), norm;
+    TDTensor raw = td_vae_tensor(&a, 1, c->h, c->w, TD_LATENT_CHANNELS), norm;
     TDDev *d = vae->dev;
     int ret;
 

@@ -4,6 +4,7 @@
 #ifndef TD_VAE_H
 #define TD_VAE_H
 
+#include "base/wan.h"
 #include "seam/backend.h"
 
 #define TD_VAE_MAX_LAYERS 32

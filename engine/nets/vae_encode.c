@@ -118,8 +118,8 @@ int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt,
     TRY(check_layers(&b, enc));
     find_settled(enc);
     TRY(td_bind_vector(&b, &enc->gamma_out, c, "encoder.head.0.gamma", ""));
-    TRY(td_vae_bind_conv(&b, &enc->conv_out, 2 * TD_VAE_LATENT, c, 3, 3, "encoder.head.2", ""));
-    TRY(td_vae_bind_conv(&b, &enc->conv_latent, 2 * TD_VAE_LATENT, 2 * TD_VAE_LATENT, 1, 1, "conv1", ""));
+    TRY(td_vae_bind_conv(&b, &enc->conv_out, 2 * TD_LATENT_CHANNELS, c, 3, 3, "encoder.head.2", ""));
+    TRY(td_vae_bind_conv(&b, &enc->conv_latent, 2 * TD_LATENT_CHANNELS, 2 * TD_LATENT_CHANNELS, 1, 1, "conv1", ""));
     *out = enc;
     return 0;
 fail:
@@ -177,7 +177,7 @@ int td_vae_encode_plan(TDVaeEncodeClip *c, const TDVaeEncoder *enc, TDArena *a, 
         largest = t * y * x * l->c_out > largest ? t * y * x * l->c_out : largest;
     }
     TRY(TD_CARVE(a, &c->cache_out, TD_BF16, 2, y, x, enc->conv_out.c_in));
-    TRY(TD_CARVE(a, &c->moments, TD_BF16, 1, y, x, 2 * TD_VAE_LATENT));
+    TRY(TD_CARVE(a, &c->moments, TD_BF16, 1, y, x, 2 * TD_LATENT_CHANNELS));
     for (int i = 0; i < 3; i++)
         TRY(TD_CARVE(a, &c->buf[i], TD_BF16, largest));
 fail:

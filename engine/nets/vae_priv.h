@@ -6,8 +6,6 @@
 #include "nets/bind.h"
 #include "nets/vae.h"
 
-#define TD_VAE_LATENT 16                         /* channels */
-
 /** Convolution kt x k x k of PREFIX.SUFFIX (suffix may be ""), stride 1. */
 int td_vae_bind_conv(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix,
                      const char *suffix);

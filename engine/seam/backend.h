@@ -15,11 +15,11 @@
 #ifndef TD_BACKEND_H
 #define TD_BACKEND_H
 
-#include <pthread.h>
 #include "base/arena.h"
-#include "files/checkpoint.h"
 #include "base/rng.h"
 #include "base/tensor.h"
+#include "base/try.h"
+#include "files/checkpoint.h"
 
 typedef struct TDOps TDOps;
 
@@ -240,12 +240,6 @@ struct TDOps {
 
 /** Empty weights. block: bytes to allocate at once, 0 = none, TD_MEASURE = measure. @return 0 or ENOMEM (logged) */
 int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
-/** Look at the cancel flag and ask the interrupt callback (thread.h). @return 0 or ECANCELED */
-int  td_cancel_check(struct TDCancel *c);
-/** With lock held: wait for cond, a little while at most, then poll c (may be NULL) without the lock: its callback may
- *  do anything. @return 0 or ECANCELED */
-int  td_cancel_wait(struct TDCancel *c, pthread_cond_t *cond, pthread_mutex_t *lock);
-
 /** Bytes of device memory owned by w, 256 bytes aligned. @return 0 or ENOMEM (logged) */
 int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);
 void td_weights_free(TDDev *dev, TDWeights *w);
@@ -262,8 +256,5 @@ typedef struct TDGpu {
 /** What the CUDA module exports: td_cuda_open, and the string td_cuda_seam, the TD_SEAM that it was built with: a hash
  *  that the Makefile makes of all headers both sides share. With another one their structs may lie otherwise. */
 typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
-
-/** `TRY(call)`: leave through `fail` with the code in ret. */
-#define TRY(call) do { if ((ret = (call)) < 0) goto fail; } while (0)
 
 #endif /* TD_BACKEND_H */

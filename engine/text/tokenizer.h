@@ -5,8 +5,7 @@
 #define TD_TOKENIZER_H
 
 #include "base/log.h"
-
-#define TD_TEXT_LEN 512                          ///< ids per prompt, eos and padding included
+#include "base/wan.h"
 
 typedef struct TDTokenizer TDTokenizer;
 
