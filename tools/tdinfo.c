@@ -2,22 +2,20 @@
  * tdinfo: what is in a model directory or file: tensors, which model it is, what is missing from it or unexpected in
  * it; and the token ids of prompts, for comparing tokenizers. See usage[].
  * 1. The model is told from tensor names and shapes, never from the file name.
- * 2. A complete file has every tensor of its model with the right shape, and no other.
+ * 2. A complete file has every tensor of its model with the right shape, and no other, and the library binds it.
  * 3. A complete directory is one whose files the library finds, by the library's own finder. */
-#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "cli.h"
+#include "model/device.h"
 #include "model/model.h"
 
 #define MAX_PROMPT   65536                       /* bytes, as the tokenizer takes */
-#define MAX_BLOCKS   1000
 #define MAX_REPORTED 8
 
 static const char usage[] =
@@ -72,76 +70,32 @@ static void report(int *count, const char *what, const char *name)
         printf("  %s: ... and more\n", what);
 }
 
-static void expect_shape(Check *k, const char *name, int n_dims, const int64_t *shape)
+/* shapes as the engine reads them: the number of values, and of rows where there is more than one dim */
+static int expect(void *cookie, const TDFileTensor *t)
 {
-    const TDEntry *e = td_checkpoint_find(k->ckpt, name);
+    Check *k = cookie;
+    const TDEntry *e = td_checkpoint_find(k->ckpt, t->name);
+    int64_t count = 1;
     char line[400];
     int n;
 
     if (!e) {
-        report(&k->n_missing, "missing", name);
-        return;
+        report(&k->n_missing, "missing", t->name);
+        return 0;
     }
     k->seen[entry_index(k->ckpt, e)] = 1;
-    if (e->n_dims == n_dims && !memcmp(e->shape, shape, (size_t)n_dims * sizeof(*shape)))
-        return;
-    n = snprintf(line, sizeof(line), "%.200s: [", name);
+    for (int i = 0; i < t->n_dims; i++)
+        count *= t->shape[i];
+    if (td_entry_count(e) == count && (t->n_dims == 1 || e->shape[0] == t->shape[0] || t->shape[0] == 1))
+        return 0;
+    n = snprintf(line, sizeof(line), "%.200s: [", t->name);
     for (int i = 0; i < e->n_dims; i++)
         n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%lld", i ? "," : "", (long long)e->shape[i]);
     n += snprintf(line + n, sizeof(line) - (size_t)n, "], want [");
-    for (int i = 0; i < n_dims && n < (int)sizeof(line) - 30; i++)
-        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%lld", i ? "," : "", (long long)shape[i]);
+    for (int i = 0; i < t->n_dims && n < (int)sizeof(line) - 30; i++)
+        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%lld", i ? "," : "", (long long)t->shape[i]);
     snprintf(line + n, sizeof(line) - (size_t)n, "]");
     report(&k->n_wrong, "wrong shape", line);
-}
-
-#define EXPECT(k, name, ...) \
-    expect_shape(k, name, (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), (int64_t[]){ __VA_ARGS__ })
-
-static const char *fmt_name(char dst[256], const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static const char *fmt_name(char dst[256], const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(dst, 256, fmt, ap);
-    va_end(ap);
-    return dst;
-}
-
-static void expect_linear(Check *k, const char *prefix, int64_t out, int64_t in, int quant)
-{
-    char n[256];
-
-    if (quant) {
-        EXPECT(k, fmt_name(n, "%s.int8_weight", prefix), out, in);
-        EXPECT(k, fmt_name(n, "%s.scale", prefix), (out + 127) / 128, (in + 127) / 128);
-    } else
-        EXPECT(k, fmt_name(n, "%s.weight", prefix), out, in);
-    EXPECT(k, fmt_name(n, "%s.bias", prefix), out);
-}
-
-/* Highest N of "blocks.N." plus one */
-static int count_blocks(const TDCheckpoint *c)
-{
-    const TDEntry *e;
-    int n = 0;
-
-    for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
-        if (!strncmp(e->name, "blocks.", 7) && isdigit((unsigned char)e->name[7]) && strlen(e->name) > 9 &&
-            atoll(e->name + 7) < MAX_BLOCKS && atoi(e->name + 7) >= n)
-            n = atoi(e->name + 7) + 1;
-    return n;
-}
-
-static int has_suffix(const TDCheckpoint *c, const char *part)
-{
-    const TDEntry *e;
-
-    for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
-        if (strstr(e->name, part))
-            return 1;
     return 0;
 }
 
@@ -156,155 +110,73 @@ static const char *dit_name(int64_t d, int64_t in, int blocks)
     return in == 36 ? "Wan I2V, other size" : "Wan T2V, other size";
 }
 
-/* of a transformer; 0 if it is none */
-static int64_t input_channels(const TDCheckpoint *c)
-{
-    const TDEntry *patch = td_checkpoint_find(c, "patch_embedding.weight");
-
-    return !patch || patch->n_dims < 2 ? 0 : patch->n_dims == 5 ? patch->shape[1] : patch->shape[1] / 4;
-}
-
 static void check_dit(Check *k, char *title)
 {
-    static const char *const attn[] = { "self_attn", "cross_attn" }, *const proj[] = { "q", "k", "v", "o" };
     const TDCheckpoint *c = k->ckpt;
-    const TDEntry *patch = td_checkpoint_find(c, "patch_embedding.weight");
-    int64_t d = dim(c, "patch_embedding.weight", 0), f = dim(c, "blocks.0.ffn.0.bias", 0);
-    int64_t in = input_channels(c);
-    int64_t text = dim(c, "text_embedding.0.weight", 1), freq = dim(c, "time_embedding.0.weight", 1);
-    int blocks = count_blocks(c), quant = has_suffix(c, ".int8_weight"), sla = has_suffix(c, ".proj_l.");
-    char n[256], p[256];
+    TDLog quiet = { 0 };
+    TDDitShape s;
 
-    if (patch->n_dims == 5)
-        EXPECT(k, "patch_embedding.weight", d, in, 1, 2, 2);
-    else
-        EXPECT(k, "patch_embedding.weight", d, 4 * in);
-    EXPECT(k, "patch_embedding.bias", d);
-    expect_linear(k, "text_embedding.0", d, text, 0);
-    expect_linear(k, "text_embedding.2", d, d, 0);
-    expect_linear(k, "time_embedding.0", d, freq, 0);
-    expect_linear(k, "time_embedding.2", d, d, 0);
-    expect_linear(k, "time_projection.1", 6 * d, d, 0);
-    expect_linear(k, "head.head", 64, d, 0);
-    EXPECT(k, "head.modulation", 1, 2, d);
-    for (int i = 0; i < blocks; i++) {
-        EXPECT(k, fmt_name(n, "blocks.%d.modulation", i), 1, 6, d);
-        for (int a = 0; a < 2; a++) {
-            for (int j = 0; j < 4; j++)
-                expect_linear(k, fmt_name(p, "blocks.%d.%s.%s", i, attn[a], proj[j]), d, d, quant);
-            for (int j = 0; j < 2; j++)
-                EXPECT(k, fmt_name(n, "blocks.%d.%s.norm_%s.weight", i, attn[a], proj[j]), d);
-        }
-        if (sla)
-            expect_linear(k, fmt_name(p, "blocks.%d.self_attn.attn_op.local_attn.proj_l", i), 128, 128, 0);
-        EXPECT(k, fmt_name(n, "blocks.%d.norm3.weight", i), d);
-        EXPECT(k, fmt_name(n, "blocks.%d.norm3.bias", i), d);
-        expect_linear(k, fmt_name(p, "blocks.%d.ffn.0", i), f, d, quant);
-        expect_linear(k, fmt_name(p, "blocks.%d.ffn.2", i), d, f, quant);
-    }
-    snprintf(title, 256, "%s: dim %lld, ffn %lld, %d blocks, %lld input channels, %s, %s", dit_name(d, in, blocks),
-             (long long)d, (long long)f, blocks, (long long)in, quant ? "int8" : "not quantised",
-             sla ? "SLA" : "dense attention");
-    if (has_suffix(c, "k_img") || has_suffix(c, "img_emb"))
+    td_dit_shape(&s, c, &quiet);
+    td_dit_each_tensor(&s, expect, k);
+    snprintf(title, 256, "%s: dim %lld, ffn %lld, %lld blocks, %lld input channels, %s, %s",
+             dit_name(s.dim, s.in_dim, (int)s.n_blocks), (long long)s.dim, (long long)s.ffn, (long long)s.n_blocks,
+             (long long)s.in_dim, s.int8 ? "int8" : "not quantised", s.has_sla ? "SLA" : "dense attention");
+    if (strstr(quiet.last_error, "k_img"))
         snprintf(title, 256, "Wan2.1 I2V (with CLIP branch), not supported");
-    else if (in == 48)
+    else if (s.in_dim == 48)
         snprintf(title, 256, "Wan2.2-TI2V-5B, not supported");
 }
 
 static void check_text(Check *k, char *title)
 {
     const TDCheckpoint *c = k->ckpt;
-    int64_t vocab = dim(c, "token_embedding.weight", 0), d = dim(c, "token_embedding.weight", 1);
-    int64_t f = dim(c, "blocks.0.ffn.fc1.weight", 0), a = dim(c, "blocks.0.attn.q.weight", 0);
-    int64_t heads = dim(c, "blocks.0.pos_embedding.embedding.weight", 1);
-    int blocks = count_blocks(c);
-    char n[256];
+    TDTextShape s = { .n_rows = dim(c, "token_embedding.weight", 0), .dim = dim(c, "token_embedding.weight", 1),
+                      .ffn = dim(c, "blocks.0.ffn.fc1.weight", 0), .width = dim(c, "blocks.0.attn.q.weight", 0),
+                      .n_heads = dim(c, "blocks.0.pos_embedding.embedding.weight", 1),
+                      .n_blocks = td_count_blocks(c) };
 
-    EXPECT(k, "token_embedding.weight", vocab, d);
-    EXPECT(k, "norm.weight", d);
-    for (int i = 0; i < blocks; i++) {
-        EXPECT(k, fmt_name(n, "blocks.%d.norm1.weight", i), d);
-        EXPECT(k, fmt_name(n, "blocks.%d.norm2.weight", i), d);
-        for (int j = 0; j < 3; j++)
-            EXPECT(k, fmt_name(n, "blocks.%d.attn.%c.weight", i, "qkv"[j]), a, d);
-        EXPECT(k, fmt_name(n, "blocks.%d.attn.o.weight", i), d, a);
-        EXPECT(k, fmt_name(n, "blocks.%d.ffn.gate.0.weight", i), f, d);
-        EXPECT(k, fmt_name(n, "blocks.%d.ffn.fc1.weight", i), f, d);
-        EXPECT(k, fmt_name(n, "blocks.%d.ffn.fc2.weight", i), d, f);
-        EXPECT(k, fmt_name(n, "blocks.%d.pos_embedding.embedding.weight", i), 32, heads);
-    }
-    snprintf(title, 256, "%s: dim %lld, ffn %lld, %lld heads, %d blocks, %lld ids",
-             d == 4096 && blocks == 24 ? "umT5-XXL encoder" : "umT5 encoder, other size", (long long)d, (long long)f,
-             (long long)heads, blocks, (long long)vocab);
-}
-
-static void expect_conv(Check *k, const char *prefix, int64_t out, int64_t in, int t, int s, int n_dims)
-{
-    char n[256];
-
-    if (n_dims == 5)
-        EXPECT(k, fmt_name(n, "%s.weight", prefix), out, in, t, s, s);
-    else
-        EXPECT(k, fmt_name(n, "%s.weight", prefix), out, in, s, s);
-    EXPECT(k, fmt_name(n, "%s.bias", prefix), out);
-}
-
-static void expect_res(Check *k, const char *prefix, int64_t in, int64_t out)
-{
-    char n[256];
-
-    EXPECT(k, fmt_name(n, "%s.residual.0.gamma", prefix), in, 1, 1, 1);
-    expect_conv(k, fmt_name(n, "%s.residual.2", prefix), out, in, 3, 3, 5);
-    EXPECT(k, fmt_name(n, "%s.residual.3.gamma", prefix), out, 1, 1, 1);
-    expect_conv(k, fmt_name(n, "%s.residual.6", prefix), out, out, 3, 3, 5);
-    if (in != out)
-        expect_conv(k, fmt_name(n, "%s.shortcut", prefix), out, in, 1, 1, 5);
-}
-
-static void check_vae_side(Check *k, const char *side, int64_t b, int64_t conv_in, int64_t conv_out)
-{
-    static const int mult_enc[] = { 1, 1, 2, 4, 4 }, mult_in[] = { 4, 2, 2, 1 }, mult_dec[] = { 4, 4, 2, 1 };
-    int enc = !strcmp(side, "encoder"), index = 0;
-    int64_t ends = enc ? 4 * b : b;
-    char n[256], p[200];
-
-    expect_conv(k, fmt_name(n, "%s.conv1", side), enc ? b : 4 * b, conv_in, 3, 3, 5);
-    for (int level = 0; level < 4; level++) {
-        int64_t in  = b * (enc ? mult_enc[level] : mult_in[level]);
-        int64_t out = b * (enc ? mult_enc[level + 1] : mult_dec[level]);
-
-        for (int j = 0; j < (enc ? 2 : 3); j++)
-            expect_res(k, fmt_name(n, "%s.%s.%d", side, enc ? "downsamples" : "upsamples", index++), j ? out : in, out);
-        if (level == 3)
-            break;
-        snprintf(p, sizeof(p), "%s.%s.%d", side, enc ? "downsamples" : "upsamples", index++);
-        expect_conv(k, fmt_name(n, "%s.resample.1", p), enc ? out : out / 2, out, 1, 3, 4);
-        if (enc ? level > 0 : level < 2) {
-            EXPECT(k, fmt_name(n, "%s.time_conv.weight", p), enc ? out : 2 * out, out, 3, 1, 1);
-            EXPECT(k, fmt_name(n, "%s.time_conv.bias", p), enc ? out : 2 * out);
-        }
-    }
-    for (int j = 0; j <= 2; j += 2)
-        expect_res(k, fmt_name(n, "%s.middle.%d", side, j), 4 * b, 4 * b);
-    EXPECT(k, fmt_name(n, "%s.middle.1.norm.gamma", side), 4 * b, 1, 1);
-    expect_conv(k, fmt_name(n, "%s.middle.1.to_qkv", side), 12 * b, 4 * b, 1, 1, 4);
-    expect_conv(k, fmt_name(n, "%s.middle.1.proj", side), 4 * b, 4 * b, 1, 1, 4);
-    EXPECT(k, fmt_name(n, "%s.head.0.gamma", side), ends, 1, 1, 1);
-    expect_conv(k, fmt_name(n, "%s.head.2", side), conv_out, ends, 3, 3, 5);
+    td_text_each_tensor(&s, expect, k);
+    snprintf(title, 256, "%s: dim %lld, ffn %lld, %lld heads, %lld blocks, %lld ids",
+             s.dim == 4096 && s.n_blocks == 24 ? "umT5-XXL encoder" : "umT5 encoder, other size", (long long)s.dim,
+             (long long)s.ffn, (long long)s.n_heads, (long long)s.n_blocks, (long long)s.n_rows);
 }
 
 static void check_vae(Check *k, char *title)
 {
-    int64_t b = dim(k->ckpt, "decoder.head.0.gamma", 0);
+    int64_t base = dim(k->ckpt, "decoder.head.0.gamma", 0);
 
-    expect_conv(k, "conv1", 32, 32, 1, 1, 5);
-    expect_conv(k, "conv2", 16, 16, 1, 1, 5);
-    check_vae_side(k, "encoder", b, 3, 32);
-    check_vae_side(k, "decoder", b, 16, 3);
-    snprintf(title, 256, "%s: base dim %lld", b == 96 ? "Wan2.1 VAE" : "Wan VAE, other size", (long long)b);
+    td_vae_encode_each_tensor(base, expect, k);
+    td_vae_each_tensor(base, expect, k);
+    snprintf(title, 256, "%s: base dim %lld", base == 96 ? "Wan2.1 VAE" : "Wan VAE, other size", (long long)base);
 }
 
-static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *bad)
+/* all that the library checks when it opens a model with this file. @return 0 or a logged error */
+static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
+{
+    TDDev *dev = NULL;
+    TDDit *dit = NULL;
+    TDTextEncoder *text = NULL;
+    TDVae *vae = NULL;
+    TDVaeEncoder *encoder = NULL;
+    int ret = td_device_open(&dev, TD_BACKEND_CPU, NULL, 1, NULL, log);
+
+    if (ret < 0)
+        return ret;
+    if (part == PART_DIT)
+        ret = td_dit_bind(&dit, dev, c, TD_QUANT_AUTO, TD_NORM_OFFICIAL, TD_MEASURE);
+    else if (part == PART_TEXT)
+        ret = td_text_bind(&text, dev, c, TD_MEASURE);
+    else if ((ret = td_vae_bind(&vae, dev, c, TD_MEASURE)) >= 0)
+        ret = td_vae_encode_bind(&encoder, dev, c, TD_MEASURE);
+    td_dit_free(&dit);
+    td_text_free(&text);
+    td_vae_free(&vae);
+    td_vae_encode_free(&encoder);
+    dev->ops->close(&dev);
+    return ret;
+}
+
+static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *bad, TDLog *log)
 {
     Check k = { .ckpt = c };
     char title[256] = "";
@@ -339,7 +211,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         snprintf(title, sizeof(title), "Hugging Face T5 layout, want the official names");
     else
         snprintf(title, sizeof(title), "unknown model");
-    if ((part == PART_DIT || part == PART_TEXT) && !count_blocks(c))
+    if ((part == PART_DIT || part == PART_TEXT) && !td_count_blocks(c))
         report(&k.n_missing, "missing", "blocks.0");
     if (part != PART_UNKNOWN)
         for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
@@ -350,8 +222,12 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         if (part != PART_UNKNOWN)
             printf("; %d missing, %d of wrong shape, %d unexpected", k.n_missing, k.n_wrong, k.n_unexpected);
         *bad = 1;
-    } else
+    } else if (bind(c, part, log) < 0) {
+        printf(", refused");
+        *bad = 1;
+    } else {
         printf(", complete");
+    }
     printf("\n");
     free(k.seen);
     return part;
@@ -395,7 +271,7 @@ static enum Part show_file(const char *path, int summary, int *bad, TDLog *log)
         printf(" %llu%s\n", (unsigned long long)td_entry_count(e) * td_dtype_size(e->dtype),
                td_entry_is_contiguous(e) ? "" : " strided");
     }
-    part = check_checkpoint(c, path, bad);
+    part = check_checkpoint(c, path, bad, log);
     td_checkpoint_close(&c);
     return part;
 }
@@ -465,14 +341,16 @@ static int find_as_library(const char *path, TDLog *log)
     char *file[TD_N_FILES] = { NULL };
     TDCheckpoint *c = NULL;
     TDModelConf conf;
+    TDDitShape shape;
     TDSettings s;
     int ret;
 
     td_default_settings(&s, sizeof(s));
     s.model = path;
     ret = td_model_find_files(file, &s, log);
-    if (ret >= 0 && (ret = td_checkpoint_open(&c, file[TD_FILE_DIT], log)) >= 0)
-        ret = td_model_check_experts(file, &s, input_channels(c), log);
+    if (ret >= 0 && (ret = td_checkpoint_open(&c, file[TD_FILE_DIT], log)) >= 0 &&
+        (ret = td_dit_shape(&shape, c, log)) >= 0)
+        ret = td_model_check_experts(file, &s, shape.in_dim, log);
     if (ret >= 0)
         ret = td_model_conf_read(&conf, path, log);
     td_checkpoint_close(&c);

@@ -10,6 +10,9 @@
 #include "cli.h"
 #include "tdsynth_pth.h"
 #include "base/io.h"
+#include "nets/dit.h"
+#include "nets/text_encoder.h"
+#include "nets/vae_encode.h"
 
 #define N_EXTRA_IDS 300              /* <extra_id_n> follow the pieces */
 #define MAX_SPIECE ((size_t)64 << 20) /* bytes, as the library takes */
@@ -42,42 +45,23 @@ static const struct Preset { const char *name; Options o; } preset[] = {
 
 /* ---- plans ---- */
 
-/* Append a tensor. shape ends with 0. NULL when memory is out or the name too long. */
-static Spec *add(Plan *plan, enum TDDtype dtype, const int64_t *shape, float mean, float std, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
-static Spec *add(Plan *plan, enum TDDtype dtype, const int64_t *shape, float mean, float std, const char *fmt, ...)
-{
-    va_list ap;
-    Spec *s;
-
-    if (plan->n == plan->cap) {
-        int cap = plan->cap ? plan->cap * 2 : 64;
-        Spec *p = realloc(plan->spec, (size_t)cap * sizeof(*p));
-
-        if (!p) {
-            fail("out of memory");
-            return NULL;
-        }
-        plan->spec = p;
-        plan->cap = cap;
-    }
-    s = &plan->spec[plan->n];
-    memset(s, 0, sizeof(*s));
-    va_start(ap, fmt);
-    vsnprintf(s->name, sizeof(s->name), fmt, ap);
-    va_end(ap);
-    memcpy(s->source, s->name, sizeof(s->name));
-    s->dtype = dtype;
-    for (s->n_dims = 0; shape[s->n_dims]; s->n_dims++)
-        s->shape[s->n_dims] = shape[s->n_dims];
-    s->mean = mean;
-    s->std = std;
-    s->storage = plan->n_storages++;
-    plan->n++;
-    return s;
-}
-
-#define SHAPE(...) (const int64_t[]){ __VA_ARGS__, 0 }
+/* How the values of a weight spread, by its name in the network's list: linears and convolutions std = gain /
+ * sqrt(fan_in), others std = gain. What is not here has 1.0. */
+static const struct { const char *name; float mean; double gain; } spread[] = {
+    /* transformer */
+    { "text_embedding.0", 0, 3.0 }, { "text_embedding.2", 0, 1.5 }, { "time_embedding.0", 0, 1.4 },
+    { "time_embedding.2", 0, 1.5 }, { "time_projection.1", 0, 0.5 }, { "head.modulation", 0, 0.1 },
+    { "modulation", 0, 0.2 }, { "self_attn.norm_q", 1.5f, 0.15 }, { "self_attn.norm_k", 1.5f, 0.15 },
+    { "cross_attn.norm_q", 1.5f, 0.15 }, { "cross_attn.norm_k", 1.5f, 0.15 }, { "cross_attn.o", 0, 0.3 },
+    { "norm3", 1.0f, 0.1 }, { "ffn.2", 0, 1.5 },
+    /* text encoder */
+    { "norm1", 1.0f, 0.1 }, { "norm2", 1.0f, 0.1 }, { "attn.q", 0, 0.35 }, { "attn.k", 0, 0.7 },
+    { "attn.o", 0, 0.7 }, { "ffn.fc2", 0, 0.7 }, { "pos_embedding.embedding", 0, 0.7 },
+    { "token_embedding", 0, 1.0 }, { "norm", 0.3f, 0.03 },
+    /* VAE */
+    { "residual.2", 0, 1.6 }, { "to_qkv", 0, 1.5 }, { "encoder.conv1", 0, 1.5 }, { "encoder.head.2", 0, 1.7 },
+    { "decoder.conv1", 0, 0.5 }, { "decoder.head.2", 0, 0.7 },
+};
 
 /* Square root by Newton's iteration: IEEE operations alone, so the same on every machine. */
 static double root(int64_t n)
@@ -89,212 +73,57 @@ static double root(int64_t n)
     return x;
 }
 
-static float fan(double gain, int64_t fan_in)
+/* Append a tensor of the plan's network as official files store it. */
+static int add(void *cookie, const TDFileTensor *t)
 {
-    return (float)(gain / root(fan_in));
-}
-
-/* One linear layer with bias, bf16 or quantised. */
-static int add_linear(Plan *plan, int quant, int64_t out, int64_t in, double gain, float bias_mean, const char *name)
-{
-    float std = fan(gain, in);
+    Plan *plan = cookie;
+    enum TDTensorKind kind = t->of->kind;
+    int is_vae = plan->form == PICKLE_PLAIN, is_dit = plan->form == PICKLE_STATE_DICT, ks = t->of->ks;
+    int is_norm = kind == TD_IS_NORM || kind == TD_IS_NORM_BIAS;
+    int has_fan = kind <= TD_IS_QUANT || kind == TD_IS_CONV;
+    int64_t fan_in = t->k * (t->of->kt ? t->of->kt : 1) * (ks ? ks * ks : 1);
+    float mean = kind == TD_IS_GAMMA ? 1.0f : 0;
+    double gain = kind == TD_IS_GAMMA ? 0.1 : 1.0;
     Spec *s;
 
-    if (quant) {
-        if (!(s = add(plan, TD_I8, SHAPE(out, in), 0, std, "%s.int8_weight", name)))
-            return -1;
-        s->fill = FILL_INT8;
-        s->on_cpu = 1;
-        s->rows = out;
-        s->cols = in;
-        snprintf(s->source, sizeof(s->source), "%s.weight", name);
-        if (!(s = add(plan, TD_F32, SHAPE((out + BLOCK - 1) / BLOCK, (in + BLOCK - 1) / BLOCK), 0, std, "%s.scale",
-                      name)))
-            return -1;
-        s->fill = FILL_SCALE;
-        s->on_cpu = 1;
-        s->rows = out;
-        s->cols = in;
-        snprintf(s->source, sizeof(s->source), "%s.weight", name);
-    } else if (!add(plan, TD_BF16, SHAPE(out, in), 0, std, "%s.weight", name)) {
-        return -1;
+    if (plan->n == plan->cap) {
+        int cap = plan->cap ? plan->cap * 2 : 64;
+        Spec *p = realloc(plan->spec, (size_t)cap * sizeof(*p));
+
+        if (!p)
+            return fail("out of memory");
+        plan->spec = p;
+        plan->cap = cap;
     }
-    return add(plan, TD_BF16, SHAPE(out), bias_mean, 0.1f, "%s.bias", name) ? 0 : -1;
-}
-
-/* A norm vector held as f32 with bf16 values. */
-static int add_norm(Plan *plan, int64_t n, float mean, float std, const char *fmt, const char *prefix)
-{
-    char name[80];
-    Spec *s;
-
-    snprintf(name, sizeof(name), "%s%s", prefix, fmt);
-    if (!(s = add(plan, TD_F32, SHAPE(n), mean, std, "%s", name)))
-        return -1;
-    s->bf16_valued = 1;
-    s->on_cpu = 1;
-    return 0;
-}
-
-static int add_attention(Plan *plan, const Options *o, int quant, const char *prefix, int self)
-{
-    static const char *const proj[] = { "q", "k", "v", "o" };
-    int64_t D = o->dim;
-    char name[128];
-
-    for (int i = 0; i < 4; i++) {
-        snprintf(name, sizeof(name), "%s.%s", prefix, proj[i]);
-        if (add_linear(plan, quant, D, D, i == 3 && !self ? 0.3 : 1.0, 0, name) < 0)
-            return -1;
-    }
-    if (add_norm(plan, D, 1.5f, 0.15f, ".norm_q.weight", prefix) < 0 ||
-        add_norm(plan, D, 1.5f, 0.15f, ".norm_k.weight", prefix) < 0)
-        return -1;
-    if (self && o->sla) {
-        snprintf(name, sizeof(name), "%s.attn_op.local_attn.proj_l", prefix);
-        return add_linear(plan, 0, 128, 128, 1.0, 0, name);
-    }
-    return 0;
-}
-
-static int plan_dit(Plan *plan, const Options *o, int quant)
-{
-    int64_t D = o->dim, F = o->ffn;
-    char prefix[64], name[80];
-
-    if (add_linear(plan, 0, D, o->in_dim * 4, 1.0, 0.3f, "patch_embedding") < 0 ||
-        add_linear(plan, 0, D, o->text_dim, 3.0, 0, "text_embedding.0") < 0 ||
-        add_linear(plan, 0, D, D, 1.5, 0, "text_embedding.2") < 0 ||
-        add_linear(plan, 0, D, 256, 1.4, 0, "time_embedding.0") < 0 ||
-        add_linear(plan, 0, D, D, 1.5, 0, "time_embedding.2") < 0 ||
-        add_linear(plan, 0, 6 * D, D, 0.5, 0, "time_projection.1") < 0)
-        return -1;
-    for (int i = 0; i < o->blocks; i++) {
-        snprintf(prefix, sizeof(prefix), "blocks.%d", i);
-        if (!add(plan, TD_BF16, SHAPE(1, 6, D), 0, 0.2f, "%s.modulation", prefix))
-            return -1;
-        snprintf(prefix, sizeof(prefix), "blocks.%d.self_attn", i);
-        if (add_attention(plan, o, quant, prefix, 1) < 0)
-            return -1;
-        snprintf(prefix, sizeof(prefix), "blocks.%d.norm3", i);
-        if (add_norm(plan, D, 1.0f, 0.1f, ".weight", prefix) < 0 || add_norm(plan, D, 0, 0.1f, ".bias", prefix) < 0)
-            return -1;
-        snprintf(prefix, sizeof(prefix), "blocks.%d.cross_attn", i);
-        if (add_attention(plan, o, quant, prefix, 0) < 0)
-            return -1;
-        snprintf(name, sizeof(name), "blocks.%d.ffn.0", i);
-        if (add_linear(plan, quant, F, D, 1.0, 0, name) < 0)
-            return -1;
-        snprintf(name, sizeof(name), "blocks.%d.ffn.2", i);
-        if (add_linear(plan, quant, D, F, 1.5, 0, name) < 0)
-            return -1;
-    }
-    if (!add(plan, TD_BF16, SHAPE(1, 2, D), 0, 0.1f, "head.modulation"))
-        return -1;
-    return add_linear(plan, 0, 64, D, 1.0, 0, "head.head");
-}
-
-static int plan_text(Plan *plan, const Options *o)
-{
-    static const struct { const char *name; double gain; } proj[] = {
-        { "q", 0.35 }, { "k", 0.7 }, { "v", 1.0 }, { "o", 0.7 },
-    };
-    int64_t d = o->text_dim, f = o->text_ffn;
-
-    if (!add(plan, TD_BF16, SHAPE(o->vocab, d), 0, 1.0f, "token_embedding.weight"))
-        return -1;
-    for (int i = 0; i < o->text_blocks; i++) {
-        if (!add(plan, TD_BF16, SHAPE(d), 1.0f, 0.1f, "blocks.%d.norm1.weight", i))
-            return -1;
-        for (int k = 0; k < 4; k++)
-            if (!add(plan, TD_BF16, SHAPE(d, d), 0, fan(proj[k].gain, d), "blocks.%d.attn.%s.weight", i, proj[k].name))
-                return -1;
-        if (!add(plan, TD_BF16, SHAPE(d), 1.0f, 0.1f, "blocks.%d.norm2.weight", i) ||
-            !add(plan, TD_BF16, SHAPE(f, d), 0, fan(1.0, d), "blocks.%d.ffn.gate.0.weight", i) ||
-            !add(plan, TD_BF16, SHAPE(f, d), 0, fan(1.0, d), "blocks.%d.ffn.fc1.weight", i) ||
-            !add(plan, TD_BF16, SHAPE(d, f), 0, fan(0.7, f), "blocks.%d.ffn.fc2.weight", i) ||
-            !add(plan, TD_BF16, SHAPE(32, o->text_heads), 0, 0.7f, "blocks.%d.pos_embedding.embedding.weight", i))
-            return -1;
-    }
-    return add(plan, TD_BF16, SHAPE(d), 0.3f, 0.03f, "norm.weight") ? 0 : -1;
-}
-
-/* Convolution weight [out, in, kt, kh, kw] (kt = 0: [out, in, kh, kw]) and bias. */
-static int add_conv(Plan *plan, int64_t out, int64_t in, int kt, int kh, int kw, double gain, const char *name)
-{
-    float std = fan(gain, in * (kt ? kt : 1) * kh * kw);
-    const int64_t *shape = kt ? SHAPE(out, in, kt, kh, kw) : SHAPE(out, in, kh, kw);
-
-    if (!add(plan, TD_F32, shape, 0, std, "%s.weight", name))
-        return -1;
-    return add(plan, TD_F32, SHAPE(out), 0, 0.05f, "%s.bias", name) ? 0 : -1;
-}
-
-static int add_gamma(Plan *plan, int64_t n, int trailing, const char *name)
-{
-    return add(plan, TD_F32, trailing == 3 ? SHAPE(n, 1, 1, 1) : SHAPE(n, 1, 1), 1.0f, 0.1f, "%s.gamma", name) ? 0 : -1;
-}
-
-static int add_res_block(Plan *plan, int64_t in, int64_t out, const char *prefix)
-{
-    char name[80];
-
-#define SUB(x) (snprintf(name, sizeof(name), "%s.%s", prefix, x), name)
-    if (add_gamma(plan, in, 3, SUB("residual.0")) < 0 ||
-        add_conv(plan, out, in, 3, 3, 3, 1.6, SUB("residual.2")) < 0 ||
-        add_gamma(plan, out, 3, SUB("residual.3")) < 0 ||
-        add_conv(plan, out, out, 3, 3, 3, 1.0, SUB("residual.6")) < 0)
-        return -1;
-    return in == out ? 0 : add_conv(plan, out, in, 1, 1, 1, 1.0, SUB("shortcut"));
-}
-
-static int add_middle(Plan *plan, int64_t c, const char *prefix)
-{
-    char name[80];
-
-    if (add_res_block(plan, c, c, SUB("middle.0")) < 0 ||
-        add_gamma(plan, c, 2, SUB("middle.1.norm")) < 0 ||
-        add_conv(plan, 3 * c, c, 0, 1, 1, 1.5, SUB("middle.1.to_qkv")) < 0 ||
-        add_conv(plan, c, c, 0, 1, 1, 1.0, SUB("middle.1.proj")) < 0)
-        return -1;
-    return add_res_block(plan, c, c, SUB("middle.2"));
-}
-
-static int plan_vae_side(Plan *plan, const Options *o, int decoder)
-{
-    static const int mult[2][5] = { { 1, 1, 2, 4, 4 }, { 4, 4, 4, 2, 1 } };
-    const char *prefix = decoder ? "decoder" : "encoder", *list = decoder ? "upsamples" : "downsamples";
-    int64_t dim = o->vae_dim, in = dim * mult[decoder][0], out = in;
-    char name[80], at[64];
-    int index = 0;
-
-    if (add_conv(plan, in, decoder ? 16 : 3, 3, 3, 3, decoder ? 0.5 : 1.5, SUB("conv1")) < 0 ||
-        (decoder && add_middle(plan, in, prefix) < 0))
-        return -1;
-    for (int level = 0; level < 4; level++) {
-        out = dim * mult[decoder][level + 1];
-        if (decoder && level)
-            in /= 2;
-        for (int i = 0; i < 2 + decoder; i++, index++, in = out) {
-            snprintf(at, sizeof(at), "%s.%s.%d", prefix, list, index);
-            if (add_res_block(plan, in, out, at) < 0)
-                return -1;
+    for (size_t i = 0; i < sizeof(spread) / sizeof(*spread) && kind != TD_IS_GAMMA; i++)
+        if (!strcmp(spread[i].name, t->of->name)) {
+            mean = spread[i].mean;
+            gain = spread[i].gain;
         }
-        if (level == 3)
-            break;
-        snprintf(at, sizeof(at), "%s.%s.%d.resample.1", prefix, list, index);
-        if (add_conv(plan, decoder ? out / 2 : out, out, 0, 3, 3, 1.0, at) < 0)
-            return -1;
-        snprintf(at, sizeof(at), "%s.%s.%d.time_conv", prefix, list, index++);
-        if (decoder ? level < 2 : level > 0)
-            if (add_conv(plan, decoder ? 2 * out : out, out, 3, 1, 1, 1.0, at) < 0)
-                return -1;
+    s = &plan->spec[plan->n++];
+    memset(s, 0, sizeof(*s));
+    snprintf(s->name, sizeof(s->name), "%s", t->name);
+    memcpy(s->source, s->name, sizeof(s->name));
+    s->dtype = is_vae || (is_dit && is_norm) ? TD_F32 : TD_BF16;
+    s->bf16_valued = s->on_cpu = is_dit && is_norm;
+    s->n_dims = t->n_dims;
+    memcpy(s->shape, t->shape, sizeof(s->shape));
+    s->storage = plan->n_storages++;
+    s->mean = mean;
+    s->std = has_fan ? (float)(gain / root(fan_in)) : (float)gain;
+    if (!strcmp(t->ending, "bias")) {
+        s->mean = !strcmp(t->of->name, "patch_embedding") ? 0.3f : 0;
+        s->std = is_vae ? 0.05f : 0.1f;
+    } else if (!strcmp(t->ending, "int8_weight") || !strcmp(t->ending, "scale")) {
+        s->dtype = *t->ending == 'i' ? TD_I8 : TD_F32;
+        s->fill = *t->ending == 'i' ? FILL_INT8 : FILL_SCALE;
+        s->on_cpu = 1;
+        s->rows = t->n;
+        s->cols = t->k;
+        snprintf(s->source, sizeof(s->source), "%.*sweight", (int)(strlen(t->name) - strlen(t->ending)), t->name);
     }
-    if ((!decoder && add_middle(plan, out, prefix) < 0) || add_gamma(plan, out, 3, SUB("head.0")) < 0)
-        return -1;
-    return add_conv(plan, decoder ? 3 : 32, out, 3, 3, 3, decoder ? 0.7 : 1.7, SUB("head.2"));
+    return 0;
 }
-#undef SUB
 
 /* The official VAE file keeps its 194 tensors as views of 4 storages. */
 static void share_storages(Plan *plan, int n)
@@ -311,10 +140,25 @@ static void share_storages(Plan *plan, int n)
     plan->n_storages = n;
 }
 
+static int plan_dit(Plan *plan, const Options *o, int int8)
+{
+    const TDDitShape shape = { .dim = o->dim, .ffn = o->ffn, .n_blocks = o->blocks, .in_dim = o->in_dim,
+                               .text_dim = o->text_dim, .int8 = int8, .has_sla = o->sla };
+
+    return td_dit_each_tensor(&shape, add, plan);
+}
+
+static int plan_text(Plan *plan, const Options *o)
+{
+    const TDTextShape shape = { .dim = o->text_dim, .ffn = o->text_ffn, .width = o->text_dim, .n_heads = o->text_heads,
+                                .n_blocks = o->text_blocks, .n_rows = o->vocab };
+
+    return td_text_each_tensor(&shape, add, plan);
+}
+
 static int plan_vae(Plan *plan, const Options *o)
 {
-    if (plan_vae_side(plan, o, 0) < 0 || add_conv(plan, 32, 32, 1, 1, 1, 1.0, "conv1") < 0 ||
-        add_conv(plan, 16, 16, 1, 1, 1, 1.0, "conv2") < 0 || plan_vae_side(plan, o, 1) < 0)
+    if (td_vae_encode_each_tensor(o->vae_dim, add, plan) < 0 || td_vae_each_tensor(o->vae_dim, add, plan) < 0)
         return -1;
     for (int i = 0; i < plan->n && o->vae_bf16; i++)
         plan->spec[i].dtype = TD_BF16;

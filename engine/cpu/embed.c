@@ -136,7 +136,8 @@ static void head_task(void *arg, int64_t task, int worker)
         td_cpu_product(job->cpu->k, tiles, 1, dim, a, b, c, TD_NR, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < TD_NR; j++) {
-                int64_t f = n0 + j, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS, tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2,
+                int64_t f = n0 + j, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS;
+                int64_t tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2,
                         x = tok % (w / 2) * 2;
 
                 v[ch * plane + (t * h + y + side / 2) * w + x + side % 2] = c[r * TD_NR + j] + lin->bias[f];

@@ -9,13 +9,85 @@
  *  4. Text rows past the prompt are zero before the text embedding, not after it, and take part in cross attention. */
 #include <stdio.h>
 #include <stdlib.h>
-#include "nets/bind.h"
 #include "nets/dit.h"
 #include "nets/rope.h"
+#include "nets/tensors.h"
 
 #define EPS 1e-6f
 
 /* ---- binding ---- */
+
+#define AT(member) offsetof(TDDit, member)
+
+static const TDNetTensor before_blocks[] = {
+    { "patch_embedding",   TD_IS_LINEAR, TD_DIM,   TD_PATCH,    .at = AT(patch) },
+    { "text_embedding.0",  TD_IS_LINEAR, TD_DIM,   TD_TEXT_DIM, .at = AT(text_in) },
+    { "text_embedding.2",  TD_IS_LINEAR, TD_DIM,   TD_DIM,      .at = AT(text_out) },
+    { "time_embedding.0",  TD_IS_F32,    TD_DIM,   TD_SIZE_256, .at = AT(time.in) },
+    { "time_embedding.2",  TD_IS_F32,    TD_DIM,   TD_DIM,      .at = AT(time.out) },
+    { "time_projection.1", TD_IS_F32,    TD_6_DIM, TD_DIM,      .at = AT(time.proj) },
+    { NULL }
+};
+static const TDNetTensor after_blocks[] = {
+    { "head.modulation",   TD_IS_ROWS,   TD_SIZE_2,  TD_DIM,    .at = TD_BY_HAND },
+    { "head.head",         TD_IS_F32,    TD_SIZE_64, TD_DIM,    .at = AT(head) },
+    { NULL }
+};
+
+#undef AT
+#define AT(member) offsetof(TDDitBlock, member)
+
+static const TDNetTensor of_block[] = {
+    { "modulation",        TD_IS_ROWS,      TD_SIZE_6, TD_DIM,    .at = TD_BY_HAND },
+    { "self_attn.q",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(qkv) },
+    { "self_attn.k",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(qkv) },
+    { "self_attn.v",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(qkv) },
+    { "self_attn.o",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(o) },
+    { "self_attn.norm_q",  TD_IS_NORM,      TD_DIM,               .at = AT(norm_q) },
+    { "self_attn.norm_k",  TD_IS_NORM,      TD_DIM,               .at = AT(norm_k) },
+    { "self_attn.attn_op.local_attn.proj_l", TD_IS_LINEAR, TD_PROJ_L, TD_PROJ_L, .at = AT(proj_l) },
+    { "norm3",             TD_IS_NORM_BIAS, TD_DIM,               .at = AT(norm3) },
+    { "cross_attn.q",      TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(cross_q) },
+    { "cross_attn.k",      TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(cross_k) },
+    { "cross_attn.v",      TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(cross_v) },
+    { "cross_attn.o",      TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(cross_o) },
+    { "cross_attn.norm_q", TD_IS_NORM,      TD_DIM,               .at = AT(cross_norm_q) },
+    { "cross_attn.norm_k", TD_IS_NORM,      TD_DIM,               .at = AT(cross_norm_k) },
+    { "ffn.0",             TD_IS_QUANT,     TD_FFN,    TD_DIM,    .at = AT(ffn1) },
+    { "ffn.2",             TD_IS_QUANT,     TD_DIM,    TD_FFN,    .at = AT(ffn2) },
+    { NULL }
+};
+
+#undef AT
+
+static void set_sizes(int64_t sizes[TD_N_SIZES], const TDDitShape *s)
+{
+    td_sizes_init(sizes);
+    sizes[TD_DIM] = s->dim;
+    sizes[TD_6_DIM] = 6 * s->dim;
+    sizes[TD_FFN] = s->ffn;
+    sizes[TD_PATCH] = 4 * s->in_dim;
+    sizes[TD_TEXT_DIM] = s->text_dim;
+    sizes[TD_PROJ_L] = s->has_sla ? TD_HEAD_DIM : 0;
+}
+
+int td_dit_each_tensor(const TDDitShape *s, TDTensorFn fn, void *cookie)
+{
+    int64_t sizes[TD_N_SIZES];
+    int ret;
+
+    set_sizes(sizes, s);
+    TRY(td_each_tensor(before_blocks, "", sizes, 1, 0, fn, cookie));
+    for (int i = 0; i < s->n_blocks; i++) {
+        char prefix[32];
+
+        snprintf(prefix, sizeof(prefix), "blocks.%d.", i);
+        TRY(td_each_tensor(of_block, prefix, sizes, 1, s->int8, fn, cookie));
+    }
+    TRY(td_each_tensor(after_blocks, "", sizes, 1, 0, fn, cookie));
+fail:
+    return ret;
+}
 
 int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
 {
@@ -30,12 +102,10 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
     s->dim = patch->shape[0];
     s->in_dim = s->dim > 0 ? td_entry_count(patch) / s->dim / 4 : 0;
     s->text_dim = text->shape[1];
+    s->n_blocks = td_count_blocks(ckpt);
     for (int i = 0; i < td_checkpoint_count(ckpt); i++) {
         const TDEntry *e = td_checkpoint_entry(ckpt, i);
-        int block;
 
-        if (sscanf(e->name, "blocks.%d.", &block) == 1 && block >= s->n_blocks && block < 1000)
-            s->n_blocks = block + 1;
         s->int8 |= strstr(e->name, ".int8_weight") != NULL;
         s->has_sla |= strstr(e->name, ".proj_l.") != NULL;
         if (!strcmp(e->name, "blocks.0.ffn.0.weight") || !strcmp(e->name, "blocks.0.ffn.0.int8_weight"))
@@ -57,58 +127,6 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
         return td_error(log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or 36 (image to video)", path,
                         (long long)s->in_dim);
     return 0;
-}
-
-static int bind_norm(const TDBind *b, TDNormW *norm, int64_t dim, enum TDNorm profile, const char *prefix,
-                     const char *name, int bias)
-{
-    char full[128];
-    int ret;
-
-    snprintf(full, sizeof(full), "%s.%s", prefix, name);
-    *norm = (TDNormW){ .dim = dim, .eps = EPS, .profile = profile };
-    TRY(td_bind_vector(b, &norm->weight, dim, full, "weight"));
-    if (bias)
-        TRY(td_bind_vector(b, &norm->bias, dim, full, "bias"));
-fail:
-    return ret;
-}
-
-static int bind_block(const TDBind *b, TDDit *dit, TDDitBlock *k, int i, enum TDDtype want, enum TDNorm profile)
-{
-    int64_t d = dit->dim;
-    char name[10][96], p[32];
-    static const char *const suffix[10] = { "self_attn.q",  "self_attn.k",  "self_attn.v",  "self_attn.o",
-                                            "cross_attn.q", "cross_attn.k", "cross_attn.v", "cross_attn.o",
-                                            "ffn.0",        "ffn.2" };
-    const char *n[10];
-    int ret;
-
-    snprintf(p, sizeof(p), "blocks.%d", i);
-    for (int j = 0; j < 10; j++) {
-        snprintf(name[j], sizeof(name[j]), "%s.%s", p, suffix[j]);
-        n[j] = name[j];
-    }
-    k->norm1 = k->norm2 = (TDNormW){ .dim = d, .eps = EPS, .profile = profile };
-    TRY(bind_norm(b, &k->norm3, d, profile, p, "norm3", 1));
-    TRY(bind_norm(b, &k->norm_q, d, profile, p, "self_attn.norm_q", 0));
-    TRY(bind_norm(b, &k->norm_k, d, profile, p, "self_attn.norm_k", 0));
-    TRY(bind_norm(b, &k->cross_norm_q, d, profile, p, "cross_attn.norm_q", 0));
-    TRY(bind_norm(b, &k->cross_norm_k, d, profile, p, "cross_attn.norm_k", 0));
-    TRY(td_bind_linear(b, &k->qkv, want, d, d, 3, n));
-    TRY(td_bind_linear(b, &k->o, want, d, d, 1, n + 3));
-    TRY(td_bind_linear(b, &k->cross_q, want, d, d, 1, n + 4));
-    TRY(td_bind_linear(b, &k->cross_k, want, d, d, 1, n + 5));
-    TRY(td_bind_linear(b, &k->cross_v, want, d, d, 1, n + 6));
-    TRY(td_bind_linear(b, &k->cross_o, want, d, d, 1, n + 7));
-    TRY(td_bind_linear(b, &k->ffn1, want, dit->ffn, d, 1, n + 8));
-    TRY(td_bind_linear(b, &k->ffn2, want, d, dit->ffn, 1, n + 9));
-    if (dit->has_sla) {
-        snprintf(name[0], sizeof(name[0]), "%s.self_attn.attn_op.local_attn.proj_l", p);
-        TRY(td_bind_linear(b, &k->proj_l, TD_BF16, TD_HEAD_DIM, TD_HEAD_DIM, 1, n));
-    }
-fail:
-    return ret;
 }
 
 /* the modulation rows of all blocks as one f32 table on the device */
@@ -143,6 +161,7 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     TDDitShape s;
     TDDit *dit = NULL;
     TDBind b;
+    int64_t sizes[TD_N_SIZES];
     void *hidden;
     int ret;
 
@@ -170,18 +189,20 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     dit->head_norm = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = TD_NORM_EXACT };
     b = (TDBind){ dev, &dit->weights, ckpt, 1 };
     TRY(td_weights_init(dev, &dit->weights, block));
-    TRY(td_bind_linear(&b, &dit->patch, TD_BF16, s.dim, s.in_dim * 4, 1, &(const char *){ "patch_embedding" }));
-    TRY(td_bind_linear(&b, &dit->text_in, TD_BF16, s.dim, s.text_dim, 1, &(const char *){ "text_embedding.0" }));
-    TRY(td_bind_linear(&b, &dit->text_out, TD_BF16, s.dim, s.dim, 1, &(const char *){ "text_embedding.2" }));
-    TRY(td_bind_linear(&b, &dit->time.in, TD_F32, s.dim, 256, 1, &(const char *){ "time_embedding.0" }));
-    TRY(td_bind_linear(&b, &dit->time.out, TD_F32, s.dim, s.dim, 1, &(const char *){ "time_embedding.2" }));
-    TRY(td_bind_linear(&b, &dit->time.proj, TD_F32, 6 * s.dim, s.dim, 1, &(const char *){ "time_projection.1" }));
-    TRY(td_bind_linear(&b, &dit->head, TD_F32, 4 * TD_LATENT_CHANNELS, s.dim, 1, &(const char *){ "head.head" }));
+    set_sizes(sizes, &s);
+    TRY(td_bind_tensors(&b, before_blocks, "", sizes, TD_BF16, norm, dit));
+    TRY(td_bind_tensors(&b, after_blocks, "", sizes, TD_BF16, norm, dit));
     TRY(td_weights_alloc(dev, &dit->weights, &hidden, (size_t)s.dim * sizeof(float)));
     dit->time.hidden = hidden;
     TRY(bind_modulation(&b, dit));
-    for (int i = 0; i < s.n_blocks; i++)
-        TRY(bind_block(&b, dit, &dit->blocks[i], i, dit->int8 ? TD_I8 : TD_BF16, norm));
+    for (int i = 0; i < s.n_blocks; i++) {
+        TDDitBlock *k = &dit->blocks[i];
+        char prefix[32];
+
+        snprintf(prefix, sizeof(prefix), "blocks.%d.", i);
+        k->norm1 = k->norm2 = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = norm };
+        TRY(td_bind_tensors(&b, of_block, prefix, sizes, dit->int8 ? TD_I8 : TD_BF16, norm, k));
+    }
     *out = dit;
     return 0;
 fail:

@@ -8,7 +8,7 @@
 #define TD_DIT_H
 
 #include "base/wan.h"
-#include "seam/backend.h"
+#include "nets/tensors.h"
 
 #define TD_HEAD_DIM 128
 
@@ -45,6 +45,8 @@ typedef struct TDDitClip {
 /** What a DiT file holds, from tensor names and shapes alone. */
 typedef struct TDDitShape { int64_t dim, ffn, n_blocks, in_dim, text_dim; int int8, has_sla; } TDDitShape;
 int  td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log);
+/** The tensors of such a file. @return 0, or what fn returned */
+int  td_dit_each_tensor(const TDDitShape *s, TDTensorFn fn, void *cookie);
 
 /** block: as for td_weights_init() */
 int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,

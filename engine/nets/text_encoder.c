@@ -4,33 +4,90 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "nets/bind.h"
 #include "nets/text_encoder.h"
 #include "base/wan.h"
 
-static int bind_block(const TDBind *b, TDTextEncoder *te, int i)
+#define AT(member) offsetof(TDTextEncoder, member)
+
+static const TDNetTensor before_blocks[] = {
+    { "token_embedding", TD_IS_MATRIX, TD_N_IDS, TD_DIM, .at = AT(table) },
+    { NULL }
+};
+static const TDNetTensor after_blocks[] = {
+    { "norm",            TD_IS_NORM,   TD_DIM,           .at = AT(norm) },
+    { NULL }
+};
+
+#undef AT
+#define AT(member) offsetof(TDTextBlock, member)
+
+static const TDNetTensor of_block[] = {
+    { "norm1",           TD_IS_NORM,   TD_DIM,           .at = AT(norm1) },
+    { "attn.q",          TD_IS_LINEAR, TD_WIDTH, TD_DIM, .at = AT(qkv) },
+    { "attn.k",          TD_IS_LINEAR, TD_WIDTH, TD_DIM, .at = AT(qkv) },
+    { "attn.v",          TD_IS_LINEAR, TD_WIDTH, TD_DIM, .at = AT(qkv) },
+    { "attn.o",          TD_IS_LINEAR, TD_DIM, TD_WIDTH, .at = AT(o) },
+    { "norm2",           TD_IS_NORM,   TD_DIM,           .at = AT(norm2) },
+    { "ffn.gate.0",      TD_IS_LINEAR, TD_FFN, TD_DIM,   .at = AT(gate) },
+    { "ffn.fc1",         TD_IS_LINEAR, TD_FFN, TD_DIM,   .at = AT(up) },
+    { "ffn.fc2",         TD_IS_LINEAR, TD_DIM, TD_FFN,   .at = AT(down) },
+    { "pos_embedding.embedding", TD_IS_TABLE, TD_SIZE_32, TD_HEADS, .at = AT(bias) },
+    { NULL }
+};
+
+#undef AT
+
+static void set_sizes(int64_t sizes[TD_N_SIZES], const TDTextShape *s)
 {
-    TDTextBlock *k = &te->blocks[i];
-    static const char *const suffix[9] = { "attn.q",  "attn.k",  "attn.v", "attn.o", "ffn.gate.0",
-                                           "ffn.fc1", "ffn.fc2", "norm1",  "norm2" };
-    char name[9][64], table[64];
-    const char *n[9];
+    td_sizes_init(sizes);
+    sizes[TD_DIM] = s->dim;
+    sizes[TD_FFN] = s->ffn;
+    sizes[TD_WIDTH] = s->width;
+    sizes[TD_HEADS] = s->n_heads;
+    sizes[TD_N_IDS] = s->n_rows;
+}
+
+int td_text_each_tensor(const TDTextShape *s, TDTensorFn fn, void *cookie)
+{
+    int64_t sizes[TD_N_SIZES];
     int ret;
 
-    for (int j = 0; j < 9; j++) {
-        snprintf(name[j], sizeof(name[j]), "blocks.%d.%s", i, suffix[j]);
-        n[j] = name[j];
+    set_sizes(sizes, s);
+    TRY(td_each_tensor(before_blocks, "", sizes, 0, 0, fn, cookie));
+    for (int i = 0; i < s->n_blocks; i++) {
+        char prefix[32];
+
+        snprintf(prefix, sizeof(prefix), "blocks.%d.", i);
+        TRY(td_each_tensor(of_block, prefix, sizes, 0, 0, fn, cookie));
     }
-    k->norm1 = k->norm2 = (TDNormW){ .dim = te->dim, .eps = 1e-6f, .profile = TD_NORM_EXACT };
-    TRY(td_bind_vector(b, &k->norm1.weight, te->dim, n[7], "weight"));
-    TRY(td_bind_vector(b, &k->norm2.weight, te->dim, n[8], "weight"));
-    TRY(td_bind_linear(b, &k->qkv, TD_BF16, te->width, te->dim, 3, n));
-    TRY(td_bind_linear(b, &k->o, TD_BF16, te->dim, te->width, 1, n + 3));
-    TRY(td_bind_linear(b, &k->gate, TD_BF16, te->ffn, te->dim, 1, n + 4));
-    TRY(td_bind_linear(b, &k->up, TD_BF16, te->ffn, te->dim, 1, n + 5));
-    TRY(td_bind_linear(b, &k->down, TD_BF16, te->dim, te->ffn, 1, n + 6));
-    snprintf(table, sizeof(table), "blocks.%d.pos_embedding.embedding", i);
-    TRY(td_bind_table(b, &k->bias, 32, te->n_heads, table));
+    TRY(td_each_tensor(after_blocks, "", sizes, 0, 0, fn, cookie));
+fail:
+    return ret;
+}
+
+static int read_shape(TDTextShape *s, const TDBind *b)
+{
+    const TDEntry *table, *q, *pos, *up;
+    int ret;
+
+    *s = (TDTextShape){ .n_blocks = td_count_blocks(b->ckpt) };
+    TRY(td_bind_entry(b, &table, "token_embedding", "weight"));
+    TRY(td_bind_entry(b, &q, "blocks.0.attn.q", "weight"));
+    TRY(td_bind_entry(b, &pos, "blocks.0.pos_embedding.embedding", "weight"));
+    TRY(td_bind_entry(b, &up, "blocks.0.ffn.fc1", "weight"));
+    s->n_rows = table->shape[0];
+    s->dim = table->shape[1];
+    s->width = q->shape[0];
+    s->n_heads = pos->shape[1];
+    s->ffn = up->shape[0];
+    if (s->n_rows > INT32_MAX || s->dim > TD_MAX_WIDTH || s->width > TD_MAX_WIDTH || s->ffn > TD_MAX_WIDTH)
+        ret = td_error(b->dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d",
+                       td_checkpoint_path(b->ckpt), (long long)s->n_rows, (long long)s->dim, (long long)s->width,
+                       (long long)s->ffn, TD_MAX_WIDTH);
+    else if (s->width % s->n_heads || s->width / s->n_heads % 16 || s->width / s->n_heads > 128)
+        ret = td_error(b->dev->log, ENOTSUP,
+                       "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to 128",
+                       td_checkpoint_path(b->ckpt), (long long)s->width, (long long)s->n_heads);
 fail:
     return ret;
 }
@@ -39,7 +96,8 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size
 {
     TDTextEncoder *te = calloc(1, sizeof(*te));
     TDBind b = { dev, te ? &te->weights : NULL, ckpt, 0 };
-    const TDEntry *table, *q, *pos, *up;
+    int64_t sizes[TD_N_SIZES];
+    TDTextShape s;
     int ret;
 
     *out = NULL;
@@ -47,43 +105,27 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size
         return td_error(dev->log, ENOMEM, "text encoder: out of memory");
     te->dev = dev;
     TRY(td_weights_init(dev, &te->weights, block));
-    TRY(td_bind_entry(&b, &table, "token_embedding", "weight"));
-    TRY(td_bind_entry(&b, &q, "blocks.0.attn.q", "weight"));
-    TRY(td_bind_entry(&b, &pos, "blocks.0.pos_embedding.embedding", "weight"));
-    TRY(td_bind_entry(&b, &up, "blocks.0.ffn.fc1", "weight"));
-    te->n_rows = table->shape[0];
-    te->dim = table->shape[1];
-    te->width = q->shape[0];
-    te->n_heads = pos->shape[1];
-    te->ffn = up->shape[0];
-    for (int i = 0; i < td_checkpoint_count(ckpt); i++) {
-        int at;
-
-        if (sscanf(td_checkpoint_entry(ckpt, i)->name, "blocks.%d.", &at) == 1 && at >= te->n_blocks && at < 1000)
-            te->n_blocks = at + 1;
-    }
-    if (te->n_rows > INT32_MAX || te->dim > TD_MAX_WIDTH || te->width > TD_MAX_WIDTH || te->ffn > TD_MAX_WIDTH) {
-        ret = td_error(dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d",
-                       td_checkpoint_path(ckpt), (long long)te->n_rows, (long long)te->dim, (long long)te->width,
-                       (long long)te->ffn, TD_MAX_WIDTH);
-        goto fail;
-    }
-    if (te->width % te->n_heads || te->width / te->n_heads % 16 || te->width / te->n_heads > 128) {
-        ret = td_error(dev->log, ENOTSUP,
-                       "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to 128",
-                       td_checkpoint_path(ckpt), (long long)te->width, (long long)te->n_heads);
-        goto fail;
-    }
-    te->blocks = calloc((size_t)te->n_blocks, sizeof(*te->blocks));
+    TRY(read_shape(&s, &b));
+    te->dim = s.dim;
+    te->ffn = s.ffn;
+    te->width = s.width;
+    te->n_heads = s.n_heads;
+    te->n_blocks = s.n_blocks;
+    te->n_rows = s.n_rows;
+    te->blocks = calloc((size_t)s.n_blocks, sizeof(*te->blocks));
     if (!te->blocks) {
         ret = td_error(dev->log, ENOMEM, "text encoder: out of memory");
         goto fail;
     }
-    TRY(td_bind_matrix(&b, &te->table, te->n_rows, te->dim, "token_embedding"));
-    for (int i = 0; i < te->n_blocks; i++)
-        TRY(bind_block(&b, te, i));
-    te->norm = (TDNormW){ .dim = te->dim, .eps = 1e-6f, .profile = TD_NORM_EXACT };
-    TRY(td_bind_vector(&b, &te->norm.weight, te->dim, "norm", "weight"));
+    set_sizes(sizes, &s);
+    TRY(td_bind_tensors(&b, before_blocks, "", sizes, TD_BF16, TD_NORM_EXACT, te));
+    for (int i = 0; i < s.n_blocks; i++) {
+        char prefix[32];
+
+        snprintf(prefix, sizeof(prefix), "blocks.%d.", i);
+        TRY(td_bind_tensors(&b, of_block, prefix, sizes, TD_BF16, TD_NORM_EXACT, &te->blocks[i]));
+    }
+    TRY(td_bind_tensors(&b, after_blocks, "", sizes, TD_BF16, TD_NORM_EXACT, te));
     *out = te;
     return 0;
 fail:

@@ -3,7 +3,7 @@
 #ifndef TD_TEXT_ENCODER_H
 #define TD_TEXT_ENCODER_H
 
-#include "seam/backend.h"
+#include "nets/tensors.h"
 
 typedef struct TDTextBlock {
     TDNormW norm1, norm2;
@@ -25,6 +25,11 @@ typedef struct TDTextClip {
     TDTensor x, qkv, u;
     TDAct act, o, ffn;
 } TDTextClip;
+
+/** What such a file holds: widths (width = n_heads * head dim), and rows of the embedding table. */
+typedef struct TDTextShape { int64_t dim, ffn, width, n_heads, n_blocks, n_rows; } TDTextShape;
+/** The tensors of such a file. @return 0, or what fn returned */
+int  td_text_each_tensor(const TDTextShape *s, TDTensorFn fn, void *cookie);
 
 /** block: as for td_weights_init() */
 int  td_text_bind(TDTextEncoder **te, TDDev *dev, const TDCheckpoint *ckpt, size_t block);

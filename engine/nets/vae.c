@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Decoder. Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. Layer kinds and widths are read from the tensors.
+ * Decoder. Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. The base width is read from the tensors.
  *
  * Invariants
  *  1. A 3x3x3 convolution is causal over the whole clip with zero history; its cache holds the two frames before the
@@ -12,120 +12,217 @@
 #include <stdlib.h>
 #include "nets/vae_priv.h"
 
-int td_vae_bind_conv(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix,
-                     const char *suffix)
-{
-    char name[96];
+/* ---- the layers of both halves ---- */
 
-    snprintf(name, sizeof(name), "%s%s%s", prefix, *suffix ? "." : "", suffix);
-    *conv = (TDConv){ .c_out = c_out, .c_in = c_in, .kt = kt, .kh = k, .kw = k, .stride_t = 1, .stride_s = 1 };
-    return td_bind_conv(b, conv, name);
+#define AT(member) offsetof(TDVaeLayer, member)
+
+static const TDNetTensor residual[] = {
+    { "residual.0", TD_IS_GAMMA,  TD_IN,  .ks = 3, .at = AT(gamma1) },
+    { "residual.2", TD_IS_CONV,   TD_OUT, TD_IN, 3, 3,  AT(conv1) },
+    { "residual.3", TD_IS_GAMMA,  TD_OUT, .ks = 3, .at = AT(gamma2) },
+    { "residual.6", TD_IS_CONV,   TD_OUT, TD_OUT, 3, 3, AT(conv2) },
+    { "shortcut",   TD_IS_CONV,   TD_SHORTCUT, TD_IN, 1, 1, AT(shortcut) },
+    { NULL }
+};
+static const TDNetTensor attention[] = {
+    { "norm",       TD_IS_GAMMA,  TD_IN,   .ks = 2, .at = AT(gamma1) },
+    { "to_qkv",     TD_IS_LINEAR, TD_3_IN, TD_IN, .ks = 1, .at = TD_BY_HAND },
+    { "proj",       TD_IS_LINEAR, TD_IN,   TD_IN, .ks = 1, .at = AT(proj) },
+    { NULL }
+};
+static const TDNetTensor resample[] = {
+    { "resample.1", TD_IS_CONV,   TD_OUT,  TD_IN, 0, 3, AT(conv1) },
+    { "time_conv",  TD_IS_CONV,   TD_TIME, TD_IN, 3, 1, AT(time) },
+    { NULL }
+};
+
+#undef AT
+
+static const TDNetTensor *const of_layer[] = {
+    [TD_VAE_RESIDUAL] = residual, [TD_VAE_ATTENTION] = attention, [TD_VAE_UPSAMPLE] = resample,
+    [TD_VAE_DOWNSAMPLE] = resample,
+};
+
+/* Layer i, in the order of the data: its kind, channels, and those of its time convolution; prefix: of its names.
+ * @return 0 after the last one */
+static int describe(TDVaeLayer *l, char prefix[TD_VAE_PREFIX], int decoder, int i, int64_t base)
+{
+    static const int widths[2][4] = { { 1, 2, 4, 4 }, { 4, 4, 2, 1 } };   /* of a level, which ends in resample */
+    const char *half = decoder ? "decoder" : "encoder";
+    int per_level = decoder ? 4 : 3, n = 4 * per_level - 1, level, at;
+    int middle = decoder ? i : i - n;
+
+    *l = (TDVaeLayer){ .kind = TD_VAE_RESIDUAL };
+    if (i >= n + 3)
+        return 0;
+    if (middle >= 0 && middle < 3) {
+        snprintf(prefix, TD_VAE_PREFIX, "%s.middle.%d.", half, middle);
+        l->kind = middle == 1 ? TD_VAE_ATTENTION : TD_VAE_RESIDUAL;
+        l->c_in = l->c_out = 4 * base;
+        return 1;
+    }
+    at = decoder ? i - 3 : i;
+    snprintf(prefix, TD_VAE_PREFIX, "%s.%s.%d.", half, decoder ? "upsamples" : "downsamples", at);
+    level = at / per_level;
+    l->c_in = l->c_out = widths[decoder][level] * base;
+    if (at % per_level == per_level - 1) {
+        l->kind = decoder ? TD_VAE_UPSAMPLE : TD_VAE_DOWNSAMPLE;
+        if (decoder)
+            l->c_out /= 2;
+        if (decoder ? level < 2 : level > 0)
+            l->time.c_out = (1 + decoder) * l->c_in;
+    } else if (at % per_level == 0 && level > 0) {
+        l->c_in = widths[decoder][level - 1] * base / (1 + decoder);
+    }
+    return 1;
 }
 
-int td_vae_conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const char *suffix)
+static void set_sizes(int64_t sizes[TD_N_SIZES], const TDVaeLayer *l)
 {
-    char name[96];
-    const TDEntry *e;
-    int ret;
+    td_sizes_init(sizes);
+    sizes[TD_IN] = l->c_in;
+    sizes[TD_3_IN] = 3 * l->c_in;
+    sizes[TD_OUT] = l->c_out;
+    sizes[TD_SHORTCUT] = l->c_in != l->c_out ? l->c_out : 0;
+    sizes[TD_TIME] = l->time.c_out;
+}
 
-    snprintf(name, sizeof(name), "%s.%s", prefix, suffix);
-    if ((ret = td_bind_entry(b, &e, name, "weight")) >= 0)
-        *c_out = e->shape[0];
-    if (ret >= 0 && *c_out > TD_MAX_WIDTH)
-        ret = td_error(b->dev->log, ENOTSUP, "%s: %s: %lld channels, want up to %d", td_checkpoint_path(b->ckpt),
-                       e->name, (long long)*c_out, TD_MAX_WIDTH);
+int td_vae_each_layer(int decoder, int64_t base, TDTensorFn fn, void *cookie)
+{
+    char prefix[TD_VAE_PREFIX];
+    int64_t sizes[TD_N_SIZES];
+    TDVaeLayer l;
+    int ret = 0;
+
+    for (int i = 0; ret >= 0 && describe(&l, prefix, decoder, i, base); i++) {
+        set_sizes(sizes, &l);
+        ret = td_each_tensor(of_layer[l.kind], prefix, sizes, 1, 0, fn, cookie);
+    }
     return ret;
 }
 
-int td_vae_bind_residual(const TDBind *b, TDVaeLayer *l, const char *p)
+/* three matrices in one */
+static int bind_qkv(const TDBind *b, TDVaeLayer *l, const char *prefix)
 {
-    int ret;
-
-    l->kind = TD_VAE_RESIDUAL;
-    TRY(td_vae_conv_width(b, &l->c_out, p, "residual.2"));
-    TRY(td_bind_vector(b, &l->gamma1, l->c_in, p, "residual.0.gamma"));
-    TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 3, 3, p, "residual.2"));
-    TRY(td_bind_vector(b, &l->gamma2, l->c_out, p, "residual.3.gamma"));
-    TRY(td_vae_bind_conv(b, &l->conv2, l->c_out, l->c_out, 3, 3, p, "residual.6"));
-    l->conv1.gamma = l->gamma2;
-    if (l->c_in != l->c_out)
-        TRY(td_vae_bind_conv(b, &l->shortcut, l->c_out, l->c_in, 1, 1, p, "shortcut"));
-fail:
-    return ret;
-}
-
-int td_vae_bind_attention(const TDBind *b, TDVaeLayer *l, const char *p)
-{
-    TDLinearSource src;
     TDLinear *part[3] = { &l->q, &l->k, &l->v };
-    int64_t c = l->c_in;
+    TDLinearSource src;
     char name[96];
     int ret;
 
-    l->kind = TD_VAE_ATTENTION;
-    l->c_out = c;
-    TRY(td_bind_vector(b, &l->gamma1, c, p, "norm.gamma"));
-    snprintf(name, sizeof(name), "%s.to_qkv", p);
-    TRY(td_bind_source(b, &src, TD_BF16, 3 * c, c, name));
+    snprintf(name, sizeof(name), "%sto_qkv", prefix);
+    TRY(td_bind_source(b, &src, TD_BF16, 3 * l->c_in, l->c_in, name));
     for (int i = 0; i < 3; i++) {
-        src.row0 = i * c;
-        src.n_rows = c;
+        src.row0 = i * l->c_in;
+        src.n_rows = l->c_in;
         TRY(b->dev->ops->pack_linear(b->dev, b->weights, part[i], &src, 1, TD_BF16));
     }
-    snprintf(name, sizeof(name), "%s.proj", p);
-    TRY(td_bind_linear(b, &l->proj, TD_BF16, c, c, 1, &(const char *){ name }));
 fail:
     return ret;
 }
 
-static int bind_upsample(const TDBind *b, TDVaeLayer *l, const char *p)
+/* no layer of this half is left over */
+static int check_layers(const TDBind *b, int decoder, int n_layers)
 {
-    int ret;
+    const char *middle = decoder ? "decoder.middle.%d." : "encoder.middle.%d.",
+               *others = decoder ? "decoder.upsamples.%d." : "encoder.downsamples.%d.";
 
-    l->kind = TD_VAE_UPSAMPLE;
-    TRY(td_vae_conv_width(b, &l->c_out, p, "resample.1"));
-    TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 1, 3, p, "resample.1"));
-    l->conv1.upsample = 1;
-    if (td_bind_has(b, p, "time_conv.weight")) {
-        TRY(td_vae_bind_conv(b, &l->time, 2 * l->c_in, l->c_in, 3, 1, p, "time_conv"));
-        l->time.interleave = 1;
-    }
-fail:
-    return ret;
-}
-
-/* every layer of the file has been bound, the first n_layers of them: none follows a gap or is of another kind */
-static int check_layers(const TDBind *b, const TDVae *vae)
-{
-    int64_t n_up = 0, n_time = 0;
-
-    for (int i = 0; i < vae->n_layers; i++) {
-        n_up += vae->layers[i].kind == TD_VAE_UPSAMPLE;
-        n_time += vae->layers[i].time.c_out != 0;
-    }
     for (int i = 0; i < td_checkpoint_count(b->ckpt); i++) {
         const char *name = td_checkpoint_entry(b->ckpt, i)->name;
         int layer;
 
-        if ((sscanf(name, "decoder.middle.%d.", &layer) == 1 && (layer >= vae->n_layers || layer > 2)) ||
-            (sscanf(name, "decoder.upsamples.%d.", &layer) == 1 && layer >= vae->n_layers - 3))
-            return td_error(b->dev->log, EBADMSG,
-                            "%s: %s is of no known layer; the first %d have residual.0.gamma, "
-                            "resample.1.weight or, the second one alone, to_qkv.weight",
-                            td_checkpoint_path(b->ckpt), name, vae->n_layers);
+        if ((sscanf(name, middle, &layer) == 1 && layer > 2) ||
+            (sscanf(name, others, &layer) == 1 && layer >= n_layers - 3))
+            return td_error(b->dev->log, EBADMSG, "%s: %s is of no known layer; the first %d are the Wan 2.1 VAE's",
+                            td_checkpoint_path(b->ckpt), name, n_layers);
     }
-    if (n_up != 3 || n_time != 2)
-        return td_error(b->dev->log, ENOTSUP,
-                        "%s: the decoder doubles size %lld times and frames %lld times, want 3 and 2 (the Wan 2.1 VAE)",
-                        td_checkpoint_path(b->ckpt), (long long)n_up, (long long)n_time);
     return 0;
+}
+
+int td_vae_bind_layers(const TDBind *b, TDVaeLayer layers[TD_VAE_MAX_LAYERS], int decoder, int64_t base)
+{
+    char prefix[TD_VAE_PREFIX];
+    int64_t sizes[TD_N_SIZES];
+    int n, ret;
+
+    for (n = 0; describe(&layers[n], prefix, decoder, n, base); n++) {
+        TDVaeLayer *l = &layers[n];
+
+        set_sizes(sizes, l);
+        TRY(td_bind_tensors(b, of_layer[l->kind], prefix, sizes, TD_BF16, TD_NORM_EXACT, l));
+        if (l->kind == TD_VAE_RESIDUAL) {
+            l->conv1.gamma = l->gamma2;
+        } else if (l->kind == TD_VAE_ATTENTION) {
+            TRY(bind_qkv(b, l, prefix));
+        } else if (l->kind == TD_VAE_UPSAMPLE) {
+            l->conv1.upsample = 1;
+            l->time.interleave = l->time.c_out != 0;
+        } else {
+            l->conv1.stride_s = 2;
+            l->time.stride_t = 2;
+        }
+    }
+    TRY(check_layers(b, decoder, n));
+    return n;
+fail:
+    return ret;
+}
+
+int td_vae_base(const TDBind *b, int64_t *base, const char *name, int multiple)
+{
+    const TDEntry *e;
+    int ret = td_bind_entry(b, &e, name, "weight");
+
+    if (ret < 0)
+        return ret;
+    *base = e->shape[0] / multiple;
+    if (e->shape[0] % multiple || e->shape[0] > TD_MAX_WIDTH)
+        return td_error(b->dev->log, ENOTSUP, "%s: %s: %lld channels, want a multiple of %d up to %d",
+                        td_checkpoint_path(b->ckpt), e->name, (long long)e->shape[0], multiple, TD_MAX_WIDTH);
+    return 0;
+}
+
+void td_vae_end_sizes(int64_t sizes[TD_N_SIZES], int64_t base)
+{
+    td_sizes_init(sizes);
+    sizes[TD_DIM] = base;
+    sizes[TD_WIDTH] = 4 * base;
+}
+
+/* ---- binding ---- */
+
+#define AT(member) offsetof(TDVae, member)
+
+static const TDNetTensor before_layers[] = {
+    { "conv2",          TD_IS_CONV,  TD_SIZE_16, TD_SIZE_16, 1, 1, AT(conv_latent) },
+    { "decoder.conv1",  TD_IS_CONV,  TD_WIDTH,   TD_SIZE_16, 3, 3, AT(conv_in) },
+    { NULL }
+};
+static const TDNetTensor after_layers[] = {
+    { "decoder.head.0", TD_IS_GAMMA, TD_DIM,     .ks = 3, .at = AT(gamma_out) },
+    { "decoder.head.2", TD_IS_CONV,  TD_SIZE_3,  TD_DIM, 3, 3,     AT(conv_out) },
+    { NULL }
+};
+
+#undef AT
+
+int td_vae_each_tensor(int64_t base, TDTensorFn fn, void *cookie)
+{
+    int64_t sizes[TD_N_SIZES];
+    int ret;
+
+    td_vae_end_sizes(sizes, base);
+    TRY(td_each_tensor(before_layers, "", sizes, 1, 0, fn, cookie));
+    TRY(td_vae_each_layer(1, base, fn, cookie));
+    TRY(td_each_tensor(after_layers, "", sizes, 1, 0, fn, cookie));
+fail:
+    return ret;
 }
 
 int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
 {
     TDVae *vae = calloc(1, sizeof(*vae));
     TDBind b = { dev, vae ? &vae->weights : NULL, ckpt, 1 };
-    int64_t c = 0;
+    int64_t sizes[TD_N_SIZES], base;
     int ret;
 
     *out = NULL;
@@ -133,29 +230,11 @@ int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
         return td_error(dev->log, ENOMEM, "VAE: out of memory");
     vae->dev = dev;
     TRY(td_weights_init(dev, &vae->weights, block));
-    TRY(td_vae_bind_conv(&b, &vae->conv_latent, TD_LATENT_CHANNELS, TD_LATENT_CHANNELS, 1, 1, "conv2", ""));
-    TRY(td_vae_conv_width(&b, &c, "decoder", "conv1"));
-    TRY(td_vae_bind_conv(&b, &vae->conv_in, c, TD_LATENT_CHANNELS, 3, 3, "decoder.conv1", ""));
-    for (int i = 0; vae->n_layers < TD_VAE_MAX_LAYERS; i++) {
-        TDVaeLayer *l = &vae->layers[vae->n_layers];
-        char p[64];
-
-        snprintf(p, sizeof(p), i < 3 ? "decoder.middle.%d" : "decoder.upsamples.%d", i < 3 ? i : i - 3);
-        l->c_in = c;
-        if (td_bind_has(&b, p, "residual.0.gamma"))
-            TRY(td_vae_bind_residual(&b, l, p));
-        else if (i == 1 && td_bind_has(&b, p, "to_qkv.weight"))
-            TRY(td_vae_bind_attention(&b, l, p));
-        else if (td_bind_has(&b, p, "resample.1.weight"))
-            TRY(bind_upsample(&b, l, p));
-        else
-            break;
-        c = l->c_out;
-        vae->n_layers++;
-    }
-    TRY(check_layers(&b, vae));
-    TRY(td_bind_vector(&b, &vae->gamma_out, c, "decoder.head.0.gamma", ""));
-    TRY(td_vae_bind_conv(&b, &vae->conv_out, 3, c, 3, 3, "decoder.head.2", ""));
+    TRY(td_vae_base(&b, &base, "decoder.conv1", 4));
+    td_vae_end_sizes(sizes, base);
+    TRY(td_bind_tensors(&b, before_layers, "", sizes, TD_BF16, TD_NORM_EXACT, vae));
+    TRY(vae->n_layers = td_vae_bind_layers(&b, vae->layers, 1, base));
+    TRY(td_bind_tensors(&b, after_layers, "", sizes, TD_BF16, TD_NORM_EXACT, vae));
     *out = vae;
     return 0;
 fail:

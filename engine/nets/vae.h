@@ -5,7 +5,7 @@
 #define TD_VAE_H
 
 #include "base/wan.h"
-#include "seam/backend.h"
+#include "nets/tensors.h"
 
 #define TD_VAE_MAX_LAYERS 32
 
@@ -44,6 +44,8 @@ typedef struct TDVaeClip {
     TDVaeAttention attn;
 } TDVaeClip;
 
+/** The tensors of the decoder's half of a file, by the base width. @return 0, or what fn returned */
+int  td_vae_each_tensor(int64_t base, TDTensorFn fn, void *cookie);
 /** block: as for td_weights_init() */
 int  td_vae_bind(TDVae **vae, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
 /** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */

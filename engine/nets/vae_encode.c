@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. Layer kinds and widths are read from the tensors.
+ * Names and order: TurboDiffusion rcm/tokenizers/wan2pt1.py. The base width is read from the tensors.
  *
  * A still: if all frames after the first are zero, so is every layer's history in the end, and its output settles: each
  * causal convolution with 3 taps in time needs 2 more frames for it, and halving the frames halves that count. What has
@@ -17,55 +17,32 @@
 #include "nets/vae_encode.h"
 #include "nets/vae_priv.h"
 
-static int bind_downsample(const TDBind *b, TDVaeLayer *l, const char *p)
+#define AT(member) offsetof(TDVaeEncoder, member)
+
+static const TDNetTensor before_layers[] = {
+    { "encoder.conv1",  TD_IS_CONV,  TD_DIM,     TD_SIZE_3,  3, 3, TD_BY_HAND },
+    { NULL }
+};
+static const TDNetTensor after_layers[] = {
+    { "encoder.head.0", TD_IS_GAMMA, TD_WIDTH,   .ks = 3, .at = AT(gamma_out) },
+    { "encoder.head.2", TD_IS_CONV,  TD_SIZE_32, TD_WIDTH,   3, 3, AT(conv_out) },
+    { "conv1",          TD_IS_CONV,  TD_SIZE_32, TD_SIZE_32, 1, 1, AT(conv_latent) },
+    { NULL }
+};
+
+#undef AT
+
+int td_vae_encode_each_tensor(int64_t base, TDTensorFn fn, void *cookie)
 {
+    int64_t sizes[TD_N_SIZES];
     int ret;
 
-    l->kind = TD_VAE_DOWNSAMPLE;
-    l->c_out = l->c_in;
-    TRY(td_vae_bind_conv(b, &l->conv1, l->c_out, l->c_in, 1, 3, p, "resample.1"));
-    l->conv1.stride_s = 2;
-    if (td_bind_has(b, p, "time_conv.weight")) {
-        TRY(td_vae_bind_conv(b, &l->time, l->c_out, l->c_out, 3, 1, p, "time_conv"));
-        l->time.stride_t = 2;
-    }
+    td_vae_end_sizes(sizes, base);
+    TRY(td_each_tensor(before_layers, "", sizes, 1, 0, fn, cookie));
+    TRY(td_vae_each_layer(0, base, fn, cookie));
+    TRY(td_each_tensor(after_layers, "", sizes, 1, 0, fn, cookie));
 fail:
     return ret;
-}
-
-static int bind_layer(const TDBind *b, TDVaeLayer *l, const char *p)
-{
-    if (td_bind_has(b, p, "residual.0.gamma"))
-        return td_vae_bind_residual(b, l, p);
-    if (td_bind_has(b, p, "resample.1.weight"))
-        return bind_downsample(b, l, p);
-    return td_vae_bind_attention(b, l, p);
-}
-
-/* every layer of the file has been bound, and they are those of this VAE */
-static int check_layers(const TDBind *b, const TDVaeEncoder *enc)
-{
-    int n_down = 0, n_time = 0;
-
-    for (int i = 0; i < enc->n_layers; i++) {
-        n_down += enc->layers[i].kind == TD_VAE_DOWNSAMPLE;
-        n_time += enc->layers[i].time.c_out != 0;
-    }
-    for (int i = 0; i < td_checkpoint_count(b->ckpt); i++) {
-        const char *name = td_checkpoint_entry(b->ckpt, i)->name;
-        int layer;
-
-        if ((sscanf(name, "encoder.middle.%d.", &layer) == 1 && layer > 2) ||
-            (sscanf(name, "encoder.downsamples.%d.", &layer) == 1 && layer >= enc->n_layers - 3))
-            return td_error(b->dev->log, EBADMSG,
-                            "%s: %s is of no known layer; the first %d have residual.0.gamma or resample.1.weight",
-                            td_checkpoint_path(b->ckpt), name, enc->n_layers - 3);
-    }
-    if (n_down != 3 || n_time != 2)
-        return td_error(b->dev->log, ENOTSUP,
-                        "%s: the encoder halves size %d times and frames %d times, want 3 and 2 (the Wan 2.1 VAE)",
-                        td_checkpoint_path(b->ckpt), n_down, n_time);
-    return 0;
 }
 
 /* frame 0 is the picture; from frame 1 on the input is the same */
@@ -89,37 +66,22 @@ int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt,
 {
     TDVaeEncoder *enc = calloc(1, sizeof(*enc));
     TDBind b = { dev, enc ? &enc->weights : NULL, ckpt, 1 };
-    int64_t c = 0;
-    int n_down = 0, ret;
+    int64_t sizes[TD_N_SIZES], base;
+    int ret;
 
     *out = NULL;
     if (!enc)
         return td_error(dev->log, ENOMEM, "VAE: out of memory");
     enc->dev = dev;
     TRY(td_weights_init(dev, &enc->weights, block));
-    TRY(td_vae_conv_width(&b, &c, "encoder", "conv1"));
-    enc->conv_in = (TDConv){ .c_out = c, .c_in = TD_VAE_IN_CHANNELS, .c_pad = TD_VAE_IN_CHANNELS - 3,
+    TRY(td_vae_base(&b, &base, "encoder.conv1", 1));
+    enc->conv_in = (TDConv){ .c_out = base, .c_in = TD_VAE_IN_CHANNELS, .c_pad = TD_VAE_IN_CHANNELS - 3,
                              .kt = 3, .kh = 3, .kw = 3, .stride_t = 1, .stride_s = 1 };
     TRY(td_bind_conv(&b, &enc->conv_in, "encoder.conv1"));
-    for (int middle = 0; middle < 3; enc->n_layers++) {
-        TDVaeLayer *l = &enc->layers[enc->n_layers];
-        char p[64];
-
-        snprintf(p, sizeof(p), "encoder.downsamples.%d", n_down);
-        if (n_down < TD_VAE_MAX_LAYERS - 3 && (td_bind_has(&b, p, "residual.0.gamma") ||
-                                              td_bind_has(&b, p, "resample.1.weight")))
-            n_down++;
-        else
-            snprintf(p, sizeof(p), "encoder.middle.%d", middle++);
-        l->c_in = c;
-        TRY(bind_layer(&b, l, p));
-        c = l->c_out;
-    }
-    TRY(check_layers(&b, enc));
+    TRY(enc->n_layers = td_vae_bind_layers(&b, enc->layers, 0, base));
     find_settled(enc);
-    TRY(td_bind_vector(&b, &enc->gamma_out, c, "encoder.head.0.gamma", ""));
-    TRY(td_vae_bind_conv(&b, &enc->conv_out, 2 * TD_LATENT_CHANNELS, c, 3, 3, "encoder.head.2", ""));
-    TRY(td_vae_bind_conv(&b, &enc->conv_latent, 2 * TD_LATENT_CHANNELS, 2 * TD_LATENT_CHANNELS, 1, 1, "conv1", ""));
+    td_vae_end_sizes(sizes, base);
+    TRY(td_bind_tensors(&b, after_layers, "", sizes, TD_BF16, TD_NORM_EXACT, enc));
     *out = enc;
     return 0;
 fail:

@@ -32,6 +32,8 @@ typedef struct TDVaeEncodeClip {
     TDTensor moments;                            ///< bf16 [1,h,w,32], means first
 } TDVaeEncodeClip;
 
+/** The tensors of the encoder's half of a file, by the base width. @return 0, or what fn returned */
+int  td_vae_encode_each_tensor(int64_t base, TDTensorFn fn, void *cookie);
 /** block: as for td_weights_init() */
 int  td_vae_encode_bind(TDVaeEncoder **enc, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
 /** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */

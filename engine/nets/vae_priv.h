@@ -3,17 +3,19 @@
 #ifndef TD_VAE_PRIV_H
 #define TD_VAE_PRIV_H
 
-#include "nets/bind.h"
 #include "nets/vae.h"
 
-/** Convolution kt x k x k of PREFIX.SUFFIX (suffix may be ""), stride 1. */
-int td_vae_bind_conv(const TDBind *b, TDConv *conv, int64_t c_out, int64_t c_in, int kt, int k, const char *prefix,
-                     const char *suffix);
-/** Output channels of PREFIX.SUFFIX.weight. */
-int td_vae_conv_width(const TDBind *b, int64_t *c_out, const char *prefix, const char *suffix);
-/** l->c_in is set by the caller; the rest is filled in. */
-int td_vae_bind_residual(const TDBind *b, TDVaeLayer *l, const char *prefix);
-int td_vae_bind_attention(const TDBind *b, TDVaeLayer *l, const char *prefix);
+#define TD_VAE_PREFIX 48                         /* bytes of the prefix of a layer's names */
+
+/** Bind the layers of one half. @return how many there are, or a logged error */
+int td_vae_bind_layers(const TDBind *b, TDVaeLayer layers[TD_VAE_MAX_LAYERS], int decoder, int64_t base);
+/** Tensors of these layers, in the order of the data. */
+int td_vae_each_layer(int decoder, int64_t base, TDTensorFn fn, void *cookie);
+/** Base width, which all widths are multiples of, by a convolution (NAME.weight) with `multiple` as many channels. */
+int td_vae_base(const TDBind *b, int64_t *base, const char *name, int multiple);
+/** TD_DIM: the base width; TD_WIDTH: of the innermost layers. */
+void td_vae_end_sizes(int64_t sizes[TD_N_SIZES], int64_t base);
+
 int td_vae_plan_attention(TDVaeAttention *at, const TDVaeLayer *l, TDDev *dev, TDArena *a, int64_t h, int64_t w);
 
 /** bf16 [T,h,w,C] over a flat buffer. */

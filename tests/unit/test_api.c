@@ -78,7 +78,7 @@ static void test_settings(void)
     REFUSE(EBADMSG, "patch_embedding.weight is missing", s.dit = small_path(file, "model/Wan2.1_VAE.safetensors"));
     REFUSE(EBADMSG, "token_embedding.weight is missing",
            s.text_encoder = small_path(file, "model/Wan2.1_VAE.safetensors"));
-    REFUSE(EBADMSG, "conv2.weight is missing",
+    REFUSE(EBADMSG, "decoder.conv1.weight is missing",
            s.vae = small_path(file, "model/models_t5_umt5-xxl-enc-bf16.safetensors"));
     REFUSE(EINVAL, "quant=none", s.dit = small_path(int8, "model/TurboWan2.1-T2V-1.3B-480P-quant.safetensors"),
            s.quant = TD_QUANT_NONE);

@@ -187,7 +187,7 @@ static void test_extra(void)
 {
     static const struct { int file; const char *name; int n; const char *words; } extras[] = {
         { 0, "blocks.0.attn.k.bias", 64, "blocks.0.attn.k.bias: this model has no bias there" },
-        { 0, "blocks.1.norm1.weight", 64, "blocks.1.norm2.weight is missing" },
+        { 0, "blocks.1.norm1.weight", 64, "blocks.1.attn.q.weight is missing" },
         { 1, "blocks.1.norm3.weight", 128, "blocks.1.modulation is missing" },
         { 1, "blocks.0.cross_attn.k_img.weight", 128, "image-to-video" },
         { 5, "decoder.upsamples.15.to_qkv.weight", 3, "is of no known layer; the first 18" },

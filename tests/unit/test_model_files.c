@@ -409,7 +409,8 @@ static void plain_clip(enum TDAttention attention, enum TDAttention want, int n_
     CHECK_INT(td_info(c, &info), 0);
     CHECK_INT(info.attention, want);
     CHECK_INT(w.n, n_warnings);
-    if (n_warnings && !CHECK(strstr(w.last, "on a transformer without proj_l: it was not trained for sparse attention")))
+    if (n_warnings &&
+        !CHECK(strstr(w.last, "on a transformer without proj_l: it was not trained for sparse attention")))
         printf("  %s\n", w.last);
     small_params(&p);
     CHECK_INT(td_start(c, &p), 0);

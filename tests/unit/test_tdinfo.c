@@ -106,6 +106,10 @@ int main(void)
     expect("%B/tdinfo --summary %D/text.safetensors", 1, "1 missing, 1 of wrong shape, 1 unexpected");
     CHECK(strstr(output, "  missing: blocks.0\n") && strstr(output, "  unexpected: extra\n"));
     CHECK(strstr(output, "  wrong shape: norm.weight: [3], want [2]\n"));
+    test_begin("a file that the library refuses is not complete");
+    expect("%B/tdsynth --only=text --format=safetensors %D/odd && cd %D/odd && LC_ALL=C sed -i "
+           "'s/\"norm.weight\":{\"dtype\":\"BF16\"/\"norm.weight\":{\"dtype\":\"I16\" /' *.safetensors && "
+           "cd - > /dev/null && %B/tdinfo --summary %D/odd/models_t5_umt5-xxl-enc-bf16.safetensors", 1, "refused");
     test_begin("wrong files");
     expect("head -c 100000 %D/pth/TurboWan2.1-T2V-1.3B-480P.pth > %D/cut.pth; %B/tdinfo %D/cut.pth", 1, "truncated");
     expect("%B/tdinfo %D/nothing.pth", 1, "nothing.pth: no such file");
