@@ -99,8 +99,9 @@ $(LIB_A): $(LIB_OBJS)
 	@rm -f $@
 	$(AR) rcs $@ $(LIB_OBJS)
 
-$(LIB_SO).$(VERSION): $(LIB_OBJS)
-	$(CC) -shared $(LDFLAGS_ALL) -Wl,-soname,libturbodiff.so.$(SOMAJOR) -Wl,-z,nodelete -o $@ $(LIB_OBJS) $(LIBS_ALL)
+$(LIB_SO).$(VERSION): $(LIB_OBJS) engine/api/turbodiff.map
+	$(CC) -shared $(LDFLAGS_ALL) -Wl,-soname,libturbodiff.so.$(SOMAJOR) -Wl,--version-script=engine/api/turbodiff.map \
+	    -Wl,-z,nodelete -o $@ $(LIB_OBJS) $(LIBS_ALL)
 
 $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)

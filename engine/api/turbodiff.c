@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "clip/clip.h"
+#include "api/params.h"
 #include "model/device.h"
 #include "picture/image.h"
 #include "base/pixfmt.h"
@@ -70,22 +71,6 @@ const char *td_strerror(int err)
     case EIO:       return "device fault";
     default:        return "unknown error";
     }
-}
-
-int td_default_settings(TDSettings *s, size_t struct_size)
-{
-    if (!s || struct_size != sizeof(*s))
-        return TD_ERR(EINVAL);
-    *s = (TDSettings){ .struct_size = sizeof(*s), .device = -1, .logger = { .level = TD_LOG_INFO } };
-    return 0;
-}
-
-int td_default_params(TDParams *p, size_t struct_size)
-{
-    if (!p || struct_size != sizeof(*p))
-        return TD_ERR(EINVAL);
-    *p = (TDParams){ .struct_size = sizeof(*p), .guidance = 5.0, .shift = 5.0 };
-    return 0;
 }
 
 /* ---- open ---- */
@@ -163,7 +148,7 @@ int td_open(TDContext **out, const TDSettings *s)
     if (!out)
         return TD_ERR(EINVAL);
     *out = NULL;
-    if (!s || s->struct_size != sizeof(*s))
+    if (!s || s->struct_size < TD_SETTINGS_0_1)  /* not even a logger */
         return TD_ERR(EINVAL);
     c = calloc(1, sizeof(*c));
     *out = c;
@@ -171,10 +156,11 @@ int td_open(TDContext **out, const TDSettings *s)
         return td_error(&(TDLog){ .out = s->logger }, ENOMEM, "open: out of memory");
     c->started = td_now();
     c->log.out = s->logger;
-    c->settings = *s;
+    atomic_flag_clear(&c->busy);
+    TRY(td_take_settings(&c->settings, s, &c->log));
+    s = &c->settings;
     c->cancel.interrupt = s->interrupt;
     c->cancel.cookie = s->cookie;
-    atomic_flag_clear(&c->busy);
     if ((bad = enum_error(s))) {
         ret = td_error(&c->log, EINVAL, "%s: value outside its enum", bad);
         goto fail;
@@ -356,17 +342,16 @@ fail:
     return ret;
 }
 
-static int start(TDContext *c, const TDParams *p)
+static int start(TDContext *c, const TDParams *given)
 {
     const char *prompts[TD_MAX_PROMPTS] = { NULL };
+    TDParams own, *p = &own;
     TDClipConfig g;
     int ret;
 
     end_clip(c);
     atomic_store(&c->cancel.flag, 0);
-    if (!p || p->struct_size != sizeof(*p))
-        return td_error(&c->log, EINVAL, "params: %zu bytes, want %zu as set by td_default_params()",
-                        p ? p->struct_size : 0, sizeof(*p));
+    TRY(td_take_params(p, given, &c->log));
     prompts[0] = p->prompt;
     TRY(configure(c, &g, p));
     if (g.sampler == TD_SAMPLER_UNIPC && g.guidance != 1.0)
@@ -561,14 +546,21 @@ int td_read_frame(TDContext *c, TDFrame *f)
     return leave(c, ret);
 }
 
-int td_info(const TDContext *c, TDInfo *out)
+int td_get_info(const TDContext *c, TDInfo *out, size_t struct_size)
 {
+    TDInfo info;
+
     if (!c || !out)
         return TD_ERR(EINVAL);
-    *out = c->info;
+    info = c->info;
     if (c->clip && !c->ended)
-        tell_time(c, out);
-    return 0;
+        tell_time(c, &info);
+    return td_give_struct(out, struct_size, &info, sizeof(info), TD_INFO_0_1);
+}
+
+int (td_info)(const TDContext *c, TDInfo *out)
+{
+    return td_get_info(c, out, TD_INFO_0_1);
 }
 
 int td_stats_json(const TDContext *c, char *dst, size_t size)

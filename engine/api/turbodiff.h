@@ -8,6 +8,12 @@
  *   if (td_start(c, &p) == 0)
  *       while ((ret = td_read_frame(c, &frame)) > 0) show(&frame);
  *   td_close(&c);
+ *
+ * A program runs with every later library of the same SONAME: functions keep their signatures, enumerators their
+ * values, fields their places. TDSettings, TDParams and TDInfo grow at their ends and are passed with their size; a
+ * field that a program does not know has its default, and 0 in a field that a library does not know is no harm. All
+ * other structs, and TD_N_STAGES, stay as they are. A program that uses something new needs the version that brought
+ * it, which the versions of symbols (TURBODIFF_0.1, ...) say as well.
  */
 #ifndef TURBODIFF_H
 #define TURBODIFF_H
@@ -25,7 +31,7 @@ extern "C" {
 #endif
 
 #define TD_API_MAJOR 0
-#define TD_API_MINOR 1
+#define TD_API_MINOR 2
 #define TD_API_PATCH 0
 
 /** Errors are negative errno values, equal to FFmpeg's AVERROR(e) on POSIX systems.
@@ -82,7 +88,7 @@ enum TDResidency {
     TD_RESIDENT_STAGE  ///< those of the stage at work
 };
 
-/** Fixed for the life of a context. Strings are copied by td_open(). New fields are appended only. */
+/** Fixed for the life of a context. Strings are copied by td_open(). */
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()
     const char *model; ///< directory with files under their official names; NULL if all files are given below. With no
@@ -126,7 +132,7 @@ typedef struct TDImage {
     uint8_t *data;
 } TDImage;
 
-/** One clip. Pointers are borrowed during td_start() only. New fields are appended only. */
+/** One clip. Pointers are borrowed during td_start() only. */
 typedef struct TDParams {
     size_t struct_size;              ///< set by td_default_params()
     const char *prompt;              ///< UTF-8, required
@@ -181,6 +187,7 @@ typedef struct TDFrame {
     enum TDMemory memory;            ///< where data is, default HOST
 } TDFrame;
 
+/** As td_get_info() writes it. */
 typedef struct TDInfo {
     const char *model; ///< e.g. "Wan2.1-T2V-1.3B"; "Wan-T2V-dim256-blocks2" for other sizes; valid until td_close()
     const char *backend;             ///< "cpu", "cuda-sm90", ...
@@ -210,21 +217,27 @@ typedef struct TDInfo {
                                                   ///< included, seen when a stage ended; CPU: 0
     int needs_image;                              ///< an image-to-video model
     int default_frames;                           ///< as default_width and default_height: what TDParams leaves at 0
-    double topk;                                  ///< of the clip in flight: fraction of key blocks kept (dense: 1);
-                                                  ///< else 0
+    double topk;                                  ///< 0.2. Of the clip in flight: fraction of key blocks kept (dense:
+                                                  ///< 1); else 0
 } TDInfo;
 
-TD_API const char *td_version(void);              ///< "0.1.0"
+TD_API const char *td_version(void);              ///< "0.2.0"
 TD_API unsigned    td_version_api(void);          ///< 0x00XXYYZZ; check the major number
 TD_API const char *td_strerror(int err);          ///< static text for a TD_ERR() code
 
-/** Fill a struct with defaults. @param struct_size sizeof the caller's struct. @return 0 or EINVAL */
+/** Fill a struct with defaults. @param struct_size sizeof the caller's struct: what is beyond those that this library
+ *  knows becomes 0. @return 0, or EINVAL where it is less than in 0.1.0, or over 4096 */
 TD_API int  td_default_settings(TDSettings *s, size_t struct_size);
 TD_API int  td_default_params(TDParams *p, size_t struct_size);
 
 /** Load weights and open the device. @return 0; on error *c is NULL and the reason has been logged. */
 TD_API int  td_open(TDContext **c, const TDSettings *s);
+/** What there is to know at any time, as many bytes of it as the caller's struct has; 0 in what this library does not
+ *  know. @param struct_size sizeof the caller's struct. @return 0 or EINVAL */
+TD_API int  td_get_info(const TDContext *c, TDInfo *out, size_t struct_size);   ///< since 0.2
+/** The same for programs that were built with 0.1: what was there then, up to default_frames. */
 TD_API int  td_info(const TDContext *c, TDInfo *out);
+#define td_info(c, out) td_get_info(c, out, sizeof(TDInfo))
 /** The numbers of the clip in flight, or of the last one, as one line of JSON without a newline; like those of
  *  td_info(), in bytes and seconds. @return length without the 0, also if it does not fit in size; EINVAL before the
  *  first clip */
@@ -253,7 +266,7 @@ TD_API void td_image_free(TDImage *image);             ///< of td_image_load_jpe
  *  line, and without control characters. For logs and metadata; TDParams.prompt takes the prompt as it was written.
  *  size: bytes at dst, which is cut to fit. prompt: UTF-8, at most 64 KiB. logger: where errors are told, or NULL.
  *  @return length in bytes without the 0, also if it does not fit in size; 0 is an empty prompt. EINVAL (NULL, not
- *  UTF-8 or too long) or ENOMEM */
+ *  UTF-8 or too long) or ENOMEM. Since 0.2 */
 TD_API int  td_clean_prompt(char *dst, size_t size, const char *prompt, const TDLogger *logger);
 /** The size in multiples of 16 that is nearest to the shape of a picture and to the area *width x *height, as the
  *  official script's adaptive resolution. @return 0, or EINVAL if a size is not positive or the picture is too narrow

@@ -41,8 +41,29 @@ check "pkg-config version" test "$(pkg-config --modversion turbodiff)" = "$versi
 check "soname" sh -c "readelf -d '$lib/libturbodiff.so' | grep -q 'SONAME.*\[libturbodiff.so.${version%%.*}\]'"
 
 grep -o '\btd_[a-z0-9_]*(' "$header" | tr -d '(' | sort -u > "$tmp/declared"
-nm -D --defined-only "$lib/libturbodiff.so" | awk '{ print $3 }' | sort -u > "$tmp/exported"
-check "the shared library exports what the header declares, no more" diff "$tmp/declared" "$tmp/exported"
+nm -D --defined-only --with-symbol-versions "$lib/libturbodiff.so" | awk '$2 == "T" { print $3 }' | sort -u > "$tmp/exported"
+check "the shared library exports what the header declares, no more" sh -c "sed 's/@.*//' '$tmp/exported' | diff '$tmp/declared' -"
+check "with the versions that brought it" diff tests/api/symbols.txt "$tmp/exported"
+
+# abi OLD SED: what abi.sh says of this header with a change
+abi() {
+    sed "$2" "$header" > "$tmp/changed.h"
+    ! cmp -s "$header" "$tmp/changed.h" && CC="$cc" tests/api/abi.sh "$1" "$tmp/changed.h"
+}
+not() {
+    ! "$@"
+}
+for old in tests/api/turbodiff-*.h; do
+    check "programs built with ${old##*/} run with this library" env CC="$cc" tests/api/abi.sh "$old" "$header"
+    check "abi: another value of an enumerator is seen"  not abi "$old" 's/TD_ATTN_DENSE,/TD_ATTN_NEW, TD_ATTN_DENSE,/'
+    check "abi: another type of a field is seen"         not abi "$old" 's/double guidance; /float guidance; /'
+    check "abi: another name of a field is seen"         not abi "$old" 's/const char \*vae; /const char *vae_file; /'
+    check "abi: a field in the middle is seen"           not abi "$old" 's/    int n_threads; /    int more, n_threads; /'
+    check "abi: a field in the padding is seen"          not abi "$old" 's/enum TDMemory memory; /enum TDMemory memory; int more; /'
+    check "abi: a function that is gone is seen"         not abi "$old" 's/td_cancel(/td_stop(/'
+    check "abi: another argument is seen"                not abi "$old" 's/td_start(TDContext/td_start(const TDContext/'
+    check "abi: a field at the end of TDParams is none"  abi "$old" 's/^} TDParams;/int more; } TDParams;/'
+done
 
 echo "#include <turbodiff.h>" > "$tmp/h.c"
 # flags are lists
@@ -64,6 +85,12 @@ if [ $code -ne 0 ] && ! grep -q '^FAIL ' "$tmp/out"; then
     echo "FAIL api: exit status $code"
     failed=$((failed + 1))
 fi
+
+# a program that was built with an older header
+for how in "" -fsanitize=address,undefined; do
+    check "program of 0.1.0 $how" $cc -std=c99 -D_POSIX_C_SOURCE=200809L $how tests/api/old.c -o "$tmp/old" -L"$lib" -lturbodiff
+    check "runs with this library $how" "$tmp/old" "$model"
+done
 
 # the library by itself: no symbol is missing with what pkg-config names
 # shellcheck disable=SC2046

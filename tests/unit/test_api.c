@@ -44,6 +44,59 @@ static void refuse(const char *title, const TDSettings *given, Seen *seen, int c
         refuse("td_open: " #__VA_ARGS__, &s, &seen, code, words);       \
     } while (0)
 
+/* structs of a program that was built with a newer header: 0 is no harm in what this library does not know */
+static void test_newer_settings(void)
+{
+    struct { TDSettings s; int more[3]; } s;
+    Seen seen;
+    TDContext *c = NULL;
+
+    test_begin("td_open: settings of a newer program");
+    memset(&s, 0xa5, sizeof(s));
+    CHECK_INT(td_default_settings(&s.s, sizeof(s)), 0);
+    CHECK(s.s.struct_size == sizeof(s) && s.s.device == -1 && !s.more[0] && !s.more[1] && !s.more[2]);
+    small_settings(&s.s, &seen, model);
+    s.s.struct_size = sizeof(s);
+    CHECK_INT(td_open(&c, &s.s), 0);
+    CHECK_INT(seen.n_errors, 0);
+    td_close(&c);
+    s.more[2] = 1;
+    check_error(&seen, td_open(&c, &s.s), TD_ERR(EINVAL), "settings: something is set that libturbodiff ");
+}
+
+static void test_newer_params(TDContext *c, Seen *seen)
+{
+    struct { TDParams p; double more; } p;
+    struct { TDInfo info; double more; } now;
+    TDInfo part;
+
+    test_begin("td_start: params of a newer program");
+    memset(&p, 0xa5, sizeof(p));
+    CHECK_INT(td_default_params(&p.p, sizeof(p)), 0);
+    CHECK(p.p.struct_size == sizeof(p) && p.p.guidance == 5.0 && p.more == 0);
+    small_params(&p.p);
+    p.p.struct_size = sizeof(p);
+    CHECK_INT(td_start(c, &p.p), 0);
+    p.more = 1;
+    memset(seen, 0, sizeof(*seen));
+    check_error(seen, td_start(c, &p.p), TD_ERR(EINVAL), "params: something is set that libturbodiff ");
+    p.more = 0;
+    CHECK_INT(td_start(c, &p.p), 0);
+
+    test_begin("td_get_info: the size of the caller's struct");
+    memset(&now, 0xa5, sizeof(now));
+    CHECK_INT(td_get_info(c, &now.info, sizeof(now)), 0);
+    CHECK(now.info.topk == 1.0 && now.more == 0);
+    memset(&part, 0xa5, sizeof(part));
+    CHECK_INT(td_get_info(c, &part, offsetof(TDInfo, topk)), 0);
+    CHECK_STR(part.model, now.info.model);
+    CHECK_INT(part.default_frames, now.info.default_frames);
+    CHECK(((unsigned char *)&part.topk)[0] == 0xa5);
+    CHECK_INT(td_get_info(c, &part, 8), TD_ERR(EINVAL));
+    CHECK_INT(td_get_info(c, &part, 1 << 20), TD_ERR(EINVAL));
+    CHECK_INT(td_get_info(c, NULL, sizeof(part)), TD_ERR(EINVAL));
+}
+
 static void test_settings(void)
 {
     char path[256], twice[256], other[256], wide[256], i2v[256], file[256], text[256], int8[256], line[300];
@@ -56,6 +109,8 @@ static void test_settings(void)
     s.struct_size--;
     CHECK_INT(td_open(&c, &s), TD_ERR(EINVAL));
     CHECK(c == NULL);
+    REFUSE(EINVAL, "settings: 5000 bytes", s.struct_size = 5000);
+    test_newer_settings();
     REFUSE(EINVAL, "backend", s.backend = (enum TDBackend)3);
     REFUSE(EINVAL, "attention", s.attention = (enum TDAttention)-1);
     REFUSE(EINVAL, "quant", s.quant = (enum TDQuant)3);
@@ -165,6 +220,8 @@ static void test_params(void)
     if (!CHECK_INT(td_open(&c, &s), 0))
         return;
     BAD("params: 8 bytes", p.struct_size = 8);
+    BAD("params: 1048576 bytes", p.struct_size = 1 << 20);
+    test_newer_params(c, &seen);
     BAD("prompt", p.prompt = NULL);
     BAD("UTF-8", p.prompt = "caf\xe9");
     BAD("UTF-8", p.prompt = "\xed\xa0\x80");
