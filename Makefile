@@ -269,6 +269,16 @@ asan:
 tsan:
 	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread check-unit $(if $(CHECKOPS),check-ops)
 
+# lines of engine/, tools/ and libavfilter/ that the tests run; about as long as asan
+COVERAGE = $(MAKE) BUILD=$(BUILD)/coverage HAVE_CUDA=no EXTRA_CFLAGS="$(EXTRA_CFLAGS) --coverage" \
+    EXTRA_LDFLAGS="$(EXTRA_LDFLAGS) --coverage" FFMPEG_EXTRA="--extra-cflags=--coverage --extra-ldflags=--coverage"
+
+coverage:
+	find $(BUILD) -name '*.gcda' -delete
+	$(COVERAGE) check-unit check-ops check-tools check-api
+	$(COVERAGE) fate-8.1
+	tests/coverage.sh $(BUILD)/coverage
+
 FUZZ_SECONDS ?= 60
 
 FUZZ_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -337,8 +347,9 @@ uninstall:
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
-.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-cases check-build fate asan tsan fuzz \
-    install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) $(ALL_SERIES:%=fate-%) FORCE
+.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases fate \
+    check-gpu bench-gpu asan tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
+    $(ALL_SERIES:%=fate-%) FORCE
 .SECONDARY:
 
 endif
@@ -354,16 +365,33 @@ distclean: clean
 
 help:
 	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
-	@echo "check           demo, then all tests: check-unit check-fuzz check-ops check-tools check-api"
-	@echo "                check-cases check-build fate"
-	@echo "all             library and tools (after ./configure, as all that follows)"
+	@echo "check           demo, then all tests that need no GPU; CHECK_MORE='style asan ...'"
+	@echo "all             lib tools cuda (after ./configure, as all that follows)"
+	@echo "lib             libturbodiff"
+	@echo "tools           td, tdinfo, tdsynth"
+	@echo "cuda            the CUDA module, where nvcc was found; what uses it makes it"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"
-	@echo "install         library, header, pkg-config file, td, tdinfo, demo model; install-ffmpeg, uninstall"
+	@echo "install         library, header, pkg-config file, CUDA module, td, tdinfo, demo model"
+	@echo "install-ffmpeg  ffmpeg, ffprobe, CUDA module, demo model"
+	@echo "uninstall       takes away what install put there"
+	@echo "tests           the programs of the tests"
+	@echo "check-unit      tests of the library's rooms"
+	@echo "check-ops       every operation of the CPU backend"
+	@echo "check-fuzz      the fuzzers' seeds once, under sanitizers"
+	@echo "check-tools     td, tdinfo, tdsynth"
+	@echo "check-api       what is installed, and programs of earlier versions"
+	@echo "check-build     the CUDA module: when it is made, and which one is opened"
+	@echo "check-cases     fate's own tests"
+	@echo "fate            the filters in ffmpeg"
+	@echo "check-gpu       on a machine with a GPU; OFFICIAL=DIR"
+	@echo "bench-gpu       times on a GPU"
 	@echo "asan tsan       unit and operator tests under sanitizers"
+	@echo "coverage        lines that the tests run, by gcov"
 	@echo "fuzz            each fuzzer for FUZZ_SECONDS=60 (needs clang)"
 	@echo "style           source style"
-	@echo "clean distclean"
+	@echo "clean distclean $(BUILD)/ and demo.mp4; and config.mak"
+	@echo "help            this text"
 
 .PHONY: all demo check style clean distclean help
 .DELETE_ON_ERROR:

@@ -66,6 +66,17 @@ sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] |
     grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
 done | rule "filter options are documented"
 
+# targets: those without a file, those that make calls phony, and those that help tells of
+named() { sed 's/\$(ALL_SERIES:%=\([a-z]*-\)%)/\1N/g' | tr -s ' \\\t' '\n\n\n' | grep -v '^FORCE$' | sort -u; }
+grep -o '^[a-z][a-z0-9 -]*:\( \|$\)' Makefile | tr -d ':' | named > "$tmp/targets"
+awk '/^\.PHONY:/ { on = 1 } on { print } !/\\$/ { on = 0 }' Makefile | sed 's/^\.PHONY://' | named | grep . > "$tmp/phony"
+make -s help | cut -c 1-16 | named | grep . > "$tmp/helped"
+{
+    comm -23 "$tmp/targets" "$tmp/phony" | sed 's/$/ is not in .PHONY/'
+    comm -23 "$tmp/phony" "$tmp/helped" | sed 's/$/ is not in make help/'
+    comm -13 "$tmp/phony" "$tmp/helped" | sed 's/$/ is in make help, and no target/'
+} | rule "make help lists every target"
+
 # every clone has it
 find tools/demo-model/model -type f -exec stat -c %s {} + |
     awk '{ n += $1 } END { if (n < 1 || n > 16000000) print n + 0 " bytes, want 1 to 16000000" }' |
