@@ -37,7 +37,7 @@ LIB_SO  := $(BUILD)/libturbodiff.so
 
 # What the library and the CUDA module must agree on: all headers that backend.h and the objects in both of them include.
 # A module with another hash is of another build, and is refused (engine/model/device.c).
-SHARED_SRCS  := $(addprefix engine/,base/arena.c base/log.c base/rng.c base/tensor.c base/thread.c files/entry.c seam/weights.c)
+SHARED_SRCS  := $(addprefix engine/,base/arena.c base/log.c base/rng.c base/tensor.c base/thread.c)
 SEAM_HEADERS := $(sort $(filter %.h,$(shell $(CC) -Iengine -MM engine/seam/backend.h $(SHARED_SRCS))))
 SEAM         := $(if $(SEAM_HEADERS),$(shell cat $(SEAM_HEADERS) | sha256sum | cut -c 1-16))
 ifeq ($(SEAM),)

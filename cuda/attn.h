@@ -5,7 +5,7 @@
 
 #include "device.h"
 
-/** Head dim 128. dim = 128 heads; n tokens; n_pad: n rounded up to 128. Code and v pointers are NULL for sla. */
+/** Head dim 128. dim = 128 heads; n tokens; n_pad: n rounded up to 128. Codes and their scales are NULL for sla. */
 struct SlaArgs {
     const bf16 *q, *k, *v;
     bf16 *o;                                     /* [n, dim] */
@@ -25,10 +25,12 @@ struct SlaArgs {
 
 int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a);                      /* attn_prepare.cu */
 int64_t td_cuda_attn_chunks(int64_t n);                                      /* rows of partial_* */
-int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: o = sparse branch */
-int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a);                    /* the same on Hopper */
+int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: TDCudaKernels.sage */
+int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a);
 /* attn_linear.cu: o += linear branch, quantised if code is set */
 int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l);
 #define TD_KV_PARTS 22
+#define TD_MAP_KEY_BYTES 65536                   /* of shared memory: keys of blocks, 16 bits each */
+#define TD_MAP_MAX_BLOCKS (TD_MAP_KEY_BYTES / 2)
 
 #endif /* TD_CUDA_ATTN_H */

@@ -161,7 +161,7 @@ template <int D, int SPLIT, int BQ, int BK> static int launch(TDDev *dev, const 
     return 0;
 }
 
-static int flash_mma(TDDev *dev, const TDQkv *qkv, bf16 *o)
+static int flash(TDDev *dev, const TDQkv *qkv, bf16 *o)
 {
     FlashArgs a = {};
 
@@ -183,20 +183,14 @@ static int flash_mma(TDDev *dev, const TDQkv *qkv, bf16 *o)
     switch (qkv->head_dim) {
     case 64:  return launch<64, 1, 128, 64>(dev, a, qkv->n_heads);
     case 128: return launch<128, 1, 128, 64>(dev, a, qkv->n_heads);
-    case 384: return launch<384, 2, 64, 16>(dev, a, qkv->n_heads);
-    default:
-        return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 128 or 384",
-                        (long long)qkv->head_dim);
+    default:  return launch<384, 2, 64, 16>(dev, a, qkv->n_heads);
     }
 }
 
-int td_cuda_flash(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, float *scale)
+int td_cuda_flash_mma(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, float *scale)
 {
-    int ret;
+    int ret = flash(dev, qkv, o);
 
-    if (td_cuda(dev)->sm == 90 && qkv->head_dim == 128)
-        return td_cuda_flash_sm90(dev, qkv, o, code, scale);
-    ret = flash_mma(dev, qkv, o);
     return ret < 0 || !code
                ? ret
                : td_cuda_quantise_blocks(dev, o, qkv->n_q, qkv->n_heads * qkv->head_dim, code, scale);
@@ -204,7 +198,8 @@ int td_cuda_flash(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, float *sc
 
 int td_cuda_attn_dense(TDDev *dev, TDAct *o, TDQkv *qkv)
 {
-    return td_cuda_flash(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data, (float *)o->scale.data);
+    return td_cuda(dev)->kernels.flash(dev, qkv, (bf16 *)o->x.data, (int8_t *)o->code.data,
+                                       (float *)o->scale.data);
 }
 
 TDKernels td_cuda_in_attn_flash(void) { return td_kernels(kernels); }

@@ -300,6 +300,8 @@ int td_cuda_flash_sm90(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, floa
     FlashArgs a = {};
     int bq = 128;
 
+    if (qkv->head_dim != D)
+        return td_cuda_flash_mma(dev, qkv, o, code, scale);
     a.o = o;
     a.code = code;
     a.scale = scale;

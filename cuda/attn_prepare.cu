@@ -8,7 +8,7 @@
 #define D 128
 #define CHUNK 512                                /* tokens per partial sum */
 
-/* partial sums of k and largest |v| per channel over CHUNK tokens; a thread owns a channel */
+/* partial sums of k and, for sagesla, largest |v| per channel over CHUNK tokens; a thread owns a channel */
 __global__ void __launch_bounds__(D) channel_stats_kernel(SlaArgs a)
 {
     int head = blockIdx.y, c = head * D + threadIdx.x, first = blockIdx.x * CHUNK, last = min(first + CHUNK, a.n);
@@ -16,10 +16,12 @@ __global__ void __launch_bounds__(D) channel_stats_kernel(SlaArgs a)
 
     for (int r = first; r < last; r++) {
         s[r % 4] += to_f32(a.k[(int64_t)r * a.dim + c]);
-        top = fmaxf(top, fabsf(to_f32(a.v[(int64_t)r * a.dim + c])));
+        if (a.v_scale)
+            top = fmaxf(top, fabsf(to_f32(a.v[(int64_t)r * a.dim + c])));
     }
     a.partial_sum[(int64_t)blockIdx.x * a.dim + c] = (s[0] + s[1]) + (s[2] + s[3]);
-    a.partial_max[(int64_t)blockIdx.x * a.dim + c] = top;
+    if (a.v_scale)
+        a.partial_max[(int64_t)blockIdx.x * a.dim + c] = top;
 }
 
 __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chunks)
@@ -30,7 +32,8 @@ __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chun
 
     for (int i = 0; i < n_chunks; i++) {
         s += a.partial_sum[(int64_t)i * a.dim + c];
-        top = fmaxf(top, a.partial_max[(int64_t)i * a.dim + c]);
+        if (a.v_scale)
+            top = fmaxf(top, a.partial_max[(int64_t)i * a.dim + c]);
     }
     a.k_mean[c] = round_bf16((float)s * (1.0f / (float)a.n));
     if (a.v_scale) { /* an all-zero channel keeps scale 1: the official kernel would make NaN */
@@ -172,7 +175,7 @@ __device__ __forceinline__ uint32_t nth_key(const uint16_t *key, int n_keys, int
     return (uint32_t)bin[0] << 8 | (uint32_t)bin[1];
 }
 
-/* ROWS: as many as have their keys in KEY_BYTES of shared memory; 1 is enough for the longest clip */
+/* ROWS: as many as have their keys in TD_MAP_KEY_BYTES of shared memory; 1 is enough for the longest clip */
 template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
 {
     extern __shared__ uint8_t smem[];
@@ -225,20 +228,15 @@ template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaA
     }
 }
 
-#define KEY_BYTES 65536
-
 static const TDKernel kernels[] = {
-    TD_KERNEL(KEY_BYTES, false, block_map_kernel<4>), TD_KERNEL(KEY_BYTES, false, block_map_kernel<2>),
-    TD_KERNEL(KEY_BYTES, false, block_map_kernel<1>),
+    TD_KERNEL(TD_MAP_KEY_BYTES, false, block_map_kernel<4>), TD_KERNEL(TD_MAP_KEY_BYTES, false, block_map_kernel<2>),
+    TD_KERNEL(TD_MAP_KEY_BYTES, false, block_map_kernel<1>),
 };
 
 template <int ROWS> static int make_map(TDDev *dev, const SlaArgs &a)
 {
-    int smem = ROWS * a.n_kb * 2, most = td_cuda_shared(dev, td_kernels(kernels), (const void *)block_map_kernel<ROWS>);
+    int smem = ROWS * a.n_kb * 2;
 
-    if (most < smem)
-        return most < 0 ? most : td_error(dev->log, ENOTSUP, "cuda: attention over %d blocks of keys, want at most %d",
-                                          a.n_kb, most / (2 * ROWS));
     block_map_kernel<ROWS><<<dim3((unsigned)td_blocks(a.n_qb, ROWS), a.n_heads), 128, smem, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "block_map_kernel");
     return 0;
@@ -259,8 +257,8 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
         v_code_kernel<<<dim3(a.n_pad / 64, a.n_heads), 256, 0, stream>>>(a);
         CU_LAUNCHED(dev, "v_code_kernel");
     }
-    return 4 * 2 * a.n_kb <= KEY_BYTES   ? make_map<4>(dev, a)
-           : 2 * 2 * a.n_kb <= KEY_BYTES ? make_map<2>(dev, a)
+    return 4 * 2 * a.n_kb <= TD_MAP_KEY_BYTES   ? make_map<4>(dev, a)
+           : 2 * 2 * a.n_kb <= TD_MAP_KEY_BYTES ? make_map<2>(dev, a)
                                          : make_map<1>(dev, a);
 }
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * umT5 attention over up to 512 tokens: scores to bf16, plus bias to bf16, softmax in f32 to bf16. A CTA owns 16
  * queries of a head. */
+#include "base/wan.h"
 #include "device.h"
 
 #define QUERIES 16
-#define MAX_TOKENS 512
-#define MAX_D 128
+#define MAX_TOKENS TD_TEXT_LEN
+#define MAX_D TD_TEXT_HEAD_DIM
 
 struct T5Args {
     const bf16 *qkv, *bias;
@@ -86,7 +87,7 @@ static const TDKernel kernels[] = {
     TD_KERNEL((QUERIES * MAX_TOKENS + QUERIES * MAX_D) * sizeof(float), false, attn_t5_kernel),
 };
 
-int td_cuda_attn_t5(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads)
+int td_cuda_attn_t5(TDDev *dev, TDTensor *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads)
 {
     T5Args a = {};
     int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)attn_t5_kernel);
@@ -95,7 +96,7 @@ int td_cuda_attn_t5(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *b
         return smem;
     a.qkv = (const bf16 *)qkv->data;
     a.bias = (const bf16 *)bias->data;
-    a.o = (bf16 *)o->x.data;
+    a.o = (bf16 *)o->data;
     a.n = (int)qkv->shape[0];
     a.n_heads = (int)n_heads;
     a.d = (int)(qkv->shape[1] / 3 / n_heads);

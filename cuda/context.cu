@@ -33,8 +33,9 @@ fail:
 }
 
 /* the GPU of the caller's context */
-int td_cuda_context_given(TDDev *dev, const TDDriver *d, const TDGpu *gpu)
+int td_cuda_context_given(TDDev *dev, const TDGpu *gpu)
 {
+    const TDDriver *d = &td_cuda(dev)->driver;
     CUcontext context = (CUcontext)gpu->context, none;
     CUdevice ordinal = -1;
     CUresult r = d->push(context);
@@ -50,18 +51,19 @@ int td_cuda_context_given(TDDev *dev, const TDDriver *d, const TDGpu *gpu)
         return td_error(dev->log, EINVAL, "cuda: device %d, but the context given is of device %d", gpu->ordinal,
                         (int)ordinal);
     dev->context = gpu->context;
-    dev->ordinal = ordinal;
+    td_cuda(dev)->ordinal = ordinal;
     return 0;
 }
 
-/* the primary context of dev->ordinal; the thread's own one stays */
-int td_cuda_context_primary(TDDev *dev, const TDDriver *d)
+/* the primary context of the GPU; the thread's own one stays */
+int td_cuda_context_primary(TDDev *dev)
 {
+    const TDDriver *d = &td_cuda(dev)->driver;
     CUcontext own = NULL, primary = NULL;
     cudaError_t e;
 
     d->get(&own);
-    e = cudaSetDevice(dev->ordinal);
+    e = cudaSetDevice(td_cuda(dev)->ordinal);
     if (e == cudaSuccess && d->get(&primary) != CUDA_SUCCESS)
         e = cudaErrorDeviceUninitialized;
     d->set(own);

@@ -6,9 +6,9 @@
 
 /* dev needs its log alone */
 int td_cuda_driver(TDDev *dev, TDDriver *d);
-/* set dev->context and dev->ordinal, or with dev->ordinal set its primary context. EINVAL, ENOMEM, EIO */
-int td_cuda_context_given(TDDev *dev, const TDDriver *d, const TDGpu *gpu);
-int td_cuda_context_primary(TDDev *dev, const TDDriver *d);
+/* set the device's context and ordinal, or with the ordinal set its primary context. EINVAL, ENOMEM, EIO */
+int td_cuda_context_given(TDDev *dev, const TDGpu *gpu);
+int td_cuda_context_primary(TDDev *dev);
 
 /* make the device's context that of the thread, and bring back what it had */
 cudaError_t td_cuda_push(TDDev *dev);

@@ -7,16 +7,15 @@
 
 struct ConvArgs {
     const bf16 *x, *cache, *w, *residual;        /* [t,h,wd,c_in], [n_cache,h,wd,c_in], [c_out][taps][c_in], as y */
-    const float *bias, *gamma;                   /* gamma: norm and SiLU follow; taken where a tile has all channels */
+    const float *bias, *gamma;                   /* gamma: norm and SiLU follow */
     void *y;                                     /* bf16, or f32 if f32 is set */
     int64_t n_pixels;                            /* rows of the product: frames x h_out x w_out, before interleaving */
     int c_in, c_out, kt, kh, kw, stride_t, stride_s, up, interleave, n_cache, pad_y, pad_x;
     int t, h, wd, h_out, w_out, f32;
 };
 
-int td_cuda_conv3d_mma(TDDev *dev, const ConvArgs &a);       /* conv3d.cu: any form */
-bool td_cuda_conv3d_sm90_takes(const ConvArgs &a);           /* conv3d_sm90.cu: stride 1, channels in whole tiles */
-bool td_cuda_conv3d_sm90_norms(const ConvArgs &a);           /* whether it does the norm, too */
-int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a);
+/* gamma is left set where the kernel has done the norm, too */
+int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a);             /* conv3d.cu */
+int td_cuda_conv3d_sm90(TDDev *dev, ConvArgs &a);            /* conv3d_sm90.cu */
 
 #endif /* TD_CUDA_CONV_H */

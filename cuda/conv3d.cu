@@ -4,10 +4,8 @@
  *
  * 8 warps; a warp's tile is (16 MF) x (8 NF). Shared rows are 64 bytes; their 16-byte chunks are permuted by row so
  * that ldmatrix reads without bank conflicts. */
-#include <stdlib.h>
 #include "conv.h"
 #include "ptx_sm80.cuh"
-#include "upload.h"
 
 #define STAGES 4
 #define BK 32
@@ -168,8 +166,9 @@ template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const Co
     return 0;
 }
 
-int td_cuda_conv3d_mma(TDDev *dev, const ConvArgs &a)
+int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a)
 {
+    a.gamma = NULL;
     if (a.c_out <= 16)
         return launch<8, 1, 2, 2>(dev, a);       /* 256 x 16 */
     if (a.c_out % 192 == 0)
@@ -201,7 +200,6 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
                           const TDTensor *residual)
 {
     ConvArgs a = {};
-    bool wgmma;
     int ret;
 
     a.x = (const bf16 *)x->data;
@@ -229,52 +227,13 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
     a.t = (int)x->shape[0];
     a.h = (int)x->shape[1];
     a.wd = (int)x->shape[2];
-    wgmma = td_cuda(dev)->sm == 90 && td_cuda_conv3d_sm90_takes(a);
-    a.gamma = wgmma && td_cuda_conv3d_sm90_norms(a) ? cv->gamma : NULL;
-    TRY(wgmma ? td_cuda_conv3d_sm90(dev, a) : td_cuda_conv3d_mma(dev, a));
+    a.gamma = cv->gamma;
+    TRY(td_cuda(dev)->kernels.conv(dev, a));
     if (cache)
         TRY(update_cache(dev, cache, x));
     if (cv->gamma && !a.gamma)
         TRY(td_cuda_rms_silu(dev, y, y, cv->gamma, 1));
 fail:
-    return ret;
-}
-
-int td_cuda_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)
-{
-    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps,
-            c_file = conv->c_in - conv->c_pad;
-    float *src = NULL;
-    uint16_t *dst = NULL;
-    void *p;
-    int ret;
-
-    if (conv->c_in % 8)
-        return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of 8", e->file, e->name,
-                        (long long)conv->c_in);
-    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
-    if (weights->measure)
-        return 0;
-    src = (float *)malloc((size_t)n * sizeof(*src));
-    dst = (uint16_t *)malloc((size_t)n * sizeof(*dst));
-    if (!src || !dst) {
-        ret = td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
-        goto fail;
-    }
-    if ((ret = td_entry_to_f32(e, src)) < 0) {
-        td_error(dev->log, -ret, "%s: %s: dtype %s, want a float type", e->file, e->name, td_dtype_name(e->dtype));
-        goto fail;
-    }
-    for (int64_t o = 0; o < conv->c_out; o++)
-        for (int64_t t = 0; t < taps; t++)
-            for (int64_t i = 0; i < conv->c_in; i++)
-                dst[(o * taps + t) * conv->c_in + i] =
-                    i < c_file ? td_f32_to_bf16(src[(o * c_file + i) * taps + t]) : 0;
-    TRY(td_cuda_load(dev, weights, p, dst, (size_t)n * sizeof(*dst), false));
-    conv->w = (const uint16_t *)p;
-fail:
-    free(src);
-    free(dst);
     return ret;
 }
 

@@ -286,14 +286,16 @@ fail:
     return ret;
 }
 
-bool td_cuda_conv3d_sm90_takes(const ConvArgs &a)
+/* stride 1, channels in whole tiles */
+static bool takes(const ConvArgs &a)
 {
     int channels = a.interleave ? a.c_out / 2 : a.c_out;
 
     return a.stride_t == 1 && a.stride_s == 1 && !a.f32 && a.c_in % 32 == 0 && channels % 96 == 0;
 }
 
-bool td_cuda_conv3d_sm90_norms(const ConvArgs &a)
+/* a tile has all channels */
+static bool norms(const ConvArgs &a)
 {
     return (a.c_out == 96 || a.c_out == 192) && !a.interleave && !a.residual;
 }
@@ -303,10 +305,14 @@ template <int N, int CK> static int choose(TDDev *dev, const ConvArgs &a)
     return a.gamma ? launch<N, CK, true>(dev, a) : launch<N, CK, false>(dev, a);
 }
 
-int td_cuda_conv3d_sm90(TDDev *dev, const ConvArgs &a)
+int td_cuda_conv3d_sm90(TDDev *dev, ConvArgs &a)
 {
     int channels = a.interleave ? a.c_out / 2 : a.c_out;
 
+    if (!takes(a))
+        return td_cuda_conv3d_mma(dev, a);
+    if (!norms(a))
+        a.gamma = NULL;
     if (channels % 192 == 0)
         return a.c_in % 64 == 0 ? choose<192, 64>(dev, a) : choose<192, 32>(dev, a);
     return a.c_in % 64 == 0 ? choose<96, 64>(dev, a) : choose<96, 32>(dev, a);

@@ -27,10 +27,21 @@ struct TDFrameBuffer {
     int64_t first, n;
 };
 
+/* the functions that differ from card to card, chosen when a device is opened (device.cu) */
+struct TDCudaKernels {
+    int (*gemm)(TDDev *, const struct TDGemm *);                             /* gemm.h */
+    /* bf16, dense or by qkv->map; o: [n_q, H*d], and with code and scale quantised, when o may be left unwritten */
+    int (*flash)(TDDev *, const TDQkv *, __nv_bfloat16 *o, int8_t *code, float *scale);
+    int (*sage)(TDDev *, const struct SlaArgs &);                            /* attn.h: o = sparse branch */
+    int (*conv)(TDDev *, struct ConvArgs &);                                 /* conv.h */
+    int (*norm_quant)(TDDev *, const struct NormArgs &);                     /* norm.cu: norm_modulate to codes */
+};
+
 struct TDCuda {
     TDDev dev;
-    int sm, n_sm;                                /* sm chooses kernels: 90 = Hopper's own */
-    int max_shared;                              /* bytes of shared memory that a kernel may have */
+    TDCard card;                                 /* as which it runs */
+    TDCudaKernels kernels;
+    int ordinal, n_sm;
     cudaStream_t stream;
     void *staging[2];                            /* pinned, for uploads */
     cudaEvent_t staged[2];
@@ -46,9 +57,6 @@ struct TDCuda {
 
 #define TD_STAGING_BYTES ((size_t)32 << 20)
 
-/* what compute capability 8.6, 8.9 and 12.0 let a kernel have of shared memory */
-#define TD_CONSUMER_SHARED 101376
-
 static inline TDCuda *td_cuda(TDDev *dev) { return (TDCuda *)dev; }
 
 /* log FILE:LINE and map the code: memory -> ENOMEM, else EIO */
@@ -61,8 +69,6 @@ int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file,
 #define CU_LAUNCHED(dev, what) do { \
         cudaError_t e_ = cudaGetLastError(); \
         if (e_ != cudaSuccess) return td_cuda_error(dev, e_, what, __FILE__, __LINE__); } while (0)
-
-static inline int64_t td_blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
 
 typedef __nv_bfloat16 bf16;
 
@@ -203,7 +209,7 @@ struct TDKernel {
     const char *name;
     const void *function;
     int shared;                                  /* bytes of dynamic shared memory that it is launched with, at most */
-    bool hopper;                                 /* launched where TDCuda.sm is 90 alone */
+    bool hopper;                                 /* launched where TDCard.sm is 90 alone */
 };
 
 #define TD_KERNEL(shared, hopper, ...) { #__VA_ARGS__, (const void *)__VA_ARGS__, (int)(shared), hopper }
@@ -215,48 +221,45 @@ struct TDKernels {
 };
 template <size_t N> static TDKernels td_kernels(const TDKernel (&list)[N]) { return TDKernels{ list, (int)N }; }
 
-TDKernels td_cuda_in_attn_flash(void), td_cuda_in_attn_flash_sm90(void), td_cuda_in_attn_linear(void),
-    td_cuda_in_attn_prepare(void), td_cuda_in_attn_sage(void), td_cuda_in_attn_sage_sm90(void),
-    td_cuda_in_attn_t5(void), td_cuda_in_conv3d(void), td_cuda_in_conv3d_sm90(void), td_cuda_in_embed(void),
-    td_cuda_in_frame(void), td_cuda_in_gemm_mma(void), td_cuda_in_gemm_sm90(void), td_cuda_in_norm(void);
+/* the files that have kernels */
+#define TD_KERNEL_FILES(F)                                                                                             \
+    F(attn_flash) F(attn_flash_sm90) F(attn_linear) F(attn_prepare) F(attn_sage) F(attn_sage_sm90) F(attn_t5)          \
+    F(conv3d) F(conv3d_sm90) F(embed) F(frame) F(gemm_mma) F(gemm_sm90) F(norm)
+
+#define TD_DECLARE(file) TDKernels td_cuda_in_##file(void);
+TD_KERNEL_FILES(TD_DECLARE)
 
 /* all of them, into the current context. ENOMEM, ENOTSUP where there is no code for the GPU or it has too little shared
  * memory for one of them, EIO */
 int td_cuda_load_kernels(TDDev *dev);
 
-/* let all kernels have the shared memory that they are launched with. ENOTSUP where one wants more than max_shared */
-int td_cuda_reserve_shared(TDDev *dev);
-
-/* bytes of dynamic shared memory to launch a kernel with, by its file's list. ENOTSUP where it is not in the list or
- * the device must not use as much (logged) */
+/* bytes of dynamic shared memory to launch a kernel with, by its file's list. EIO where it is not in the list */
 int td_cuda_shared(TDDev *dev, const TDKernels &file, const void *function);
 
 /* ---- slots ---- */
 extern "C" {
-int td_cuda_pack_linear(TDDev *, TDWeights *, TDLinear *, const TDLinearSource *, int, enum TDDtype);
-int td_cuda_pack_conv(TDDev *, TDWeights *, TDConv *, const TDEntry *);
-int td_cuda_pack_table(TDDev *, TDWeights *, TDTensor *, const TDEntry *);
+__attribute__((visibility("default"))) int td_cuda_open(TDDev **out, const TDGpu *gpu, TDLog *log);
 int td_cuda_copy_in(TDDev *, void *dst, const void *src, size_t bytes);      /* host to device through pinned memory */
 
 int td_cuda_linear(TDDev *, TDTensor *, const TDAct *, const TDLinear *);
 int td_cuda_linear_gelu(TDDev *, TDAct *, const TDAct *, const TDLinear *);
 int td_cuda_linear_residual(TDDev *, TDTensor *, const TDAct *, const TDLinear *, const float *);
-int td_cuda_linear_geglu(TDDev *, TDAct *, TDTensor *, const TDAct *, const TDLinear *, const TDLinear *);
+int td_cuda_linear_geglu(TDDev *, TDTensor *, TDTensor *, const TDAct *, const TDLinear *, const TDLinear *);
 
 int td_cuda_quantise(TDDev *, TDAct *);
 int td_cuda_quantise_blocks(TDDev *, const bf16 *x, int64_t rows, int64_t k, int8_t *code, float *scale);
+int td_cuda_norm_quant(TDDev *, const struct NormArgs &);
+int td_cuda_norm_quant_cluster(TDDev *, const struct NormArgs &);
 int td_cuda_norm_modulate(TDDev *, TDAct *, const TDTensor *, const TDNormW *, const float *, const float *);
 int td_cuda_rms_norm(TDDev *, TDAct *, const TDTensor *, const TDNormW *);
 int td_cuda_qk_norm_rope(TDDev *, TDQkv *, const TDTensor *, const TDNormW *, const TDNormW *, const TDTensor *);
 
 int td_cuda_plan_qkv(TDDev *, TDArena *, TDQkv *);
 int td_cuda_attn_dense(TDDev *, TDAct *, TDQkv *);
-/* bf16, dense or by qkv->map; o: [n_q, H*d], and with code and scale quantised, when o may be left unwritten */
-int td_cuda_flash(TDDev *, const TDQkv *qkv, __nv_bfloat16 *o, int8_t *code, float *scale);
-/* the same on Hopper, head dim 128 */
+int td_cuda_flash_mma(TDDev *, const TDQkv *qkv, __nv_bfloat16 *o, int8_t *code, float *scale);
 int td_cuda_flash_sm90(TDDev *, const TDQkv *qkv, __nv_bfloat16 *o, int8_t *code, float *scale);
 int td_cuda_attn_sla(TDDev *, TDAct *, TDQkv *, const TDLinear *);
-int td_cuda_attn_t5(TDDev *, TDAct *, const TDTensor *, const TDTensor *, int64_t);
+int td_cuda_attn_t5(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, int64_t);
 
 int td_cuda_patch_embed(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, const TDLinear *);
 int td_cuda_time_embed(TDDev *, TDTensor *, TDTensor *, double, const TDTimeEmbed *);

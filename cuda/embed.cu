@@ -7,7 +7,7 @@
 /* ---- patch embedding: 32 tokens x 256 outputs per CTA ---- */
 
 #define PATCH_TOKENS 32
-#define PATCH_MAX_K 144
+#define PATCH_MAX_K (4 * (TD_LATENT_CHANNELS + TD_COND_CHANNELS))      /* what td_dit_shape() lets in */
 
 struct PatchArgs {
     const double *z;

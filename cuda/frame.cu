@@ -162,7 +162,7 @@ static int64_t set_bytes(int64_t h, int64_t w)
 
 int td_cuda_plan_frames(TDDev *, TDArena *a, TDFrameSet *set)
 {
-    return carve(a, &set->planes, TD_I8, { set_bytes(set->h, set->w) });
+    return carve(a, &set->own, TD_I8, { set_bytes(set->h, set->w) });
 }
 
 int td_cuda_reserve_frames(TDDev *dev, int64_t h, int64_t w)
@@ -202,7 +202,7 @@ static int copy_out(TDDev *dev, TDFrameSet *set, enum TDPixFmt format, int64_t t
     TDCuda *c = td_cuda(dev);
     TDFrameBuffer *b = &c->frames[set->turn];
     int64_t h = set->h, w = set->w, planes[3], bytes;
-    uint8_t *base = (uint8_t *)set->planes.data;
+    uint8_t *base = (uint8_t *)set->own.data;
     StoreArgs a = store_args(set, format, t);
 
     bytes = picture_bytes(&a.l, h, w, planes);
@@ -246,7 +246,7 @@ static int store_there(TDDev *dev, const TDFrame *dst, TDFrameSet *set, int64_t 
     TDCuda *c = td_cuda(dev);
     TDFrameBuffer *b = &c->frames[set->turn];
     int64_t h = set->h, w = set->w;
-    int *word = (int *)set->planes.data + FLAGS / sizeof(int) - 1,
+    int *word = (int *)set->own.data + FLAGS / sizeof(int) - 1,
         *there = (int *)b->host + FLAGS / sizeof(int) - 1;
     StoreArgs a = store_args(set, dst->format, t);
 
@@ -256,10 +256,10 @@ static int store_there(TDDev *dev, const TDFrame *dst, TDFrameSet *set, int64_t 
 
         if (cudaPointerGetAttributes(&memory, dst->data[p]) != cudaSuccess ||
             (memory.type != cudaMemoryTypeDevice && memory.type != cudaMemoryTypeManaged) ||
-            memory.device != dev->ordinal) {
+            memory.device != td_cuda(dev)->ordinal) {
             cudaGetLastError();
             return td_error(dev->log, EINVAL, "frame: plane %d at %p, want memory of CUDA device %d", p,
-                            (void *)dst->data[p], dev->ordinal);
+                            (void *)dst->data[p], td_cuda(dev)->ordinal);
         }
         a.plane[p] = dst->data[p];
         a.stride[p] = dst->stride[p];

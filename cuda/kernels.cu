@@ -14,11 +14,8 @@
 
 #define STACK_BYTES 256                          /* of a thread; the kernels need up to 176 */
 
-static TDKernels (*const files[])(void) = {
-    td_cuda_in_attn_flash, td_cuda_in_attn_flash_sm90, td_cuda_in_attn_linear, td_cuda_in_attn_prepare,
-    td_cuda_in_attn_sage, td_cuda_in_attn_sage_sm90, td_cuda_in_attn_t5, td_cuda_in_conv3d, td_cuda_in_conv3d_sm90,
-    td_cuda_in_embed, td_cuda_in_frame, td_cuda_in_gemm_mma, td_cuda_in_gemm_sm90, td_cuda_in_norm
-};
+#define LISTED(file) td_cuda_in_##file,
+static TDKernels (*const files[])(void) = { TD_KERNEL_FILES(LISTED) };
 
 /* of CUDA 12.4 */
 struct Calls {
@@ -67,7 +64,7 @@ static int load_error(TDDev *dev, cudaError_t e, int line)
 /* memory for all kernels is there, and the stacks have theirs */
 static int make_room(TDDev *dev)
 {
-    size_t available = 0, total = 0, want = (size_t)dev->reserve;
+    size_t available = 0, total = 0, want = (size_t)dev->caps.reserve;
 
     CU(dev, cudaMemGetInfo(&available, &total));
     if (available < want)
@@ -115,28 +112,19 @@ fail:
     return ret;
 }
 
-static int too_much(TDDev *dev, const TDKernel *k, int bytes)
-{
-    return td_error(dev->log, ENOTSUP, "cuda: %s wants %d bytes of shared memory, %s has %d for a kernel", k->name,
-                    bytes, dev->name, td_cuda(dev)->max_shared);
-}
-
 int td_cuda_shared(TDDev *dev, const TDKernels &file, const void *function)
 {
-    for (int i = 0; i < file.n; i++) {
-        const TDKernel *k = &file.list[i];
-
-        if (k->function != function)
-            continue;
-        if (k->shared > td_cuda(dev)->max_shared)
-            return too_much(dev, k, k->shared);
-        return k->shared;
-    }
-    return td_error(dev->log, ENOTSUP, "cuda: a kernel that is in no list");
+    for (int i = 0; i < file.n; i++)
+        if (file.list[i].function == function)
+            return file.list[i].shared;
+    return td_error(dev->log, EIO, "cuda: a kernel that is in no list");
 }
 
-int td_cuda_reserve_shared(TDDev *dev)
+/* let all kernels have the shared memory that they are launched with */
+static int reserve_shared(TDDev *dev)
 {
+    const TDCard *card = &td_cuda(dev)->card;
+
     for (auto file : files) {
         TDKernels f = file();
 
@@ -144,11 +132,13 @@ int td_cuda_reserve_shared(TDDev *dev)
             const TDKernel *k = &f.list[i];
             cudaFuncAttributes a;
 
-            if (k->hopper && td_cuda(dev)->sm != 90)
+            if (k->hopper && card->sm != 90)
                 continue;
             CU(dev, cudaFuncGetAttributes(&a, k->function));
-            if (k->shared + (int)a.sharedSizeBytes > td_cuda(dev)->max_shared)
-                return too_much(dev, k, k->shared + (int)a.sharedSizeBytes);
+            if (k->shared + (int)a.sharedSizeBytes > card->shared)
+                return td_error(dev->log, ENOTSUP,
+                                "cuda: %s wants %d bytes of shared memory, %s has %d for a kernel", k->name,
+                                k->shared + (int)a.sharedSizeBytes, dev->name, card->shared);
             CU(dev, cudaFuncSetAttribute(k->function, cudaFuncAttributeMaxDynamicSharedMemorySize, k->shared));
         }
     }
@@ -187,7 +177,7 @@ int td_cuda_load_kernels(TDDev *dev)
     } else {
         td_log(dev->log, TD_LOG_DEBUG, "cuda: the driver is older than CUDA 12.4: kernels are loaded at first use");
     }
-    TRY(td_cuda_reserve_shared(dev));
+    TRY(reserve_shared(dev));
 fail:
     return ret;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The linear slots: a product with the epilogue the slot wants, by the Hopper kernel where it runs, else the portable
- * one. */
+ * The linear slots: a product with the epilogue the slot wants. */
 #include "gemm.h"
 
 static int product(TDDev *dev, const TDAct *x, const TDLinear *lin, int epilogue, EpilogueArgs epi)
@@ -19,7 +18,7 @@ static int product(TDDev *dev, const TDAct *x, const TDLinear *lin, int epilogue
     epi.m = (int)in->shape[0];
     epi.n = (int)lin->n;
     g.epi = epi;
-    return td_cuda(dev)->sm == 90 ? td_cuda_gemm_sm90(dev, &g) : td_cuda_gemm_mma(dev, &g);
+    return td_cuda(dev)->kernels.gemm(dev, &g);
 }
 
 int td_cuda_linear(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin)
@@ -49,12 +48,12 @@ int td_cuda_linear_residual(TDDev *dev, TDTensor *x, const TDAct *y, const TDLin
     return product(dev, y, lin, EPI_RESIDUAL, e);
 }
 
-int td_cuda_linear_geglu(TDDev *dev, TDAct *y, TDTensor *u, const TDAct *x, const TDLinear *gate, const TDLinear *up)
+int td_cuda_linear_geglu(TDDev *dev, TDTensor *y, TDTensor *u, const TDAct *x, const TDLinear *gate, const TDLinear *up)
 {
     EpilogueArgs e = {};
     int ret = td_cuda_linear(dev, u, x, up);
 
-    e.y = (bf16 *)y->x.data;
+    e.y = (bf16 *)y->data;
     e.up = (const bf16 *)u->data;
     return ret < 0 ? ret : product(dev, x, gate, EPI_GEGLU, e);
 }

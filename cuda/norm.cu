@@ -349,6 +349,22 @@ template <bool WEIGHT, int VEC, int ROWS, int N_WARPS> static int launch_cluster
     return 0;
 }
 
+int td_cuda_norm_quant(TDDev *dev, const NormArgs &a)
+{
+    norm_quant_kernel<1><<<(unsigned)td_blocks(a.rows, 128), 512, 0, td_cuda(dev)->stream>>>(a);
+    CU_LAUNCHED(dev, "norm_quant_kernel");
+    return 0;
+}
+
+int td_cuda_norm_quant_cluster(TDDev *dev, const NormArgs &a)
+{
+    if (a.dim % 128 || a.dim > 5120 || !a.weight != !!a.mul)
+        return td_cuda_norm_quant(dev, a);
+    if (a.dim <= 1536)
+        return a.weight ? launch_cluster<true, 6, 2, 16>(dev, a) : launch_cluster<false, 6, 2, 16>(dev, a);
+    return a.weight ? launch_cluster<true, 20, 1, 16>(dev, a) : launch_cluster<false, 20, 1, 16>(dev, a);
+}
+
 static NormArgs norm_args(const TDTensor *x, const TDNormW *norm)
 {
     NormArgs a = {};
@@ -374,15 +390,9 @@ int td_cuda_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW
     a.scale = (float *)y->scale.data;
     a.shift = shift;
     a.mul = scale;
-    if (a.code && td_cuda(dev)->sm >= 90 && a.dim % 128 == 0 && a.dim <= 5120 && !a.weight == !!a.mul) {
-        if (a.dim <= 1536)
-            return a.weight ? launch_cluster<true, 6, 2, 16>(dev, a) : launch_cluster<false, 6, 2, 16>(dev, a);
-        return a.weight ? launch_cluster<true, 20, 1, 16>(dev, a) : launch_cluster<false, 20, 1, 16>(dev, a);
-    }
     if (a.code)
-        norm_quant_kernel<1><<<(unsigned)td_blocks(a.rows, 128), 512, 0, td_cuda(dev)->stream>>>(a);
-    else
-        norm_kernel<<<(unsigned)td_blocks(a.rows, WARPS), WARPS * 32, 0, td_cuda(dev)->stream>>>(a);
+        return td_cuda(dev)->kernels.norm_quant(dev, a);
+    norm_kernel<<<(unsigned)td_blocks(a.rows, WARPS), WARPS * 32, 0, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "norm_kernel");
     return 0;
 }
@@ -572,8 +582,6 @@ int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *ga
 {
     int64_t dim = x->shape[3], pixels = td_tensor_count(x) / dim;
 
-    if (dim % 8)
-        return td_error(dev->log, ENOTSUP, "cuda: VAE norm over %lld channels, want a multiple of 8", (long long)dim);
     rms_silu_kernel<<<(unsigned)td_blocks(pixels, WARPS * PIXELS), WARPS * 32, 0, td_cuda(dev)->stream>>>(
         (bf16 *)y->data, (const bf16 *)x->data, gamma, pixels, (int)dim, sqrtf((float)dim), silu != 0);
     CU_LAUNCHED(dev, "rms_silu_kernel");

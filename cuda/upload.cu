@@ -128,7 +128,7 @@ static int start(TDCuda *c)
     return l->n_threads ? 0 : td_error(c->dev.log, ENOMEM, "cuda: cannot start a thread to load weights");
 }
 
-int td_cuda_load(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, bool keep)
+int td_cuda_load(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep)
 {
     TDCuda *c = td_cuda(dev);
     TDLoader *l;

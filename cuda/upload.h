@@ -13,9 +13,9 @@
 
 #include "device.h"
 
-/* Copy to fresh weight memory. Weights that are not deferred: done in stream order on return. Deferred ones: done with
- * td_cuda_load_end(). keep: src outlives that; otherwise it is copied first. */
-int  td_cuda_load(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, bool keep);
+/* The slot `put`. Weights that are not deferred: done in stream order on return. Deferred ones: done with
+ * td_cuda_load_end(), before which a source that is not kept is copied. */
+int  td_cuda_load(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep);
 /* wait for all copies, or drop those that have not begun */
 int  td_cuda_load_end(TDDev *dev, bool drop);
 void td_cuda_loader_free(TDCuda *c);

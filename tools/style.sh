@@ -50,8 +50,8 @@ grep -nE '^typedef .*\b[a-z0-9_]+_t;' $ours < /dev/null | rule "no type names in
 grep -nE '^(static )?(int|char|float|double|void|size_t|uint[0-9]+_t|unsigned)[ *]+[a-z_]+( = [^(]*)?;$' $engine < /dev/null |
     rule "no mutable globals in the library"
 grep -l __global__ cuda/*.cu | grep -v '^cuda/kernels.cu' | while read -r f; do
-    name=td_cuda_in_$(basename "$f" .cu)
-    grep -qw "$name" cuda/kernels.cu || echo "$f: no $name in cuda/kernels.cu"
+    name="F($(basename "$f" .cu))"
+    grep -qF "$name" cuda/device.h || echo "$f: no $name in cuda/device.h"
 done | rule "kernels are loaded when a device is opened"
 grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $texts < /dev/null | grep -v '^tools/style.sh' | rule "no unfinished business"
 grep -nE '\b(if|for|while|switch)\(' $ours < /dev/null | rule "a space after if, for, while, switch"

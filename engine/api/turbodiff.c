@@ -127,7 +127,7 @@ static int load(TDContext *c)
     if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->plan.by_stage))
         TRY(td_model_load_all(m, shared, sizeof(shared)));
     c->open_seconds = td_now() - c->started;
-    if (m->loaded_bytes && !c->dev->maps_files)
+    if (m->loaded_bytes && !c->dev->caps.maps_files)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
     td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB%s%s, %.2f s%s%s", m->name,
            m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, rate,
@@ -173,7 +173,7 @@ int td_open(TDContext **out, const TDSettings *s)
         ret = td_error(&c->log, EINVAL, "cuda_context or cuda_stream: with backend cpu, want auto or cuda");
         goto fail;
     }
-    gpu = (TDGpu){ s->device, s->cuda_context, s->cuda_stream };
+    gpu = (TDGpu){ s->device, s->cuda_context, s->cuda_stream, NULL };
     TRY(td_device_open(&c->dev, s->backend, &gpu, s->n_threads, &c->cancel, &c->log));
     TRY(c->dev->ops->attach(c->dev));
     attached = 1;
@@ -243,7 +243,7 @@ static void summarise(TDContext *c)
            n->stage_seconds[TD_STAGE_TEXT], image, n->stage_seconds[TD_STAGE_DENOISE],
            n->stage_seconds[TD_STAGE_DECODE],
            n->copy_seconds, n->caller_seconds, n->first_frame_seconds, n->wall_seconds,
-           c->dev->maps_files ? "host" : "GPU", (double)n->peak_bytes / (1 << 30), used);
+           c->dev->caps.memory, (double)n->peak_bytes / (1 << 30), used);
 }
 
 static void end_clip(TDContext *c)
@@ -366,7 +366,7 @@ static int start(TDContext *c, const TDParams *given)
     td_model_account(c->model, 0);
     TRY(td_clip_open(&c->clip, c->model, &g, prompts, p->image, &c->log));
     c->nonblocking = p->nonblocking;
-    c->info.noise = td_noise_name(c->noise_name, g.noise, c->dev->noise_blocks);
+    c->info.noise = td_noise_name(c->noise_name, g.noise, c->dev->caps.noise_blocks);
     c->info.clip_width = g.width;
     c->info.clip_height = g.height;
     c->info.clip_frames = g.n_frames;
@@ -404,7 +404,7 @@ static void clock_stage(TDContext *c, double spent, int stage_after)
     c->info.stage_seconds[c->stage] += spent;
     if (c->stage == stage_after && clip->phase != TD_CLIP_DONE)
         return;
-    if (!c->dev->maps_files && c->dev->ops->memory(c->dev, &available, &total) >= 0 &&
+    if (!c->dev->caps.maps_files && c->dev->ops->memory(c->dev, &available, &total) >= 0 &&
         total - available > c->info.device_used_bytes)
         c->info.device_used_bytes = total - available;
     if (c->stage == TD_STAGE_TEXT)

@@ -25,6 +25,9 @@ typedef struct TDTensor {
 int64_t td_tensor_count(const TDTensor *t);      ///< elements
 size_t  td_tensor_bytes(const TDTensor *t);
 
+/** Blocks of this size that n elements fill, the last one maybe in part. */
+static inline int64_t td_blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
 /** a*b into *out. @return 0, or -1 on overflow */
 static inline int td_mul_size(size_t *out, size_t a, size_t b)
 {

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Sizes that every Wan model has, on both sides of the seam. */
+ * Sizes of Wan models, the same on both sides of the seam; what is read from a file is checked against them. */
 #ifndef TD_WAN_H
 #define TD_WAN_H
 
 #define TD_TEXT_LEN 512                          ///< ids per prompt, eos and padding included
+#define TD_TEXT_HEAD_DIM 128                     ///< of the text encoder, at most
 #define TD_LATENT_CHANNELS 16                    ///< of the VAE and of the transformer's state
+#define TD_MASK_CHANNELS 4
+#define TD_COND_CHANNELS (TD_MASK_CHANNELS + TD_LATENT_CHANNELS)    ///< what a transformer with a picture sees more
+#define TD_MAX_DIM 8192                          ///< width of the transformer, at most
 
 #endif /* TD_WAN_H */

@@ -194,7 +194,7 @@ int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *l
     TDStep steps[TD_N_PARTS];
     int n, ret;
 
-    c.n_out = 1 + model->dev->ahead;
+    c.n_out = 1 + model->dev->caps.ahead;
     TRY(measure(&c, steps, &n));
     TRY(td_model_plan(model, steps, n, c.fixed_bytes, plan, NULL));
 fail:
@@ -214,7 +214,7 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     c->dev = model->dev;
     c->log = log;
     c->cfg = *cfg;
-    c->n_out = 1 + model->dev->ahead;
+    c->n_out = 1 + model->dev->caps.ahead;
     c->expert = TD_N_FILES;
     for (int i = 0; i < TD_MAX_PROMPTS && prompts[i]; i++) {
         TRY(td_tokenize(model->tokenizer, prompts[i], c->ids[i], TD_TEXT_LEN, log));
@@ -226,7 +226,7 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     if (image)
         TRY(td_condition_picture(&c->condition, image, cfg->width, cfg->height, td_whole_side(cfg->width),
                                  td_whole_side(cfg->height), log));
-    td_rng_init(&c->rng, cfg->noise, model->dev->noise_blocks, cfg->seed);
+    td_rng_init(&c->rng, cfg->noise, model->dev->caps.noise_blocks, cfg->seed);
     return 0;
 fail:
     td_clip_close(out);

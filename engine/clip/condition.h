@@ -6,9 +6,6 @@
 
 #include "nets/vae_encode.h"
 
-#define TD_MASK_CHANNELS 4
-#define TD_COND_CHANNELS (TD_MASK_CHANNELS + TD_LATENT_CHANNELS)
-
 typedef struct TDCondition {
     uint16_t *pixels;                            ///< host: bf16 [H,W,8] in -1..1, until it is uploaded
     TDTensor image;                              ///< bf16 [1,H,W,8]

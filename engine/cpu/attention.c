@@ -1,53 +1,37 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Clip memory of attention, dense attention, and umT5's attention with relative position bias. */
 #include <math.h>
+#include "base/wan.h"
 #include "cpu/flash.h"
 
 int td_cpu_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv)
 {
-    int64_t d = qkv->head_dim, h = qkv->n_heads, dim = d * h, n_q, n_k;
-    int sparse = qkv->cfg.kind != TD_ATTN_DENSE, sage = qkv->cfg.kind == TD_ATTN_SAGESLA, ret;
+    int64_t d = qkv->head_dim, h = qkv->n_heads, n_q, n_k;
+    int sparse = qkv->cfg.kind != TD_ATTN_DENSE, ret;
 
     if (d % TD_NR || d > TD_FLASH_MAX_D)
         return td_error(dev->log, ENOTSUP, "attention: head dim %lld, want a multiple of %d up to %d", (long long)d,
                         TD_NR, TD_FLASH_MAX_D);
-    if (sparse && d > 256)
-        return td_error(dev->log, ENOTSUP, "sparse-linear attention: head dim %lld, want up to 256", (long long)d);
+    if (sparse && d > TD_SLA_MAX_D)
+        return td_error(dev->log, ENOTSUP, "sparse-linear attention: head dim %lld, want up to %d", (long long)d,
+                        TD_SLA_MAX_D);
     if (!sparse) {
         qkv->cfg.bq = TD_FLASH_BQ / TD_MR * TD_MR;
         qkv->cfg.bk = TD_FLASH_BK;
     }
     n_q = td_blocks(qkv->n_q, qkv->cfg.bq);
     n_k = td_blocks(qkv->n_kv, qkv->cfg.bk);
-    TRY(TD_CARVE(a, &qkv->q, TD_BF16, qkv->n_q, dim));
-    TRY(TD_CARVE(a, &qkv->k, TD_BF16, qkv->n_kv, dim));
-    TRY(TD_CARVE(a, &qkv->v, TD_BF16, qkv->n_kv, dim));
-    TRY(TD_CARVE(a, &qkv->k_panel, TD_F32, h, n_k, qkv->cfg.bk, d));
-    TRY(TD_CARVE(a, &qkv->v_panel, TD_F32, h, n_k, qkv->cfg.bk, d));
-    if (!sparse)
-        return 0;
-    qkv->n_keep = (int64_t)(qkv->cfg.topk * (double)n_k);
-    if (qkv->n_keep > n_k)
-        qkv->n_keep = n_k;
-    if (qkv->n_keep < 1) {
-        if (a->base)
-            td_log(dev->log, TD_LOG_WARNING, "attention: topk %g of %lld key blocks rounds to none; keeping 1",
-                   qkv->cfg.topk, (long long)n_k);
-        qkv->n_keep = 1;
+    if (sparse && n_k > TD_MAP_MAX_BLOCKS(d))
+        return td_error(dev->log, ENOTSUP, "sparse-linear attention over %lld blocks of keys, want at most %lld",
+                        (long long)n_k, (long long)TD_MAP_MAX_BLOCKS(d));
+    TRY(TD_CARVE(a, &qkv->own[OWN_K_PANEL], TD_F32, h, n_k, qkv->cfg.bk, d));
+    TRY(TD_CARVE(a, &qkv->own[OWN_V_PANEL], TD_F32, h, n_k, qkv->cfg.bk, d));
+    if (sparse) {
+        TRY(TD_CARVE(a, &qkv->own[OWN_Q_POOL], TD_F32, h, n_q, d));
+        TRY(TD_CARVE(a, &qkv->own[OWN_K_POOL], TD_F32, h, n_k, d));
+        TRY(TD_CARVE(a, &qkv->own[OWN_KV], TD_F32, h, d, d));
+        TRY(TD_CARVE(a, &qkv->own[OWN_K_SUM], TD_F32, h, d));
     }
-    TRY(TD_CARVE(a, &qkv->k_mean, TD_F32, dim));
-    TRY(TD_CARVE(a, &qkv->q_pool, TD_F32, h, n_q, d));
-    TRY(TD_CARVE(a, &qkv->k_pool, TD_F32, h, n_k, d));
-    TRY(TD_CARVE(a, &qkv->map, TD_I32, h, n_q, qkv->n_keep));
-    TRY(TD_CARVE(a, &qkv->kv, TD_F32, h, d, d));
-    TRY(TD_CARVE(a, &qkv->k_sum, TD_F32, h, d));
-    if (sage) {
-        TRY(TD_CARVE(a, &qkv->q_code, TD_I8, qkv->n_q, dim));
-        TRY(TD_CARVE(a, &qkv->q_scale, TD_F32, h, n_q));
-        TRY(TD_CARVE(a, &qkv->k_scale, TD_F32, h, n_k));
-        TRY(TD_CARVE(a, &qkv->v_scale, TD_F32, 2, dim)); /* scale, then its reciprocal as the official code forms it */
-    }
-    return 0;
 fail:
     return ret;
 }
@@ -93,7 +77,9 @@ fail:
 /* ---- umT5 ---- */
 
 #define T5_BQ 60
-#define T5_MAX 512
+#define T5_MAX TD_TEXT_LEN
+#define T5_D TD_TEXT_HEAD_DIM
+_Static_assert(2 * (T5_BQ * T5_D + T5_MAX * T5_D + T5_BQ * T5_MAX + 8) <= TD_CPU_SCRATCH, "a task of t5_task()");
 
 typedef struct T5Job { TDCpu *cpu; const TDTensor *qkv, *bias; uint16_t *o; int64_t n, n_heads, d, n_blocks; } T5Job;
 
@@ -159,12 +145,11 @@ static void t5_task(void *arg, int64_t task, int worker)
             job->o[(q0 + r) * w + h * d + c] = td_f32_to_bf16(o[r * d + c]);
 }
 
-int td_cpu_attn_t5(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads)
+int td_cpu_attn_t5(TDDev *dev, TDTensor *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads)
 {
     TDCpu *cpu = td_cpu(dev);
     int64_t n = qkv->shape[0], d = qkv->shape[1] / 3 / n_heads;
-    T5Job job = { cpu, qkv, bias, o->x.data, n, n_heads, d, td_blocks(n, T5_BQ) };
-    int ret = td_parallel(cpu->pool, n_heads * job.n_blocks, t5_task, &job);
+    T5Job job = { cpu, qkv, bias, o->data, n, n_heads, d, td_blocks(n, T5_BQ) };
 
-    return ret < 0 ? ret : td_cpu_quantise_act(cpu, o);
+    return td_parallel(cpu->pool, n_heads * job.n_blocks, t5_task, &job);
 }

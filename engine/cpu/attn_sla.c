@@ -94,13 +94,13 @@ static void prepare_task(void *arg, int64_t i, int worker)
     if (b < n_q) {
         int64_t r0 = b * bq, r1 = qkv->n_q - r0 < bq ? qkv->n_q : r0 + bq;
 
-        pool_rows((float *)qkv->q_pool.data + (h * n_q + b) * d, &qkv->q, qkv, h, r0, r1, NULL);
+        pool_rows((float *)qkv->own[OWN_Q_POOL].data + (h * n_q + b) * d, &qkv->q, qkv, h, r0, r1, NULL);
         if (qkv->cfg.kind == TD_ATTN_SAGESLA)
             code_q(qkv, h, b, r0, r1);
     } else {
         int64_t r0 = (b - n_q) * bk, r1 = qkv->n_kv - r0 < bk ? qkv->n_kv : r0 + bk;
 
-        pool_rows((float *)qkv->k_pool.data + (h * n_k + b - n_q) * d, &qkv->k, qkv, h, r0, r1,
+        pool_rows((float *)qkv->own[OWN_K_POOL].data + (h * n_k + b - n_q) * d, &qkv->k, qkv, h, r0, r1,
                   (const float *)qkv->k_mean.data + h * d);
         td_flash_pack_kv(job->cpu, qkv, h, b - n_q);
     }
@@ -142,35 +142,32 @@ static void select_blocks(int32_t *list, const uint16_t *key, int64_t n_keys, in
             list[out++] = (int32_t)i;
 }
 
-#define MAP_ROWS (4 * TD_MR)                     /* query blocks per task */
-#define MAP_COLS 512                             /* key blocks scored at a time */
-
 static void map_task(void *arg, int64_t i, int worker)
 {
     SlaJob *job = arg;
     const TDKernels *kern = job->cpu->k;
     TDQkv *qkv = job->qkv;
     int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), n_k = td_blocks(qkv->n_kv, qkv->cfg.bk), d = qkv->head_dim;
-    int64_t n_groups = td_blocks(n_q, MAP_ROWS), h = i / n_groups, r0 = i % n_groups * MAP_ROWS;
-    int64_t rows = n_q - r0 < MAP_ROWS ? n_q - r0 : MAP_ROWS, tiles = td_blocks(rows, TD_MR);
-    TDMatrix qm = { (const float *)qkv->q_pool.data + h * n_q * d, d, d, 4 },
-             km = { (const float *)qkv->k_pool.data + h * n_k * d, d, d, 4 };
+    int64_t n_groups = td_blocks(n_q, TD_MAP_ROWS), h = i / n_groups, r0 = i % n_groups * TD_MAP_ROWS;
+    int64_t rows = n_q - r0 < TD_MAP_ROWS ? n_q - r0 : TD_MAP_ROWS, tiles = td_blocks(rows, TD_MR);
+    TDMatrix qm = { (const float *)qkv->own[OWN_Q_POOL].data + h * n_q * d, d, d, 4 },
+             km = { (const float *)qkv->own[OWN_K_POOL].data + h * n_k * d, d, d, 4 };
     TDRows qr = { TD_F32, td_rows_matrix, &qm }, kr = { TD_F32, td_rows_matrix, &km };
-    float *a = job->cpu->scratch[worker], *b = a + MAP_ROWS * d + 8, *s = b + MAP_COLS * d;
-    uint16_t *key = (uint16_t *)(s + MAP_ROWS * MAP_COLS);
+    float *a = job->cpu->scratch[worker], *b = a + TD_MAP_ROWS * d + 8, *s = b + TD_MAP_COLS * d;
+    uint16_t *key = (uint16_t *)(s + TD_MAP_ROWS * TD_MAP_COLS);
 
     for (int64_t t = 0; t < tiles; t++)
         td_cpu_pack(kern, a + t * TD_MR * d, TD_MR, &qr, r0 + t * TD_MR,
                     (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
-    for (int64_t c0 = 0; c0 < n_k; c0 += MAP_COLS) {
-        int64_t cols = n_k - c0 < MAP_COLS ? n_k - c0 : MAP_COLS;
+    for (int64_t c0 = 0; c0 < n_k; c0 += TD_MAP_COLS) {
+        int64_t cols = n_k - c0 < TD_MAP_COLS ? n_k - c0 : TD_MAP_COLS;
 
         for (int64_t j = 0; j < cols; j += TD_NR)
             td_cpu_pack(kern, b + j * d, TD_NR, &kr, c0 + j, (int)(cols - j < TD_NR ? cols - j : TD_NR), 0, d);
-        td_cpu_product(kern, tiles, td_blocks(cols, TD_NR), d, a, b, s, MAP_COLS, 1);
+        td_cpu_product(kern, tiles, td_blocks(cols, TD_NR), d, a, b, s, TD_MAP_COLS, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < cols; j++)
-                key[r * n_k + c0 + j] = order_key(s[r * MAP_COLS + j]);
+                key[r * n_k + c0 + j] = order_key(s[r * TD_MAP_COLS + j]);
     }
     for (int64_t r = 0; r < rows; r++)
         select_blocks((int32_t *)qkv->map.data + (h * n_q + r0 + r) * qkv->n_keep, key + r * n_k, n_k, qkv->n_keep,
@@ -195,6 +192,8 @@ static void feature_row(const TDKernels *kern, float *dst, const uint16_t *x, in
 }
 
 #define KV_ROWS 128                              /* tokens per product */
+_Static_assert((1 + KV_ROWS + TD_SLA_MAX_D) * (TD_SLA_MAX_D + TD_MR) + KV_ROWS * TD_SLA_MAX_D <= TD_CPU_SCRATCH,
+               "a task of linear_kv_task()");
 
 /* kv = fk^T v and k_sum = sum fk of one head, over all tokens */
 static void linear_kv_task(void *arg, int64_t h, int worker)
@@ -204,7 +203,7 @@ static void linear_kv_task(void *arg, int64_t h, int worker)
     TDQkv *qkv = job->qkv;
     int64_t d = qkv->head_dim, tiles = td_blocks(d, TD_MR), pad = tiles * TD_MR;
     float *fk = job->cpu->scratch[worker], *a = fk + pad, *b = a + KV_ROWS * pad, *c = b + KV_ROWS * d;
-    float *kv = (float *)qkv->kv.data + h * d * d, *k_sum = (float *)qkv->k_sum.data + h * d;
+    float *kv = (float *)qkv->own[OWN_KV].data + h * d * d, *k_sum = (float *)qkv->own[OWN_K_SUM].data + h * d;
     double sum[TD_FLASH_MAX_D] = { 0 };
 
     memset(fk, 0, (size_t)pad * sizeof(*fk));
@@ -230,6 +229,9 @@ static void linear_kv_task(void *arg, int64_t h, int worker)
         k_sum[i] = td_bf16_round((float)sum[i]);
 }
 
+_Static_assert(TD_FLASH_FLOATS(TD_SLA_MAX_D) + TD_FLASH_ROWS * TD_SLA_MAX_D + TD_SLA_MAX_D * TD_SLA_MAX_D + 8 <=
+                   TD_CPU_SCRATCH, "a task of block_task()");
+
 /* one query block: sparse branch, then ol = (fq kv) / (fq . k_sum) through proj_l; o = bf16(os) + ol */
 static void block_task(void *arg, int64_t i, int worker)
 {
@@ -238,7 +240,8 @@ static void block_task(void *arg, int64_t i, int worker)
     const TDQkv *qkv = job->qkv;
     int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), h = i / n_q, qi = i % n_q, d = qkv->head_dim, q0 = qi * qkv->cfg.bq,
             rows, tiles;
-    const float *kv = (const float *)qkv->kv.data + h * d * d, *k_sum = (const float *)qkv->k_sum.data + h * d;
+    const float *kv = (const float *)qkv->own[OWN_KV].data + h * d * d;
+    const float *k_sum = (const float *)qkv->own[OWN_K_SUM].data + h * d;
     TDMatrix wm = { job->proj_l->w[0], d, d, 2 };
     TDRows wr = { TD_BF16, td_rows_matrix, &wm };
     const float *row[8] = { NULL };
@@ -303,7 +306,7 @@ int td_cpu_attn_sla(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l)
 
     TRY(td_parallel(cpu->pool, qkv->n_heads, mean_task, &job));
     TRY(td_parallel(cpu->pool, qkv->n_heads * (n_q + n_k), prepare_task, &job));
-    TRY(td_parallel(cpu->pool, qkv->n_heads * td_blocks(n_q, MAP_ROWS), map_task, &job));
+    TRY(td_parallel(cpu->pool, qkv->n_heads * td_blocks(n_q, TD_MAP_ROWS), map_task, &job));
     TRY(td_parallel(cpu->pool, qkv->n_heads, linear_kv_task, &job));
     TRY(td_parallel(cpu->pool, qkv->n_heads * n_q, block_task, &job));
     return td_cpu_quantise_act(cpu, o);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Causal convolution over channels-last frames as an implicit matrix product: row = output pixel, k = (tap, input
  * channel). Frames before the first of x come from the cache, the kt - stride_t frames that preceded it. */
-#include <stdlib.h>
 #include "cpu/cpu.h"
 
 typedef struct ConvJob {
@@ -94,35 +93,4 @@ int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *c
     if (ret >= 0 && cache)
         update_cache(cache, x);
     return ret < 0 || !conv->gamma ? ret : td_cpu_rms_silu(dev, y, y, conv->gamma, 1);
-}
-
-int td_cpu_pack_conv(TDDev *dev, TDWeights *weights, TDConv *conv, const TDEntry *e)
-{
-    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, n = conv->c_out * conv->c_in * taps;
-    int64_t c_file = conv->c_in - conv->c_pad;
-    float *src = NULL;
-    uint16_t *dst;
-    void *p;
-    int ret;
-
-    TRY(td_weights_alloc(dev, weights, &p, (size_t)n * sizeof(*dst)));
-    if (weights->measure)
-        return 0;
-    src = malloc((size_t)n * sizeof(*src));
-    if (!src)
-        return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
-    if ((ret = td_entry_to_f32(e, src)) < 0) {
-        td_error(dev->log, -ret, "%s: %s: dtype %s, want a float type", e->file, e->name, td_dtype_name(e->dtype));
-        goto fail;
-    }
-    dst = p;
-    for (int64_t o = 0; o < conv->c_out; o++)
-        for (int64_t i = 0; i < conv->c_in; i++)
-            for (int64_t t = 0; t < taps; t++)
-                dst[(o * taps + t) * conv->c_in + i] =
-                    i < c_file ? td_f32_to_bf16(src[(o * c_file + i) * taps + t]) : 0;
-    conv->w = dst;
-fail:
-    free(src);
-    return ret;
 }

@@ -59,13 +59,10 @@ void td_cpu_quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t 
 float td_e4m3_round(float x);                              ///< nearest e4m3 value, saturating at 448
 
 /* ---- slots ---- */
-int td_cpu_pack_linear(TDDev *, TDWeights *, TDLinear *, const TDLinearSource *, int, enum TDDtype);
-int td_cpu_pack_conv(TDDev *, TDWeights *, TDConv *, const TDEntry *);
-int td_cpu_pack_table(TDDev *, TDWeights *, TDTensor *, const TDEntry *);
 int td_cpu_linear(TDDev *, TDTensor *, const TDAct *, const TDLinear *);
 int td_cpu_linear_gelu(TDDev *, TDAct *, const TDAct *, const TDLinear *);
 int td_cpu_linear_residual(TDDev *, TDTensor *, const TDAct *, const TDLinear *, const float *);
-int td_cpu_linear_geglu(TDDev *, TDAct *, TDTensor *, const TDAct *, const TDLinear *, const TDLinear *);
+int td_cpu_linear_geglu(TDDev *, TDTensor *, TDTensor *, const TDAct *, const TDLinear *, const TDLinear *);
 /** y[m,N] f32 = x[m,K] f32 times widened weights plus bias, no rounding to bf16 */
 int td_cpu_linear_f32(TDCpu *, float *y, const float *x, int64_t m, const TDLinear *);
 
@@ -79,7 +76,7 @@ void td_cpu_layer_stats(const uint16_t *x, int64_t n, const TDNormW *norm, float
 int td_cpu_plan_qkv(TDDev *, TDArena *, TDQkv *);
 int td_cpu_attn_dense(TDDev *, TDAct *, TDQkv *);
 int td_cpu_attn_sla(TDDev *, TDAct *, TDQkv *, const TDLinear *);
-int td_cpu_attn_t5(TDDev *, TDAct *, const TDTensor *, const TDTensor *, int64_t);
+int td_cpu_attn_t5(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, int64_t);
 
 int td_cpu_patch_embed(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, const TDLinear *);
 int td_cpu_time_embed(TDDev *, TDTensor *, TDTensor *, double, const TDTimeEmbed *);

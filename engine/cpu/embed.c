@@ -7,6 +7,8 @@
 /* ---- patch embedding: features of a token are (channel, kh, kw), its patch 1x2x2 ---- */
 
 #define PATCH_ROWS 126
+#define PATCH_K (4 * (TD_LATENT_CHANNELS + TD_COND_CHANNELS))
+_Static_assert((PATCH_ROWS + TD_NR) * PATCH_K + PATCH_ROWS * TD_NR + 8 <= TD_CPU_SCRATCH, "a task of patch_task()");
 
 typedef struct PatchJob { TDCpu *cpu; const TDTensor *z, *cond; const TDLinear *lin; uint16_t *x; } PatchJob;
 
@@ -97,6 +99,7 @@ int td_cpu_add_modulation(TDDev *dev, TDTensor *m, const TDTensor *table, const 
 /* ---- head and unpatchify: features of a token are (kh, kw, channel) ---- */
 
 #define HEAD_ROWS 24
+_Static_assert((HEAD_ROWS + TD_NR) * TD_MAX_DIM + HEAD_ROWS * TD_NR + 8 <= TD_CPU_SCRATCH, "a task of head_task()");
 
 typedef struct HeadJob {
     TDCpu *cpu;
@@ -136,9 +139,8 @@ static void head_task(void *arg, int64_t task, int worker)
         td_cpu_product(job->cpu->k, tiles, 1, dim, a, b, c, TD_NR, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < TD_NR; j++) {
-                int64_t f = n0 + j, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS;
-                int64_t tok = r0 + r, t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2,
-                        x = tok % (w / 2) * 2;
+                int64_t f = n0 + j, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS, tok = r0 + r;
+                int64_t t = tok / (h * w / 4), y = tok / (w / 2) % (h / 2) * 2, x = tok % (w / 2) * 2;
 
                 v[ch * plane + (t * h + y + side / 2) * w + x + side % 2] = c[r * TD_NR + j] + lin->bias[f];
             }

@@ -138,8 +138,8 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
 
     for (int64_t i = 0; i < n; i++) {
         int64_t kj = list ? list[i] : i, valid = qkv->n_kv - kj * bk < bk ? qkv->n_kv - kj * bk : bk;
-        const float *k = (const float *)qkv->k_panel.data + (h * n_k + kj) * bk * d;
-        const float *v = (const float *)qkv->v_panel.data + (h * n_k + kj) * bk * d;
+        const float *k = (const float *)qkv->own[OWN_K_PANEL].data + (h * n_k + kj) * bk * d;
+        const float *v = (const float *)qkv->own[OWN_V_PANEL].data + (h * n_k + kj) * bk * d;
 
         td_cpu_product(kern, tiles, bk / TD_NR, d, f->q, k, f->s, TD_FLASH_BK, 1);
         for (int64_t r = 0; r < rows; r++) {
@@ -202,8 +202,8 @@ void td_flash_pack_kv(const TDCpu *cpu, TDQkv *qkv, int64_t h, int64_t kj)
 {
     int64_t d = qkv->head_dim, dim = d * qkv->n_heads, bk = qkv->cfg.bk, k0 = kj * bk, n_k = td_blocks(qkv->n_kv, bk);
     int64_t valid = qkv->n_kv - k0 < bk ? qkv->n_kv - k0 : bk;
-    float *kp = (float *)qkv->k_panel.data + (h * n_k + kj) * bk * d,
-          *vp = (float *)qkv->v_panel.data + (h * n_k + kj) * bk * d;
+    float *kp = (float *)qkv->own[OWN_K_PANEL].data + (h * n_k + kj) * bk * d,
+          *vp = (float *)qkv->own[OWN_V_PANEL].data + (h * n_k + kj) * bk * d;
     const uint16_t *v = (const uint16_t *)qkv->v.data + k0 * dim + h * d;
     const float *v_mult = (const float *)qkv->v_scale.data + dim;
     TDMatrix mat = { (const uint16_t *)qkv->k.data + h * d, dim, d, sizeof(uint16_t) };

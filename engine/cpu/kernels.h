@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Inner loops that are built once per instruction set and chosen at td_cpu_open(). Everything above them is plain C.
+ * Inner loops that are written once per instruction set and chosen at td_cpu_open(). Everything above them is plain C.
  *
  * Matrix products use packed operands: A in tiles of TD_MR rows as [k][TD_MR], B in panels of TD_NR columns as
- * [k][TD_NR], both f32. Each output element is one chain of fused multiply-adds in ascending k, so blocking and thread
- * count never change a result. */
+ * [k][TD_NR], both f32. Each output element is one chain in ascending k, so blocking and thread count never change a
+ * result: of fused multiply-adds with AVX2, of products and sums in the portable set. */
 #ifndef TD_CPU_KERNELS_H
 #define TD_CPU_KERNELS_H
 
 #include <stdint.h>
+#include "base/log.h"
 
 #define TD_MR 6
 #define TD_NR 16
@@ -35,6 +36,7 @@ extern const TDKernels td_kernels_base;
 extern const TDKernels td_kernels_avx2;
 #endif
 
-const TDKernels *td_kernels_best(void);          ///< of the machine at hand
+/** A set by name, or with NULL the best one that this machine runs. @return 0; EINVAL, ENOTSUP, logged */
+int td_kernels_choose(const TDKernels **k, const char *name, TDLog *log);
 
 #endif /* TD_CPU_KERNELS_H */

@@ -44,13 +44,8 @@ static int cpu_zero(TDDev *dev, TDTensor *t)
     return 0;
 }
 
-static int cpu_sync(TDDev *dev)
-{
-    (void)dev;
-    return 0;
-}
-
-static int cpu_attach(TDDev *dev)
+/* sync, attach: a slot's work is done when it returns, wherever it runs */
+static int cpu_nothing(TDDev *dev)
 {
     (void)dev;
     return 0;
@@ -83,73 +78,15 @@ static int cpu_memory(TDDev *dev, uint64_t *available, uint64_t *total)
     return 0;
 }
 
-static int cpu_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
+static int cpu_reopen(const TDDev *dev, TDDev **another, TDCancel *cancel, TDLog *log)
 {
-    void *p;
-    int ret = td_weights_alloc(dev, w, &p, (size_t)n * sizeof(float));
-
-    if (ret < 0 || w->measure)
-        return ret;
-    memcpy(p, src, (size_t)n * sizeof(float));
-    *dst = p;
-    return 0;
+    return td_cpu_open(another, 1, ((const TDCpu *)dev)->k->name, cancel, log);
 }
 
-static int cpu_plan_act(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8)
+static int cpu_put(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep)
 {
-    int ret;
-
-    (void)dev;
-    *act = (TDAct){ 0 };
-    TRY(TD_CARVE(a, &act->x, TD_BF16, rows, k));
-    if (int8) {
-        TRY(TD_CARVE(a, &act->code, TD_I8, rows, k));
-        TRY(TD_CARVE(a, &act->scale, TD_F32, (rows + 127) / 128, (k + 127) / 128));
-    }
-fail:
-    return ret;
-}
-
-static int unpack_blocks(float *dst, const int8_t *code, const float *scale, int64_t rows, int64_t k)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < k; i++)
-            dst[r * k + i] = (float)code[r * k + i] * scale[r / 128 * ((k + 127) / 128) + i / 128];
-    return 0;
-}
-
-static void cpu_portable(TDDev *dev)
-{
-    ((TDCpu *)dev)->k = &td_kernels_base;
-}
-
-static int cpu_unpack(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind)
-{
-    const TDAct *act = obj;
-    const TDTensor *t = kind == TD_UNPACK_ACT ? &act->x : obj;
-    const TDLinear *lin = obj;
-
-    if (kind == TD_UNPACK_LINEAR) {
-        for (int64_t p = 0, part = lin->part_n; p * part < lin->n; p++, dst += part * lin->k)
-            if (lin->dtype == TD_I8)
-                unpack_blocks(dst, lin->w[p], lin->scale + p * ((part + 127) / 128) * (lin->k / 128), part, lin->k);
-            else
-                for (int64_t i = 0; i < part * lin->k; i++)
-                    dst[i] = lin->dtype == TD_F32 ? ((const float *)lin->w[p])[i]
-                                                  : td_bf16_to_f32(((const uint16_t *)lin->w[p])[i]);
-        return 0;
-    }
-    if (kind == TD_UNPACK_ACT && act->code.data)
-        return unpack_blocks(dst, act->code.data, act->scale.data, act->x.shape[0], act->x.shape[1]);
-    for (int64_t i = 0, n = td_tensor_count(t); i < n; i++)
-        switch (t->dtype) {
-        case TD_F32:  dst[i] = ((const float *)t->data)[i]; break;
-        case TD_BF16: dst[i] = td_bf16_to_f32(((const uint16_t *)t->data)[i]); break;
-        case TD_F64:  dst[i] = (float)((const double *)t->data)[i]; break;
-        case TD_I8:   dst[i] = ((const int8_t *)t->data)[i]; break;
-        case TD_I32:  dst[i] = (float)((const int32_t *)t->data)[i]; break;
-        default:      return td_error(dev->log, ENOTSUP, "unpack: dtype %s", td_dtype_name(t->dtype));
-        }
+    (void)dev, (void)w, (void)keep;
+    memcpy(dst, src, bytes);
     return 0;
 }
 
@@ -207,18 +144,13 @@ static const TDOps cpu_ops = {
     .upload = cpu_upload,
     .download = cpu_download,
     .zero = cpu_zero,
-    .sync = cpu_sync,
-    .attach = cpu_attach,
+    .sync = cpu_nothing,
+    .attach = cpu_nothing,
     .detach = cpu_detach,
     .memory = cpu_memory,
-    .portable = cpu_portable,
-    .unpack = cpu_unpack,
+    .reopen = cpu_reopen,
     .close = cpu_close,
-    .pack_linear = td_cpu_pack_linear,
-    .pack_vector = cpu_pack_vector,
-    .pack_table = td_cpu_pack_table,
-    .pack_conv = td_cpu_pack_conv,
-    .plan_act = cpu_plan_act,
+    .put = cpu_put,
     .plan_qkv = td_cpu_plan_qkv,
     .plan_frames = cpu_plan_frames,
     .reserve_frames = cpu_reserve_frames,
@@ -270,16 +202,17 @@ static int make_tables(TDCpu *cpu)
     return 0;
 }
 
-int td_cpu_open(TDDev **dev, int n_threads, TDCancel *cancel, TDLog *log)
+int td_cpu_open(TDDev **dev, int n_threads, const char *kernels, TDCancel *cancel, TDLog *log)
 {
+    static const TDCaps caps = { .memory = "host", .maps_files = 1, .width_step = 1 };
     TDCpu *cpu = calloc(1, sizeof(*cpu));
     int ret;
 
     *dev = (TDDev *)cpu;
     if (!cpu)
         return td_error(log, ENOMEM, "cpu: out of memory");
-    cpu->dev = (TDDev){ .ops = &cpu_ops, .log = log, .name = cpu->description, .maps_files = 1, .cancel = cancel };
-    cpu->k = td_kernels_best();
+    cpu->dev = (TDDev){ &cpu_ops, log, cpu->description, caps, NULL, cancel };
+    TRY(td_kernels_choose(&cpu->k, kernels, log));
     TRY(td_pool_open(&cpu->pool, n_threads, cancel, log));
     cpu->n_threads = td_pool_threads(cpu->pool);
     snprintf(cpu->description, sizeof(cpu->description), "%d thread%s, %s", cpu->n_threads,

@@ -74,12 +74,12 @@ int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_
         td_log(log, refused || ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU",
                quiet.last_error);
     }
-    return td_cpu_open(dev, n_threads, cancel, log);
+    return td_cpu_open(dev, n_threads, NULL, cancel, log);
 }
 
 enum TDAttention td_device_attention(const TDDev *dev, enum TDAttention want, int has_sla, TDLog *log)
 {
-    if (want == TD_ATTN_AUTO && has_sla && dev->no_sagesla) {
+    if (want == TD_ATTN_AUTO && has_sla && dev->caps.no_sagesla) {
         td_log(log, TD_LOG_INFO, "attention: sla, since %s does not run sagesla (it needs compute capability 8.9)",
                dev->name);
         return TD_ATTN_SLA;

@@ -164,7 +164,7 @@ static uint64_t cost(const TDModel *m, enum TDFile file)
 {
     const TDPart *p = m->part[file];
 
-    return p ? p->bytes + p->scratch + (m->dev->maps_files ? p->mapped : 0) : 0;
+    return p ? p->bytes + p->scratch + (m->dev->caps.maps_files ? p->mapped : 0) : 0;
 }
 
 uint64_t td_model_bytes(const TDModel *m)
@@ -191,12 +191,12 @@ static int find_limit(const TDModel *m, TDPlan *plan)
         return ret;
     for (int f = 0; f < TD_N_PARTS; f++)
         ours += is_loaded(m, f) ? m->part[f]->bytes : 0;
-    plan->others = !m->dev->maps_files && total - available > ours ? total - available - ours : 0;
-    available -= available < m->dev->reserve ? available : m->dev->reserve;
+    plan->others = !m->dev->caps.maps_files && total - available > ours ? total - available - ours : 0;
+    available -= available < m->dev->caps.reserve ? available : m->dev->caps.reserve;
     for (int f = 0; f < TD_N_PARTS; f++) {
         if (is_loaded(m, f))
             available += m->part[f]->bytes + m->part[f]->scratch;
-        if (m->part[f] && m->dev->maps_files)
+        if (m->part[f] && m->dev->caps.maps_files)
             available += m->part[f]->mapped;
     }
     available += m->clip_bytes;
@@ -249,7 +249,7 @@ static int fits(TDModel *m, enum TDFile file, uint64_t bytes)
         return 0;
     if (file != TD_N_FILES && !m->held[file] && !td_part_loaded(m->part[file]))
         bytes += m->part[file]->bytes + m->part[file]->scratch;
-    return m->dev->ops->memory(m->dev, &available, &total) < 0 || bytes + m->dev->reserve <= available;
+    return m->dev->ops->memory(m->dev, &available, &total) < 0 || bytes + m->dev->caps.reserve <= available;
 }
 
 static void make_room(TDModel *m, enum TDFile file, uint64_t bytes)
@@ -354,7 +354,7 @@ int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
 int td_model_check_file(const TDModel *m, enum TDFile file)
 {
     /* rows of the table of tokens are read from the file on every device */
-    if (!m->part[file] || (!m->dev->maps_files && file != TD_FILE_TEXT))
+    if (!m->part[file] || (!m->dev->caps.maps_files && file != TD_FILE_TEXT))
         return 0;
     return td_checkpoint_check(m->part[file]->file, m->log);
 }

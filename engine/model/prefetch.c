@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <pthread.h>
 #include <stdlib.h>
-#include "model/device.h"
+#include "base/thread.h"
 #include "model/prefetch.h"
 
 struct TDPrefetch {
@@ -10,8 +10,7 @@ struct TDPrefetch {
     pthread_cond_t change;
     int done;
     TDPart *part;
-    enum TDBackend backend;
-    TDGpu gpu;
+    const TDDev *beside;
 
     /* the thread's until done */
     TDDev *dev;                                  /* stays open to the end: closing waits for the GPU's other work */
@@ -25,7 +24,7 @@ static int hold(TDPrefetch *p)
 {
     int ret;
 
-    TRY(td_device_open(&p->dev, p->backend, &p->gpu, 1, &p->cancel, &p->quiet));
+    TRY(p->beside->ops->reopen(p->beside, &p->dev, &p->cancel, &p->quiet));
     TRY(p->dev->ops->attach(p->dev));
     ret = td_part_hold(p->part, &p->view, p->dev);
     p->dev->ops->detach(p->dev);
@@ -53,8 +52,7 @@ TDPrefetch *td_prefetch_start(TDPart *part, const TDDev *dev)
     if (!p)
         return NULL;
     p->part = part;
-    p->backend = dev->context ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
-    p->gpu = (TDGpu){ dev->ordinal, dev->context, NULL };
+    p->beside = dev;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->change, NULL);
     if (pthread_create(&p->thread, NULL, thread_main, p) == 0)

@@ -127,7 +127,7 @@ int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n,
         TRY(td_bind_source(b, &src[i], want, n, k, prefix[i]));
         TRY(check_dtype(b, src[i].w, src[0].w->dtype));
     }
-    TRY(b->dev->ops->pack_linear(b->dev, b->weights, lin, src, n_parts, want));
+    TRY(td_pack_linear(b->dev, b->weights, lin, src, n_parts, want));
 fail:
     return ret;
 }
@@ -154,7 +154,7 @@ int td_bind_table(const TDBind *b, TDTensor *table, int64_t n, int64_t k, const 
     int ret;
 
     TRY(td_bind_matrix(b, &e, n, k, prefix));
-    TRY(b->dev->ops->pack_table(b->dev, b->weights, table, e));
+    TRY(td_pack_table(b->dev, b->weights, table, e));
 fail:
     return ret;
 }
@@ -179,7 +179,7 @@ int td_bind_vector(const TDBind *b, const float **dst, int64_t n, const char *pr
     if (!tmp)
         return td_error(b->dev->log, ENOMEM, "%s.%s: out of memory", prefix, suffix);
     TRY(td_bind_values(b, tmp, n, prefix, suffix));
-    TRY(b->dev->ops->pack_vector(b->dev, b->weights, dst, tmp, n));
+    TRY(td_pack_vector(b->dev, b->weights, dst, tmp, n));
 fail:
     free(tmp);
     return ret;
@@ -193,7 +193,7 @@ int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix)
     TRY(td_bind_entry(b, &w, prefix, "weight"));
     TRY(check_float(b, w));
     TRY(check_count(b, w, conv->c_out, (conv->c_in - conv->c_pad) * conv->kt * conv->kh * conv->kw));
-    TRY(b->dev->ops->pack_conv(b->dev, b->weights, conv, w));
+    TRY(td_pack_conv(b->dev, b->weights, conv, w));
     TRY(td_bind_vector(b, &conv->bias, conv->c_out, prefix, "bias"));
 fail:
     return ret;

@@ -115,17 +115,17 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
         return td_error(log, ENOTSUP,
                         "%s: a Wan 2.1 image-to-video model (k_img tensors); Wan 2.2 I2V and T2V models are supported",
                         path);
-    if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > 8192 || s->n_blocks < 1 || s->ffn < 1 ||
+    if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > TD_MAX_DIM || s->n_blocks < 1 || s->ffn < 1 ||
         s->ffn > TD_MAX_WIDTH || s->text_dim > TD_MAX_WIDTH)
         return td_error(
             log, ENOTSUP,
-            "%s: dim %lld, %lld blocks, ffn %lld, text %lld; want a dim that is a multiple of %d up to 8192, blocks, "
-            "and widths up to %d",
+            "%s: dim %lld, %lld blocks, ffn %lld, text %lld; want a dim that is a multiple of %d up to %d, "
+            "blocks, and widths up to %d",
             path, (long long)s->dim, (long long)s->n_blocks, (long long)s->ffn, (long long)s->text_dim, TD_HEAD_DIM,
-            TD_MAX_WIDTH);
-    if (s->in_dim != TD_LATENT_CHANNELS && s->in_dim != 36)
-        return td_error(log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or 36 (image to video)", path,
-                        (long long)s->in_dim);
+            TD_MAX_DIM, TD_MAX_WIDTH);
+    if (s->in_dim != TD_LATENT_CHANNELS && s->in_dim != TD_LATENT_CHANNELS + TD_COND_CHANNELS)
+        return td_error(log, ENOTSUP, "%s: %lld input channels, want %d (text to video) or %d (image to video)", path,
+                        (long long)s->in_dim, TD_LATENT_CHANNELS, TD_LATENT_CHANNELS + TD_COND_CHANNELS);
     return 0;
 }
 
@@ -145,10 +145,10 @@ static int bind_modulation(const TDBind *b, TDDit *dit)
         snprintf(name, sizeof(name), "blocks.%d", i);
         TRY(td_bind_values(b, host + i * 6 * d, 6 * d, name, "modulation"));
     }
-    TRY(b->dev->ops->pack_vector(b->dev, b->weights, &p, host, rows * d));
+    TRY(td_pack_vector(b->dev, b->weights, &p, host, rows * d));
     dit->modulation = (TDTensor){ (void *)p, { rows, d, 1, 1, 1 }, 2, TD_F32 };
     TRY(td_bind_values(b, host, 2 * d, "head", "modulation"));
-    TRY(b->dev->ops->pack_vector(b->dev, b->weights, &p, host, 2 * d));
+    TRY(td_pack_vector(b->dev, b->weights, &p, host, 2 * d));
     dit->head_modulation = (TDTensor){ (void *)p, { 2, d, 1, 1, 1 }, 2, TD_F32 };
 fail:
     free(host);
@@ -252,7 +252,6 @@ void td_dit_free(TDDit **dit)
 
 int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w, const TDAttnConfig *attn)
 {
-    const TDOps *op = dit->dev->ops;
     int64_t d = dit->dim, L = t * (h / 2) * (w / 2);
     size_t mark, top;
     int ret;
@@ -265,14 +264,14 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     TRY(TD_CARVE(a, &c->e6, TD_F32, 6, d));
     TRY(TD_CARVE(a, &c->e, TD_F32, 1, d));
     TRY(TD_CARVE(a, &c->v, TD_F32, TD_LATENT_CHANNELS, t, h, w));
-    TRY(op->plan_act(dit->dev, a, &c->act, L, d, dit->int8));
+    TRY(td_plan_act(a, &c->act, L, d, dit->int8));
 
     /* self attention, cross attention with the text path, and the ffn never live at the same time */
     mark = td_arena_mark(a);
     c->self = (TDQkv){ .cfg = *attn, .n_q = L, .n_kv = L, .n_heads = dit->n_heads, .head_dim = TD_HEAD_DIM };
     TRY(TD_CARVE(a, &c->qkv, TD_BF16, L, 3 * d));
-    TRY(op->plan_qkv(dit->dev, a, &c->self));
-    TRY(op->plan_act(dit->dev, a, &c->o, L, d, dit->int8));
+    TRY(td_plan_qkv(dit->dev, a, &c->self));
+    TRY(td_plan_act(a, &c->o, L, d, dit->int8));
     top = a->used;
     td_arena_reset(a, mark);
     c->cross = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE },
@@ -280,12 +279,12 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
                         .n_kv = TD_TEXT_LEN,
                         .n_heads = dit->n_heads,
                         .head_dim = TD_HEAD_DIM };
-    TRY(op->plan_qkv(dit->dev, a, &c->cross));
-    TRY(op->plan_act(dit->dev, a, &c->text_hidden, TD_TEXT_LEN, d, 0));
-    TRY(op->plan_act(dit->dev, a, &c->text_ctx, TD_TEXT_LEN, d, dit->int8));
+    TRY(td_plan_qkv(dit->dev, a, &c->cross));
+    TRY(td_plan_act(a, &c->text_hidden, TD_TEXT_LEN, d, 0));
+    TRY(td_plan_act(a, &c->text_ctx, TD_TEXT_LEN, d, dit->int8));
     top = a->used > top ? a->used : top;
     td_arena_reset(a, mark);
-    TRY(op->plan_act(dit->dev, a, &c->ffn, L, dit->ffn, dit->int8));
+    TRY(td_plan_act(a, &c->ffn, L, dit->ffn, dit->int8));
     a->used = a->used > top ? a->used : top;
 fail:
     return ret;

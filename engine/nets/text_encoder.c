@@ -84,10 +84,10 @@ static int read_shape(TDTextShape *s, const TDBind *b)
         ret = td_error(b->dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d",
                        td_checkpoint_path(b->ckpt), (long long)s->n_rows, (long long)s->dim, (long long)s->width,
                        (long long)s->ffn, TD_MAX_WIDTH);
-    else if (s->width % s->n_heads || s->width / s->n_heads % 16 || s->width / s->n_heads > 128)
+    else if (s->width % s->n_heads || s->width / s->n_heads % 16 || s->width / s->n_heads > TD_TEXT_HEAD_DIM)
         ret = td_error(b->dev->log, ENOTSUP,
-                       "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to 128",
-                       td_checkpoint_path(b->ckpt), (long long)s->width, (long long)s->n_heads);
+                       "%s: attention width %lld of %lld heads, want a head dim that is a multiple of 16 up to %d",
+                       td_checkpoint_path(b->ckpt), (long long)s->width, (long long)s->n_heads, TD_TEXT_HEAD_DIM);
 fail:
     return ret;
 }
@@ -164,15 +164,14 @@ void td_text_free(TDTextEncoder **te)
 
 int td_text_plan(TDTextClip *c, const TDTextEncoder *te, TDArena *a)
 {
-    const TDOps *op = te->dev->ops;
     int ret;
 
     TRY(TD_CARVE(a, &c->x, TD_BF16, TD_TEXT_LEN, te->dim));
     TRY(TD_CARVE(a, &c->qkv, TD_BF16, TD_TEXT_LEN, 3 * te->width));
     TRY(TD_CARVE(a, &c->u, TD_BF16, TD_TEXT_LEN, te->ffn));
-    TRY(op->plan_act(te->dev, a, &c->act, TD_TEXT_LEN, te->dim, 0));
-    TRY(op->plan_act(te->dev, a, &c->o, TD_TEXT_LEN, te->width, 0));
-    TRY(op->plan_act(te->dev, a, &c->ffn, TD_TEXT_LEN, te->ffn, 0));
+    TRY(td_plan_act(a, &c->act, TD_TEXT_LEN, te->dim, 0));
+    TRY(td_plan_act(a, &c->o, TD_TEXT_LEN, te->width, 0));
+    TRY(td_plan_act(a, &c->ffn, TD_TEXT_LEN, te->ffn, 0));
 fail:
     return ret;
 }
@@ -222,10 +221,10 @@ int td_text_block(const TDTextEncoder *te, TDTextClip *c, int i)
 
     TRY(op->rms_norm       (d, &c->act, &c->x, &b->norm1));                   /* [n,dim]                */
     TRY(op->linear         (d, &c->qkv, &c->act, &b->qkv));                   /* [n,3*width]            */
-    TRY(op->attn_t5        (d, &c->o, &c->qkv, &b->bias, te->n_heads));       /* [n,width]              */
+    TRY(op->attn_t5        (d, &c->o.x, &c->qkv, &b->bias, te->n_heads));       /* [n,width]              */
     TRY(op->linear_residual(d, &c->x, &c->o, &b->o, NULL));
     TRY(op->rms_norm       (d, &c->act, &c->x, &b->norm2));
-    TRY(op->linear_geglu   (d, &c->ffn, &c->u, &c->act, &b->gate, &b->up));   /* [n,ffn]                */
+    TRY(op->linear_geglu   (d, &c->ffn.x, &c->u, &c->act, &b->gate, &b->up));   /* [n,ffn]                */
     TRY(op->linear_residual(d, &c->x, &c->ffn, &b->down, NULL));
 fail:
     return ret;

@@ -114,7 +114,7 @@ static int bind_qkv(const TDBind *b, TDVaeLayer *l, const char *prefix)
     for (int i = 0; i < 3; i++) {
         src.row0 = i * l->c_in;
         src.n_rows = l->c_in;
-        TRY(b->dev->ops->pack_linear(b->dev, b->weights, part[i], &src, 1, TD_BF16));
+        TRY(td_pack_linear(b->dev, b->weights, part[i], &src, 1, TD_BF16));
     }
 fail:
     return ret;
@@ -351,14 +351,13 @@ fail:
 
 int td_vae_plan_attention(TDVaeAttention *at, const TDVaeLayer *l, TDDev *dev, TDArena *a, int64_t h, int64_t w)
 {
-    const TDOps *op = dev->ops;
     int ret;
 
     at->qkv = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE }, .n_q = h * w, .n_kv = h * w, .n_heads = 1 };
     at->qkv.head_dim = l->c_in;
-    TRY(op->plan_qkv(dev, a, &at->qkv));
-    TRY(op->plan_act(dev, a, &at->in, h * w, l->c_in, 0));
-    TRY(op->plan_act(dev, a, &at->out, h * w, l->c_in, 0));
+    TRY(td_plan_qkv(dev, a, &at->qkv));
+    TRY(td_plan_act(a, &at->in, h * w, l->c_in, 0));
+    TRY(td_plan_act(a, &at->out, h * w, l->c_in, 0));
 fail:
     return ret;
 }

@@ -6,11 +6,15 @@
  * Letters: L tokens, D model dim, H heads, d head dim, F ffn dim, C channels, T,h,w latent grid, bq,bk sparse blocks.
  *
  * Rules
- *  1. Every slot of a table is set. Slots return 0 or TD_ERR(): EIO, ENOMEM, ECANCELED (ENOTSUP only from pack_*).
- *  2. Only the backend looks inside TDLinear.w, TDAct, TDQkv; unpack gives tests and dumps the f32 content.
- *  3. No slot allocates after td_start(): memory comes from TDArena through plan_*, weights from TDWeights through
- * pack_*.
- *  4. Tensors are dense row-major. bf16 stores round to nearest even; sums inside a slot are f32 unless said otherwise.
+ *  1. Every slot of a table is set. Slots return 0 or TD_ERR(): EIO, ENOMEM, ECANCELED. What a device cannot compute
+ *     is refused before it begins: ENOTSUP from plan_qkv, and from pack.c for weights. fetch_frame has EINVAL, for
+ *     planes that are not the device's.
+ *  2. Tensors are dense row-major. An activation without codes is its x: model code may make one of any tensor and
+ *     cut its rows. Of one with codes it writes x for quantise() alone. q, k and v of a TDQkv it may write and
+ *     exchange. Only the backend looks into what is its `own`, only it and pack.c into TDLinear.w and TDConv.w.
+ *  3. No slot allocates after td_start(): memory comes from TDArena through td_plan_* and plan_*, weights from
+ *     TDWeights through td_pack_*.
+ *  4. bf16 stores round to nearest even; sums inside a slot are f32 unless said otherwise.
  */
 #ifndef TD_BACKEND_H
 #define TD_BACKEND_H
@@ -23,18 +27,24 @@
 
 typedef struct TDOps TDOps;
 
+/** What the engine has to know about a device. */
+typedef struct TDCaps {
+    const char *memory;                          ///< whose it is: "host", "GPU"
+    int maps_files;                              ///< computes in the host's memory, from the file mapping where it can
+    int ahead;                                   ///< slots return before their work is done: 1, else 0
+    int no_sagesla;                              ///< the hardware lacks what sagesla needs
+    int width_step;                              ///< bf16 and int8 weights have widths that are multiples of this
+    uint64_t reserve;                            ///< bytes that the driver may still take for itself
+    int64_t noise_blocks;                        ///< blocks of 256 threads it holds at once (rng.h); 0: not a GPU
+} TDCaps;
+
 /** Backends embed this as their first member. */
 typedef struct TDDev {
     const TDOps *ops;
     TDLog *log;
     const char *name;                            ///< for people, e.g. "2 threads, avx2"; owned by the device
-    int64_t noise_blocks;                        ///< GPU: blocks of 256 threads it holds at once (rng.h), CPU: 0
-    int ordinal;                                 ///< of the GPUs, CPU: 0
-    void *context;                               ///< CUcontext that memory belongs to, CPU: NULL
-    uint64_t reserve;                            ///< bytes that the driver may still take for itself
-    int ahead;                                   ///< slots return before their work is done: 1, else 0
-    int maps_files;                              ///< computes from the file mapping: weights cost host memory
-    int no_sagesla;                              ///< the hardware lacks what sagesla needs
+    TDCaps caps;
+    void *context;                               ///< memory belongs to it: devices that have the same can share weights
     struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
 } TDDev;
 
@@ -42,15 +52,16 @@ typedef struct TDDev {
 typedef struct TDWeights {
     TDBuf *bufs;
     int n_bufs, cap;
-    size_t bytes; ///< device memory held (measure: wanted), without what a backend reads from the file mapping
+    size_t bytes;                                ///< device memory held (measure: wanted), without mapped files
     size_t scratch;                              ///< measure: more of it, for the time of packing
     uint8_t *next;                               ///< free rest of the block
     size_t left;
-    int deferred;                                ///< copies to the block may go on until the next sync
-    int measure;                                 ///< only count: memory is NULL, pack_* check sources and copy nothing
+    int deferred;                                ///< put() to the block may go on until the next sync
+    int measure;                                 ///< only count: memory is NULL, td_pack_* check and copy nothing
 } TDWeights;
 
-/** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all. scale, bias may be NULL. */
+/** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all, as of int8 ones. bias may be NULL, scale is there
+ *  for int8 ones. */
 typedef struct TDLinearSource {
     const TDEntry *w, *scale, *bias;
     int64_t row0, n_rows;
@@ -62,7 +73,7 @@ typedef struct TDLinearSource {
 typedef struct TDLinear {
     int64_t n, k;
     enum TDDtype dtype;                          ///< TD_BF16, TD_I8 (128x128 blocks) or TD_F32
-    const void *w[TD_LINEAR_PARTS];              ///< backend layout
+    const void *w[TD_LINEAR_PARTS];              ///< parts; what is not read from the file mapping lies behind w[0]
     int64_t part_n;                              ///< rows of one part
     const float *scale;                          ///< TD_I8: [ceil(n/128), ceil(k/128)]
     const float *bias;                           ///< [n] or NULL
@@ -89,10 +100,11 @@ typedef struct TDConv {
     const float *gamma;                          ///< [c_out] or NULL: RMS norm with it and SiLU follow (as rms_silu)
 } TDConv;
 
-/** Activation of a linear: bf16 [L,K], and int8 codes with one f32 scale per 128x128 block where the linear is int8. */
+/** Activation of a linear: bf16 [L,K] or, where the linear is int8, codes with one f32 scale per 128x128 block. A slot
+ *  that writes one with codes may leave x unwritten. */
 typedef struct TDAct {
     TDTensor x;                                  ///< bf16 [L,K]
-    TDTensor code, scale; ///< i8 [L,K], f32 [ceil(L/128), ceil(K/128)]; data NULL if not quantised
+    TDTensor code, scale;                        ///< i8 [L,K], f32 [ceil(L/128), ceil(K/128)]; no data: none
 } TDAct;
 
 typedef struct TDAttnConfig {
@@ -101,19 +113,20 @@ typedef struct TDAttnConfig {
     double topk;                                 ///< fraction of key blocks
 } TDAttnConfig;
 
-/** q, k after norm and RoPE, and v, with what the backend's attention prepares from them. */
+#define TD_QKV_OWN 8
+
+/** q, k after norm and RoPE, and v; and what attention makes of them: the steps that define sparse attention, for
+ *  tests, and the backend's own. */
 typedef struct TDQkv {
     TDAttnConfig cfg;
     int64_t n_q, n_kv, n_heads, head_dim;
-    TDTensor q, k, v;                            ///< bf16 [L,D]
-    TDTensor k_panel, v_panel; ///< CPU: f32 operands, packed per head and key block; CUDA sagesla: codes
-    TDTensor q_code, q_scale, k_scale, v_scale;  ///< sagesla: i8 [L,D]; f32 per (head, block); f32 per (head, channel)
-    TDTensor k_mean;                             ///< sla, sagesla: bf16-valued f32 [D]
-    TDTensor q_pool, k_pool;                     ///< sla, sagesla: bf16-valued f32 [H, blocks, d]
-    TDTensor map;                                ///< sla, sagesla: i32 [H, query blocks, n_keep], in loop order
-    TDTensor kv, k_sum;                          ///< linear branch: bf16-valued f32 (CUDA: bf16) [H,d,d], f32 [H,d]
-    TDTensor partial;                            ///< CUDA: partial sums
     int64_t n_keep;                              ///< key blocks per query block
+    TDTensor q, k, v;                            ///< bf16 [L,D]
+    TDTensor k_mean;                             ///< sla, sagesla: bf16-valued f32 [D]
+    TDTensor map;                                ///< sla, sagesla: i32 [H, query blocks, n_keep], in loop order
+    TDTensor q_code, q_scale, k_scale;           ///< sagesla: i8 [L,D]; f32 per (head, block)
+    TDTensor v_scale;                            ///< sagesla: f32 [2,D], of a channel: scale and its reciprocal
+    TDTensor own[TD_QKV_OWN];                    ///< as the backend's enum names them
 } TDQkv;
 
 typedef struct TDTimeEmbed {
@@ -125,19 +138,17 @@ typedef struct TDTimeEmbed {
 typedef struct TDFrameSet {
     TDTensor rgb;                                ///< f32 [1|4,H,W,3], nominally -1..1
     int64_t h, w;                                ///< of the pictures: the first rows and columns of rgb
-    TDTensor planes;                             ///< CUDA: as the caller wants them, behind one word for each picture
+    TDTensor own;                                ///< the backend's
     int turn;                                    ///< 0, or 1 for the second set of a device that works ahead
 } TDFrameSet;
 
-enum TDUnpack { TD_UNPACK_TENSOR, TD_UNPACK_ACT, TD_UNPACK_LINEAR };
-
 struct TDOps {
-    const char *name;                            ///< "cpu", "cuda-sm90", ...
+    const char *name;                            ///< "cpu", "cuda"
 
     /* memory */
-    int  (*alloc)(TDDev *dev, TDBuf *buf, size_t bytes, const char *what);  ///< what: the error line's word for it
+    int  (*alloc)(TDDev *dev, TDBuf *buf, size_t bytes, const char *what);    ///< what: the error line's word for it
     void (*free)(TDDev *dev, TDBuf *buf);
-    int  (*upload)(TDDev *dev, TDTensor *dst, const void *src);       ///< dense host array of the same shape and dtype
+    int  (*upload)(TDDev *dev, TDTensor *dst, const void *src);    ///< dense host array of the same shape and dtype
     int  (*download)(TDDev *dev, void *dst, const TDTensor *src);
     int  (*zero)(TDDev *dev, TDTensor *t);
     int  (*sync)(TDDev *dev);                    ///< wait until all slots called so far are done
@@ -145,24 +156,20 @@ struct TDOps {
     void (*detach)(TDDev *dev);                  ///< this, which brings back what the thread had
     /** bytes that can still be allocated, and bytes of the device (CPU: of the machine) */
     int  (*memory)(TDDev *dev, uint64_t *available, uint64_t *total);
-    void (*portable)(TDDev *dev);                ///< for tests: from now on no kernels of one architecture alone
-    int  (*unpack)(TDDev *dev, float *dst, const void *obj, enum TDUnpack kind);
+    /** another handle on the same device and context, for a second thread: one that works beside dev */
+    int  (*reopen)(const TDDev *dev, TDDev **another, struct TDCancel *cancel, TDLog *log);
     void (*close)(TDDev **dev);
 
-    /* at load; the entries stay valid as long as the weights */
-    int (*pack_linear)(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src,
-                       enum TDDtype want);
-    int  (*pack_vector)(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n);  ///< f32, host array
-    int  (*pack_table)(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e);                  ///< bf16 [rows, K]
-    int (*pack_conv)(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *weight); ///< c_*, k* set by caller
+    /* at load */
+    /** fill weight memory. keep: src stays valid as long as the weights, else it may go when this returns */
+    int  (*put)(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep);
 
-    /* at td_start: carve from the arena */
-    int  (*plan_act)(TDDev *dev, TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
-    int (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv); ///< cfg, n_q, n_kv, n_heads, head_dim set by caller
+    /* at td_start: carve from the arena, for td_plan_qkv() what is the backend's own */
+    int  (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv);
 
     /** what brings the pictures of a set out; rgb (with its largest shape), h and w set by caller */
-    int (*plan_frames)(TDDev *dev, TDArena *a, TDFrameSet *set);
-    int (*reserve_frames)(TDDev *dev, int64_t h, int64_t w);     ///< host memory for sets of such pictures
+    int  (*plan_frames)(TDDev *dev, TDArena *a, TDFrameSet *set);
+    int  (*reserve_frames)(TDDev *dev, int64_t h, int64_t w);    ///< host memory for sets of such pictures, once
 
     /* transformer */
     /** x[L,D] bf16 = patches of bf16(f32(z)) and cond. z: f64 [16,T,h,w]; cond: bf16 [C-16,T,h,w] or NULL */
@@ -172,30 +179,30 @@ struct TDOps {
     /** m[i] = table[i] + e[i mod rows(e)], f32 rows of D */
     int  (*add_modulation)(TDDev *dev, TDTensor *m, const TDTensor *table, const TDTensor *e);
     /** y = LN(x) -> bf16; with shift and scale (f32 [D]): y = y*(1+scale)+shift -> bf16; quantised if y is */
-    int (*norm_modulate)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
-                         const float *scale);
+    int  (*norm_modulate)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm, const float *shift,
+                          const float *scale);
     /** y = RMS(x)*weight -> bf16; OFFICIAL rounds once, EXACT before and after the weight; y->x may be x */
     int  (*rms_norm)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm);
     /** y = x W^T + b. bf16: one rounding; int8: bf16(bf16(acc) + b). y: bf16 [L,N] */
     int  (*linear)(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin);
-    /** act->x -> codes and scales: amax = max(1e-8, max|x|) per 128x128 block, code = sat(rint(x * (128/amax))), scale
-     * = amax/128 */
+    /** codes and scales of act->x, which something else than a slot that quantises has written. Per 128x128 block:
+     *  amax = max(1e-8, max|x|), code = sat(rint(x * (128/amax))), scale = amax/128 */
     int  (*quantise)(TDDev *dev, TDAct *act);
     /** y = gelu_tanh(linear(x) -> bf16) -> bf16, quantised if y is */
     int  (*linear_gelu)(TDDev *dev, TDAct *y, const TDAct *x, const TDLinear *lin);
     /** x += bf16(linear(y) * bf16(gate)) -> bf16; gate f32 [D] or NULL = 1 */
     int  (*linear_residual)(TDDev *dev, TDTensor *x, const TDAct *y, const TDLinear *lin, const float *gate);
     /** q, k = RoPE(RMS(.)), each rounded; v copied; then what attn needs. qkv: bf16 [L,3D]; rope: f32 [L,d/2,2] */
-    int (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
-                        const TDTensor *rope);
+    int  (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
+                         const TDTensor *rope);
     /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch
-     * alone */
+     *  alone */
     int  (*attn_sla)(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l);
     /** o = softmax(q k^T / sqrt(d)) v per head, P -> bf16 unnormalised, row sum f32 */
     int  (*attn_dense)(TDDev *dev, TDAct *o, TDQkv *qkv);
     /** v: f32 [16,T,h,w]; m: f32 [2,D] shift, scale; LN exact, product and head in f32 */
-    int (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
-                const TDLinear *lin);
+    int  (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
+                 const TDLinear *lin);
     /** noise, f32: the next torch.randn of rng; host: as many floats, for a generator that runs on the host only */
     int  (*normal)(TDDev *dev, TDTensor *noise, TDRng *rng, float *host);
     /** x = t * noise in f64, the state before the first step */
@@ -208,18 +215,18 @@ struct TDOps {
     /* text encoder */
     /** umT5 attention of n tokens without mask: no scale, scores and scores+bias -> bf16, P -> bf16.
      *  qkv: bf16 [n, 3*H*d]; bias: bf16 [32 buckets, H] */
-    int  (*attn_t5)(TDDev *dev, TDAct *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads);
-    /** y = up(x) * gelu(gate(x)) in umT5's rounding chain, quantised if y is; u: bf16 scratch [n,F] */
-    int  (*linear_geglu)(TDDev *dev, TDAct *y, TDTensor *u, const TDAct *x, const TDLinear *gate, const TDLinear *up);
+    int  (*attn_t5)(TDDev *dev, TDTensor *o, const TDTensor *qkv, const TDTensor *bias, int64_t n_heads);
+    /** y = up(x) * gelu(gate(x)) in umT5's rounding chain; u: bf16 scratch [n,F] */
+    int  (*linear_geglu)(TDDev *dev, TDTensor *y, TDTensor *u, const TDAct *x, const TDLinear *gate,
+                         const TDLinear *up);
 
     /* VAE, channels-last [T,h,w,C] bf16 */
     /** y[1,h,w,16] = denormalised latent frame t of z (f32 [16,T,h,w]), the official bf16 chain */
     int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t);
     /** y = conv(cache ++ x) + bias [+ residual] -> dtype of y, one rounding; with conv->gamma then y = rms_silu(y).
-     *  y may be the residual. cache: the kt-1 frames before x, updated;
-     *  NULL where kt is 1 */
-    int (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
-                         const TDTensor *residual);
+     *  y may be the residual. cache: the kt-1 frames before x, updated; NULL where kt is 1 */
+    int  (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+                          const TDTensor *residual);
     /** frame t of y (bf16 [16,T,h,w]) = the first 16 channels of x (bf16 [1,h,w,C]), normalised, the official chain */
     int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t);
     /** every frame of y (bf16 [n,h,w,C]) = x (bf16 [1,h,w,C]) */
@@ -244,13 +251,40 @@ int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
 int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);
 void td_weights_free(TDDev *dev, TDWeights *w);
 
-/** Open the CPU backend. n_threads 0 = cores. cancel and interrupt end the running slot with ECANCELED. */
-int td_cpu_open(TDDev **dev, int n_threads, struct TDCancel *cancel, TDLog *log);
+/* ---- what is the same on every device ---- */
 
-/** A GPU as the caller names it. NULL: the primary context, the default stream. */
+/* pack.c: at load; entries stay valid as long as the weights. @return 0, ENOTSUP, or an error of a slot */
+/** src: n_src weights of one shape and dtype, which become one linear. want: TD_I8 quantises bf16 ones, TD_F32 keeps
+ *  what is not bf16 as f32 */
+int td_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want);
+int td_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n);    ///< f32, host array
+int td_pack_table(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e);                    ///< bf16 [rows, K]
+int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *weight);    ///< c_*, k* set by caller
+
+/* plan.c: at td_start */
+int td_plan_act(TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
+/** cfg, n_q, n_kv, n_heads, head_dim set by caller. ENOTSUP (logged) if the device has no such attention */
+int td_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv);
+
+/* ---- devices ---- */
+
+/** Open the CPU backend. n_threads 0 = cores; kernels: "base", "avx2", NULL = the best of this machine. cancel and
+ *  interrupt end the running slot with ECANCELED. @return 0, EINVAL, ENOTSUP (kernels), ENOMEM, logged */
+int td_cpu_open(TDDev **dev, int n_threads, const char *kernels, struct TDCancel *cancel, TDLog *log);
+
+/** What decides which kernels a GPU runs. */
+typedef struct TDCard {
+    int sm;                                      ///< compute capability: 89 for 8.9
+    int shared;                                  ///< bytes of shared memory that a kernel may have
+    int clusters, bulk;                          ///< CTAs share memory in clusters; bulk tensor copies
+    uint64_t memory;                             ///< bytes
+} TDCard;
+
+/** A GPU as the caller names it. NULL: the primary context, the default stream; the card that it is. */
 typedef struct TDGpu {
     int ordinal;                                 ///< -1: that of the context, else 0
     void *context, *stream;                      ///< CUcontext, CUstream of the caller
+    const TDCard *as;                            ///< for tests: run as this card would. ENOTSUP if it has more
 } TDGpu;
 
 /** What the CUDA module exports: td_cuda_open, and the string td_cuda_seam, the TD_SEAM that it was built with: a hash

@@ -50,7 +50,7 @@ static int run_dense(Run *r, const Case *c, float **out, int64_t *count)
     in->q = run_values(r, 0, c->m * d, 1, 1);
     in->k = run_values(r, 1, c->n * d, 1, 1);
     in->v = run_values(r, 2, c->n * d, 1, 1);
-    TRY(r->dev->ops->plan_qkv(r->dev, &r->arena, &qkv));
+    TRY(td_plan_qkv(r->dev, &r->arena, &qkv));
     TRY(run_act(r, &o, NULL, c->m, d, 0));
     TRY(upload_qkv(r, &qkv, in));
     TIMED(r, r->dev->ops->attn_dense(r->dev, &o, &qkv));
@@ -127,7 +127,7 @@ static int run_sparse(Run *r, const Case *c, float **out, int64_t *count)
     in->q = drifting(r, 0, c, 0);
     in->k = drifting(r, 1, c, 0.5f);
     in->v = run_values(r, 2, c->m * d, 1, 1);
-    TRY(r->dev->ops->plan_qkv(r->dev, &r->arena, &qkv));
+    TRY(td_plan_qkv(r->dev, &r->arena, &qkv));
     TRY(run_act(r, &o, NULL, c->m, d, 0));
     TRY(run_linear(r, &proj, TD_BF16, c->k, c->k, 3, 0, &w, &b));
     TRY(upload_qkv(r, &qkv, in));
@@ -315,7 +315,7 @@ static int run_t5(Run *r, const Case *c, float **out, int64_t *count)
     TRY(run_tensor(r, &qkv, TD_BF16, fused, c->m, 3 * w, 0, 0));
     TRY(run_tensor(r, &bias, TD_BF16, table, 32, c->extra, 0, 0));
     TRY(run_act(r, &o, NULL, c->m, w, 0));
-    TIMED(r, r->dev->ops->attn_t5(r->dev, &o, &qkv, &bias, c->extra));
+    TIMED(r, r->dev->ops->attn_t5(r->dev, &o.x, &qkv, &bias, c->extra));
     TRY(run_download(r, out, count, &o, TD_UNPACK_ACT));
 fail:
     return ret;

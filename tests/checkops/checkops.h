@@ -9,6 +9,7 @@
 
 #include "seam/backend.h"
 #include "base/thread.h"
+#include "../unpack.h"
 
 enum Fill { FILL_NORMAL, FILL_ZERO, FILL_OUTLIER, FILL_LARGE, FILL_TINY, N_FILLS };
 

@@ -200,10 +200,10 @@ static int run_normal(Run *r, const Case *c, float **out, int64_t *count)
     TRY(run_tensor(r, &noise, TD_F32, NULL, c->m, 0, 0, 0));
     TRY(r->dev->ops->normal(r->dev, &noise, &rng, host));
     *out = run_floats(r, 2 * c->m);
-    TRY(r->dev->ops->unpack(r->dev, *out, &noise, TD_UNPACK_TENSOR));
+    TRY(td_unpack(r->dev, *out, &noise, TD_UNPACK_TENSOR));
     second = *out + c->m;
     TRY(r->dev->ops->normal(r->dev, &noise, &rng, host));
-    TRY(r->dev->ops->unpack(r->dev, second, &noise, TD_UNPACK_TENSOR));
+    TRY(td_unpack(r->dev, second, &noise, TD_UNPACK_TENSOR));
     *count = 2 * c->m;
 fail:
     return ret;
@@ -240,7 +240,7 @@ static int run_state(Run *r, const Case *c, float **out, int64_t *count)
     TRY(r->dev->ops->scale_noise(r->dev, &x, &noise, 0.987654321));
     TRY(r->dev->ops->round_state(r->dev, &y, &x, &finite));
     *out = run_floats(r, n + 1);
-    TRY(r->dev->ops->unpack(r->dev, *out, &y, TD_UNPACK_TENSOR));
+    TRY(td_unpack(r->dev, *out, &y, TD_UNPACK_TENSOR));
     if (c->extra && isinf((*out)[c->extra - 1]))
         (*out)[c->extra - 1] = 0;
     (*out)[n] = (float)finite;

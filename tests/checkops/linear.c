@@ -13,7 +13,7 @@ static int linear_setup(Run *r, const Case *c, TDAct *x, TDLinear *lin, Inputs *
     TRY(run_act(r, x, xv, c->m, c->k, (int)c->extra));
     TRY(run_linear(r, lin, c->extra ? TD_I8 : TD_BF16, c->n, c->k, 1, 0, &w, &b));
     in->x = run_floats(r, c->m * c->k);
-    TRY(r->dev->ops->unpack(r->dev, (float *)in->x, x, TD_UNPACK_ACT));
+    TRY(td_unpack(r->dev, (float *)in->x, x, TD_UNPACK_ACT));
     in->w = w;
     in->bias = b;
 fail:
@@ -140,7 +140,7 @@ static int run_geglu(Run *r, const Case *c, float **out, int64_t *count)
     in->res = w;
     TRY(run_tensor(r, &u, TD_BF16, NULL, c->m, c->n, 0, 0));
     TRY(run_act(r, &y, NULL, c->m, c->n, 0));
-    TIMED(r, r->dev->ops->linear_geglu(r->dev, &y, &u, &x, &gate, &up));
+    TIMED(r, r->dev->ops->linear_geglu(r->dev, &y.x, &u, &x, &gate, &up));
     TRY(run_download(r, out, count, &y, TD_UNPACK_ACT));
 fail:
     return ret;

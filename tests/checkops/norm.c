@@ -147,7 +147,7 @@ static int run_qk(Run *r, const Case *c, float **out, int64_t *count)
     TRY(run_tensor(r, &rope, TD_F32, table, c->m, 64, 2, 0));
     TRY(run_vector(r, &nq.weight, in->w = weights(r, 1, d), d));
     TRY(run_vector(r, &nk.weight, in->w2 = weights(r, 2, d), d));
-    TRY(r->dev->ops->plan_qkv(r->dev, &r->arena, &qkv));
+    TRY(td_plan_qkv(r->dev, &r->arena, &qkv));
     TIMED(r, r->dev->ops->qk_norm_rope(r->dev, &qkv, &x, &nq, &nk, &rope));
     *count = 3 * c->m * d;
     *out = run_floats(r, *count);

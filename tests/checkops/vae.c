@@ -84,7 +84,7 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
     in->b = run_values(r, 2, f->c_out, 0.5f, 1);
     in->res = run_values(r, 3, 2 * t * in->out_h * in->out_w * ch, 1, 1);
     e.data = (const uint8_t *)in->w;
-    TRY(r->dev->ops->pack_conv(r->dev, &r->weights, &conv, &e));
+    TRY(td_pack_conv(r->dev, &r->weights, &conv, &e));
     TRY(run_vector(r, &conv.bias, in->b, f->c_out));
     in->gamma = run_values(r, 4, f->c_out, 1, 1);
     if (f->norm)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The sanitizers of the CUDA Toolkit over more than check.sh has time for: sanitize.sh BUILD, from the repository's top
 #
-# 1. racecheck over every operation, Hopper's kernels and the portable ones; memcheck, initcheck and synccheck over whole
-#    clips, of the demo model and of a small model from a picture.
+# 1. racecheck over every operation, Hopper's kernels and the portable ones (on a GPU with compute capability 8.9 or
+#    later); memcheck, initcheck and synccheck over whole clips, of the demo model and of a small model from a picture.
 # 2. BUILD holds checkops, td, tdsynth and libturbodiff-cuda.so. About two minutes on an H100.
 # 3. Each case prints "ok NAME", or what was found and "FAIL NAME"; the last line has the counts.
 set -u
@@ -28,7 +28,7 @@ sanitize() {
 
 command -v compute-sanitizer > /dev/null || { echo "sanitize.sh: no compute-sanitizer here" >&2; exit 1; }
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --preset=tiny --in-dim=36 "$tmp/i2v" || exit 1
-for impl in cuda mma; do
+for impl in cuda rtx4090; do
     sanitize "operations, $impl" racecheck "$build/checkops" --impl=$impl --fills=1
 done
 for tool in memcheck initcheck synccheck; do

@@ -20,6 +20,7 @@
 #include "nets/text_encoder.h"
 #include "text/tokenizer.h"
 #include "nets/vae.h"
+#include "../unpack.h"
 
 typedef struct Stage {
     TDLog log;
@@ -134,7 +135,7 @@ static int run_text(Stage *s, char **arg)
     ret = TD_ERR(ENOMEM);
     if (!(out = malloc((size_t)(TD_TEXT_LEN * te->dim) * sizeof(*out))) || !(f = create(s, arg[3], "ids")))
         goto fail;
-    TRY(s->dev->ops->unpack(s->dev, out, &emb, TD_UNPACK_TENSOR));
+    TRY(td_unpack(s->dev, out, &emb, TD_UNPACK_TENSOR));
     TRY(put(s, out, sizeof(*out), TD_TEXT_LEN * te->dim));
     if (fwrite(ids, sizeof(*ids), (size_t)n, f) != (size_t)n)
         ret = td_error(&s->log, EIO, "ids: cannot write");
@@ -249,7 +250,7 @@ static int run_dit(Stage *s, char **arg)
             ret = td_error(&s->log, EIO, "block map: cannot write");
         TRY(ret);
     }
-    TRY(s->dev->ops->unpack(s->dev, out, &clip.v, TD_UNPACK_TENSOR));
+    TRY(td_unpack(s->dev, out, &clip.v, TD_UNPACK_TENSOR));
     ret = put(s, out, sizeof(*out), n);
 fail:
     free(x);
@@ -297,7 +298,7 @@ static int run_vae(Stage *s, char **arg)
         for (int64_t i = 0; i < xe->shape[1]; i++) {
             TRY(td_vae_decode_next(vae, &clip, &z, &out));
             if (run == s->runs) {
-                TRY(s->dev->ops->unpack(s->dev, rgb, &out, TD_UNPACK_TENSOR));
+                TRY(td_unpack(s->dev, rgb, &out, TD_UNPACK_TENSOR));
                 TRY(put(s, rgb, sizeof(*rgb), td_tensor_count(&out)));
             }
         }
@@ -360,7 +361,7 @@ static int run_encode(Stage *s, char **arg)
         TRY(ret);
         TRY(clock_run(s, run, start));
     }
-    TRY(s->dev->ops->unpack(s->dev, out, &c.cond, TD_UNPACK_TENSOR));
+    TRY(td_unpack(s->dev, out, &c.cond, TD_UNPACK_TENSOR));
     ret = put(s, out, sizeof(*out), td_tensor_count(&c.cond));
 fail:
     td_condition_free(&c);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "model/device.h"
 #include "test.h"
+#include "../unpack.h"
 
 static inline void golden_log(void *cookie, int level, const char *line)
 {

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include "model/device.h"
 #include "test.h"
-
-/* what compute capability 8.6, 8.9 and 12.0 let a kernel have */
-enum { CONSUMER_SHARED = 101376 };
+#include "../cards.h"
 
 typedef int Kernel(int i, const char **name, int *hopper);
 
@@ -34,8 +32,9 @@ static void test_shared_memory(void)
     while ((bytes = kernel(n, &name, &hopper)) >= 0) {
         n++;
         n_portable += !hopper;
-        if (!CHECK(hopper || bytes <= CONSUMER_SHARED))
-            printf("  %s: %d bytes, a consumer card has %d\n", name, bytes, CONSUMER_SHARED);
+        for (int i = 0; i < N_CARDS; i++)
+            if (!CHECK((hopper && cards[i].card.sm != 90) || bytes <= cards[i].card.shared))
+                printf("  %s: %d bytes, %s has %d\n", name, bytes, cards[i].name, cards[i].card.shared);
     }
     CHECK(n_portable >= 14 && n > n_portable);
     dlclose(module);
@@ -55,7 +54,7 @@ static void keep_line(void *cookie, int level, const char *text)
 static enum TDAttention choose(int no_sagesla, enum TDAttention want, int has_sla)
 {
     TDLog log = { .out = { NULL, keep_line, TD_LOG_INFO } };
-    TDDev dev = { .no_sagesla = no_sagesla, .name = "an old GPU" };
+    TDDev dev = { .caps.no_sagesla = no_sagesla, .name = "an old GPU" };
 
     line[0] = 0;
     return td_device_attention(&dev, want, has_sla, &log);

@@ -32,7 +32,7 @@ static int run_clip(TDModel *m, int ahead, uint8_t *out, TDLog *log)
     TDClip *clip = NULL;
     int n = 0, ret;
 
-    m->dev->ahead = ahead;
+    m->dev->caps.ahead = ahead;
     n_begun = 0;
     cfg.attn = (TDAttnConfig){ .kind = TD_ATTN_DENSE, .bq = 128, .bk = 64, .topk = 1 };
     ret = td_clip_open(&clip, m, &cfg, prompts, NULL, log);

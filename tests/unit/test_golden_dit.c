@@ -77,7 +77,7 @@ static int forward(TDDev *dev, const TDDit *dit, const Case *k, const TDCheckpoi
         TRY(td_dit_block(dit, &clip, &text, i));
     TRY(td_dit_end(dit, &clip));
     *v = malloc((size_t)*n * sizeof(**v));
-    TRY(dev->ops->unpack(dev, *v, &clip.v, TD_UNPACK_TENSOR));
+    TRY(td_unpack(dev, *v, &clip.v, TD_UNPACK_TENSOR));
 fail:
     dev->ops->free(dev, &buf);
     free(x);

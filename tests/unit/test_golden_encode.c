@@ -60,7 +60,7 @@ static float *encode(Encoder *e, const float *video, int64_t frames, int plain)
         CHECK(td_vae_encode_next(e->enc, &e->clip, any ? &chunk : NULL, &e->latent) == 0);
         CHECK_INT(e->clip.next, i + 1);
     }
-    CHECK(e->dev->ops->unpack(e->dev, ours, &e->latent, TD_UNPACK_TENSOR) == 0);
+    CHECK(td_unpack(e->dev, ours, &e->latent, TD_UNPACK_TENSOR) == 0);
     free(in);
     return ours;
 }

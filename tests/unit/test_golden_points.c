@@ -29,7 +29,7 @@ static void keep(TDDev *dev, const char *name, const void *obj, enum TDUnpack ki
     int64_t n = td_tensor_count(shape);
     float *v = malloc((size_t)n * sizeof(*v));
 
-    if (!CHECK(spy.n_kept < MAX_KEPT && v) || !CHECK_INT(spy.real->unpack(dev, v, obj, kind), 0)) {
+    if (!CHECK(spy.n_kept < MAX_KEPT && v) || !CHECK_INT(td_unpack(dev, v, obj, kind), 0)) {
         free(v);
         return;
     }
@@ -298,7 +298,7 @@ static int pack_golden(TDDev *dev, TDWeights *w, TDLinear *lin, const TDCheckpoi
 {
     TDLinearSource src = { .w = td_checkpoint_find(g, weight), .bias = bias ? td_checkpoint_find(g, bias) : NULL };
 
-    return CHECK(src.w && (!bias || src.bias)) && CHECK_INT(dev->ops->pack_linear(dev, w, lin, &src, 1, want),
+    return CHECK(src.w && (!bias || src.bias)) && CHECK_INT(td_pack_linear(dev, w, lin, &src, 1, want),
                                                             0) ? 0 : -1;
 }
 
@@ -332,14 +332,14 @@ static void test_attention(TDDev *dev, TDLog *log)
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         qkv = (TDQkv){ .cfg = { TD_ATTN_SLA, 128, 64, 0.4 }, .n_q = 333, .n_kv = 333, .n_heads = 1, .head_dim = 128 };
-        CHECK_INT(dev->ops->plan_qkv(dev, &a, &qkv), 0);
-        CHECK_INT(dev->ops->plan_act(dev, &a, &o, 333, 128, 0), 0);
+        CHECK_INT(td_plan_qkv(dev, &a, &qkv), 0);
+        CHECK_INT(td_plan_act(&a, &o, 333, 128, 0), 0);
     }
     put_bf16(dev, &qkv.q, g, "q");
     put_bf16(dev, &qkv.k, g, "k");
     put_bf16(dev, &qkv.v, g, "v");
     CHECK_INT(dev->ops->attn_sla(dev, &o, &qkv, &proj), 0);
-    CHECK_INT(dev->ops->unpack(dev, out, &o, TD_UNPACK_ACT), 0);
+    CHECK_INT(td_unpack(dev, out, &o, TD_UNPACK_ACT), 0);
     golden_check(g, "out", out, 333 * 128);
     CHECK_INT(qkv.n_keep, 2);
     if (CHECK(td_tensor_bytes(&qkv.map) <= sizeof(list)) && CHECK_INT(dev->ops->download(dev, list, &qkv.map), 0)) {
@@ -391,16 +391,16 @@ static void test_int8(TDDev *dev, TDLog *log)
         if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
-        CHECK_INT(dev->ops->plan_act(dev, &a, &x, M, K, 1), 0);
+        CHECK_INT(td_plan_act(&a, &x, M, K, 1), 0);
         CHECK_INT(TD_CARVE(&a, &y, TD_BF16, M, N), 0);
     }
     put_bf16(dev, &x.x, g, "x");
     CHECK_INT(dev->ops->quantise(dev, &x), 0);
-    CHECK_INT(dev->ops->unpack(dev, v, &x.code, TD_UNPACK_TENSOR), 0);
+    CHECK_INT(td_unpack(dev, v, &x.code, TD_UNPACK_TENSOR), 0);
     check_equal(g, "x.code", v, M * K);
-    CHECK_INT(dev->ops->unpack(dev, v, &x.scale, TD_UNPACK_TENSOR), 0);
+    CHECK_INT(td_unpack(dev, v, &x.scale, TD_UNPACK_TENSOR), 0);
     check_equal(g, "x.scale", v, 3 * 2);
-    CHECK_INT(dev->ops->unpack(dev, v, &plain, TD_UNPACK_LINEAR), 0);
+    CHECK_INT(td_unpack(dev, v, &plain, TD_UNPACK_LINEAR), 0);
     code = golden_f32(g, "w.code", NULL);
     scale = golden_f32(g, "w.scale", NULL);
     if (code && scale) {
@@ -411,10 +411,10 @@ static void test_int8(TDDev *dev, TDLog *log)
         CHECK_INT(differ, 0);
     }
     CHECK_INT(dev->ops->linear(dev, &y, &x, &plain), 0);
-    CHECK_INT(dev->ops->unpack(dev, v, &y, TD_UNPACK_TENSOR), 0);
+    CHECK_INT(td_unpack(dev, v, &y, TD_UNPACK_TENSOR), 0);
     check_equal(g, "product", v, M * N);
     CHECK_INT(dev->ops->linear(dev, &y, &x, &biased), 0);
-    CHECK_INT(dev->ops->unpack(dev, v, &y, TD_UNPACK_TENSOR), 0);
+    CHECK_INT(td_unpack(dev, v, &y, TD_UNPACK_TENSOR), 0);
     check_equal(g, "out.official", v, M * N);
 end:
     free(v);
@@ -432,7 +432,7 @@ int main(void)
     TDDev *dev = NULL;
 
     test_begin("open");
-    if (!CHECK_INT(td_cpu_open(&dev, 0, &cancel, &log), 0))
+    if (!CHECK_INT(td_cpu_open(&dev, 0, NULL, &cancel, &log), 0))
         return test_end();
     test_dit(dev, &log);
     test_vae(dev, &log);

@@ -90,18 +90,18 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
     CHECK_INT(count, n);
     CHECK(dev->ops->alloc(dev, &buf, (size_t)1 << 26, "a test") == 0);
     td_arena_init(&a, buf.ptr, buf.bytes, dev->log);
-    CHECK(dev->ops->plan_qkv(dev, &a, &qkv) == 0);
-    CHECK(dev->ops->plan_act(dev, &a, &o, n / D, D, 0) == 0);
-    CHECK(dev->ops->pack_linear(dev, &weights, &proj, &src, 1, TD_BF16) == 0);
+    CHECK(td_plan_qkv(dev, &a, &qkv) == 0);
+    CHECK(td_plan_act(&a, &o, n / D, D, 0) == 0);
+    CHECK(td_pack_linear(dev, &weights, &proj, &src, 1, TD_BF16) == 0);
     CHECK(upload(dev, &qkv.q, q) == 0 && upload(dev, &qkv.k, k) == 0 && upload(dev, &qkv.v, v) == 0);
     CHECK(dev->ops->attn_sla(dev, &o, &qkv, &none) == 0);
     out = malloc((size_t)n * sizeof(*out));
-    CHECK(dev->ops->unpack(dev, out, &o, TD_UNPACK_ACT) == 0);
+    CHECK(td_unpack(dev, out, &o, TD_UNPACK_ACT) == 0);
 
     n_q = (n / D + bq - 1) / bq;
     n_k = (n / D + bk - 1) / bk;
     ours = malloc((size_t)(n_q * qkv.n_keep) * sizeof(*ours));
-    CHECK(dev->ops->unpack(dev, ours, &qkv.map, TD_UNPACK_TENSOR) == 0);
+    CHECK(td_unpack(dev, ours, &qkv.map, TD_UNPACK_TENSOR) == 0);
     map = named(g, prefix, "map", &count);
     CHECK_INT(count, n_q * n_k);
     check_map(map, ours, n_q, n_k, qkv.n_keep);
@@ -126,15 +126,15 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
               mine_s[64];
         float *codes = malloc((size_t)n * sizeof(*codes));
 
-        CHECK(dev->ops->unpack(dev, codes, &qkv.q_code, TD_UNPACK_TENSOR) == 0);
+        CHECK(td_unpack(dev, codes, &qkv.q_code, TD_UNPACK_TENSOR) == 0);
         check_codes(code, codes, n);
-        CHECK(dev->ops->unpack(dev, mine_s, &qkv.q_scale, TD_UNPACK_TENSOR) == 0);
+        CHECK(td_unpack(dev, mine_s, &qkv.q_scale, TD_UNPACK_TENSOR) == 0);
         CHECK_NEAR(ratio(mine_s, scale, n_q), 0, 1e-5);
-        CHECK(dev->ops->unpack(dev, mine_s, &qkv.k_scale, TD_UNPACK_TENSOR) == 0);
+        CHECK(td_unpack(dev, mine_s, &qkv.k_scale, TD_UNPACK_TENSOR) == 0);
         CHECK_NEAR(ratio(mine_s, k_scale, n_k), 0, 1e-5);
-        CHECK(dev->ops->unpack(dev, mine_v, &qkv.v_scale, TD_UNPACK_TENSOR) == 0);
+        CHECK(td_unpack(dev, mine_v, &qkv.v_scale, TD_UNPACK_TENSOR) == 0);
         CHECK_NEAR(ratio(mine_v, v_scale, D), 0, 1e-5);
-        CHECK(dev->ops->unpack(dev, mine_v, &qkv.k_mean, TD_UNPACK_TENSOR) == 0);
+        CHECK(td_unpack(dev, mine_v, &qkv.k_mean, TD_UNPACK_TENSOR) == 0);
         CHECK_NEAR(relative_error(mine_v, mean, D), 0, 1e-3);
         free(codes);
         free(code);
@@ -148,7 +148,7 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
         snprintf(key, sizeof(key), "%s.sagesla.out", topk);
         full = golden_f32(g, key, NULL);
         CHECK(dev->ops->attn_sla(dev, &o, &qkv, &proj) == 0);
-        CHECK(dev->ops->unpack(dev, out, &o, TD_UNPACK_ACT) == 0);
+        CHECK(td_unpack(dev, out, &o, TD_UNPACK_ACT) == 0);
         if (getenv("TD_VERBOSE"))
             printf("  %s with linear branch: apart %.3e\n", prefix, relative_error(out, full, n));
         CHECK(relative_error(out, full, n) <= theirs);

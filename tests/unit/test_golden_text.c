@@ -33,7 +33,7 @@ static void check_prompt(TDDev *dev, const TDTextEncoder *te, const TDCheckpoint
     for (int b = 0; b < te->n_blocks; b++)
         CHECK(td_text_block(te, &clip, b) == 0);
     CHECK(td_text_end(te, &clip, &emb) == 0);
-    CHECK(dev->ops->unpack(dev, out, &emb, TD_UNPACK_TENSOR) == 0);
+    CHECK(td_unpack(dev, out, &emb, TD_UNPACK_TENSOR) == 0);
     snprintf(key, sizeof(key), "emb.%d", i);
     golden_check(g, key, out, n * te->dim);
     for (int64_t k = n * te->dim; k < total; k++)

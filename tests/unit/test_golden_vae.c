@@ -61,7 +61,7 @@ int main(void)
         for (int64_t i = 0; i < t; i++) {
             CHECK(td_vae_decode_next(vae, &clip, &z, &out) == 0);
             CHECK_INT(out.shape[0], i ? 4 : 1);
-            CHECK(dev->ops->unpack(dev, rgb, &out, TD_UNPACK_TENSOR) == 0);
+            CHECK(td_unpack(dev, rgb, &out, TD_UNPACK_TENSOR) == 0);
             scatter(video, rgb, out.shape[0], 64 * h * w, at, frames);
             at += out.shape[0];
         }

@@ -125,7 +125,7 @@ static void check_condition(void)
     for (int64_t i = 0; i < t; i++)
         CHECK_INT(ret = td_condition_next(&cond, enc, path), i == t - 1);
     y = malloc((size_t)(TD_COND_CHANNELS * t * area) * sizeof(*y));
-    CHECK_INT(dev->ops->unpack(dev, y, &cond.cond, TD_UNPACK_TENSOR), 0);
+    CHECK_INT(td_unpack(dev, y, &cond.cond, TD_UNPACK_TENSOR), 0);
     for (int64_t i = 0; i < TD_MASK_CHANNELS * t * area; i++)
         ret += y[i] != (i / area % t == 0 ? 1.0f : 0.0f);
     CHECK_INT(ret, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Which weights are kept, on a device of a known size: the CPU's slots with a `memory` slot that counts what alloc and
- * free do, as a GPU's would. What the CPU computes from in the file mapping takes device memory all the same. */
+ * free do, as a GPU's would, and that does not compute from the file mapping. */
 #include "clip/clip.h"
 #include "model/device.h"
 #include "small_model.h"
@@ -38,16 +38,6 @@ static int gpu_memory(TDDev *dev, uint64_t *available, uint64_t *total)
     *available = gpu.size - gpu.used;
     *total = gpu.size;
     return 0;
-}
-
-/* the CPU reads matrices where they are in the file; a GPU would have a copy */
-static int gpu_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src,
-                           enum TDDtype want)
-{
-    int ret = gpu.real->pack_linear(dev, w, lin, src, n_src, want);
-    void *copy;
-
-    return ret < 0 ? ret : td_weights_alloc(dev, w, &copy, (size_t)(lin->n * lin->k) * td_dtype_size(lin->dtype));
 }
 
 static TDCancel cancel;
@@ -109,7 +99,7 @@ int main(void)
     lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
     /* a large text encoder, as real models have */
     if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=2") < 0 ||
-        !CHECK_INT(td_cpu_open(&device, 1, &cancel, &lines), 0))
+        !CHECK_INT(td_cpu_open(&device, 1, NULL, &cancel, &lines), 0))
         return test_end();
     small_path(path, "model");
     gpu.real = device->ops;
@@ -117,9 +107,8 @@ int main(void)
     gpu.ops.alloc = gpu_alloc;
     gpu.ops.free = gpu_free;
     gpu.ops.memory = gpu_memory;
-    gpu.ops.pack_linear = gpu_pack_linear;
     device->ops = &gpu.ops;
-    device->maps_files = 0;
+    device->caps.maps_files = 0;
 
     test_begin("opening a model checks all of it and loads nothing");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, 1 << 30), 0);
@@ -178,10 +167,10 @@ int main(void)
 
     test_begin("the driver's reserve is left alone");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, all + 8192), 0);
-    device->reserve = 16384;
+    device->caps.reserve = 16384;
     CHECK_INT(run(m, "a cat", NULL), 0);
     CHECK(m->plan.by_stage && gpu.peak + 16384 <= gpu.size);
-    device->reserve = 0;
+    device->caps.reserve = 0;
     td_model_close(&m);
 
     test_begin("the device runs out of memory in mid load: nothing leaks, and the next clip works");

@@ -127,7 +127,7 @@ int main(void)
     test_begin("rCM times");
     check_times();
     g = golden_open("sampler", &log);
-    CHECK(td_cpu_open(&dev, 1, &cancel, &log) == 0);
+    CHECK(td_cpu_open(&dev, 1, NULL, &cancel, &log) == 0);
     test_begin("rCM steps, SDE and ODE");
     for (int steps = 1; steps <= 4 && g && dev; steps++) {
         char key[32];

@@ -64,16 +64,16 @@ static void test_int8_matrix(void)
     st.stride[0] = 1;
     st.stride[1] = N / 128;
     CHECK(td_weights_init(dev, &wa, 0) >= 0 && td_weights_init(dev, &wb, TD_MEASURE) >= 0);
-    CHECK_INT(dev->ops->pack_linear(dev, &wa, &la, &a, 1, TD_I8), 0);
-    CHECK_INT(dev->ops->pack_linear(dev, &wb, &lb, &b, 1, TD_I8), 0);
+    CHECK_INT(td_pack_linear(dev, &wa, &la, &a, 1, TD_I8), 0);
+    CHECK_INT(td_pack_linear(dev, &wb, &lb, &b, 1, TD_I8), 0);
     CHECK(wb.bytes >= sizeof(plain));            /* measured: the copy is counted */
     CHECK_INT(td_weights_init(dev, &wb, wb.bytes), 0);
-    CHECK_INT(dev->ops->pack_linear(dev, &wb, &lb, &b, 1, TD_I8), 0);
+    CHECK_INT(td_pack_linear(dev, &wb, &lb, &b, 1, TD_I8), 0);
     CHECK_INT(dev->ops->sync(dev), 0);
-    CHECK_INT(dev->ops->unpack(dev, fa, &la, TD_UNPACK_LINEAR), 0);
-    CHECK_INT(dev->ops->unpack(dev, fb, &lb, TD_UNPACK_LINEAR), 0);
+    CHECK_INT(td_unpack(dev, fa, &la, TD_UNPACK_LINEAR), 0);
+    CHECK_INT(td_unpack(dev, fb, &lb, TD_UNPACK_LINEAR), 0);
     CHECK(!memcmp(fa, fb, sizeof(fa)) && fa[1] != fa[0] && fb[K] != fb[0]);
-    if (dev->maps_files)                         /* a matrix in order is read where it is */
+    if (dev->caps.maps_files)                    /* a matrix in order is read where it is */
         CHECK(la.w[0] == plain && lb.w[0] != plain);
     td_weights_free(dev, &wa);
     td_weights_free(dev, &wb);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * From the tensors of a file to the weights of a device, which gives memory, put() to fill it and quantise().
+ *
+ * Invariants
+ *  1. A device that computes from the file mapping gets a pointer into it wherever type, layout and alignment are those
+ *     it computes with; all else is put into its memory, a few rows at a time.
+ *  2. Every value on its way is in strip() once, between the file's type and the device's: what changes weights at load
+ *     has its place there. */
+#include <stdlib.h>
+#include "seam/backend.h"
+
+#define STRIP ((int64_t)1 << 22)                 /* values of host memory at a time */
+#define UNCODED ((int64_t)1 << 25)               /* bf16 values on the device at a time, before they are quantised */
+
+static int no_memory(TDDev *dev, const TDEntry *e)
+{
+    return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
+}
+
+/* rows of a tensor in its own type, or as bf16 or f32. dst: as many, f: the same as f32 */
+static int strip(const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
+{
+    TDEntry part = *e;
+    int64_t n;
+    int ret;
+
+    part.data += row0 * e->stride[0] * (int64_t)td_dtype_size(e->dtype);
+    part.shape[0] = rows;
+    if (e->dtype == want) {
+        td_entry_to_rows(&part, dst);
+        return 0;
+    }
+    if ((ret = td_entry_to_f32(&part, want == TD_F32 ? dst : f)) < 0 || want == TD_F32)
+        return ret;
+    n = td_entry_count(&part);
+    for (int64_t i = 0; i < n; i++)
+        ((uint16_t *)dst)[i] = td_f32_to_bf16(f[i]);
+    return 0;
+}
+
+/* dst: device memory */
+static int put_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e, int64_t row0, int64_t rows,
+                    enum TDDtype want)
+{
+    int64_t k = td_entry_count(e) / e->shape[0], most = STRIP / k + 1;
+    size_t row_bytes = (size_t)k * td_dtype_size(want);
+    float *f;
+    int ret = 0;
+
+    if (e->dtype == want && td_entry_is_contiguous(e))
+        return dev->ops->put(dev, w, dst, e->data + (size_t)row0 * row_bytes, (size_t)rows * row_bytes, 1);
+    most = rows < most ? rows : most;
+    f = malloc((size_t)most * ((size_t)k * sizeof(*f) + row_bytes));
+    if (!f)
+        return no_memory(dev, e);
+    for (int64_t r = 0, n; r < rows; r += n) {
+        n = rows - r < most ? rows - r : most;
+        TRY(strip(e, row0 + r, n, want, f + most * k, f));
+        TRY(dev->ops->put(dev, w, (uint8_t *)dst + (size_t)r * row_bytes, f + most * k, (size_t)n * row_bytes, 0));
+    }
+fail:
+    free(f);
+    return ret;
+}
+
+/* where a device computes from it, or NULL */
+static const void *in_place(const TDDev *dev, const TDEntry *e, int64_t row0, enum TDDtype want)
+{
+    size_t size = td_dtype_size(want);
+
+    return dev->caps.maps_files && e->dtype == want && td_entry_is_contiguous(e) && (uintptr_t)e->data % size == 0
+               ? e->data + (size_t)(row0 * (td_entry_count(e) / e->shape[0])) * size
+               : NULL;
+}
+
+/* int8 codes of a float weight, made by the device from bf16 */
+static int quantise_rows(TDDev *dev, TDWeights *w, int8_t *code, float *scale, const TDLinearSource *s, int64_t rows,
+                         int64_t k)
+{
+    int64_t most = td_blocks(UNCODED, 128 * k) * 128;
+    const uint8_t *there = in_place(dev, s->w, s->row0, TD_BF16);
+    TDBuf buf = { 0 };
+    int ret = 0;
+
+    most = rows < most || there ? rows : most;
+    if (!there && (size_t)(most * k) * 2 > w->scratch)
+        w->scratch = (size_t)(most * k) * 2;
+    if (w->measure)
+        return 0;
+    if (!there)
+        TRY(dev->ops->alloc(dev, &buf, (size_t)(most * k) * 2, "weights before they are quantised"));
+    for (int64_t r = 0, n; r < rows; r += n) {
+        TDAct act = { 0 };
+
+        n = rows - r < most ? rows - r : most;
+        if (!there) {
+            TRY(put_rows(dev, w, buf.ptr, s->w, s->row0 + r, n, TD_BF16));
+            TRY(dev->ops->sync(dev));
+        }
+        act.x = (TDTensor){ there ? (void *)there : buf.ptr, { n, k, 1, 1, 1 }, 2, TD_BF16 };
+        act.code = (TDTensor){ code + r * k, { n, k, 1, 1, 1 }, 2, TD_I8 };
+        act.scale = (TDTensor){ scale + r / 128 * (k / 128), { td_blocks(n, 128), k / 128, 1, 1, 1 }, 2, TD_F32 };
+        TRY(dev->ops->quantise(dev, &act));
+        TRY(dev->ops->sync(dev));                /* buf is filled again, or goes */
+    }
+fail:
+    if (buf.ptr)
+        dev->ops->free(dev, &buf);
+    return ret;
+}
+
+/* dst: device memory for the weights of one source */
+static int pack_part(TDDev *dev, TDWeights *w, void *dst, float *scale, const TDLinear *lin, const TDLinearSource *s)
+{
+    int ret = 0;
+
+    if (lin->dtype == TD_I8 && s->w->dtype != TD_I8)
+        return quantise_rows(dev, w, dst, scale, s, lin->part_n, lin->k);
+    if (w->measure)
+        return 0;
+    if (dst)
+        TRY(put_rows(dev, w, dst, s->w, s->row0, lin->part_n, lin->dtype));
+    if (scale)
+        TRY(put_rows(dev, w, scale, s->scale, 0, s->scale->shape[0], TD_F32));
+fail:
+    return ret;
+}
+
+static int pack_bias(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src)
+{
+    int64_t rows = lin->part_n, n = td_entry_count(src->bias);
+    float *bias = malloc((size_t)lin->n * sizeof(*bias)), *full = malloc((size_t)n * sizeof(*full));
+    int ret = bias && full ? 0 : no_memory(dev, src->bias);
+
+    for (int i = 0; i < n_src && ret >= 0; i++) {
+        ret = td_entry_to_f32(src[i].bias, full);
+        memcpy(bias + i * rows, full + src[i].row0, (size_t)rows * sizeof(*bias));
+    }
+    if (lin->dtype != TD_F32)                    /* a bf16 module adds a bf16 bias */
+        for (int64_t i = 0; i < lin->n && ret >= 0; i++)
+            bias[i] = td_bf16_round(bias[i]);
+    if (ret >= 0)
+        ret = td_pack_vector(dev, w, &lin->bias, bias, lin->n);
+    free(bias);
+    free(full);
+    return ret;
+}
+
+int td_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want)
+{
+    const TDEntry *e = src->w;
+    int64_t rows = src->n_rows ? src->n_rows : e->shape[0], k = td_entry_count(e) / e->shape[0], n_scales = 0;
+    int step = dev->caps.width_step, n_own = 0, ret = 0;
+    void *scale = NULL, *own = NULL;
+    size_t bytes;
+
+    *lin = (TDLinear){ .n = rows * n_src, .k = k, .part_n = rows };
+    lin->dtype = e->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && e->dtype != TD_BF16 ? TD_F32 : TD_BF16;
+    bytes = (size_t)(rows * k) * td_dtype_size(lin->dtype);
+    if (lin->dtype == TD_I8 && (k % 128 || (n_src > 1 && rows % 128)))
+        step = 128;
+    else if (want == TD_F32 || !(lin->n % step || k % step))
+        step = 0;
+    if (step)
+        return td_error(dev->log, ENOTSUP, "%s: %s: [%lld,%lld]%s, want multiples of %d", e->file, e->name,
+                        (long long)rows, (long long)k, lin->dtype == TD_I8 ? " as int8" : "", step);
+    for (int i = 0; i < n_src; i++) {
+        lin->w[i] = in_place(dev, src[i].w, src[i].row0, lin->dtype);
+        n_own += !lin->w[i];
+    }
+    if (n_own)
+        TRY(td_weights_alloc(dev, w, &own, (size_t)n_own * bytes));
+    if (lin->dtype == TD_I8) {
+        n_scales = td_blocks(rows, 128) * (k / 128);
+        TRY(td_weights_alloc(dev, w, &scale, (size_t)(n_src * n_scales) * sizeof(float)));
+        lin->scale = scale;
+    }
+    for (int i = 0; i < n_src; i++) {
+        void *dst = lin->w[i] ? NULL : own;
+
+        TRY(pack_part(dev, w, dst, scale ? (float *)scale + i * n_scales : NULL, lin, &src[i]));
+        if (dst) {
+            lin->w[i] = dst;
+            own = (uint8_t *)own + bytes;
+        }
+    }
+    if (src->bias)
+        TRY(pack_bias(dev, w, lin, src, n_src));
+fail:
+    return ret;
+}
+
+int td_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n)
+{
+    void *p;
+    int ret = td_weights_alloc(dev, w, &p, (size_t)n * sizeof(float));
+
+    if (ret < 0 || w->measure)
+        return ret;
+    *dst = p;
+    return dev->ops->put(dev, w, p, src, (size_t)n * sizeof(float), 0);
+}
+
+int td_pack_table(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e)
+{
+    void *p = (void *)in_place(dev, e, 0, TD_BF16);
+    int ret = 0;
+
+    *dst = (TDTensor){ p, { e->shape[0], e->shape[1], 1, 1, 1 }, 2, TD_BF16 };
+    if (p)
+        return 0;
+    TRY(td_weights_alloc(dev, w, &dst->data, td_tensor_bytes(dst)));
+    if (!w->measure)
+        TRY(put_rows(dev, w, dst->data, e, 0, e->shape[0], TD_BF16));
+fail:
+    return ret;
+}
+
+int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
+{
+    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, c_file = c_in - conv->c_pad;
+    int64_t n = conv->c_out * c_in * taps;
+    float *src = NULL;
+    uint16_t *dst = NULL;
+    void *p;
+    int ret;
+
+    if (c_in % dev->caps.width_step)
+        return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of %d", e->file, e->name,
+                        (long long)c_in, dev->caps.width_step);
+    TRY(td_weights_alloc(dev, w, &p, (size_t)n * sizeof(*dst)));
+    if (w->measure)
+        return 0;
+    src = malloc((size_t)n * sizeof(*src));
+    dst = malloc((size_t)n * sizeof(*dst));
+    if (!src || !dst) {
+        ret = no_memory(dev, e);
+        goto fail;
+    }
+    TRY(td_entry_to_f32(e, src));
+    for (int64_t o = 0; o < conv->c_out; o++)
+        for (int64_t i = 0; i < c_in; i++)
+            for (int64_t t = 0; t < taps; t++)
+                dst[(o * taps + t) * c_in + i] = i < c_file ? td_f32_to_bf16(src[(o * c_file + i) * taps + t]) : 0;
+    TRY(dev->ops->put(dev, w, p, dst, (size_t)n * sizeof(*dst), 0));
+    conv->w = p;
+fail:
+    free(src);
+    free(dst);
+    return ret;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * From a file's tensors to the weights of a device: one that computes from the file, and one with memory of its own,
+ * whose memory starts as garbage. The same numbers in both, in one piece or in many. */
+#include <stdlib.h>
+#include <string.h>
+#include "golden.h"
+
+static TDDev *dev;
+static TDLog lines;
+static char last[512];
+
+static void keep_line(void *cookie, int level, const char *text)
+{
+    (void)cookie;
+    if (level == TD_LOG_ERROR)
+        snprintf(last, sizeof(last), "%s", text);
+}
+
+static TDEntry matrix(const char *name, enum TDDtype dtype, int64_t n, int64_t k, void *data)
+{
+    return (TDEntry){ name, dtype, 2, { n, k, 1, 1, 1 }, { k, 1 }, data, (size_t)(n * k) * td_dtype_size(dtype),
+                      "test_pack", 0 };
+}
+
+static float value(int64_t i)
+{
+    return (float)((i * 7919 + i / 1000 * 31) % 2003 - 1001) / 517.0f;
+}
+
+/* n*k values as f32, and rounded as bf16 */
+static void fill(float *f, uint16_t *h, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        h[i] = td_f32_to_bf16(value(i));
+        f[i] = value(i);
+    }
+}
+
+static void check_same(const TDLinear *a, const TDLinear *b)
+{
+    size_t n = (size_t)(a->n * a->k);
+    float *x = malloc(n * sizeof(*x)), *y = malloc(n * sizeof(*y));
+
+    CHECK_INT(a->n, b->n);
+    CHECK_INT(a->k, b->k);
+    CHECK_INT(a->dtype, b->dtype);
+    if (CHECK(x && y) && CHECK_INT(td_unpack(dev, x, a, TD_UNPACK_LINEAR), 0) &&
+        CHECK_INT(td_unpack(dev, y, b, TD_UNPACK_LINEAR), 0))
+        CHECK(!memcmp(x, y, n * sizeof(*x)));
+    free(x);
+    free(y);
+}
+
+/* a bf16 matrix in place; the same, and an f32 one, put into memory of the device; rows: more than go at a time */
+static void test_strips(enum TDDtype want, int64_t n, int64_t k)
+{
+    size_t count = (size_t)(n * k);
+    float *f = malloc(count * sizeof(*f));
+    uint16_t *h = malloc(count * sizeof(*h));
+    TDEntry wide = matrix("wide", TD_F32, n, k, f), half = matrix("half", TD_BF16, n, k, h);
+    TDLinearSource from_wide = { .w = &wide }, from_half = { .w = &half };
+    TDWeights w[4] = { { 0 }, { 0 }, { 0 }, { .measure = 1 } };
+    TDLinear lin[4];
+
+    if (CHECK(f && h)) {
+        fill(f, h, n * k);
+        dev->caps.maps_files = 1;
+        CHECK_INT(td_pack_linear(dev, &w[0], &lin[0], &from_half, 1, want), 0);
+        CHECK(want == TD_I8 || (lin[0].w[0] == h && w[0].bytes == 0));
+        CHECK_INT(w[0].scratch, 0);
+        dev->caps.maps_files = 0;
+        CHECK_INT(td_pack_linear(dev, &w[1], &lin[1], &from_half, 1, want), 0);
+        CHECK(lin[1].w[0] != h);
+        CHECK_INT(td_pack_linear(dev, &w[2], &lin[2], &from_wide, 1, want), 0);
+        check_same(&lin[0], &lin[1]);
+        check_same(&lin[0], &lin[2]);
+        /* what is reckoned is what is used */
+        CHECK_INT(td_pack_linear(dev, &w[3], &lin[3], &from_wide, 1, want), 0);
+        CHECK_INT(w[3].bytes, w[2].bytes);
+        CHECK_INT(w[3].scratch, w[2].scratch);
+        CHECK(want == TD_I8 ? w[2].scratch > 0 && w[2].scratch <= (size_t)65 << 20 : w[2].scratch == 0);
+    }
+    for (int i = 0; i < 4; i++)
+        td_weights_free(dev, &w[i]);
+    free(f);
+    free(h);
+}
+
+/* three weights on each other; the second one is a view, which no device reads in place */
+static void test_stack(int maps_files)
+{
+    enum { N = 128, K = 256 };
+    static float f[N * K], x[3 * N * K], bias[3][N];
+    static uint16_t h[N * K], turned[K * N];
+    TDEntry e[3], b[3];
+    TDLinearSource src[3];
+    TDWeights w = { 0 };
+    TDLinear lin;
+
+    fill(f, h, N * K);
+    for (int r = 0; r < N; r++)
+        for (int c = 0; c < K; c++)
+            turned[c * N + r] = h[r * K + c];
+    for (int i = 0; i < 3; i++) {
+        e[i] = matrix("part", TD_BF16, N, K, i == 1 ? turned : h);
+        for (int j = 0; j < N; j++)
+            bias[i][j] = value(i * N + j);
+        b[i] = matrix("bias", TD_F32, N, 1, bias[i]);
+        src[i] = (TDLinearSource){ .w = &e[i], .bias = &b[i] };
+    }
+    e[1].stride[0] = 1;
+    e[1].stride[1] = N;
+    dev->caps.maps_files = maps_files;
+    if (CHECK_INT(td_pack_linear(dev, &w, &lin, src, 3, TD_BF16), 0) &&
+        CHECK_INT(td_unpack(dev, x, &lin, TD_UNPACK_LINEAR), 0)) {
+        CHECK_INT(lin.n, 3 * N);
+        CHECK_INT(lin.part_n, N);
+        for (int i = 0; i < 3 * N * K; i++)
+            if (!CHECK(x[i] == td_bf16_to_f32(h[i % (N * K)])))
+                break;
+        for (int i = 0; i < 3 * N; i++)          /* a bf16 module adds a bf16 bias */
+            if (!CHECK(lin.bias[i] == td_bf16_round(value(i)) && (i != 1 || lin.bias[i] != value(i))))
+                break;
+        CHECK((lin.w[0] == h) == maps_files && lin.w[1] != turned);
+        CHECK(maps_files || lin.w[2] == (const uint8_t *)lin.w[0] + 2 * sizeof(h));
+    }
+    td_weights_free(dev, &w);
+}
+
+static void test_types(void)
+{
+    static float f[64 * 128];
+    static uint16_t h[64 * 128];
+    TDEntry wide = matrix("wide", TD_F32, 64, 128, f), half = matrix("half", TD_BF16, 64, 128, h);
+    TDLinearSource src = { .w = &wide };
+    TDWeights w = { 0 };
+    TDLinear lin;
+
+    fill(f, h, 64 * 128);
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_F32), 0);
+    CHECK_INT(lin.dtype, TD_F32);
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_BF16), 0);
+    CHECK_INT(lin.dtype, TD_BF16);
+    src.w = &half;
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_F32), 0);
+    CHECK_INT(lin.dtype, TD_BF16);
+    src.row0 = 8;
+    src.n_rows = 16;
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_BF16), 0);
+    CHECK_INT(lin.n, 16);
+    CHECK(!memcmp(lin.w[0], h + 8 * 128, 16 * 128 * sizeof(*h)));
+    td_weights_free(dev, &w);
+}
+
+static void test_refused(void)
+{
+    static uint16_t h[132 * 132];
+    TDEntry e = matrix("odd", TD_BF16, 132, 132, h);
+    TDLinearSource src = { .w = &e };
+    TDConv conv = { .c_out = 4, .c_in = 33, .kt = 1, .kh = 1, .kw = 1 };
+    TDWeights w = { 0 };
+    TDLinear lin;
+
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_I8), TD_ERR(ENOTSUP));
+    CHECK(strstr(last, "odd: [132,132] as int8, want multiples of 128") != NULL);
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_BF16), 0);
+    dev->caps.width_step = 8;
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_BF16), TD_ERR(ENOTSUP));
+    CHECK(strstr(last, "odd: [132,132], want multiples of 8") != NULL);
+    CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_F32), 0);
+    CHECK_INT(td_pack_conv(dev, &w, &conv, &e), TD_ERR(ENOTSUP));
+    CHECK(strstr(last, "odd: 33 input channels, want a multiple of 8") != NULL);
+    dev->caps.width_step = 1;
+    td_weights_free(dev, &w);
+}
+
+/* ---- what else is the same on every device ---- */
+
+static void test_kernels(void)
+{
+    static const char *const names[] = { "base", "avx2" };
+    TDCancel cancel = { 0 };
+    TDDev *d = NULL, *other = NULL;
+
+    for (int i = 0; i < 2; i++) {
+        int ret = td_cpu_open(&d, 1, names[i], &cancel, &lines);
+
+        if (ret == TD_ERR(ENOTSUP)) {            /* another kind of CPU */
+            CHECK(i > 0 && strstr(last, "does not run avx2 kernels"));
+            continue;
+        }
+        if (!CHECK_INT(ret, 0))
+            continue;
+        CHECK(strstr(d->name, names[i]) != NULL);
+        if (CHECK_INT(d->ops->reopen(d, &other, &cancel, &lines), 0)) {
+            CHECK(other != d && strstr(other->name, names[i]));
+            other->ops->close(&other);
+        }
+        d->ops->close(&d);
+    }
+    CHECK_INT(td_cpu_open(&d, 1, "mmx", &cancel, &lines), TD_ERR(EINVAL));
+    CHECK(!d && strstr(last, "cpu: kernels mmx, want one of") && strstr(last, " base"));
+}
+
+/* keys of blocks of one task fit its scratch, or the attention is refused */
+static void test_blocks(void)
+{
+    TDArena a;
+    TDQkv q = { .cfg = { TD_ATTN_SLA, 128, 64, 0.1 }, .n_heads = 1, .head_dim = 128 };
+
+    for (int64_t n = (int64_t)1 << 21; n <= (int64_t)1 << 22; n *= 2) {
+        td_arena_init(&a, NULL, 0, &lines);
+        q.n_q = q.n_kv = n;
+        CHECK_INT(td_plan_qkv(dev, &a, &q), n == (int64_t)1 << 21 ? 0 : TD_ERR(ENOTSUP));
+    }
+    CHECK(strstr(last, "over 65536 blocks of keys, want at most ") != NULL);
+}
+
+int main(void)
+{
+    TDCancel cancel = { 0 };
+
+    lines.out = (TDLogger){ NULL, keep_line, TD_LOG_ERROR };
+    if (!CHECK_INT(td_cpu_open(&dev, 0, NULL, &cancel, &lines), 0))
+        return test_end();
+    test_begin("in place, whole and in strips: bf16");
+    test_strips(TD_BF16, 2100, 2048);
+    test_begin("in place, whole and in strips: int8");
+    test_strips(TD_I8, 262500, 128);
+    test_begin("three parts, one of them a view");
+    test_stack(1);
+    test_stack(0);
+    test_begin("types and rows");
+    test_types();
+    test_begin("widths that are refused");
+    test_refused();
+    test_begin("kernels of the CPU by name");
+    test_kernels();
+    test_begin("too many blocks for the scratch of a task");
+    test_blocks();
+    dev->ops->close(&dev);
+    return test_end();
+}
