@@ -231,7 +231,12 @@ bench-gpu: $(TOOLS) $(CUDA_SO)
 	tests/gpu/bench.sh $(BUILD)
 
 check-ops: $(CHECKOPS) $(CUDA_SO)
-	@tests/run.sh ops $(CHECKOPS) "$(CHECKOPS) --impl=base --fills=1"
+	@tests/run.sh ops $(CHECKOPS) "$(CHECKOPS) --impl=base --fills=1" "$(CHECKOPS) --sums=tests/golden/ops.sums" \
+	    "$(CHECKOPS) --impl=base --threads=1 --sums=tests/golden/ops.sums"
+
+# after a change of numerics that is meant: bounds and sums anew, old and new side by side
+regolden: $(UNITS) $(CHECKOPS) $(BUILD)/models/stamp $(TOOLS)
+	@tools/regolden.sh $(BUILD)
 
 check-tools: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 	@tests/tools/run.sh $(BUILD) $(MODEL)

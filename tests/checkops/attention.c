@@ -84,11 +84,70 @@ static void attend(double *o, const Inputs *in, int64_t h, int64_t i, int64_t d,
     free(p);
 }
 
+/* ---- the same with points: blocks of keys in order, a running maximum, P rounded before V ---- */
+
+typedef struct Online { double m, l, o[1024]; } Online;
+
+/* a new maximum: what was summed so far is of another scale */
+static void online_max(Online *s, double m, int64_t d)
+{
+    double a = m > s->m ? exp2(s->m - m) : 1;
+
+    if (m <= s->m)
+        return;
+    s->m = m;
+    s->l *= a;
+    for (int64_t c = 0; c < d; c++)
+        s->o[c] *= a;
+}
+
+/* query i of head h; block: the first key of each of n blocks of bk */
+static void attend_points(double *o, const Inputs *in, int64_t h, int64_t i, int64_t d, int64_t dim,
+                          const int64_t *block, int64_t n, int64_t bk, int64_t n_keys)
+{
+    Online s = { .m = -INFINITY };
+    double scale = 1.4426950408889634 / sqrt((double)d), *p = malloc((size_t)bk * sizeof(*p));
+
+    for (int64_t b = 0; b < n; b++) {
+        int64_t rows = n_keys - block[b] < bk ? n_keys - block[b] : bk;
+        double m = -INFINITY;
+
+        for (int64_t j = 0; j < rows; j++) {
+            p[j] = 0;
+            for (int64_t c = 0; c < d; c++)
+                p[j] += (double)in->q[i * dim + h * d + c] * in->k[(block[b] + j) * dim + h * d + c];
+            p[j] *= scale;
+            m = fmax(m, p[j]);
+        }
+        online_max(&s, m, d);
+        for (int64_t j = 0; j < rows; j++) {
+            double e = exp2(p[j] - s.m), rounded = td_bf16_round((float)e);
+
+            s.l += e;
+            for (int64_t c = 0; c < d; c++)
+                s.o[c] += rounded * in->v[(block[b] + j) * dim + h * d + c];
+        }
+    }
+    for (int64_t c = 0; c < d; c++)
+        o[c] = td_bf16_round((float)(s.o[c] / s.l));
+    free(p);
+}
+
+/* keys of the CPU backend's blocks under dense attention; another number moves where P is rounded */
+#define DENSE_BK 128
+
 static void ref_dense(Run *r, const Case *c, double *ref)
 {
     const Inputs *in = r->note;
+    int64_t block[64];
 
-    for (int64_t h = 0; h < c->extra; h++)
+    for (int64_t b = 0; b * DENSE_BK < c->n; b++)
+        block[b] = b * DENSE_BK;
+    for (int64_t h = 0; h < c->extra && r->points; h++)
+        for (int64_t i = 0; i < c->m; i++)
+            attend_points(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, block,
+                          (c->n + DENSE_BK - 1) / DENSE_BK, DENSE_BK, c->n);
+    for (int64_t h = 0; h < c->extra && !r->points; h++)
         for (int64_t i = 0; i < c->m; i++)
             attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, NULL, c->n,
                    1 / sqrt((double)c->k));
@@ -144,7 +203,8 @@ fail:
     return ret;
 }
 
-static void softmax_row(double *y, const float *x, int64_t n)
+/* bf16 in the contract */
+static void softmax_row(const Run *r, double *y, const float *x, int64_t n)
 {
     double m = -INFINITY, s = 0;
 
@@ -153,42 +213,174 @@ static void softmax_row(double *y, const float *x, int64_t n)
     for (int64_t i = 0; i < n; i++)
         s += y[i] = exp(x[i] - m);
     for (int64_t i = 0; i < n; i++)
-        y[i] /= s;
+        y[i] = point(r, y[i] / s);
 }
 
 /* adds proj(fq kv / (fq . k_sum)) of every token of a head */
-static void ref_linear_branch(const Inputs *in, const Case *c, int64_t h, double *ref)
+static void ref_linear_branch(const Run *r, const Case *c, int64_t h, double *ref)
 {
+    const Inputs *in = r->note;
     int64_t d = c->k, dim = c->k * c->extra;
     double *kv = calloc((size_t)(d * d + 3 * d), sizeof(*kv)), *sum = kv + d * d, *f = sum + d, *o = f + d;
 
     for (int64_t j = 0; j < c->m; j++) {
-        softmax_row(f, in->k + j * dim + h * d, d);
+        softmax_row(r, f, in->k + j * dim + h * d, d);
         for (int64_t a = 0; a < d; a++) {
             sum[a] += f[a];
             for (int64_t b = 0; b < d; b++)
                 kv[a * d + b] += f[a] * in->v[j * dim + h * d + b];
         }
     }
+    for (int64_t a = 0; a < d; a++) {
+        sum[a] = point(r, sum[a]);
+        for (int64_t b = 0; b < d; b++)
+            kv[a * d + b] = point(r, kv[a * d + b]);
+    }
     for (int64_t i = 0; i < c->m; i++) {
-        double den = 1e-5;
+        double den = 0;
 
-        softmax_row(f, in->q + i * dim + h * d, d);
+        softmax_row(r, f, in->q + i * dim + h * d, d);
         for (int64_t b = 0; b < d; b++) {
             o[b] = 0;
             for (int64_t a = 0; a < d; a++)
                 o[b] += f[a] * kv[a * d + b];
-            den += f[b] * sum[b];
+            den += point(r, f[b] * sum[b]);
         }
+        den = point(r, 1e-5 + point(r, den));
+        for (int64_t b = 0; b < d; b++)
+            o[b] = point(r, point(r, o[b]) / den);
         for (int64_t n = 0; n < d; n++) {
-            double y = in->proj_bias[n];
+            double y = in->proj_bias[n], *at = ref + i * dim + h * d + n;
 
             for (int64_t b = 0; b < d; b++)
-                y += o[b] / den * in->w[n * d + b];
-            ref[i * dim + h * d + n] += y;
+                y += o[b] * in->w[n * d + b];
+            *at = point(r, *at + point(r, y));
         }
     }
     free(kv);
+}
+
+/* ---- sagesla's codes ---- */
+
+typedef struct Sage {
+    float *q, *k, *v;                            /* of one head: int8 codes, int8 codes, e4m3 [tokens][d] */
+    float q_scale[64], k_scale[64], v_scale[256];
+} Sage;
+
+/* rows [n][d] of one head as codes, one scale for each block of rows */
+static void codes(float *dst, float *scale, const float *x, const float *mean, int64_t n, int64_t d, int64_t dim,
+                  int64_t rows)
+{
+    for (int64_t i0 = 0; i0 < n; i0 += rows) {
+        int64_t i1 = i0 + rows < n ? i0 + rows : n;
+        float amax = 0;
+
+        for (int64_t i = i0; i < i1; i++)
+            for (int64_t c = 0; c < d; c++) {
+                dst[i * d + c] = mean ? td_bf16_round(x[i * dim + c] - mean[c]) : x[i * dim + c];
+                amax = fmaxf(amax, fabsf(dst[i * d + c]));
+            }
+        *scale = amax / 127.0f + 1e-7f;
+        for (int64_t i = i0 * d; i < i1 * d; i++)
+            dst[i] = truncf(dst[i] / *scale + (dst[i] >= 0 ? 0.5f : -0.5f));
+        scale++;
+    }
+}
+
+/* the nearest of 8 values a binade up to 448, of multiples of 2^-9 below 2^-6 */
+static double e4m3(double x)
+{
+    int e;
+    double a = fabs(x), step;
+
+    frexp(a, &e);
+    step = a < 0x1p-6 ? 0x1p-9 : ldexp(1, e - 4);
+    return copysign(fmin(448, rint(a / step) * step), x);
+}
+
+static void sage_codes(Sage *s, const Inputs *in, const Case *c, int64_t h)
+{
+    int64_t n = c->m, d = c->k, dim = c->k * c->extra;
+    float mean[256];
+
+    for (int64_t ch = 0; ch < d; ch++) {
+        double sum = 0;
+        float top = 0;
+
+        for (int64_t i = 0; i < n; i++) {
+            sum += in->k[i * dim + h * d + ch];
+            top = fmaxf(top, fabsf(in->v[i * dim + h * d + ch]));
+        }
+        mean[ch] = td_bf16_round((float)sum * (1.0f / (float)n));
+        s->v_scale[ch] = top > 0 ? top / 2.25f : 1;
+        for (int64_t i = 0; i < n; i++)
+            s->v[i * d + ch] = (float)e4m3(in->v[i * dim + h * d + ch] * (top > 0 ? 2.25f / top : 1));
+    }
+    codes(s->q, s->q_scale, in->q + h * d, NULL, n, d, dim, in->bq);
+    codes(s->k, s->k_scale, in->k + h * d, mean, n, d, dim, in->bk);
+}
+
+/* as attend_points(), of codes. The last key block of the 64x128 form, the last two of 128x64 multiply S by the codes'
+ * scales before the exponent's fused multiply-add, the others the scales by log2(e) / sqrt(d). */
+static void attend_codes(double *o, const Inputs *in, const Sage *sage, int64_t i, int64_t d, const int64_t *block,
+                         int64_t n, int64_t n_keys)
+{
+    Online s = { .m = -5e6f };
+    float sm = (float)(1.0 / sqrt((double)d)) * 1.44269504f, p[128], inverse;
+
+    for (int64_t b = 0; b < n; b++) {
+        int64_t rows = n_keys - block[b] < in->bk ? n_keys - block[b] : in->bk;
+        int late = b >= n - (in->bk == 128 ? 1 : 2);
+        float dq = sage->q_scale[i / in->bq] * sage->k_scale[block[b] / in->bk], a = late ? sm : sm * dq;
+        float part[256] = { 0 }, m = -5e6f, bias;
+
+        for (int64_t j = 0; j < rows; j++) {
+            double dot = 0;
+
+            for (int64_t c = 0; c < d; c++)
+                dot += (double)sage->q[i * d + c] * sage->k[(block[b] + j) * d + c];
+            p[j] = late ? (float)dot * dq : (float)dot;
+            m = fmaxf(m, p[j]);
+        }
+        online_max(&s, m * a, d);
+        bias = -(float)s.m + 8.807f;
+        for (int64_t j = 0; j < rows; j++) {
+            double e = exp2((float)((double)p[j] * a + bias)), rounded = e4m3(e);
+
+            s.l += e;
+            for (int64_t c = 0; c < d; c++)
+                part[c] += (float)rounded * sage->v[(block[b] + j) * d + c];
+        }
+        for (int64_t c = 0; c < d; c++)
+            s.o[c] += part[c];
+    }
+    inverse = 1.0f / (float)s.l;
+    for (int64_t c = 0; c < d; c++)
+        o[c] = td_bf16_round((float)s.o[c] * inverse * sage->v_scale[c]);
+}
+
+static void ref_sparse_points(Run *r, const Case *c, double *ref)
+{
+    const Inputs *in = r->note;
+    int64_t n_q = (c->m + in->bq - 1) / in->bq, dim = c->k * c->extra, block[64];
+    Sage sage = { .q = run_floats(r, c->m * c->k), .k = run_floats(r, c->m * c->k), .v = run_floats(r, c->m * c->k) };
+    int codes = sparse_config(c).kind == TD_ATTN_SAGESLA;
+
+    for (int64_t h = 0; h < c->extra; h++) {
+        if (codes)
+            sage_codes(&sage, in, c, h);
+        for (int64_t i = 0; i < c->m; i++) {
+            double *o = ref + i * dim + h * c->k;
+
+            for (int64_t b = 0; b < in->n_keep; b++)
+                block[b] = (int64_t)in->map[(h * n_q + i / in->bq) * in->n_keep + b] * in->bk;
+            if (codes)
+                attend_codes(o, in, &sage, i, c->k, block, in->n_keep, c->m);
+            else
+                attend_points(o, in, h, i, c->k, dim, block, in->n_keep, in->bk, c->m);
+        }
+        ref_linear_branch(r, c, h, ref);
+    }
 }
 
 static void ref_sparse(Run *r, const Case *c, double *ref)
@@ -197,7 +389,9 @@ static void ref_sparse(Run *r, const Case *c, double *ref)
     int64_t n_q = (c->m + in->bq - 1) / in->bq;
     char *use = malloc((size_t)c->m);
 
-    for (int64_t h = 0; h < c->extra; h++) {
+    if (r->points)
+        ref_sparse_points(r, c, ref);
+    for (int64_t h = 0; h < c->extra && !r->points; h++) {
         for (int64_t i = 0; i < c->m; i++) {
             if (i % in->bq == 0) {
                 memset(use, 0, (size_t)c->m);
@@ -209,7 +403,7 @@ static void ref_sparse(Run *r, const Case *c, double *ref)
             attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, use, c->m,
                    1 / sqrt((double)c->k));
         }
-        ref_linear_branch(in, c, h, ref);
+        ref_linear_branch(r, c, h, ref);
     }
     free(use);
 }
@@ -321,9 +515,36 @@ fail:
     return ret;
 }
 
+/* scores, scores and bias, and weights are bf16 */
+static void attend_t5_points(const Run *r, const Case *c, int64_t h, int64_t i, double *o)
+{
+    const Inputs *in = r->note;
+    int64_t n = c->m, d = c->k, dim = c->k * c->extra;
+    double p[512], m = -INFINITY, sum = 0;
+
+    for (int64_t j = 0; j < n; j++) {
+        p[j] = 0;
+        for (int64_t ch = 0; ch < d; ch++)
+            p[j] += (double)in->q[i * dim + h * d + ch] * in->k[j * dim + h * d + ch];
+        p[j] = point(r, point(r, p[j]) + in->relative[h * 2 * n + n + j - i]);
+        m = fmax(m, p[j]);
+    }
+    for (int64_t j = 0; j < n; j++)
+        sum += p[j] = exp(p[j] - m);
+    for (int64_t ch = 0; ch < d; ch++) {
+        o[ch] = 0;
+        for (int64_t j = 0; j < n; j++)
+            o[ch] += point(r, p[j] / sum) * in->v[j * dim + h * d + ch];
+        o[ch] = point(r, o[ch]);
+    }
+}
+
 static void ref_t5(Run *r, const Case *c, double *ref)
 {
-    for (int64_t h = 0; h < c->extra; h++)
+    for (int64_t h = 0; h < c->extra && r->points; h++)
+        for (int64_t i = 0; i < c->m; i++)
+            attend_t5_points(r, c, h, i, ref + i * c->k * c->extra + h * c->k);
+    for (int64_t h = 0; h < c->extra && !r->points; h++)
         for (int64_t i = 0; i < c->m; i++)
             attend(ref + i * c->k * c->extra + h * c->k, r->note, h, i, c->k, c->k * c->extra, NULL, c->m, 1);
 }
@@ -333,20 +554,28 @@ static double flops_dense(const Case *c)
     return 4.0 * (double)c->m * (double)c->n * (double)c->k * (double)c->extra;
 }
 
+#define DENSE .run = run_dense, .reference = ref_dense, .flops = flops_dense
+#define SPARSE .run = run_sparse, .reference = ref_sparse
+#define MAP .run = run_map, .reference = ref_map
+#define T5 .run = run_t5, .reference = ref_t5
+
 const Case attention_cases[] = {
-    { "attn_dense", "300 queries, 300 keys, 2 heads", 300, 300, 128, 2, 6e-3, 0, run_dense, ref_dense, flops_dense },
-    { "attn_dense", "1 query, 512 keys", 1, 512, 128, 1, 6e-3, 0, run_dense, ref_dense, flops_dense },
-    { "attn_dense", "130 queries, 129 keys, d 64", 130, 129, 64, 1, 6e-3, 0, run_dense, ref_dense, flops_dense },
-    { "attn_dense", "200 pixels, d 384", 200, 200, 384, 1, 6e-3, 0, run_dense, ref_dense, flops_dense },
-    { "attn_sla", "sla 128x64, 333 tokens", 333, 40, 128, 1, 1e-2, 0, run_sparse, ref_sparse, NULL },
-    { "attn_sla", "sla 128x64, 128 tokens, all", 128, 100, 128, 2, 1e-2, 0, run_sparse, ref_sparse, NULL },
-    { "attn_sla", "sagesla 128x64, 700 tokens", 700, 30, 128, 2, 5e-2, 0.3, run_sparse, ref_sparse, NULL },
-    { "attn_sla", "sagesla 64x128, 700 tokens", 700, 35, 128, 2, 5e-2, 0.3, run_sparse, ref_sparse, NULL },
-    { "attn_sla", "sagesla 128x64, 65 tokens", 65, 100, 128, 1, 5e-2, 0.3, run_sparse, ref_sparse, NULL },
-    { "block_map", "sla 128x64, 1000 tokens", 1000, 20, 128, 2, 0, 0, run_map, ref_map, NULL },
-    { "block_map", "sagesla 64x128, 1000 tokens", 1000, 30, 128, 2, 0, 0, run_map, ref_map, NULL },
-    { "attn_t5", "77 tokens, 4 heads", 77, 0, 64, 4, 1.5e-2, 0.3, run_t5, ref_t5, NULL },
-    { "attn_t5", "1 token", 1, 0, 64, 2, 1e-2, 0, run_t5, ref_t5, NULL },
-    { "attn_t5", "300 tokens, 1 head", 300, 0, 64, 1, 1.5e-2, 0.3, run_t5, ref_t5, NULL },
+    { "attn_dense", "300 queries, 300 keys, 2 heads", .m = 300, .n = 300, .k = 128, .extra = 2, .bound = 6e-3, DENSE },
+    { "attn_dense", "1 query, 512 keys", .m = 1, .n = 512, .k = 128, .extra = 1, .bound = 6e-3, DENSE },
+    { "attn_dense", "130 queries, 129 keys, d 64", .m = 130, .n = 129, .k = 64, .extra = 1, .bound = 6e-3, DENSE },
+    { "attn_dense", "200 pixels, d 384", .m = 200, .n = 200, .k = 384, .extra = 1, .bound = 6e-3, DENSE },
+    { "attn_sla", "sla 128x64, 333 tokens", .m = 333, .n = 40, .k = 128, .extra = 1, .bound = 1e-2, SPARSE },
+    { "attn_sla", "sla 128x64, 128 tokens, all", .m = 128, .n = 100, .k = 128, .extra = 2, .bound = 1e-2, SPARSE },
+    { "attn_sla", "sagesla 128x64, 700 tokens", .m = 700, .n = 30, .k = 128, .extra = 2, .bound = 5e-2,
+      .wild_bound = 0.3, SPARSE },
+    { "attn_sla", "sagesla 64x128, 700 tokens", .m = 700, .n = 35, .k = 128, .extra = 2, .bound = 5e-2,
+      .wild_bound = 0.3, SPARSE },
+    { "attn_sla", "sagesla 128x64, 65 tokens", .m = 65, .n = 100, .k = 128, .extra = 1, .bound = 5e-2,
+      .wild_bound = 0.3, SPARSE },
+    { "block_map", "sla 128x64, 1000 tokens", .m = 1000, .n = 20, .k = 128, .extra = 2, MAP },
+    { "block_map", "sagesla 64x128, 1000 tokens", .m = 1000, .n = 30, .k = 128, .extra = 2, MAP },
+    { "attn_t5", "77 tokens, 4 heads", .m = 77, .k = 64, .extra = 4, .bound = 1.5e-2, .wild_bound = 0.3, T5 },
+    { "attn_t5", "1 token", .m = 1, .k = 64, .extra = 2, .bound = 1e-2, T5 },
+    { "attn_t5", "300 tokens, 1 head", .m = 300, .k = 64, .extra = 1, .bound = 1.5e-2, .wild_bound = 0.3, T5 },
     { 0 }
 };

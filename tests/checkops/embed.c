@@ -30,7 +30,7 @@ static int run_patch(Run *r, const Case *c, float **out, int64_t *count)
     TRY(run_linear(r, &lin, TD_BF16, DIM, c->extra * 4, 1, 0, &w, &b));
     in->w = w;
     in->bias = b;
-    TRY(run_tensor(r, &z, TD_F64, in->x = run_values(r, 0, 16 * plane, 1, 1), 16, c->m, c->n, c->k));
+    TRY(run_tensor(r, &z, TD_F64, in->x = run_values(r, 0, 16 * plane, 1, 0), 16, c->m, c->n, c->k));
     if (c->extra > 16)
         TRY(run_tensor(r, &cond, TD_BF16, in->cond = run_values(r, 3, (c->extra - 16) * plane, 1, 1), c->extra - 16,
                        c->m, c->n, c->k));
@@ -55,10 +55,10 @@ static void ref_patch(Run *r, const Case *c, double *ref)
                     for (int64_t f = 0; f < c->extra * 4; f++) {
                         int64_t ch = f / 4, at = (t * c->n + y + f / 2 % 2) * c->k + x + f % 2;
 
-                        s += (double)(ch < 16 ? in->x[ch * plane + at] : in->cond[(ch - 16) * plane + at]) *
+                        s += (ch < 16 ? point(r, in->x[ch * plane + at]) : in->cond[(ch - 16) * plane + at]) *
                              in->w[o * c->extra * 4 + f];
                     }
-                    ref[tok * DIM + o] = s;
+                    ref[tok * DIM + o] = point(r, s);
                 }
 }
 
@@ -157,7 +157,7 @@ static void ref_head(Run *r, const Case *c, double *ref)
                 for (int i = 0; i < DIM; i++)
                     var += (in->x[tok * DIM + i] - mean) * (in->x[tok * DIM + i] - mean) / DIM;
                 for (int i = 0; i < DIM; i++)
-                    z[i] = (in->x[tok * DIM + i] - mean) / sqrt(var + 1e-6) * (1 + in->m[DIM + i]) + in->m[i];
+                    z[i] = point(r, (in->x[tok * DIM + i] - mean) / sqrt(var + 1e-6)) * (1 + in->m[DIM + i]) + in->m[i];
                 dense(o, z, in->w, in->bias, 64, DIM);
                 for (int f = 0; f < 64; f++)
                     ref[f % 16 * plane + (t * c->n + y + f / 32) * c->k + x + f / 16 % 2] = o[f];
@@ -337,6 +337,11 @@ fail:
     return ret;
 }
 
+static double level(const Run *r, double x)
+{
+    return r->points ? floor(x + 0.5) : x;
+}
+
 static void ref_store(Run *r, const Case *c, double *ref)
 {
     const Inputs *in = r->note;
@@ -373,11 +378,11 @@ static void ref_store(Run *r, const Case *c, double *ref)
                     double luma = 0.2126 * acc[0] + 0.7152 * acc[1] + 0.0722 * acc[2];
 
                     if (plane == 0)
-                        *p++ = scale * (16 + 219 * luma);
+                        *p++ = level(r, scale * (16 + 219 * luma));
                     if (plane == 1)
-                        *p++ = scale * (128 + 224 * (acc[2] - luma) / 1.8556);
+                        *p++ = level(r, scale * (128 + 224 * (acc[2] - luma) / 1.8556));
                     if (plane == 2 || (plane && pair))
-                        *p++ = scale * (128 + 224 * (acc[0] - luma) / 1.5748);
+                        *p++ = level(r, scale * (128 + 224 * (acc[0] - luma) / 1.5748));
                 }
             }
 }
@@ -423,35 +428,56 @@ static void ref_not_finite(Run *r, const Case *c, double *ref)
     ref[1] = ref[2] = 0;
 }
 
+#define PATCH .run = run_patch, .reference = ref_patch
+#define TIME .run = run_time, .reference = ref_time
+#define MODULATION .run = run_modulation, .reference = ref_modulation
+#define HEAD .run = run_head, .reference = ref_head
+#define NORMAL .run = run_normal, .reference = ref_normal
+#define STATE .run = run_state, .reference = ref_state
+#define RCM .run = run_rcm, .reference = ref_rcm
+#define STORE .run = run_store, .reference = ref_store
+#define NOT_FINITE .run = run_not_finite, .reference = ref_not_finite
+
 const Case embed_cases[] = {
-    { "patch_embed", "2x6x8, 16 channels", 2, 6, 8, 16, 3e-3, 0, run_patch, ref_patch, NULL },
-    { "patch_embed", "3x10x14, 36 channels", 3, 10, 14, 36, 3e-3, 0, run_patch, ref_patch, NULL },
-    { "time_embed", "t = 988", 0, 0, 0, 988, 1e-5, 0, run_time, ref_time, NULL },
-    { "add_modulation", "6 rows of 256", 6, 256, 0, 0, 1e-6, 0, run_modulation, ref_modulation, NULL },
-    { "head", "2x6x8", 2, 6, 8, 0, 3e-3, 0, run_head, ref_head, NULL },
-    { "head", "1x10x10", 1, 10, 10, 0, 3e-3, 0, run_head, ref_head, NULL },
-    { "normal", "5000, h100", 5000, 0, 0, TD_NOISE_H100, 0, 0, run_normal, ref_normal, NULL },
-    { "normal", "1200003, h100", 1200003, 0, 0, TD_NOISE_H100, 0, 0, run_normal, ref_normal, NULL },
-    { "normal", "900001, rtx4090", 900001, 0, 0, TD_NOISE_RTX4090, 0, 0, run_normal, ref_normal, NULL },
-    { "normal", "333, cpu", 333, 0, 0, TD_NOISE_CPU, 0, 0, run_normal, ref_normal, NULL },
-    { "scale_noise, round_state", "finite", 3000, 0, 0, 0, 1e-7, 0, run_state, ref_state, NULL },
-    { "scale_noise, round_state", "an infinity", 3000, 0, 0, 2900, 1e-7, 0, run_state, ref_state, NULL },
-    { "rcm_step", "SDE 2x4x6", 2, 4, 6, 1, 1e-6, 0, run_rcm, ref_rcm, NULL },
-    { "rcm_step", "ODE 2x4x6", 2, 4, 6, 0, 1e-6, 0, run_rcm, ref_rcm, NULL },
-    { "frames", "rgb24", 0, 16, 32, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "gbrp", 0, 16, 32, TD_PIX_GBRP, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "yuv420p", 0, 16, 32, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
-    { "frames", "yuv444p", 0, 16, 32, TD_PIX_YUV444P, 5e-3, 0, run_store, ref_store, NULL },
-    { "frames", "yuv420p10", 0, 16, 32, TD_PIX_YUV420P10, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "yuv444p10", 0, 16, 32, TD_PIX_YUV444P10, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "nv12", 0, 16, 32, TD_PIX_NV12, 5e-3, 0, run_store, ref_store, NULL },
-    { "frames", "p010", 0, 16, 32, TD_PIX_P010, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "gbrp, then yuv420p", 0, 16, 32, TD_PIX_YUV420P + OTHER, 5e-3, 0, run_store, ref_store, NULL },
-    { "frames", "yuv420p, cut to 27x21", 0, 21, 27, TD_PIX_YUV420P, 5e-3, 0, run_store, ref_store, NULL },
-    { "frames", "yuv444p10, cut to 40x20", 0, 20, 40, TD_PIX_YUV444P10, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "rgb24, cut to 17x16", 0, 16, 17, TD_PIX_RGB24, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "p010, cut to 31x17", 0, 17, 31, TD_PIX_P010, 2e-3, 0, run_store, ref_store, NULL },
-    { "frames", "gbrp, then nv12, cut to 29x19", 0, 19, 29, TD_PIX_NV12 + OTHER, 5e-3, 0, run_store, ref_store, NULL },
-    { "frames", "not finite", 0, 16, 48, 0, 0, 0, run_not_finite, ref_not_finite, NULL },
+    { "patch_embed", "2x6x8, 16 channels", .m = 2, .n = 6, .k = 8, .extra = 16, .bound = 3e-3, .exact = 1, PATCH },
+    { "patch_embed", "3x10x14, 36 channels", .m = 3, .n = 10, .k = 14, .extra = 36, .bound = 3e-3, .exact = 1, PATCH },
+    { "time_embed", "t = 988", .extra = 988, .bound = 1e-5, .points = 3e-6, TIME },
+    { "add_modulation", "6 rows of 256", .m = 6, .n = 256, .bound = 1e-6, .points = 1e-6, .exact = 1, MODULATION },
+    { "head", "2x6x8", .m = 2, .n = 6, .k = 8, .bound = 3e-3, .points = 3e-6, HEAD },
+    { "head", "1x10x10", .m = 1, .n = 10, .k = 10, .bound = 3e-3, .points = 3e-6, HEAD },
+    { "normal", "5000, h100", .m = 5000, .extra = TD_NOISE_H100, .points = 1e-9, NORMAL },
+    { "normal", "1200003, h100", .m = 1200003, .extra = TD_NOISE_H100, .points = 1e-9, NORMAL },
+    { "normal", "900001, rtx4090", .m = 900001, .extra = TD_NOISE_RTX4090, .points = 1e-9, NORMAL },
+    { "normal", "333, cpu", .m = 333, .extra = TD_NOISE_CPU, .points = 1e-9, NORMAL },
+    { "scale_noise, round_state", "finite", .m = 3000, .bound = 1e-7, .points = 1e-6, .exact = 1, STATE },
+    { "scale_noise, round_state", "an infinity", .m = 3000, .extra = 2900, .bound = 1e-7, .points = 1e-6,
+      .exact = 1, STATE },
+    { "rcm_step", "SDE 2x4x6", .m = 2, .n = 4, .k = 6, .extra = 1, .bound = 1e-6, .points = 1e-6, .exact = 1, RCM },
+    { "rcm_step", "ODE 2x4x6", .m = 2, .n = 4, .k = 6, .bound = 1e-6, .points = 1e-6, .exact = 1, RCM },
+    { "frames", "rgb24", .n = 16, .k = 32, .extra = TD_PIX_RGB24, .bound = 2e-3, .points = 2e-3, .exact = 1, STORE },
+    { "frames", "gbrp", .n = 16, .k = 32, .extra = TD_PIX_GBRP, .bound = 2e-3, .points = 2e-3, .exact = 1, STORE },
+    { "frames", "yuv420p", .n = 16, .k = 32, .extra = TD_PIX_YUV420P, .bound = 5e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "yuv444p", .n = 16, .k = 32, .extra = TD_PIX_YUV444P, .bound = 5e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "yuv420p10", .n = 16, .k = 32, .extra = TD_PIX_YUV420P10, .bound = 2e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "yuv444p10", .n = 16, .k = 32, .extra = TD_PIX_YUV444P10, .bound = 2e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "nv12", .n = 16, .k = 32, .extra = TD_PIX_NV12, .bound = 5e-3, .points = 2e-3, .exact = 1, STORE },
+    { "frames", "p010", .n = 16, .k = 32, .extra = TD_PIX_P010, .bound = 2e-3, .points = 2e-3, .exact = 1, STORE },
+    { "frames", "gbrp, then yuv420p", .n = 16, .k = 32, .extra = TD_PIX_YUV420P + OTHER, .bound = 5e-3,
+      .points = 2e-3, .exact = 1, STORE },
+    { "frames", "yuv420p, cut to 27x21", .n = 21, .k = 27, .extra = TD_PIX_YUV420P, .bound = 5e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "yuv444p10, cut to 40x20", .n = 20, .k = 40, .extra = TD_PIX_YUV444P10, .bound = 2e-3,
+      .points = 2e-3, .exact = 1, STORE },
+    { "frames", "rgb24, cut to 17x16", .n = 16, .k = 17, .extra = TD_PIX_RGB24, .bound = 2e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "p010, cut to 31x17", .n = 17, .k = 31, .extra = TD_PIX_P010, .bound = 2e-3, .points = 2e-3,
+      .exact = 1, STORE },
+    { "frames", "gbrp, then nv12, cut to 29x19", .n = 19, .k = 29, .extra = TD_PIX_NV12 + OTHER, .bound = 5e-3,
+      .points = 2e-3, .exact = 1, STORE },
+    { "frames", "not finite", .n = 16, .k = 48, .exact = 1, NOT_FINITE },
     { 0 }
 };

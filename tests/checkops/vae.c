@@ -139,7 +139,7 @@ static void ref_conv(Run *r, const Case *c, double *ref)
                                     s += (double)in->x[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
                                          in->w[((row * c_file + i) * f->kt + dt) * f->k * f->k + dy * f->k + dx];
                             }
-                    ref[at] = s;
+                    ref[at] = f->f32 ? s : point(r, s);
                 }
     for (double *p = ref; f->norm && p < ref + 2 * in->out_t * in->out_h * in->out_w * ch; p += ch) {
         double sum = 0;
@@ -149,7 +149,7 @@ static void ref_conv(Run *r, const Case *c, double *ref)
         for (int64_t o = 0; o < ch; o++) {
             double v = p[o] / fmax(sqrt(sum), 1e-12) * sqrt((double)ch) * in->gamma[o];
 
-            p[o] = v / (1 + exp(-v));
+            p[o] = point(r, v / (1 + exp(-v)));
         }
     }
 }
@@ -219,13 +219,19 @@ static void ref_repeat(Run *r, const Case *c, double *ref)
         ref[i] = ((const float *)r->note)[i % n];
 }
 
+static double inverse(const Run *r, int i)
+{
+    return point(r, 1 / point(r, std[i]));
+}
+
 static void ref_unscale(Run *r, const Case *c, double *ref)
 {
     const float *z = r->note;
 
     for (int64_t p = 0; p < c->n * c->k; p++)
         for (int i = 0; i < 16; i++)
-            ref[p * 16 + i] = z[(i * c->m + c->m - 1) * c->n * c->k + p] * std[i] + mean[i];
+            ref[p * 16 + i] = point(r, point(r, point(r, z[(i * c->m + c->m - 1) * c->n * c->k + p]) / inverse(r, i)) +
+                                       point(r, mean[i]));
 }
 
 static void ref_scale(Run *r, const Case *c, double *ref)
@@ -236,37 +242,60 @@ static void ref_scale(Run *r, const Case *c, double *ref)
     memset(ref, 0, (size_t)(16 * c->m * area) * sizeof(*ref));
     for (int64_t p = 0; p < area; p++)
         for (int i = 0; i < 16; i++)
-            ref[(i * c->m + c->m - 1) * area + p] = (x[p * c->extra + i] - mean[i]) / std[i];
+            ref[(i * c->m + c->m - 1) * area + p] =
+                point(r, point(r, x[p * c->extra + i] - point(r, mean[i])) * inverse(r, i));
 }
 
+#define CONV .run = run_conv, .reference = ref_conv, .flops = flops_conv
+#define SCALE .run = run_scale, .reference = ref_scale
+#define REPEAT .run = run_repeat, .reference = ref_repeat
+#define UNSCALE .run = run_unscale, .reference = ref_unscale
+
 const Case vae_cases[] = {
-    { "causal_conv3d", "norm 32 to 96, 2 frames of 9x17", 2, 9, 17, 16, 4e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm 64 to 192, 2 frames of 9x17", 2, 9, 17, 17, 4e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm 96 to 384, 2 frames of 9x17", 2, 9, 17, 18, 4e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm 16 to 24, 2 frames of 9x17", 2, 9, 17, 19, 4e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "norm with residual, 2 frames of 9x17", 2, 9, 17, 20, 4e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3x3x3, 1 frame of 7x5", 1, 7, 5, 0, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3x3x3 residual, 2 frames of 9x6", 2, 9, 6, 1, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "1x1x1, 3 frames of 4x4", 3, 4, 4, 2, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "up 1x3x3, 2 frames of 5x6", 2, 5, 6, 3, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time 3x1x1 x2, 1 frame of 6x6", 1, 6, 6, 4, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "down 1x3x3, 2 frames of 8x6", 2, 8, 6, 5, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time down, 4 frames of 4x5", 4, 4, 5, 6, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "head to f32, 4 frames of 8x12", 4, 8, 12, 7, 1e-5, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3x3x3 32 to 96, 2 frames of 20x18", 2, 20, 18, 8, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3x3x3 64 to 192 residual, 1 frame of 17x33", 1, 17, 33, 9, 3e-3, 0, run_conv, ref_conv,
-      flops_conv },
-    { "causal_conv3d", "up 64 to 96, 2 frames of 9x17", 2, 9, 17, 10, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time 96 x2, 2 frames of 16x8", 2, 16, 8, 11, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "1x1x1 96 to 384, 3 frames of 8x8", 3, 8, 8, 12, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "3 of 8 channels, 2 frames of 12x10", 2, 12, 10, 13, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "down 96 to 96, 2 frames of 18x34", 2, 18, 34, 14, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time down 192, 4 frames of 9x7", 4, 9, 7, 15, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "384 to 384 residual, 1 frame of 4x5", 1, 4, 5, 21, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "up 384 to 192, 2 frames of 4x3", 2, 4, 3, 22, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "causal_conv3d", "time 384 x2, 1 frame of 5x4", 1, 5, 4, 23, 3e-3, 0, run_conv, ref_conv, flops_conv },
-    { "vae_scale", "latent frame 2 of 3x5x4", 3, 5, 4, 32, 1e-2, 0, run_scale, ref_scale, NULL },
-    { "repeat_frame", "3 frames of 5x4x24", 3, 5, 4, 24, 0, 0, run_repeat, ref_repeat, NULL },
-    { "vae_unscale", "latent frame 2 of 3x5x4", 3, 5, 4, 0, 1e-2, 0, run_unscale, ref_unscale, NULL },
+    { "causal_conv3d", "norm 32 to 96, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 16, .bound = 4e-3, CONV },
+    { "causal_conv3d", "norm 64 to 192, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 17, .bound = 4e-3, CONV },
+    { "causal_conv3d", "norm 96 to 384, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 18, .bound = 4e-3, CONV },
+    { "causal_conv3d", "norm 16 to 24, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 19, .bound = 4e-3, CONV },
+    { "causal_conv3d", "norm with residual, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 20,
+      .bound = 4e-3, CONV },
+    { "causal_conv3d", "3x3x3, 1 frame of 7x5", .m = 1, .n = 7, .k = 5, .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "3x3x3 residual, 2 frames of 9x6", .m = 2, .n = 9, .k = 6, .extra = 1, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "1x1x1, 3 frames of 4x4", .m = 3, .n = 4, .k = 4, .extra = 2, .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "up 1x3x3, 2 frames of 5x6", .m = 2, .n = 5, .k = 6, .extra = 3, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "time 3x1x1 x2, 1 frame of 6x6", .m = 1, .n = 6, .k = 6, .extra = 4, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "down 1x3x3, 2 frames of 8x6", .m = 2, .n = 8, .k = 6, .extra = 5, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "time down, 4 frames of 4x5", .m = 4, .n = 4, .k = 5, .extra = 6, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "head to f32, 4 frames of 8x12", .m = 4, .n = 8, .k = 12, .extra = 7, .bound = 1e-5,
+      .points = 3e-6, .exact = 1, CONV },
+    { "causal_conv3d", "3x3x3 32 to 96, 2 frames of 20x18", .m = 2, .n = 20, .k = 18, .extra = 8, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "3x3x3 64 to 192 residual, 1 frame of 17x33", .m = 1, .n = 17, .k = 33, .extra = 9,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "up 64 to 96, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 10, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "time 96 x2, 2 frames of 16x8", .m = 2, .n = 16, .k = 8, .extra = 11, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "1x1x1 96 to 384, 3 frames of 8x8", .m = 3, .n = 8, .k = 8, .extra = 12, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "3 of 8 channels, 2 frames of 12x10", .m = 2, .n = 12, .k = 10, .extra = 13, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "down 96 to 96, 2 frames of 18x34", .m = 2, .n = 18, .k = 34, .extra = 14, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "time down 192, 4 frames of 9x7", .m = 4, .n = 9, .k = 7, .extra = 15, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "384 to 384 residual, 1 frame of 4x5", .m = 1, .n = 4, .k = 5, .extra = 21, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "up 384 to 192, 2 frames of 4x3", .m = 2, .n = 4, .k = 3, .extra = 22, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "causal_conv3d", "time 384 x2, 1 frame of 5x4", .m = 1, .n = 5, .k = 4, .extra = 23, .bound = 3e-3,
+      .exact = 1, CONV },
+    { "vae_scale", "latent frame 2 of 3x5x4", .m = 3, .n = 5, .k = 4, .extra = 32, .bound = 1e-2, .exact = 1, SCALE },
+    { "repeat_frame", "3 frames of 5x4x24", .m = 3, .n = 5, .k = 4, .extra = 24, .exact = 1, REPEAT },
+    { "vae_unscale", "latent frame 2 of 3x5x4", .m = 3, .n = 5, .k = 4, .bound = 1e-2, .exact = 1, UNSCALE },
     { 0 }
 };

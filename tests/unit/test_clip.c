@@ -92,6 +92,7 @@ static void check_official(const OfficialClip *k)
     if (getenv("TD_VERBOSE"))
         printf("  %s: PSNR %.2f dB\n", k->title, psnr(frames, want, n));
     CHECK(psnr(frames, want, n) >= k->least);
+    golden_psnr(g, k->frames, psnr(frames, want, n));
 end:
     free(frames);
     free(want);

@@ -173,6 +173,7 @@ int main(void)
             if (getenv("TD_VERBOSE"))
                 printf("  %s: apart %.3e\n", key, relative_error(v, want, n));
             CHECK(relative_error(v, want, n) <= gpu_cases[i].most);
+            golden_apart(g, key, relative_error(v, want, n));
         }
         free(want);
         free(v);

@@ -238,6 +238,7 @@ static void check_layer(const TDCheckpoint *g, int i)
         if (getenv("TD_VERBOSE"))
             printf("  %s: apart %.3e\n", spy.kept[i].name, apart);
         CHECK(apart < 2.5e-2);
+        golden_apart(g, spy.kept[i].name, apart);
         free(official);
     }
     free(v);

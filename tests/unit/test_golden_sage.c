@@ -115,6 +115,7 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
         printf("  %s: error %.3e, official %.3e, apart %.3e\n", prefix, mine, theirs, relative_error(out, sparse, n));
     CHECK(mine <= 2 * theirs);
     CHECK(relative_error(out, sparse, n) <= theirs);
+    golden_apart(g, prefix, relative_error(out, sparse, n));
     free(map);
 
     /* codes and scales, where stored */
@@ -152,6 +153,7 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
         if (getenv("TD_VERBOSE"))
             printf("  %s with linear branch: apart %.3e\n", prefix, relative_error(out, full, n));
         CHECK(relative_error(out, full, n) <= theirs);
+        golden_apart(g, key, relative_error(out, full, n));
     }
     dev->ops->free(dev, &buf);
     td_weights_free(dev, &weights);

@@ -79,6 +79,7 @@ static void check_official(const char *name, int ode, enum TDResidency residency
         if (getenv("TD_VERBOSE"))
             printf("  %s: PSNR %.2f dB\n", name, psnr(frames, want, n));
         CHECK(psnr(frames, want, n) >= 40);
+        golden_psnr(g, "frames", psnr(frames, want, n));
         CHECK_INT(td_info(c, &info), 0);
         CHECK(info.needs_image == 1 && info.stage_seconds[TD_STAGE_IMAGE] > 0);
     }
