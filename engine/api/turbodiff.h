@@ -190,7 +190,7 @@ typedef struct TDFrame {
 /** As td_get_info() writes it. */
 typedef struct TDInfo {
     const char *model; ///< e.g. "Wan2.1-T2V-1.3B"; "Wan-T2V-dim256-blocks2" for other sizes; valid until td_close()
-    const char *backend;             ///< "cpu", "cuda-sm90", ...
+    const char *backend;             ///< "cpu", "cuda"
     const char *device_name;         ///< e.g. "2 threads, avx2"
     const char *noise;               ///< noise profile of the clip in flight ("h100", ...), else ""
     int default_width, default_height, fps_num, fps_den;

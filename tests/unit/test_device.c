@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * What is decided about a device without one: the shared memory that the CUDA module's kernels are launched with, and
- * the attention of a GPU that lacks what sagesla needs. */
+ * the attention of a GPU that lacks what sagesla needs; and on a GPU (TD_TEST_BACKEND=cuda) the cards that it can run
+ * as. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include "model/device.h"
@@ -74,9 +75,47 @@ static void test_attention(void)
     CHECK(strstr(line, "without proj_l") != NULL);
 }
 
+/* ---- a GPU that runs as another card ---- */
+
+static void test_cards(void)
+{
+    TDLog log = { .out = { NULL, keep_line, TD_LOG_ERROR } };
+    TDCard more = { 80, 1 << 20, 0, 0, 1 << 30 };
+    TDGpu gpu = { .ordinal = -1, .as = &more };
+    TDCancel cancel = { 0 };
+    TDDev *dev = NULL, *other = NULL;
+    uint64_t available, total;
+
+    test_begin("cards");
+    CHECK_INT(td_device_open(&dev, TD_BACKEND_CUDA, &gpu, 0, &cancel, &log), TD_ERR(ENOTSUP));
+    CHECK(strstr(line, "cannot run as 8.0 with 1048576") != NULL);
+    for (int i = 0; i < N_CARDS; i++) {
+        gpu.as = &cards[i].card;
+        line[0] = 0;
+        if (td_device_open(&dev, TD_BACKEND_CUDA, &gpu, 0, &cancel, &log) < 0) {
+            CHECK(strstr(line, "cannot run as") != NULL);
+            continue;
+        }
+        CHECK_INT(dev->caps.no_sagesla, cards[i].card.sm < 89);
+        CHECK_INT(dev->ops->attach(dev), 0);
+        CHECK(dev->ops->memory(dev, &available, &total) == 0 && total <= cards[i].card.memory && available <= total);
+        if (CHECK_INT(dev->ops->reopen(dev, &other, &cancel, &log), 0)) {
+            CHECK(other->context == dev->context && other->cancel == &cancel);
+            CHECK_STR(other->name, dev->name);
+            other->ops->close(&other);
+        }
+        dev->ops->detach(dev);
+        dev->ops->close(&dev);
+    }
+}
+
 int main(void)
 {
+    const char *backend = getenv("TD_TEST_BACKEND");
+
     test_shared_memory();
     test_attention();
+    if (backend && !strcmp(backend, "cuda"))
+        test_cards();
     return test_end();
 }

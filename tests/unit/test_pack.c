@@ -3,7 +3,9 @@
  * whose memory starts as garbage. The same numbers in both, in one piece or in many. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "golden.h"
+#include "nets/dit.h"
 
 static TDDev *dev;
 static TDLog lines;
@@ -216,6 +218,38 @@ static void test_blocks(void)
     CHECK(strstr(last, "over 65536 blocks of keys, want at most ") != NULL);
 }
 
+/* a patch of every channel has its place in a kernel's shared memory and in a task's scratch */
+static void test_channels(void)
+{
+    static const char json[] =
+        "{\"patch_embedding.weight\":{\"dtype\":\"BF16\",\"shape\":[128,%3d,1,2,2],\"data_offsets\":[0,%6d]},"
+        "\"text_embedding.0.weight\":{\"dtype\":\"BF16\",\"shape\":[128,64],\"data_offsets\":[%6d,%6d]},"
+        "\"blocks.0.ffn.0.weight\":{\"dtype\":\"BF16\",\"shape\":[128,128],\"data_offsets\":[%6d,%6d]}}";
+    static const uint8_t zeros[1 << 17];
+    static const int channels[] = { 16, 36, 48 };
+    char path[] = "/tmp/td_test_XXXXXX.safetensors", header[600];
+
+    if (!CHECK(close(mkstemps(path, 12)) == 0))
+        return;
+    for (int i = 0; i < 3; i++) {
+        int patch = 128 * channels[i] * 4 * 2, text = patch + 128 * 64 * 2, all = text + 128 * 128 * 2;
+        uint64_t n = (uint64_t)snprintf(header, sizeof(header), json, channels[i], patch, patch, text, text, all);
+        FILE *f = fopen(path, "wb");
+        TDCheckpoint *ckpt = NULL;
+        TDDitShape s;
+
+        if (CHECK(f != NULL)) {
+            CHECK(fwrite(&n, 1, 8, f) == 8 && fwrite(header, 1, n, f) == n &&
+                  fwrite(zeros, 1, (size_t)all, f) == (size_t)all && fclose(f) == 0);
+            if (CHECK_INT(td_checkpoint_open(&ckpt, path, &lines), 0))
+                CHECK_INT(td_dit_shape(&s, ckpt, &lines), channels[i] == 48 ? TD_ERR(ENOTSUP) : 0);
+            td_checkpoint_close(&ckpt);
+        }
+    }
+    CHECK(strstr(last, "48 input channels, want 16 (text to video) or 36 (image to video)") != NULL);
+    unlink(path);
+}
+
 int main(void)
 {
     TDCancel cancel = { 0 };
@@ -238,6 +272,8 @@ int main(void)
     test_kernels();
     test_begin("too many blocks for the scratch of a task");
     test_blocks();
+    test_begin("channels of a transformer");
+    test_channels();
     dev->ops->close(&dev);
     return test_end();
 }
