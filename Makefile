@@ -352,8 +352,8 @@ uninstall:
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
-.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases fate \
-    check-gpu bench-gpu asan tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
+.PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \
+    fate regolden check-gpu bench-gpu asan tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
     $(ALL_SERIES:%=fate-%) FORCE
 .SECONDARY:
 
@@ -389,6 +389,7 @@ help:
 	@echo "check-build     the CUDA module: when it is made, and which one is opened"
 	@echo "check-cases     fate's own tests"
 	@echo "fate            the filters in ffmpeg"
+	@echo "regolden        bounds and checksums of the tests after a change of numerics on purpose, old and new side by side"
 	@echo "check-gpu       on a machine with a GPU; OFFICIAL=DIR"
 	@echo "bench-gpu       times on a GPU"
 	@echo "asan tsan       unit and operator tests under sanitizers"

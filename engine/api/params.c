@@ -28,8 +28,8 @@ static int take_struct(void *own, const void *theirs, size_t least, const char *
     for (size_t i = size; i < n; i++)
         if (bytes[i])
             return td_error(log, EINVAL,
-                            "%s: something is set that libturbodiff %d.%d.%d does not know (byte %zu of %zu); it takes a "
-                            "newer library, as the program was built with", what, TD_API_MAJOR, TD_API_MINOR,
+                            "%s: something is set that libturbodiff %d.%d.%d does not know (byte %zu of %zu); it takes "
+                            "a newer library, as the program was built with", what, TD_API_MAJOR, TD_API_MINOR,
                             TD_API_PATCH, i, n);
     memcpy(own, theirs, n < size ? n : size);
     memcpy(own, &size, sizeof(size));
