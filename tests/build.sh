@@ -62,7 +62,7 @@ echo "/* */" >> engine/clip/clip.c
 echo "/* */" >> engine/clip/clip.h
 $make -s BUILD=b b/seam
 check "a file of one side alone leaves the hash as it is" cmp b/seam "$tmp/seam"
-for f in seam/backend base/thread base/tensor api/turbodiff; do
+for f in seam/backend base/thread base/tensor base/pixfmt base/wan api/turbodiff; do
     cp b/seam "$tmp/seam"
     sed -i 's/double/float/' "engine/$f.h"
     echo "/* */" >> "engine/$f.h"
