@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /** A whole number from low to high, nothing around it. option: for the error line. @return 0 or -1 */
 static inline int cli_int(int *value, const char *program, const char *option, const char *text, int low, int high)
@@ -50,6 +51,30 @@ static inline int cli_double(double *value, const char *program, const char *opt
         return -1;
     }
     return 0;
+}
+
+#define CLI_PROMPT 65536                         /* bytes, as the library takes */
+
+/** The next prompt of f, up to the byte `end`. Of one that is longer than the library takes a few bytes more are kept,
+ *  so that it is refused as such; whole: and the rest is passed over. @return 1, 0 if there is none, -1 after a line */
+static inline int cli_prompt(char text[CLI_PROMPT + 8], const char *program, FILE *f, int end, int whole)
+{
+    int n = 0, some = 0, c = EOF;
+
+    while ((n < CLI_PROMPT + 7 || whole) && (c = getc(f)) != EOF && c != end) {
+        some = 1;
+        if (!c) {
+            fprintf(stderr, "%s: a NUL byte in a prompt, want lines of text\n", program);
+            return -1;
+        }
+        if (n < CLI_PROMPT + 7)
+            text[n++] = (char)c;
+    }
+    text[n] = 0;
+    if (c != EOF || !ferror(f))
+        return some || c == end;
+    fprintf(stderr, "%s: the file of prompts cannot be read: %s\n", program, strerror(errno));
+    return -1;
 }
 
 /** Exit status of a program that wrote to standard output: not 0 where it was not all taken. */

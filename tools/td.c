@@ -7,7 +7,6 @@
 #include "td_options.h"
 #include "api/turbodiff.h"
 
-#define MAX_PROMPT 65536                         /* bytes, as the library takes */
 #define FAILED 1                                 /* a status beside the library's: has been told */
 
 static int told;                                 /* an error line is out */
@@ -39,7 +38,7 @@ static int close_file(FILE *f, const char *path, int status)
 }
 
 /* One clip, its frames to out and its statistics, if wanted, to stats. f holds the frame between clips. */
-static int write_clip(TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FILE *stats)
+static int write_clip(const Options *o, TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FILE *stats)
 {
     TDInfo info;
     char line[2048];
@@ -58,8 +57,11 @@ static int write_clip(TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FI
             fprintf(stderr, "td: frames cannot be written: %s\n", strerror(errno));
             return FAILED;
         }
-    if (stats && td_stats_json(c, line, sizeof(line)) > 0)
-        fprintf(stats, "%s\n", line);
+    /* as one write to a file opened for appending: lines of several programs do not mix */
+    if (stats && td_stats_json(c, line, sizeof(line)) > 0 && (fprintf(stats, "%s\n", line) < 0 || fflush(stats) != 0)) {
+        fprintf(stderr, "td: %s: %s\n", o->stats, strerror(errno));
+        return ret ? ret : FAILED;
+    }
     return ret;
 }
 
@@ -82,37 +84,17 @@ static int adapt(const Options *o, TDContext *c, TDParams *p, const TDImage *ima
     return ret;
 }
 
-/* a line of at most as many bytes as a prompt may have, and a few more, so that a longer one is refused as such.
- * @return 0, or a status; *more: whether there was one */
-static int read_prompt(char **line, FILE *f, int *more)
-{
-    int n = 0, c = EOF;
-
-    if (!*line && !(*line = malloc(MAX_PROMPT + 16)))
-        return TD_ERR(ENOMEM);
-    while (n < MAX_PROMPT + 8 && (c = getc(f)) > 0 && c != '\n')
-        (*line)[n++] = (char)c;
-    (*line)[n] = 0;
-    *more = n || c == '\n';
-    if (c == EOF && ferror(f)) {
-        fprintf(stderr, "td: the file of prompts cannot be read: %s\n", strerror(errno));
-        return FAILED;
-    }
-    if (c)
-        return 0;
-    fprintf(stderr, "td: a NUL byte in a prompt, want lines of text\n");
-    return FAILED;
-}
-
 /* a clip, or with --prompts one for each line. @return 0 or a status */
 static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompts, FILE *out, FILE *stats)
 {
     TDFrame f = { .format = TD_PIX_RGB24 };
-    char *line = NULL;
+    char *line = prompts ? malloc(CLI_PROMPT + 8) : NULL;
     int more = 1, n = 0, ret = 0;
 
+    if (prompts && !line)
+        return TD_ERR(ENOMEM);
     do {
-        if (prompts && ((ret = read_prompt(&line, prompts, &more)) || !more))
+        if (prompts && (more = cli_prompt(line, "td", prompts, '\n', 0)) <= 0)
             break;
         n++;
         if (prompts)
@@ -120,10 +102,12 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
         if (td_clean_prompt(NULL, 0, p->prompt, NULL) == 0)
             log_line(NULL, TD_LOG_WARNING, "the prompt is empty: nothing says what the video is to show");
         for (int clip = 0; clip < o->n_clips && !ret; clip++)
-            ret = write_clip(c, p, &f, out, stats);
+            ret = write_clip(o, c, p, &f, out, stats);
         p->seed++;
     } while (prompts && !ret);
-    if (!n && !ret) {
+    if (more < 0) {
+        ret = FAILED;
+    } else if (!n) {
         fprintf(stderr, "td: %s: no prompt in it, want lines of text\n", o->prompt);
         ret = FAILED;
     }
@@ -139,7 +123,7 @@ static int run(Options *o)
     TDImage image = { 0 };
     TDContext *c = NULL;
 
-    if ((o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "w"))) ||
+    if ((o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "a"))) ||
         !(out = strcmp(o->out, "-") ? open_file(o->out, "wb") : stdout))
         goto end;
     if (o->picture) {

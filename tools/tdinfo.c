@@ -15,7 +15,6 @@
 #include "model/device.h"
 #include "model/model.h"
 
-#define MAX_PROMPT   65536                       /* bytes, as the tokenizer takes */
 #define MAX_REPORTED 8
 
 static const char usage[] =
@@ -379,33 +378,16 @@ static int show(const char *path, int summary, TDLog *log)
     return bad;
 }
 
-/* the next prompt of standard input; of a longer one than the tokenizer takes, enough for it to say so. @return 0 at
- * the end */
-static int read_prompt(char prompt[MAX_PROMPT + 8])
-{
-    int n = 0, some = 0, c;
-
-    while ((c = getchar()) != EOF) {
-        some = 1;
-        if (!c)
-            break;
-        if (n < MAX_PROMPT + 7)
-            prompt[n++] = (char)c;
-    }
-    prompt[n] = 0;
-    return some;
-}
-
 static int tokenize(const char *path, TDLog *log)
 {
-    static char prompt[MAX_PROMPT + 8];
+    static char prompt[CLI_PROMPT + 8];
     int32_t ids[TD_TEXT_LEN];
     TDTokenizer *tok;
-    int bad = 0;
+    int bad = 0, more;
 
     if (td_tokenizer_open(&tok, path, log) < 0)
         return 1;
-    while (read_prompt(prompt)) {
+    while ((more = cli_prompt(prompt, "tdinfo", stdin, 0, 1)) > 0) {
         int n = td_tokenize(tok, prompt, ids, TD_TEXT_LEN, log);
 
         if (n < 0)
@@ -416,7 +398,7 @@ static int tokenize(const char *path, TDLog *log)
             printf("error\n");
     }
     td_tokenizer_free(&tok);
-    return bad;
+    return bad || more < 0;
 }
 
 int main(int argc, char **argv)

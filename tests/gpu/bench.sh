@@ -23,6 +23,7 @@ shift 3
 prompt='a cat walks on a beach at sunset, waves roll in, an old sailor reads a letter in a comfortable kitchen'
 nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -lms 500 > "$dir.memory" &
 sampler=$!
+rm -f "$dir.json"
 "$build/td" -B cuda -M "$residency" -s $frame -n 81 -c 3 "$@" -j "$dir.json" -v "$dir" "$prompt" /dev/null
 kill $sampler
 cat "$dir.json"

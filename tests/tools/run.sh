@@ -86,6 +86,12 @@ equal "td: the largest seed" "$code $(sed -n 's/.*"seed": *\([-0-9]*\).*/\1/p' "
 equal "td: a random seed" "$(status td $clip -r -1 "$model" "a cat" "$tmp/x") $(grep -c '^seed=[0-9]*$' "$tmp/err")" "0 1"
 status td $clip "$model" "a cat" /dev/full > /dev/null
 equal "td: a full disk" "$(grep -c '/dev/full\|cannot be written' "$tmp/err") $(grep -c 'device fault' "$tmp/err")" "1 0"
+status td $clip -j "$tmp/stats" "$model" "a cat" "$tmp/x" > /dev/null
+equal "td: statistics are appended" "$(wc -l < "$tmp/stats")" 2
+rm -f "$tmp/x"
+equal "td: statistics that cannot be opened: no clip is made" "$(status td $clip -j "$tmp/none/stats" "$model" "a cat" "$tmp/x") $(test -e "$tmp/x"; echo $?)" "1 1"
+equal "td: statistics on a full disk: the first line ends it" \
+    "$(status td $clip -c 9 -j /dev/full "$model" "a cat" "$tmp/x") $(grep -c '^clip: ' "$tmp/err")" "1 1"
 equal "td: statistics on a full disk" "$(status td $clip -j /dev/full "$model" "a cat" "$tmp/x") $(grep -c 'td: /dev/full: ' "$tmp/err")" "1 1"
 }
 

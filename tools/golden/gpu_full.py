@@ -338,6 +338,8 @@ def our_clip(r, title, model, size, frames, attention, *options):
     """Frames of the second of two clips by td."""
     bq, bk = HOPPER.get(attention, (128, 64))
     out, stats = os.path.join(r.args.work, "clip.rgb"), os.path.join(r.args.work, "clip.json")
+    if os.path.exists(stats):
+        os.remove(stats)
     subprocess.run([os.path.join(r.args.build, "td"), "-B", r.args.device, "-s", f"{size[0]}x{size[1]}", "-n",
                     str(frames), "-k", str(TOPK), "-a", attention.replace("original", "dense"), "-b", f"{bq}x{bk}",
                     *(["-R", "cpu"] if not r.gpu else []), "-c", "2", "-j", stats, *options, model, PROMPTS[0], out],
