@@ -38,7 +38,7 @@ LIB_SO  := $(BUILD)/libturbodiff.so
 # What the library and the CUDA module must agree on: all headers of engine/ that the module's files and the objects in
 # both of them include.
 # A module with another hash is of another build, and is refused (engine/model/device.c).
-SHARED_SRCS  := $(addprefix engine/,base/arena.c base/log.c base/rng.c base/tensor.c base/thread.c)
+SHARED_SRCS  := $(addprefix engine/,base/arena.c base/log.c base/options.c base/rng.c base/tensor.c base/thread.c)
 SEAM_ROOTS   := $(addprefix engine/,$(sort $(shell sed -n 's|^.include "\(.*/.*\)"|\1|p' cuda/*.*)))
 SEAM_HEADERS := $(sort $(filter %.h,$(shell $(CC) -Iengine -MM $(SEAM_ROOTS) $(SHARED_SRCS))))
 SEAM         := $(if $(SEAM_HEADERS),$(shell cat $(SEAM_HEADERS) | sha256sum | cut -c 1-16))

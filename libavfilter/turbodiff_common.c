@@ -258,8 +258,8 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
         (ret = ff_turbodiff_check_stats(ctx)) < 0)
         return ret;
 
-    if (s->sampler == TD_SAMPLER_RCM && s->steps > 4) {
-        av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->steps);
+    if (s->params.sampler == TD_SAMPLER_RCM && s->params.n_steps > 4) {
+        av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->params.n_steps);
         return AVERROR(EINVAL);
     }
     return 0;
@@ -270,7 +270,7 @@ static int has_cuda_device(const AVFilterContext *ctx)
 {
     const TurboDiffContext *s = ctx->priv;
 
-    return CONFIG_CUDA && s->backend != TD_BACKEND_CPU && ctx->hw_device_ctx &&
+    return CONFIG_CUDA && s->settings.backend != TD_BACKEND_CPU && ctx->hw_device_ctx &&
            ((AVHWDeviceContext *)ctx->hw_device_ctx->data)->type == AV_HWDEVICE_TYPE_CUDA;
 }
 
@@ -435,20 +435,20 @@ int ff_turbodiff_config(AVFilterLink *outlink)
 static void warn_unused(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
-    int rcm = s->sampler == TD_SAMPLER_RCM;
+    int rcm = s->params.sampler == TD_SAMPLER_RCM;
     TDInfo info;
     int dense = td_info(s->td, &info) >= 0 && info.attention == TD_ATTN_DENSE;
     const struct {
         const char *name;
         int unused;
     } options[] = {
-        { "negative_prompt has no effect with sampler rcm", rcm && s->negative_prompt },
-        { "guidance has no effect with sampler rcm",        rcm && s->guidance != TD_GUIDANCE },
-        { "shift has no effect with sampler rcm",           rcm && s->shift != TD_SHIFT },
-        { "sigma_max has no effect with sampler unipc",     !rcm && s->sigma_max },
-        { "ode has no effect with sampler unipc",           !rcm && s->ode },
-        { "topk has no effect with dense attention",        dense && s->topk },
-        { "sla_block has no effect with dense attention",   dense && s->sla_block },
+        { "negative_prompt has no effect with sampler rcm", rcm && s->params.negative_prompt },
+        { "guidance has no effect with sampler rcm",        rcm && s->params.guidance != TD_GUIDANCE },
+        { "shift has no effect with sampler rcm",           rcm && s->params.shift != TD_SHIFT },
+        { "sigma_max has no effect with sampler unipc",     !rcm && s->params.sigma_max },
+        { "ode has no effect with sampler unipc",           !rcm && s->params.ode },
+        { "topk has no effect with dense attention",        dense && s->params.sla_topk },
+        { "sla_block has no effect with dense attention",   dense && s->settings.sla_block },
     };
 
     for (int i = 0; i < FF_ARRAY_ELEMS(options); i++)
@@ -485,23 +485,9 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
         return set_defaults(s);
     if ((ret = ff_turbodiff_load_prompt(ctx)) < 0)
         return ret;
-    ret = td_default_settings(&settings, sizeof(settings));
-    if (ret < 0)
-        return error_from_td(ret);
-    settings.model           = s->model;
-    settings.dit             = s->dit;
-    settings.dit_low         = s->dit_low;
-    settings.text_encoder    = s->text_encoder;
-    settings.tokenizer       = s->tokenizer;
-    settings.vae             = s->vae;
-    settings.backend         = s->backend;
-    settings.device          = s->device;
+    settings                 = s->settings;
+    settings.struct_size     = sizeof(settings);
     settings.n_threads       = ctx->nb_threads;
-    settings.attention       = s->attention;
-    settings.quant           = s->quant;
-    settings.norm            = s->norm;
-    settings.sla_block       = s->sla_block;
-    settings.residency       = s->residency;
     settings.logger.cookie   = ctx;
     settings.logger.callback = log_line;
     settings.logger.level    = log_level();
@@ -535,31 +521,19 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     /* of a clip that is cut short: its line, and the frame that it was to fill */
     ff_turbodiff_write_stats(ctx);
     av_frame_free(&s->frame);
-    ret = td_default_params(&params, sizeof(params));
-    if (ret < 0)
-        return error_from_td(ret);
     if (s->seed_unknown) {
         s->seed = av_get_random_seed();
         s->seed_unknown = 0;
         av_log(ctx, AV_LOG_INFO, "seed=%"PRIu64"\n", s->seed);
     }
-    params.prompt          = s->prompt;
-    params.negative_prompt = s->negative_prompt;
-    params.width           = s->w;
-    params.height          = s->h;
-    params.n_frames        = s->clip_frames;
-    params.sampler         = s->sampler;
-    params.n_steps         = s->steps;
-    params.seed            = s->seed + (uint64_t)clip;
-    params.noise           = s->noise;
-    params.sigma_max       = s->sigma_max;
-    params.boundary        = s->boundary;
-    params.ode             = s->ode;
-    params.sla_topk        = s->topk;
-    params.guidance        = s->guidance;
-    params.shift           = s->shift;
-    params.image           = image;
-    params.nonblocking     = 1;
+    params             = s->params;
+    params.struct_size = sizeof(params);
+    params.width       = s->w;
+    params.height      = s->h;
+    params.n_frames    = s->clip_frames;
+    params.seed        = s->seed + (uint64_t)clip;
+    params.image       = image;
+    params.nonblocking = 1;
 
     ret = td_start(s->td, &params);
     if (ret < 0)

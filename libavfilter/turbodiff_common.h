@@ -41,16 +41,10 @@ typedef struct TurboDiffContext {
     const AVClass *class;
 
     /* options */
-    char *prompt;
+    TDSettings settings;        ///< what is no option is 0 in both
+    TDParams params;
     char *textfile;
-    char *negative_prompt;
-    char *model;
-    char *dit;
-    char *dit_low;
     char *image;
-    char *text_encoder;
-    char *tokenizer;
-    char *vae;
     char *size;
     char *aspect;
     int adaptive;
@@ -58,22 +52,6 @@ typedef struct TurboDiffContext {
     int64_t duration;
     AVRational frame_rate;
     char *seed_text;
-    int steps;
-    int sampler;
-    double sigma_max;
-    double boundary;
-    int ode;
-    double guidance;
-    double shift;
-    int noise;
-    int attention;
-    double topk;
-    int sla_block;
-    int quant;
-    int norm;
-    int backend;
-    int device;
-    int residency;
     char *stats;
     int hw_format;              ///< enum AVPixelFormat
 
@@ -114,14 +92,14 @@ typedef struct TurboDiffContext {
     { name, help, 0, AV_OPT_TYPE_CONST, { .i64 = value }, 0, 0, TD_FLAGS, .unit = unit_name }
 
 #define TURBODIFF_OPTIONS \
-    { "prompt",          "set the text to make a video of", TD_OFFSET(prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "prompt",          "set the text to make a video of", TD_OFFSET(params.prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "textfile",        "set a file to read the prompt from", TD_OFFSET(textfile), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "model",           "set the directory with the model's files (text to video: the demo model if no file is set)", TD_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "dit",             "set the transformer file (default: from model)", TD_OFFSET(dit), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "dit_low",         "set the low-noise transformer file of a model that has two, dit being the other (default: from model)", TD_OFFSET(dit_low), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "vae",             "set the VAE file (default: from model)", TD_OFFSET(vae), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "text_encoder",    "set the umT5 encoder file (default: from model)", TD_OFFSET(text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "tokenizer",       "set the tokenizer file (default: from model)", TD_OFFSET(tokenizer), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "model",           "set the directory with the model's files (text to video: the demo model if no file is set)", TD_OFFSET(settings.model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "dit",             "set the transformer file (default: from model)", TD_OFFSET(settings.dit), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "dit_low",         "set the low-noise transformer file of a model that has two, dit being the other (default: from model)", TD_OFFSET(settings.dit_low), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "vae",             "set the VAE file (default: from model)", TD_OFFSET(settings.vae), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "text_encoder",    "set the umT5 encoder file (default: from model)", TD_OFFSET(settings.text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "tokenizer",       "set the tokenizer file (default: from model)", TD_OFFSET(settings.tokenizer), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "size",            "set the video size: 480p, 720p, or WxH up to 2048x2048 (default: as the model says)", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "s",               "set the video size: 480p, 720p, or WxH up to 2048x2048 (default: as the model says)", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "aspect",          "set the aspect ratio of a named size: 16:9, 9:16, 4:3, 3:4, 1:1 (or 16/9 ...)", TD_OFFSET(aspect), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
@@ -132,46 +110,46 @@ typedef struct TurboDiffContext {
     { "rate",            "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
     { "r",               "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
     { "seed",            "set the seed of the noise, 0 to 18446744073709551615 (-1: random, logged)", TD_OFFSET(seed_text), AV_OPT_TYPE_STRING, { .str = "-1" }, 0, 0, TD_FLAGS }, \
-    { "steps",           "set the number of denoising steps, 1 to 4 with rcm, 1 to 1000 with unipc (0: 4 or 50)", TD_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
-    { "sampler",         "set the sampler", TD_OFFSET(sampler), AV_OPT_TYPE_INT, { .i64 = TD_SAMPLER_RCM }, TD_SAMPLER_RCM, TD_SAMPLER_UNIPC, TD_FLAGS, .unit = "sampler" }, \
+    { "steps",           "set the number of denoising steps, 1 to 4 with rcm, 1 to 1000 with unipc (0: 4 or 50)", TD_OFFSET(params.n_steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
+    { "sampler",         "set the sampler", TD_OFFSET(params.sampler), AV_OPT_TYPE_INT, { .i64 = TD_SAMPLER_RCM }, TD_SAMPLER_RCM, TD_SAMPLER_UNIPC, TD_FLAGS, .unit = "sampler" }, \
         TD_CONST("rcm",       "few steps, for distilled models",      TD_SAMPLER_RCM,        "sampler"), \
         TD_CONST("unipc",     "many steps, for undistilled models",   TD_SAMPLER_UNIPC,      "sampler"), \
-    { "sigma_max",       "set the initial sigma of rcm (0: default of the model)", TD_OFFSET(sigma_max), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1e6, TD_FLAGS }, \
-    { "boundary",        "set the timestep below which the low-noise transformer of two is used (0: default of the model)", TD_OFFSET(boundary), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
-    { "ode",             "make the steps of rcm deterministic", TD_OFFSET(ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
-    { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = TD_GUIDANCE }, 1, 100, TD_FLAGS }, \
-    { "shift",           "set the timestep shift of unipc", TD_OFFSET(shift), AV_OPT_TYPE_DOUBLE, { .dbl = TD_SHIFT }, 0.01, 100, TD_FLAGS }, \
-    { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
+    { "sigma_max",       "set the initial sigma of rcm (0: default of the model)", TD_OFFSET(params.sigma_max), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1e6, TD_FLAGS }, \
+    { "boundary",        "set the timestep below which the low-noise transformer of two is used (0: default of the model)", TD_OFFSET(params.boundary), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
+    { "ode",             "make the steps of rcm deterministic", TD_OFFSET(params.ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
+    { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(params.negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(params.guidance), AV_OPT_TYPE_DOUBLE, { .dbl = TD_GUIDANCE }, 1, 100, TD_FLAGS }, \
+    { "shift",           "set the timestep shift of unipc", TD_OFFSET(params.shift), AV_OPT_TYPE_DOUBLE, { .dbl = TD_SHIFT }, 0.01, 100, TD_FLAGS }, \
+    { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(params.noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
         TD_CONST("auto",      "that of the GPU in use, else h100",    TD_NOISE_AUTO,         "noise"), \
         TD_CONST("h100",      NULL,                                   TD_NOISE_H100,         "noise"), \
         TD_CONST("rtx5090",   NULL,                                   TD_NOISE_RTX5090,      "noise"), \
         TD_CONST("rtx4090",   NULL,                                   TD_NOISE_RTX4090,      "noise"), \
         TD_CONST("a100",      NULL,                                   TD_NOISE_A100,         "noise"), \
         TD_CONST("cpu",       NULL,                                   TD_NOISE_CPU,          "noise"), \
-    { "attention",       "set the kind of self-attention", TD_OFFSET(attention), AV_OPT_TYPE_INT, { .i64 = TD_ATTN_AUTO }, TD_ATTN_AUTO, TD_ATTN_SAGESLA, TD_FLAGS, .unit = "attention" }, \
+    { "attention",       "set the kind of self-attention", TD_OFFSET(settings.attention), AV_OPT_TYPE_INT, { .i64 = TD_ATTN_AUTO }, TD_ATTN_AUTO, TD_ATTN_SAGESLA, TD_FLAGS, .unit = "attention" }, \
         TD_CONST("auto",      "as the model was trained",             TD_ATTN_AUTO,          "attention"), \
         TD_CONST("dense",     "each token attends to all",            TD_ATTN_DENSE,         "attention"), \
         TD_CONST("sla",       "sparse-linear",                        TD_ATTN_SLA,           "attention"), \
         TD_CONST("sagesla",   "sparse-linear, quantised",             TD_ATTN_SAGESLA,       "attention"), \
-    { "topk",            "set the fraction of key blocks that sparse attention keeps (0: default of the model)", TD_OFFSET(topk), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
-    { "sla_block",       "set the block shape of sparse attention, queries x keys", TD_OFFSET(sla_block), AV_OPT_TYPE_INT, { .i64 = TD_SLA_BLOCK_AUTO }, TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_64X128, TD_FLAGS, .unit = "sla_block" }, \
+    { "topk",            "set the fraction of key blocks that sparse attention keeps (0: default of the model)", TD_OFFSET(params.sla_topk), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
+    { "sla_block",       "set the block shape of sparse attention, queries x keys", TD_OFFSET(settings.sla_block), AV_OPT_TYPE_INT, { .i64 = TD_SLA_BLOCK_AUTO }, TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_64X128, TD_FLAGS, .unit = "sla_block" }, \
         TD_CONST("auto",      "default of the model",                 TD_SLA_BLOCK_AUTO,     "sla_block"), \
         TD_CONST("128x64",    NULL,                                   TD_SLA_BLOCK_128X64,   "sla_block"), \
         TD_CONST("64x128",    NULL,                                   TD_SLA_BLOCK_64X128,   "sla_block"), \
-    { "quant",           "set the precision of the transformer's weights", TD_OFFSET(quant), AV_OPT_TYPE_INT, { .i64 = TD_QUANT_AUTO }, TD_QUANT_AUTO, TD_QUANT_INT8, TD_FLAGS, .unit = "quant" }, \
+    { "quant",           "set the precision of the transformer's weights", TD_OFFSET(settings.quant), AV_OPT_TYPE_INT, { .i64 = TD_QUANT_AUTO }, TD_QUANT_AUTO, TD_QUANT_INT8, TD_FLAGS, .unit = "quant" }, \
         TD_CONST("auto",      "as the file is",                       TD_QUANT_AUTO,         "quant"), \
         TD_CONST("none",      "bfloat16",                             TD_QUANT_NONE,         "quant"), \
         TD_CONST("int8",      "8-bit integers",                       TD_QUANT_INT8,         "quant"), \
-    { "norm",            "set the arithmetic of the norm layers", TD_OFFSET(norm), AV_OPT_TYPE_INT, { .i64 = TD_NORM_OFFICIAL }, TD_NORM_OFFICIAL, TD_NORM_EXACT, TD_FLAGS, .unit = "norm" }, \
+    { "norm",            "set the arithmetic of the norm layers", TD_OFFSET(settings.norm), AV_OPT_TYPE_INT, { .i64 = TD_NORM_OFFICIAL }, TD_NORM_OFFICIAL, TD_NORM_EXACT, TD_FLAGS, .unit = "norm" }, \
         TD_CONST("official",  "as the official fast kernels",         TD_NORM_OFFICIAL,      "norm"), \
         TD_CONST("exact",     "as defined",                           TD_NORM_EXACT,         "norm"), \
-    { "backend",         "set the device to run on", TD_OFFSET(backend), AV_OPT_TYPE_INT, { .i64 = TD_BACKEND_AUTO }, TD_BACKEND_AUTO, TD_BACKEND_CUDA, TD_FLAGS, .unit = "backend" }, \
+    { "backend",         "set the device to run on", TD_OFFSET(settings.backend), AV_OPT_TYPE_INT, { .i64 = TD_BACKEND_AUTO }, TD_BACKEND_AUTO, TD_BACKEND_CUDA, TD_FLAGS, .unit = "backend" }, \
         TD_CONST("auto",      "cuda if usable, else cpu",             TD_BACKEND_AUTO,       "backend"), \
         TD_CONST("cpu",       NULL,                                   TD_BACKEND_CPU,        "backend"), \
         TD_CONST("cuda",      NULL,                                   TD_BACKEND_CUDA,       "backend"), \
-    { "device",          "set the number of the CUDA device (-1: that of the frames, else 0)", TD_OFFSET(device), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, INT_MAX, TD_FLAGS }, \
-    { "residency",       "set which weights stay in device memory", TD_OFFSET(residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
+    { "device",          "set the number of the CUDA device (-1: that of the frames, else 0)", TD_OFFSET(settings.device), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, INT_MAX, TD_FLAGS }, \
+    { "residency",       "set which weights stay in device memory", TD_OFFSET(settings.residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
         TD_CONST("auto",      "as many as fit in free memory",        TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \

@@ -118,9 +118,9 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
 
-    if (!s->prompt == !s->textfile) {
+    if (!s->params.prompt == !s->textfile) {
         av_log(ctx, AV_LOG_ERROR, "%s: expected one of the options prompt and textfile\n",
-               s->prompt ? "Both a prompt and a textfile" : "No prompt");
+               s->params.prompt ? "Both a prompt and a textfile" : "No prompt");
         return AVERROR(EINVAL);
     }
     return 0;
@@ -133,24 +133,24 @@ int ff_turbodiff_load_prompt(AVFilterContext *ctx)
 
     if (s->clean_prompt)
         return 0;
-    if (!s->prompt) {
+    if (!s->params.prompt) {
         char *text = av_malloc(MAX_FILE + 2);
 
         if (!text)
             return AVERROR(ENOMEM);
         ret = read_textfile(ctx, text);
-        s->prompt = ret < 0 ? NULL : av_strdup(text);
+        s->params.prompt = ret < 0 ? NULL : av_strdup(text);
         av_free(text);
-        if (!s->prompt)
+        if (!s->params.prompt)
             return ret < 0 ? ret : AVERROR(ENOMEM);
     }
-    size = ff_turbodiff_clean(ctx, s->prompt, NULL, 0);
+    size = ff_turbodiff_clean(ctx, s->params.prompt, NULL, 0);
     if (size < 0)
         return size;
     s->clean_prompt = av_malloc(size + 1);
     if (!s->clean_prompt)
         return AVERROR(ENOMEM);
-    ret = ff_turbodiff_clean(ctx, s->prompt, s->clean_prompt, size + 1);
+    ret = ff_turbodiff_clean(ctx, s->params.prompt, s->clean_prompt, size + 1);
     if (!ret)
         av_log(ctx, AV_LOG_WARNING, "The prompt is empty: nothing says what the video is to show\n");
     return ret;

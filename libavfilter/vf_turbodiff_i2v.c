@@ -101,7 +101,7 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "every %d: expected with mode replace only\n", s->every);
         return AVERROR(EINVAL);
     }
-    if (!s->common.model && !s->common.dit) {
+    if (!s->common.settings.model && !s->common.settings.dit) {
         av_log(ctx, AV_LOG_ERROR, "No model: expected an image-to-video model, in a directory (model) or as files (dit, "
                "dit_low, ...); the demo model knows text to video only\n");
         return AVERROR(EINVAL);

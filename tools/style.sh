@@ -66,6 +66,24 @@ sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] |
     grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
 done | rule "filter options are documented"
 
+# the filter's words, and the fields they are for, are those of the library's table; threads and max_bytes are no options of
+# the filter's own, and it counts frames otherwise
+grep -o '\[TD_[A-Z0-9_]*\] = "[^"]*"' engine/base/options.c | tr -d '[]="' | tr -s ' ' | sort > "$tmp/words"
+sed -n 's/.*TD_CONST("\([^"]*\)",.* \(TD_[A-Z0-9_]*\), .*/\2 \1/p' libavfilter/turbodiff_common.h | sort > "$tmp/consts"
+sed -n 's/^ *SETTING("\([a-z_]*\)", \([a-z_]*\),.*/\1 settings.\2/p; s/^ *PARAM("\([a-z_]*\)", \([a-z_]*\),.*/\1 params.\2/p' \
+    engine/base/options.c | grep -v '^\(threads\|max_bytes\|frames\) ' | sort > "$tmp/rows"
+sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET(\([a-z_.]*\)).*/\1 \2/p' libavfilter/turbodiff_common.h | sort > "$tmp/options"
+{
+    [ -s "$tmp/words" ] && [ -s "$tmp/rows" ] || echo "engine/base/options.c: nothing found"
+    diff "$tmp/words" "$tmp/consts" | grep '^[<>]'
+    comm -23 "$tmp/rows" "$tmp/options" | sed 's/$/ is no option of the filter/'
+} | rule "options have one table of words"
+
+# what is exported is defined in engine/api
+sed -n 's/^TD_API .*\b\(td_[a-z_0-9]*\)(.*/\1/p' engine/api/turbodiff.h | while read -r name; do
+    grep -lE "^[a-z][a-z ]*[ *(]$name\)?\(" engine/api/*.c | grep -q . || echo "$name is not defined in engine/api"
+done | rule "what is exported is defined in engine/api"
+
 # targets: those without a file, those that make calls phony, and those that help tells of
 named() { sed 's/\$(ALL_SERIES:%=\([a-z]*-\)%)/\1N/g' | tr -s ' \\\t' '\n\n\n' | grep -v '^FORCE$' | sort -u; }
 grep -o '^[a-z][a-z0-9 -]*:\( \|$\)' Makefile | tr -d ':' | named > "$tmp/targets"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The command line of td: one table for parsing and for the help. Long options are the filter's, with a dash for a
  * low line. */
-#ifndef TD_OPTIONS_H
-#define TD_OPTIONS_H
+#ifndef TD_CLI_OPTIONS_H
+#define TD_CLI_OPTIONS_H
 
 #include <getopt.h>
 #include <limits.h>
 #include <string.h>
 #include "cli.h"
-#include "api/turbodiff.h"
+#include "base/options.h"
 
 typedef struct Options {
     TDSettings s;
@@ -49,9 +49,43 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'V', "version",         NULL,      "the version" },
 };
 
-enum { N_OPTIONS = sizeof(option_table) / sizeof(*option_table) };
+enum { N_OPTIONS = sizeof(option_table) / sizeof(*option_table), MAX_OPTIONS = 64 };
 
-static inline void print_usage(FILE *f)
+/* the library's option of that name, which has a low line for each dash. @return NULL if it is none */
+static inline const TDOption *find_named(const char *name)
+{
+    char own[32];
+
+    snprintf(own, sizeof(own), "%s", name);
+    for (char *p = own; *p; p++)
+        *p = *p == '-' ? '_' : *p;
+    return td_option(own);
+}
+
+/* the table's options, then those of the library that have no row there: they have long names alone */
+static inline void list_options(struct option longs[MAX_OPTIONS + 1], char names[MAX_OPTIONS][32])
+{
+    int n = 0;
+
+    for (; n < N_OPTIONS; n++)
+        longs[n] = (struct option){ option_table[n].name, option_table[n].value != NULL, NULL, option_table[n].letter };
+    for (const TDOption *o = td_options; o->name && n < MAX_OPTIONS; o++) {
+        int i = 0;
+
+        while (i < N_OPTIONS && find_named(option_table[i].name) != o)
+            i++;
+        if (i < N_OPTIONS)
+            continue;
+        snprintf(names[n], sizeof(names[n]), "%s", o->name);
+        for (char *p = names[n]; *p; p++)
+            *p = *p == '_' ? '-' : *p;
+        longs[n] = (struct option){ names[n], o->type != TD_OPTION_FLAG, NULL, 256 };
+        n++;
+    }
+    longs[n] = (struct option){ 0 };
+}
+
+static inline void print_usage(FILE *f, const struct option *longs)
 {
     fputs("usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n"
           "Writes rgb24 frames, one after another, to a file or to standard output (-). Without MODEL_DIR: the demo "
@@ -63,19 +97,45 @@ static inline void print_usage(FILE *f)
                  option_table[i].value ? " " : "", option_table[i].value ? option_table[i].value : "");
         fprintf(f, "  %-27s %s\n", left, option_table[i].help);
     }
+    for (int i = N_OPTIONS; longs[i].name; i++)
+        fprintf(f, "      --%-21s as that of the filter\n", longs[i].name);
 }
 
-/* index of word in names. @return -1 after a line with what was expected */
-static inline int choice(const char *option, const char *word, const char *const names[])
+/* of an option that the library knows by name. @return 0, or -1 after a line with what was expected */
+static inline int parse_named(Options *o, const TDOption *option, const char *name, const char *v)
 {
-    for (int i = 0; names[i]; i++)
-        if (!strcmp(word, names[i]))
-            return i;
-    fprintf(stderr, "td: --%s %s: want one of", option, word);
-    for (int i = 0; names[i]; i++)
-        fprintf(stderr, " %s", names[i]);
-    fputc('\n', stderr);
-    return -1;
+    char *field = (char *)(option->of_clip ? (void *)&o->p : (void *)&o->s) + option->offset;
+    double number;
+    uint64_t u64;
+    int i = 1, ret = 0;
+
+    switch (option->type) {
+    case TD_OPTION_DOUBLE:
+        ret = cli_double(&number, "td", name, v);
+        memcpy(field, &number, sizeof(number));
+        return ret;
+    case TD_OPTION_U64:
+        ret = cli_u64(&u64, "td", name, v);
+        memcpy(field, &u64, sizeof(u64));
+        return ret;
+    case TD_OPTION_INT:
+        ret = cli_int(&i, "td", name, v, 0, INT_MAX);
+        break;
+    case TD_OPTION_WORD:
+        for (i = 0; option->words[i] && strcmp(v, option->words[i]); i++)
+            ;
+        if (option->words[i])
+            break;
+        fprintf(stderr, "td: --%s %s: want one of", name, v);
+        for (i = 0; option->words[i]; i++)
+            fprintf(stderr, " %s", option->words[i]);
+        fputc('\n', stderr);
+        return -1;
+    default:                                     /* a flag */
+        break;
+    }
+    memcpy(field, &i, sizeof(i));
+    return ret;
 }
 
 static inline int parse_size(TDParams *p, const char *text)
@@ -90,76 +150,44 @@ static inline int parse_size(TDParams *p, const char *text)
 
 static inline int parse_option(Options *o, char letter, const char *name, const char *v)
 {
-    static const char *const attention[] = { "auto", "dense", "sla", "sagesla", NULL },
-                             *const quant[] = { "auto", "none", "int8", NULL },
-                             *const norm[] = { "official", "exact", NULL },
-                             *const block[] = { "auto", "128x64", "64x128", NULL },
-                             *const noise[] = { "auto", "h100", "rtx5090", "rtx4090", "a100", "cpu", NULL },
-                             *const sampler[] = { "rcm", "unipc", NULL },
-                             *const backend[] = { "auto", "cpu", "cuda", NULL },
-                             *const residency[] = { "auto", "all", "stage", NULL };
-    TDSettings *s = &o->s;
-    TDParams *p = &o->p;
-    int i;
-
-#define CHOOSE(field, type, names) ((i = choice(name, v, names)) < 0 ? -1 : (field = (type)i, 0))
-#define INT(field, low) cli_int(&field, "td", name, v, low, INT_MAX)
     switch (letter) {
-    case 's': return parse_size(p, v);
-    case 'n': return INT(p->n_frames, 0);
-    case 'i': return INT(p->n_steps, 0);
-    case 'r': o->draw_seed = !strcmp(v, "-1"); return o->draw_seed ? 0 : cli_u64(&p->seed, "td", name, v);
-    case 'a': return CHOOSE(s->attention, enum TDAttention, attention);
-    case 'k': return cli_double(&p->sla_topk, "td", name, v);
-    case 'b': return CHOOSE(s->sla_block, enum TDSlaBlock, block);
-    case 'q': return CHOOSE(s->quant, enum TDQuant, quant);
-    case 'N': return CHOOSE(s->norm, enum TDNorm, norm);
-    case 'R': return CHOOSE(p->noise, enum TDNoise, noise);
-    case 'S': return CHOOSE(p->sampler, enum TDSampler, sampler);
-    case 'o': p->ode = 1; return 0;
-    case 'g': return cli_double(&p->guidance, "td", name, v);
-    case 'G': p->negative_prompt = v; return 0;
-    case 'B': return CHOOSE(s->backend, enum TDBackend, backend);
-    case 'D': return INT(s->device, 0);
-    case 'M': return CHOOSE(s->residency, enum TDResidency, residency);
-    case 'm': return cli_u64(&s->max_bytes, "td", name, v);
+    case 's': return parse_size(&o->p, v);
+    case 'r': o->draw_seed = !strcmp(v, "-1"); return o->draw_seed ? 0 : cli_u64(&o->p.seed, "td", name, v);
+    case 'G': o->p.negative_prompt = v; return 0;
     case 'I': o->picture = v; return 0;
-    case 'e': return cli_double(&p->boundary, "td", name, v);
     case 'A': o->adaptive = 1; return 0;
-    case 'c': return INT(o->n_clips, 1);
+    case 'c': return cli_int(&o->n_clips, "td", name, v, 1, INT_MAX);
     case 'j': o->stats = v; return 0;
     case 'P': o->many = 1; return 0;
-    case 't': return INT(s->n_threads, 0);
-    case 'v': s->logger.level = TD_LOG_DEBUG; return 0;
+    case 'v': o->s.logger.level = TD_LOG_DEBUG; return 0;
     default:  return -1;
     }
-#undef CHOOSE
-#undef INT
 }
 
 /** @return 0 go on, 1 all is done (help, version), -1 after an error line */
 static inline int parse_options(Options *o, int argc, char **argv)
 {
-    struct option longs[N_OPTIONS + 1] = { 0 };
-    char shorts[2 * N_OPTIONS + 2] = "+";
-    int letter, i, n;
+    struct option longs[MAX_OPTIONS + 1];
+    char shorts[2 * N_OPTIONS + 2] = "+", names[MAX_OPTIONS][32];
+    int letter, at;
 
-    for (i = 0; i < N_OPTIONS; i++) {
-        int has_value = option_table[i].value != NULL;
+    list_options(longs, names);
+    for (int i = 0, n = 1; i < N_OPTIONS; i++)
+        n += snprintf(shorts + n, sizeof(shorts) - (size_t)n, "%c%s", longs[i].val, longs[i].has_arg ? ":" : "");
+    while (at = -1, (letter = getopt_long(argc, argv, shorts, longs, &at)) >= 0) {
+        const TDOption *named;
 
-        longs[i] = (struct option){ option_table[i].name, has_value, NULL, option_table[i].letter };
-        n = (int)strlen(shorts);
-        snprintf(shorts + n, sizeof(shorts) - (size_t)n, "%c%s", option_table[i].letter, has_value ? ":" : "");
-    }
-    while ((letter = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
         if (letter == 'h')
-            return print_usage(stdout), 1;
+            return print_usage(stdout, longs), 1;
         if (letter == 'V')
             return printf("td %s\n", td_version()), 1;
-        for (i = 0; i < N_OPTIONS && option_table[i].letter != letter; i++)
-            ;
-        /* getopt_long() has told what is unknown */
-        if (i == N_OPTIONS || parse_option(o, (char)letter, option_table[i].name, optarg) < 0)
+        for (int i = 0; i < N_OPTIONS && at < 0; i++)
+            at = longs[i].val == letter ? i : -1;
+        if (at < 0)                              /* getopt_long() has told what is unknown */
+            return -1;
+        named = find_named(longs[at].name);
+        if ((named ? parse_named(o, named, longs[at].name, optarg)
+                   : parse_option(o, (char)letter, longs[at].name, optarg)) < 0)
             return -1;
     }
     if (argc - optind != 2 && argc - optind != 3) {
@@ -173,4 +201,4 @@ static inline int parse_options(Options *o, int argc, char **argv)
     return 0;
 }
 
-#endif /* TD_OPTIONS_H */
+#endif /* TD_CLI_OPTIONS_H */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdio.h>
 #include "api/stats.h"
+#include "base/options.h"
 
 typedef struct Line { char *dst; size_t size, n; } Line;
 
@@ -58,15 +59,14 @@ static void put_decimal(Line *l, const char *key, double v)
 
 int td_stats_write(const TDInfo *info, char *dst, size_t size)
 {
-    static const char *const attention[] = { "auto", "dense", "sla", "sagesla" };
     Line l = { dst, size, 0 };
 
     put_string(&l, "model", info->model);
     put_string(&l, "backend", info->backend);
     put_string(&l, "device", info->device_name);
-    put_string(&l, "attention", attention[info->attention]);
+    put_string(&l, "attention", td_attention_words[info->attention]);
     put_decimal(&l, "topk", info->topk);
-    put_string(&l, "quant", info->quant == TD_QUANT_INT8 ? "int8" : "none");
+    put_string(&l, "quant", td_quant_words[info->quant]);
     put_int(&l, "width", (uint64_t)info->clip_width);
     put_int(&l, "height", (uint64_t)info->clip_height);
     put_int(&l, "frames", (uint64_t)info->clip_frames);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <math.h>
 #include <stdio.h>
+#include "base/options.h"
 #include "base/rng.h"
 
 /* blocks of 256 threads the device holds at once: multiprocessors x resident blocks */
-static const struct { const char *name; int64_t blocks; } profiles[] = {
-    [TD_NOISE_AUTO] = { "auto", 0 },              [TD_NOISE_H100] = { "h100", 132 * 8 },
-    [TD_NOISE_RTX5090] = { "rtx5090", 170 * 6 },  [TD_NOISE_RTX4090] = { "rtx4090", 128 * 6 },
-    [TD_NOISE_A100] = { "a100", 108 * 8 },        [TD_NOISE_CPU] = { "cpu", 0 },
+static const int64_t profiles[] = {
+    [TD_NOISE_H100] = 132 * 8, [TD_NOISE_RTX5090] = 170 * 6, [TD_NOISE_RTX4090] = 128 * 6, [TD_NOISE_A100] = 108 * 8,
+    [TD_NOISE_CPU] = 0,
 };
 
 static int64_t blocks_of(enum TDNoise profile, int64_t blocks)
 {
-    return profile != TD_NOISE_AUTO ? profiles[profile].blocks : blocks ? blocks : profiles[TD_NOISE_H100].blocks;
+    return profile != TD_NOISE_AUTO ? profiles[profile] : blocks ? blocks : profiles[TD_NOISE_H100];
 }
 
 const char *td_noise_name(char buf[32], enum TDNoise profile, int64_t blocks)
@@ -20,8 +20,8 @@ const char *td_noise_name(char buf[32], enum TDNoise profile, int64_t blocks)
     int64_t want = blocks_of(profile, blocks);
 
     for (size_t i = TD_NOISE_H100; i < sizeof(profiles) / sizeof(*profiles); i++)
-        if (profile == (enum TDNoise)i || (profile == TD_NOISE_AUTO && profiles[i].blocks == want))
-            return profiles[i].name;
+        if (profile == (enum TDNoise)i || (profile == TD_NOISE_AUTO && profiles[i] == want))
+            return td_noise_words[i];
     snprintf(buf, 32, "blocks%lld", (long long)want);
     return buf;
 }

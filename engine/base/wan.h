@@ -10,4 +10,24 @@
 #define TD_COND_CHANNELS (TD_MASK_CHANNELS + TD_LATENT_CHANNELS)    ///< what a transformer with a picture sees more
 #define TD_MAX_DIM 8192                          ///< width of the transformer, at most
 
+/* what a clip may be, whoever says it */
+#define TD_MIN_SIDE   16                         /* pixels */
+#define TD_MAX_SIDE   2048
+#define TD_MAX_FRAMES (4 * 127 + 1)
+
+static inline int td_valid_side(int pixels)
+{
+    return pixels >= TD_MIN_SIDE && pixels <= TD_MAX_SIDE;
+}
+
+static inline int td_valid_frames(int n)
+{
+    return n >= 1 && n <= TD_MAX_FRAMES && n % 4 == 1;
+}
+
+static inline int td_valid_topk(double share)
+{
+    return share > 0.0 && share <= 1.0;
+}
+
 #endif /* TD_WAN_H */

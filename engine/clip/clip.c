@@ -13,8 +13,8 @@
 /* what outlives a stage */
 static int plan_fixed(TDClip *c, TDArena *a)
 {
-    int64_t t = (c->cfg.n_frames - 1) / 4 + 1;
-    int64_t h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
+    int64_t t = (c->cfg.p.n_frames - 1) / 4 + 1;
+    int64_t h = td_whole_side(c->cfg.p.height) / 8, w = td_whole_side(c->cfg.p.width) / 8;
     int ret = 0;
 
     for (int i = 0; i < c->n_prompts; i++)
@@ -31,8 +31,8 @@ fail:
 static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
 {
     const TDModel *m = c->model;
-    int64_t t = (c->cfg.n_frames - 1) / 4 + 1;
-    int64_t h = td_whole_side(c->cfg.height) / 8, w = td_whole_side(c->cfg.width) / 8;
+    int64_t t = (c->cfg.p.n_frames - 1) / 4 + 1;
+    int64_t h = td_whole_side(c->cfg.p.height) / 8, w = td_whole_side(c->cfg.p.width) / 8;
     int ret;
 
     if (file == TD_FILE_TEXT) {
@@ -51,8 +51,8 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
         for (int i = 0; i < c->n_out; i++) {
             TRY(TD_CARVE(a, &c->out[i].rgb, TD_F32, 4, 8 * h, 8 * w, 3));
             c->out[i].turn = i;
-            c->out[i].h = c->cfg.height;
-            c->out[i].w = c->cfg.width;
+            c->out[i].h = c->cfg.p.height;
+            c->out[i].w = c->cfg.p.width;
             TRY(c->dev->ops->plan_frames(c->dev, a, &c->out[i]));
         }
     }
@@ -63,7 +63,7 @@ fail:
 /* the transformer for timestep t: of two experts the low-noise one below the boundary */
 static enum TDFile expert_for(const TDClip *c, double t)
 {
-    return c->model->low && t < c->cfg.boundary ? TD_FILE_DIT_LOW : TD_FILE_DIT;
+    return c->model->low && t < c->cfg.p.boundary ? TD_FILE_DIT_LOW : TD_FILE_DIT;
 }
 
 /* whether the clip computes with this file. UniPC's many steps begin near 1 and end near 0. */
@@ -77,9 +77,9 @@ static int goes_through(const TDClip *c, enum TDFile file)
         return !known;
     if (file != TD_FILE_DIT && file != TD_FILE_DIT_LOW)
         return 1;
-    if (c->cfg.sampler == TD_SAMPLER_UNIPC)
+    if (c->cfg.p.sampler == TD_SAMPLER_UNIPC)
         return 1;
-    for (int i = 0; i < c->cfg.n_steps; i++)
+    for (int i = 0; i < c->cfg.p.n_steps; i++)
         if (expert_for(c, c->t[i]) == file)
             return 1;
     return 0;
@@ -92,8 +92,8 @@ static int measure(TDClip *c, TDStep steps[TD_N_PARTS], int *n)
     TDArena a;
     int ret;
 
-    if (c->cfg.sampler == TD_SAMPLER_RCM)
-        td_rcm_schedule(c->t, c->cfg.n_steps, c->cfg.sigma_max);
+    if (c->cfg.p.sampler == TD_SAMPLER_RCM)
+        td_rcm_schedule(c->t, c->cfg.p.n_steps, c->cfg.p.sigma_max);
     td_arena_init(&a, NULL, 0, c->log);
     TRY(plan_fixed(c, &a));
     c->fixed_bytes = a.peak;
@@ -160,12 +160,12 @@ static int reserve(TDClip *c)
     n = (size_t)td_tensor_count(&c->z);
     c->host = malloc(2 * n * sizeof(*c->host));
     c->host_z = malloc(n * sizeof(*c->host_z));
-    if (c->cfg.sampler == TD_SAMPLER_UNIPC)
-        c->unipc_mem = malloc(td_unipc_bytes(c->cfg.n_steps, n));
-    if (!c->host || !c->host_z || (c->cfg.sampler == TD_SAMPLER_UNIPC && !c->unipc_mem))
+    if (c->cfg.p.sampler == TD_SAMPLER_UNIPC)
+        c->unipc_mem = malloc(td_unipc_bytes(c->cfg.p.n_steps, n));
+    if (!c->host || !c->host_z || (c->cfg.p.sampler == TD_SAMPLER_UNIPC && !c->unipc_mem))
         ret = td_error(c->log, ENOMEM, "clip: out of memory");
     else
-        ret = c->dev->ops->reserve_frames(c->dev, c->cfg.height, c->cfg.width);
+        ret = c->dev->ops->reserve_frames(c->dev, c->cfg.p.height, c->cfg.p.width);
 fail:
     return ret;
 }
@@ -224,9 +224,9 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     }
     TRY(reserve(c));
     if (image)
-        TRY(td_condition_picture(&c->condition, image, cfg->width, cfg->height, td_whole_side(cfg->width),
-                                 td_whole_side(cfg->height), log));
-    td_rng_init(&c->rng, cfg->noise, model->dev->caps.noise_blocks, cfg->seed);
+        TRY(td_condition_picture(&c->condition, image, cfg->p.width, cfg->p.height, td_whole_side(cfg->p.width),
+                                 td_whole_side(cfg->p.height), log));
+    td_rng_init(&c->rng, cfg->p.noise, model->dev->caps.noise_blocks, cfg->p.seed);
     return 0;
 fail:
     td_clip_close(out);
@@ -341,7 +341,7 @@ static int begin_denoise(TDClip *c)
     int ret;
 
     TRY(op->normal(c->dev, &c->noise, &c->rng, c->host));
-    if (c->cfg.sampler == TD_SAMPLER_RCM) {
+    if (c->cfg.p.sampler == TD_SAMPLER_RCM) {
         TRY(op->scale_noise(c->dev, &c->z, &c->noise, c->t[0]));
     } else {
         TRY(op->scale_noise(c->dev, &c->z, &c->noise, 1.0));
@@ -362,7 +362,7 @@ static int enter_expert(TDClip *c, double t)
         return 0;
     if (c->expert != TD_N_FILES)
         td_log(c->log, TD_LOG_VERBOSE, "denoise: step %d at %.4f, below %g: the low-noise expert", c->step + 1, t,
-               c->cfg.boundary);
+               c->cfg.p.boundary);
     TRY(begin_stage(c, file));
     TRY(td_dit_prepare(&c->dit, c->model->net[file].dit));
     c->expert = file;
@@ -379,7 +379,7 @@ static int rcm_update(TDClip *c)
     TDTensor *noise = NULL;
     int ret;
 
-    if (!c->cfg.ode) {
+    if (!c->cfg.p.ode) {
         if (s > 0.0)
             TRY(c->dev->ops->normal(c->dev, &c->noise, &c->rng, c->host));
         else                                     /* the last draw is multiplied by 0 */
@@ -398,7 +398,7 @@ static int unipc_update(TDClip *c)
     int ret;
 
     if (c->n_prompts > 1)
-        td_guide(c->host, c->host + n, n, c->cfg.guidance);
+        td_guide(c->host, c->host + n, n, c->cfg.p.guidance);
     td_unipc_step(&c->unipc, c->host_z, c->host);
     TRY(c->dev->ops->upload(c->dev, &c->z, c->host_z));
 fail:
@@ -426,12 +426,12 @@ fail:
 
 static int advance_denoise(TDClip *c)
 {
-    int rcm = c->cfg.sampler == TD_SAMPLER_RCM, first = c->expert == TD_N_FILES, ret;
+    int rcm = c->cfg.p.sampler == TD_SAMPLER_RCM, first = c->expert == TD_N_FILES, ret;
     const TDDit *dit;
     double t;
 
     if (first && !rcm)
-        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.shift);
+        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.p.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.p.shift);
     t = rcm ? c->t[c->step] : td_unipc_time(&c->unipc);
     if (c->block_at == 0 && c->prompt == 0)
         TRY(enter_expert(c, t));
@@ -459,7 +459,7 @@ static int advance_denoise(TDClip *c)
         return 0;
     c->prompt = 0;
     TRY(rcm ? rcm_update(c) : unipc_update(c));
-    if (++c->step == c->cfg.n_steps)
+    if (++c->step == c->cfg.p.n_steps)
         TRY(end_denoise(c));
     return 0;
 fail:
@@ -504,8 +504,8 @@ int td_clip_frame(TDClip *c, TDFrame *f)
         c->next_ready = 0;
         c->shown++;
     }
-    f->width = c->cfg.width;
-    f->height = c->cfg.height;
+    f->width = c->cfg.p.width;
+    f->height = c->cfg.p.height;
     f->index = c->next_frame++;
     if (c->shown == c->latents.shape[1])
         c->phase = TD_CLIP_DONE;
@@ -530,6 +530,15 @@ int td_clip_advance(TDClip *c, const TDFrame *f)
                                                                   : c->expert);
 }
 
+void td_clip_summary(const TDClip *c, TDClipSummary *s)
+{
+    *s = (TDClipSummary){ .done = c->phase == TD_CLIP_DONE,
+                          .frames_out = (int)c->next_frame,
+                          .encoded = (int)c->condition.encode.next,
+                          .n_tokens = c->n_ids[0],
+                          .text_cached = c->cached[0] };
+}
+
 void td_clip_progress(const TDClip *c, TDProgress *p)
 {
     int64_t text = c->model->text->n_blocks, dit = c->model->dit->n_blocks;
@@ -546,7 +555,7 @@ void td_clip_progress(const TDClip *c, TDProgress *p)
                            .total = (int)c->latents.shape[1] };
         break;
     case TD_CLIP_DENOISE:
-        *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.n_steps * c->n_prompts * dit) };
+        *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.p.n_steps * c->n_prompts * dit) };
         p->done = (int)((c->step * c->n_prompts + (c->has_text ? c->prompt : 0)) * dit + c->block_at);
         break;
     default:

@@ -12,15 +12,16 @@ enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_IMAGE, TD_CLIP_DENOISE, TD_CLIP_DECODE,
 
 /** What td_start() was asked for, checked and with defaults filled in. */
 typedef struct TDClipConfig {
-    int width, height;                           ///< of the frames; the networks see td_whole_side() of each
-    int n_frames, n_steps, ode;
-    enum TDSampler sampler;
-    uint64_t seed;
-    enum TDNoise noise;
-    double sigma_max, guidance, shift;
-    double boundary;                             ///< two experts: below it the low-noise one is at work
+    TDParams p;                                  ///< its pointers are the caller's, for td_clip_open() alone
     TDAttnConfig attn;
 } TDClipConfig;
+
+/** How far a clip has come. */
+typedef struct TDClipSummary {
+    int done;                                    ///< all frames are handed out
+    int frames_out, encoded;                     ///< frames handed out; latent frames of the picture that are encoded
+    int n_tokens, text_cached;                   ///< of the prompt
+} TDClipSummary;
 
 /** The side that a picture is made with: whole tokens of 16 pixels. The right and the bottom are cut off. */
 static inline int td_whole_side(int pixels)
@@ -84,6 +85,7 @@ int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *
 int  td_clip_advance(TDClip *clip, const TDFrame *f);
 int  td_clip_frame(TDClip *clip, TDFrame *f);
 void td_clip_progress(const TDClip *clip, TDProgress *p);  ///< stage, done, total of the phase at hand
+void td_clip_summary(const TDClip *clip, TDClipSummary *s);
 void td_clip_close(TDClip **clip);
 
 #endif /* TD_CLIP_H */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/options.h"
 #include "model/device.h"
 #include "model/install.h"
 
@@ -90,6 +91,6 @@ enum TDAttention td_device_attention(const TDDev *dev, enum TDAttention want, in
         td_log(log, TD_LOG_WARNING,
                "attention=%s on a transformer without proj_l: it was not trained for sparse attention; the linear "
                "branch is left out",
-               want == TD_ATTN_SLA ? "sla" : "sagesla");
+               td_attention_words[want]);
     return want;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/io.h"
+#include "base/options.h"
+#include "base/wan.h"
 #include "model/model_conf.h"
 
 #define MAX_FILE 4096
@@ -23,7 +25,6 @@ static int valid_topk(int units)
 }
 
 static const char *const vocabularies[] = { "", "words", NULL };
-static const char *const blocks[] = { [TD_SLA_BLOCK_128X64] = "128x64", [TD_SLA_BLOCK_64X128] = "64x128", NULL };
 
 /* values are whole numbers, of units of the last decimal, or indices of words, from 1; 0 is never valid, which leaves
  * it to mean "not said" */
@@ -36,7 +37,7 @@ static const struct {
     [HEIGHT]    = { "height", "16 to 2048", .valid = td_valid_side },
     [FRAMES]    = { "frames", "4k+1 from 1 to 509", .valid = td_valid_frames },
     [TOPK]      = { "topk", "more than 0, up to 1, such as 0.25, of at most 4 decimals", TOPK_DECIMALS, valid_topk },
-    [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = blocks },
+    [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = td_sla_block_words },
     [VOCABULARY] = { "vocabulary", "words", .words = vocabularies },
 };
 

@@ -14,22 +14,6 @@ typedef struct TDModelConf {
     int knows_words;                             ///< each word that the model knows is one piece of its vocabulary
 } TDModelConf;
 
-/** What a clip may be, whoever says it. */
-static inline int td_valid_side(int pixels)
-{
-    return pixels >= 16 && pixels <= 2048;
-}
-
-static inline int td_valid_frames(int n)
-{
-    return n >= 1 && n <= 4 * 127 + 1 && n % 4 == 1;
-}
-
-static inline int td_valid_topk(double share)
-{
-    return share > 0.0 && share <= 1.0;
-}
-
 /** path: for messages. text need not end in a 0. @return 0, or a logged EBADMSG */
 int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, size_t size, TDLog *log);
 

@@ -11,10 +11,8 @@
 #include <string.h>
 #include <jpeglib.h>
 #include <jerror.h>
-#include "base/io.h"
 #include "picture/image.h"
 
-#define MAX_FILE  (256 << 20)                    /* bytes: as many as the largest picture takes at the best quality */
 #define MAX_SCANS 100                            /* of a progressive file: a bomb has thousands */
 #define MAX_WORK  (INT64_C(1) << 31)             /* pixels in all scans: 16 over the largest picture, which has 10 */
 
@@ -238,34 +236,4 @@ int td_image_decode(TDImage *out, const uint8_t *data, size_t size, int64_t max_
     free(r->row);
     free(r);
     return ret;
-}
-
-int td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger)
-{
-    TDLog log = { .out = logger ? *logger : (TDLogger){ NULL, NULL, TD_LOG_ERROR } };
-    uint8_t *data = NULL;
-    size_t size = 0;
-    int ret;
-
-    if (!out)
-        return TD_ERR(EINVAL);
-    *out = (TDImage){ 0 };
-    if (!path)
-        return td_error(&log, EINVAL, "image: no path");
-    ret = td_read_file(&data, &size, path, 1, MAX_FILE, "a JPEG picture", &log);
-    if (ret >= 0 && (size < 2 || memcmp(data, "\xff\xd8", 2)))
-        ret = td_error(&log, EBADMSG, "%s: Not a JPEG file; the filters turbodiff and turbodiff_i2v of FFmpeg take "
-                       "pictures of other formats", path);
-    if (ret >= 0)
-        ret = td_image_decode(out, data, size, TD_IMAGE_MAX_PIXELS, path, &log);
-    free(data);
-    return ret;
-}
-
-void td_image_free(TDImage *image)
-{
-    if (!image)
-        return;
-    free(image->data);
-    *image = (TDImage){ 0 };
 }

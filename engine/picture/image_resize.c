@@ -126,27 +126,6 @@ static void resize_column(uint8_t *dst, const uint8_t *src, ptrdiff_t stride, co
     }
 }
 
-int td_adaptive_size(int *width, int *height, int image_width, int image_height)
-{
-    double area, shape;
-    int w, h;
-
-    if (!width || !height || *width < 1 || *height < 1 || *width > 2048 || *height > 2048 || image_width < 1 ||
-        image_height < 1)
-        return TD_ERR(EINVAL);
-    area = (double)*width * *height;
-    shape = (double)image_height / image_width;
-    if (sqrt(area * shape) > 4096 || sqrt(area / shape) > 4096)
-        return TD_ERR(EINVAL);
-    h = 16 * (int)nearbyint(sqrt(area * shape) / 16);        /* halves to even */
-    w = 16 * (int)nearbyint(sqrt(area / shape) / 16);
-    if (w < 16 || h < 16 || w > 2048 || h > 2048)
-        return TD_ERR(EINVAL);
-    *width = w;
-    *height = h;
-    return 0;
-}
-
 int td_image_resize(uint8_t *dst, int w, int h, const TDImage *src, TDLog *log)
 {
     Axis across = { 0 }, down = { 0 };

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * What can be chosen by name, in the filters, td and turbodiff.conf: one row an option, one list of words an enum. */
+#ifndef TD_OPTIONS_H
+#define TD_OPTIONS_H
+
+#include "base/log.h"
+
+enum TDOptionType { TD_OPTION_WORD, TD_OPTION_FLAG, TD_OPTION_INT, TD_OPTION_U64, TD_OPTION_DOUBLE };
+
+typedef struct TDOption {
+    const char *name;                            ///< as the filter has it
+    int of_clip;                                 ///< a field of TDParams, else of TDSettings
+    enum TDOptionType type;
+    size_t offset;
+    const char *const *words;                    ///< of an enum, by value, NULL at the end
+    double low, high;                            ///< of a DOUBLE; both 0: who uses it checks it
+} TDOption;
+
+extern const TDOption td_options[];              ///< ends with a name that is NULL
+
+extern const char *const td_attention_words[], *const td_noise_words[], *const td_quant_words[],
+    *const td_sla_block_words[];
+
+/** @return the row, or NULL */
+const TDOption *td_option(const char *name);
+/** of: TDParams with defaults filled in, or TDSettings. @return 0, or a logged EINVAL */
+int td_options_check(const void *of, int of_clip, TDLog *log);
+
+#endif /* TD_OPTIONS_H */
