@@ -12,7 +12,7 @@ demo check:
 	./configure
 	@$(MAKE) -j$(JOBS) $@
 
-all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api check-cases check-build fate fuzz asan tsan:
+all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api check-cases check-build mutate regolden fate fuzz asan tsan:
 	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
 
 else
@@ -240,6 +240,10 @@ check-ops: $(CHECKOPS) $(CUDA_SO)
 regolden: $(UNITS) $(CHECKOPS) $(BUILD)/models/stamp $(TOOLS)
 	@tools/regolden.sh $(BUILD)
 
+# each change of the list is made to a copy of the tree, and a test that it names has to fail
+mutate:
+	@CC="$(CC)" tests/mutate.sh
+
 check-tools: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 	@tests/tools/run.sh $(BUILD) $(MODEL)
 
@@ -355,7 +359,7 @@ uninstall:
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \
-    fate regolden check-gpu bench-gpu asan tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
+    fate mutate regolden check-gpu bench-gpu asan tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
     $(ALL_SERIES:%=fate-%) FORCE
 .SECONDARY:
 
@@ -390,8 +394,9 @@ help:
 	@echo "check-api       what is installed, and programs of earlier versions"
 	@echo "check-build     the CUDA module: when it is made, and which one is opened"
 	@echo "check-cases     fate's own tests"
+	@echo "mutate          changes of the code that tests must see: tests/mutations/list"
+	@echo "regolden        after a change of numerics that is meant: what tests know of it, anew"
 	@echo "fate            the filters in ffmpeg"
-	@echo "regolden        bounds and checksums of the tests after a change of numerics on purpose, old and new side by side"
 	@echo "check-gpu       on a machine with a GPU; OFFICIAL=DIR"
 	@echo "bench-gpu       times on a GPU"
 	@echo "asan tsan       unit and operator tests under sanitizers"

@@ -20,6 +20,7 @@ static struct {
     TDOps ops;
     struct { const char *name; float *v; int64_t n, shape[TD_MAX_DIMS]; } kept[MAX_KEPT];
     int n_kept, n_norm, n_residual, n_attn;
+    double time;
     const TDVae *vae;
     int chunk;
 } spy;
@@ -118,6 +119,12 @@ static int spy_conv(TDDev *d, TDTensor *y, const TDTensor *x, TDTensor *cache, c
     return ret;
 }
 
+static int spy_time_embed(TDDev *d, TDTensor *e6, TDTensor *e, double t, const TDTimeEmbed *w)
+{
+    spy.time = t;
+    return spy.real->time_embed(d, e6, e, t, w);
+}
+
 static void spy_begin(TDDev *dev)
 {
     memset(&spy, 0, sizeof(spy));
@@ -128,6 +135,7 @@ static void spy_begin(TDDev *dev)
     spy.ops.attn_dense = spy_attn_dense;
     spy.ops.linear_residual = spy_linear_residual;
     spy.ops.linear_gelu = spy_linear_gelu;
+    spy.ops.time_embed = spy_time_embed;
     dev->ops = &spy.ops;
 }
 
@@ -143,6 +151,9 @@ static void spy_end(TDDev *dev)
 static void test_dit(TDDev *dev, TDLog *log)
 {
     static const TDAttnConfig dense = { .kind = TD_ATTN_DENSE };
+    /* what the network sees is bf16: 8 bits of 1000 t */
+    static const struct { double t, seen; } times[] = { { 0.98765, 988 }, { 0.9345, 936 }, { 0.6091, 608 },
+                                                        { 0.0503, 50.25 } };
     char path[512];
     TDCheckpoint *g, *ckpt = NULL;
     TDDit *dit = NULL;
@@ -202,6 +213,10 @@ static void test_dit(TDDev *dev, TDLog *log)
     CHECK_INT(spy.n_kept, 15);
     for (int i = 0; i < spy.n_kept; i++)
         golden_check(g, spy.kept[i].name, spy.kept[i].v, spy.kept[i].n);
+    for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++) {
+        CHECK_INT(td_dit_begin(dit, &clip, &z, NULL, times[i].t), 0);
+        CHECK_NEAR(spy.time, times[i].seen, 0);
+    }
     spy_end(dev);
 end:
     dev->ops->free(dev, &buf);
