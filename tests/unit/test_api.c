@@ -127,6 +127,8 @@ static void test_settings(void)
     REFUSE(ENOENT, "/nonexistent.pth", s.dit = "/nonexistent.pth");
     REFUSE(ENOENT, "/nonexistent.pth", s.text_encoder = "/nonexistent.pth");
     REFUSE(ENOENT, "/nonexistent.model", s.tokenizer = "/nonexistent.model");
+    REFUSE(ENOENT, "/nonexistent.pth", s.vae = "/nonexistent.pth");
+    REFUSE(ENOENT, "/none??31m?[0m", s.vae = "/none\xc2\x9b" "31m\x1b[0m");
     REFUSE(EBADMSG, "/dev/null", s.vae = "/dev/null");
     REFUSE(EBADMSG, "spiece.model", s.dit = small_path(file, "model/google/umt5-xxl/spiece.model"));
     REFUSE(EBADMSG, "Wan2.1_VAE.safetensors", s.tokenizer = small_path(file, "model/Wan2.1_VAE.safetensors"));
@@ -231,7 +233,9 @@ static void test_params(void)
     BAD("32x1, want sides from 16 to 2048", p.height = 1);
     BAD("want sides from 16 to 2048", p.width = 2049);
     BAD("want sides from 16 to 2048", p.height = -32);
+    BAD("want sides from 16 to 2048", p.height = 1 << 30);
     BAD("want 4k+1 from 1 to 509 (such as 5)", p.n_frames = 6);      /* 4k+2 */
+    BAD("want 4k+1 from 1 to 509 (such as 5)", p.n_frames = 4);
     BAD("want 4k+1 from 1 to 509 (such as 1)", p.n_frames = -4);
     BAD("want 4k+1 from 1 to 509 (such as 509)", p.n_frames = 513);
     BAD("want 4k+1", p.n_frames = -2147483647 - 1);
@@ -293,118 +297,134 @@ static int sample(const Picture *p, int n, int plane, int at)
     return v;                                    /* of p010: in the upper 10 bits */
 }
 
-static void test_frames(void)
+/* frames that are refused leave the clip as it is */
+static void test_bad_frames(TDContext *c, Seen *seen, const TDParams *p)
 {
-    static Picture pic[8];
-    TDContext *c = NULL;
-    TDSettings s;
-    TDParams p;
+    static uint8_t plane[2 * W * H];
     TDFrame f = { 0 };
-    Seen seen;
-    int differ = 0;
 
     test_begin("td_read_frame: no clip, bad frames");
-    small_settings(&s, &seen, model);
-    small_params(&p);
-    if (!CHECK_INT(td_open(&c, &s), 0))
-        return;
-    check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "td_start() comes first");
-    CHECK_INT(td_start(c, &p), 0);
-    memset(&seen, 0, sizeof(seen));
-    check_error(&seen, td_read_frame(c, NULL), TD_ERR(EINVAL), "frame: format");
-    memset(&seen, 0, sizeof(seen));
+    check_error(seen, td_read_frame(c, &f), TD_ERR(EINVAL), "td_start() comes first");
+    CHECK_INT(td_start(c, p), 0);
+    memset(seen, 0, sizeof(*seen));
+    check_error(seen, td_read_frame(c, NULL), TD_ERR(EINVAL), "frame: format");
+    memset(seen, 0, sizeof(*seen));
     f.format = (enum TDPixFmt)8;
-    check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "frame: format 8, want 0 to 7");
-    memset(&seen, 0, sizeof(seen));
+    check_error(seen, td_read_frame(c, &f), TD_ERR(EINVAL), "frame: format 8, want 0 to 7");
+    memset(seen, 0, sizeof(*seen));
     f.format = TD_PIX_YUV444P10;
-    f.data[0] = f.data[1] = pic[0].plane[0][0];
+    f.data[0] = f.data[1] = plane;
     f.stride[0] = f.stride[1] = 2 * W;
-    check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "plane 2");
-    memset(&seen, 0, sizeof(seen));
-    f.data[2] = pic[0].plane[0][0];
+    check_error(seen, td_read_frame(c, &f), TD_ERR(EINVAL), "plane 2");
+    memset(seen, 0, sizeof(*seen));
+    f.data[2] = plane;
     f.stride[2] = 2 * W - 1;
-    check_error(&seen, td_read_frame(c, &f), TD_ERR(EINVAL), "at least 64");
+    check_error(seen, td_read_frame(c, &f), TD_ERR(EINVAL), "at least 64");
     CHECK_INT(read_clip(c, NULL), N);            /* the clip went on */
+}
 
-    test_begin("eight pixel formats show the same picture");
-    for (int format = 0; format < 8; format++) {
-        pic[format].format = format;
-        CHECK_INT(td_start(c, &p), 0);
-        for (int n = 0; n < N; n++) {
-            f = (TDFrame){ .format = (enum TDPixFmt)format };
-            for (int i = 0; i < (is_pair(format) ? 2 : 3); i++) {    /* bottom up: strides may be negative */
-                int half = i && (format == TD_PIX_YUV420P || format == TD_PIX_YUV420P10 || is_pair(format));
-                int row = (half && !is_pair(format) ? W / 2 : W) *
-                          (format == TD_PIX_RGB24 ? 3
-                           : is_ten(format)       ? 2
-                                                  : 1);
-
-                f.stride[i] = n % 2 ? -row : row;
-                f.data[i] = pic[format].plane[n][i] + (n % 2 ? row * ((half ? H / 2 : H) - 1) : 0);
-            }
-            CHECK_INT(td_read_frame(c, &f), 1);
-            CHECK_INT(f.index, n);
-            CHECK_INT(f.width, W);
-        }
-        CHECK_INT(td_read_frame(c, &f), 0);
-    }
-    for (int n = 0; n < N; n++)
-        for (int i = 0; i < W * H; i++) {
-            int y = sample(&pic[TD_PIX_YUV444P10], n, 0, i), rgb[3];
-            double luma;
-
-            for (int k = 0; k < 3; k++)
-                rgb[k] = sample(&pic[TD_PIX_RGB24], n, 0, 3 * i + k);
-            luma = 16 + 219.0 / 255 * (0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]);
-            differ += sample(&pic[TD_PIX_GBRP], n, 0, i) != rgb[1] || sample(&pic[TD_PIX_GBRP], n, 1, i) != rgb[2] ||
-                      sample(&pic[TD_PIX_GBRP], n, 2, i) != rgb[0];
-            differ += sample(&pic[TD_PIX_YUV420P10], n, 0, i) != y;
-            differ += abs(4 * sample(&pic[TD_PIX_YUV420P], n, 0, i) - y) > 2;
-            differ += sample(&pic[TD_PIX_YUV444P], n, 0, i) != sample(&pic[TD_PIX_YUV420P], n, 0, i);
-            differ += fabs(luma - y / 4.0) > 0.7;
-            for (int k = 1; k < 3; k++) {        /* B - Y and R - Y, to 10 bits */
-                double difference = rgb[k == 1 ? 2 : 0] - (luma - 16) * 255 / 219;
-                double want = 512 + 896 * difference / 255 / (k == 1 ? 1.8556 : 1.5748);
-
-                differ += fabs(sample(&pic[TD_PIX_YUV444P10], n, k, i) - want) > 4;
-                differ += abs(4 * sample(&pic[TD_PIX_YUV444P], n, k, i) - sample(&pic[TD_PIX_YUV444P10], n, k, i)) > 2;
-            }
-        }
-    CHECK_INT(differ, 0);
-    for (int n = 0; n < N; n++)                  /* 4:2:0, sited left: (1 2 1)/4 across, mean of two rows */
-        for (int k = 1; k < 3; k++)
-            for (int y = 0; y < H / 2; y++)
-                for (int x = 0; x < W / 2; x++) {
-                    double want = 0;
-
-                    for (int dy = 0; dy < 2; dy++)
-                        for (int dx = -1; dx < 2; dx++)
-                            want += (dx ? 0.125 : 0.25) * sample(&pic[TD_PIX_YUV444P10], n, k,
-                                                                 (2 * y + dy) * W + (2 * x + dx < 0 ? 0 : 2 * x + dx));
-                    differ += fabs(want - sample(&pic[TD_PIX_YUV420P10], n, k, y * W / 2 + x)) > 1.01;
-                    differ += abs(4 * sample(&pic[TD_PIX_YUV420P], n, k, y * W / 2 + x) -
-                                  sample(&pic[TD_PIX_YUV420P10], n, k, y * W / 2 + x)) > 2;
-                }
-    CHECK_INT(differ, 0);
-    for (int n = 0; n < N; n++)
-        for (int i = 0; i < W * H; i++) {
-            differ += sample(&pic[TD_PIX_NV12], n, 0, i) != sample(&pic[TD_PIX_YUV420P], n, 0, i);
-            differ += sample(&pic[TD_PIX_P010], n, 0, i) != sample(&pic[TD_PIX_YUV420P10], n, 0, i) << 6;
-            for (int k = 0; i < W * H / 4 && k < 2; k++) {
-                differ += sample(&pic[TD_PIX_NV12], n, 1, 2 * i + k) != sample(&pic[TD_PIX_YUV420P], n, 1 + k, i);
-                differ += sample(&pic[TD_PIX_P010], n, 1, 2 * i + k) !=
-                          sample(&pic[TD_PIX_YUV420P10], n, 1 + k, i) << 6;
-            }
-        }
-    CHECK_INT(differ, 0);
-    test_begin("another pixel format with each frame");
-    differ = 0;
-    CHECK_INT(td_start(c, &p), 0);
+/* the clip in one format; every second frame bottom up: strides may be negative */
+static void read_format(TDContext *c, const TDParams *p, Picture *pic, int format)
+{
+    pic->format = format;
+    CHECK_INT(td_start(c, p), 0);
     for (int n = 0; n < N; n++) {
-        static uint8_t luma[4 * W * H];
-        int format = (n % 2 ? TD_PIX_YUV444P10 : TD_PIX_YUV444P);
+        TDFrame f = { .format = (enum TDPixFmt)format };
 
-        f = (TDFrame){ .format = (enum TDPixFmt)format };
+        for (int i = 0; i < (is_pair(format) ? 2 : 3); i++) {
+            int half = i && (format == TD_PIX_YUV420P || format == TD_PIX_YUV420P10 || is_pair(format));
+            int row = (half && !is_pair(format) ? W / 2 : W) *
+                      (format == TD_PIX_RGB24 ? 3
+                       : is_ten(format)       ? 2
+                                              : 1);
+
+            f.stride[i] = n % 2 ? -row : row;
+            f.data[i] = pic->plane[n][i] + (n % 2 ? row * ((half ? H / 2 : H) - 1) : 0);
+        }
+        CHECK_INT(td_read_frame(c, &f), 1);
+        CHECK_INT(f.index, n);
+        CHECK_INT(f.width, W);
+    }
+    CHECK_INT(td_read_frame(c, &(TDFrame){ .format = (enum TDPixFmt)format }), 0);
+}
+
+/* formats of as many samples of colour as of light: RGB, the matrix of BT.709, 8 bits of 10. @return what differs */
+static int full_colour(const Picture *pic, int n)
+{
+    int differ = 0;
+
+    for (int i = 0; i < W * H; i++) {
+        int y = sample(&pic[TD_PIX_YUV444P10], n, 0, i), rgb[3];
+        double luma;
+
+        for (int k = 0; k < 3; k++)
+            rgb[k] = sample(&pic[TD_PIX_RGB24], n, 0, 3 * i + k);
+        luma = 16 + 219.0 / 255 * (0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2]);
+        differ += sample(&pic[TD_PIX_GBRP], n, 0, i) != rgb[1] || sample(&pic[TD_PIX_GBRP], n, 1, i) != rgb[2] ||
+                  sample(&pic[TD_PIX_GBRP], n, 2, i) != rgb[0];
+        differ += sample(&pic[TD_PIX_YUV420P10], n, 0, i) != y;
+        differ += abs(4 * sample(&pic[TD_PIX_YUV420P], n, 0, i) - y) > 2;
+        differ += sample(&pic[TD_PIX_YUV444P], n, 0, i) != sample(&pic[TD_PIX_YUV420P], n, 0, i);
+        differ += fabs(luma - y / 4.0) > 0.7;
+        for (int k = 1; k < 3; k++) {            /* B - Y and R - Y, to 10 bits */
+            double difference = rgb[k == 1 ? 2 : 0] - (luma - 16) * 255 / 219;
+            double want = 512 + 896 * difference / 255 / (k == 1 ? 1.8556 : 1.5748);
+
+            differ += fabs(sample(&pic[TD_PIX_YUV444P10], n, k, i) - want) > 4;
+            differ += abs(4 * sample(&pic[TD_PIX_YUV444P], n, k, i) - sample(&pic[TD_PIX_YUV444P10], n, k, i)) > 2;
+        }
+    }
+    return differ;
+}
+
+/* 4:2:0, sited left: (1 2 1)/4 across, mean of two rows. @return what differs */
+static int half_colour(const Picture *pic, int n)
+{
+    int differ = 0;
+
+    for (int k = 1; k < 3; k++)
+        for (int y = 0; y < H / 2; y++)
+            for (int x = 0; x < W / 2; x++) {
+                double want = 0;
+
+                for (int dy = 0; dy < 2; dy++)
+                    for (int dx = -1; dx < 2; dx++)
+                        want += (dx ? 0.125 : 0.25) * sample(&pic[TD_PIX_YUV444P10], n, k,
+                                                             (2 * y + dy) * W + (2 * x + dx < 0 ? 0 : 2 * x + dx));
+                differ += fabs(want - sample(&pic[TD_PIX_YUV420P10], n, k, y * W / 2 + x)) > 1.01;
+                differ += abs(4 * sample(&pic[TD_PIX_YUV420P], n, k, y * W / 2 + x) -
+                              sample(&pic[TD_PIX_YUV420P10], n, k, y * W / 2 + x)) > 2;
+            }
+    return differ;
+}
+
+/* those with colours in pairs have the samples of those with planes of their own. @return what differs */
+static int paired_colour(const Picture *pic, int n)
+{
+    int differ = 0;
+
+    for (int i = 0; i < W * H; i++) {
+        differ += sample(&pic[TD_PIX_NV12], n, 0, i) != sample(&pic[TD_PIX_YUV420P], n, 0, i);
+        differ += sample(&pic[TD_PIX_P010], n, 0, i) != sample(&pic[TD_PIX_YUV420P10], n, 0, i) << 6;
+        for (int k = 0; i < W * H / 4 && k < 2; k++) {
+            differ += sample(&pic[TD_PIX_NV12], n, 1, 2 * i + k) != sample(&pic[TD_PIX_YUV420P], n, 1 + k, i);
+            differ += sample(&pic[TD_PIX_P010], n, 1, 2 * i + k) != sample(&pic[TD_PIX_YUV420P10], n, 1 + k, i) << 6;
+        }
+    }
+    return differ;
+}
+
+static void test_formats_in_turn(TDContext *c, const TDParams *p, const Picture *pic)
+{
+    static uint8_t luma[4 * W * H];
+    int differ = 0;
+
+    test_begin("another pixel format with each frame");
+    CHECK_INT(td_start(c, p), 0);
+    for (int n = 0; n < N; n++) {
+        int format = n % 2 ? TD_PIX_YUV444P10 : TD_PIX_YUV444P;
+        TDFrame f = { .format = (enum TDPixFmt)format };
+
         for (int i = 0; i < 3; i++) {
             f.stride[i] = 2 * W;
             f.data[i] = luma;
@@ -416,6 +436,31 @@ static void test_frames(void)
                              pic[format].plane[n][0] + (n % 2 ? 2 * W * (H - 1 - y) : W * y), W << n % 2) != 0;
     }
     CHECK_INT(differ, 0);
+}
+
+static void test_frames(void)
+{
+    static Picture pic[8];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    Seen seen;
+
+    test_begin("td_open");
+    small_settings(&s, &seen, model);
+    small_params(&p);
+    if (!CHECK_INT(td_open(&c, &s), 0))
+        return;
+    test_bad_frames(c, &seen, &p);
+    test_begin("eight pixel formats show the same picture");
+    for (int format = 0; format < 8; format++)
+        read_format(c, &p, &pic[format], format);
+    for (int n = 0; n < N; n++) {
+        CHECK_INT(full_colour(pic, n), 0);
+        CHECK_INT(half_colour(pic, n), 0);
+        CHECK_INT(paired_colour(pic, n), 0);
+    }
+    test_formats_in_turn(c, &p, pic);
     td_close(&c);
 }
 

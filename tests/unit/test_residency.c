@@ -63,7 +63,7 @@ static int open_model(TDModel **m, const char *dir, enum TDResidency residency, 
     return td_model_open(m, &s, device, &lines);
 }
 
-static uint8_t pixels[SIDE * SIDE * 3];
+static uint8_t pixels[SIDE * SIDE * 3], mapped[SIDE * SIDE * 3];
 
 /* a clip to its last frame. @return 0 or the error */
 static int run(TDModel *m, const char *prompt, TDPlan *need)
@@ -89,96 +89,118 @@ static uint64_t part_bytes(const TDModel *m, enum TDFile f)
     return m->part[f]->bytes + m->part[f]->scratch;
 }
 
-int main(void)
-{
-    static uint8_t mapped[sizeof(pixels)];
-    char path[256], shared[64];
-    uint64_t all, stage, all_weights, text, dit;
-    TDModel *m = NULL;
-    TDPlan need;
+/* ---- cases, in this order: the first ones measure what the others reckon with ---- */
 
-    test_begin("model");
-    lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
-    /* a large text encoder, as real models have */
-    if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=2") < 0 ||
-        !CHECK_INT(td_cpu_open(&device, 1, NULL, &cancel, &lines), 0))
-        return test_end();
-    small_path(path, "model");
-    CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, 0), 0);
-    CHECK_INT(run(m, "a cat", NULL), 0);
-    memcpy(mapped, pixels, sizeof(mapped));
-    td_model_close(&m);
-    gpu.real = device->ops;
-    gpu.ops = *device->ops;
-    gpu.ops.alloc = gpu_alloc;
-    gpu.ops.free = gpu_free;
-    gpu.ops.memory = gpu_memory;
-    device->ops = &gpu.ops;
-    device->caps.maps_files = 0;
+static char path[256];
+static struct { uint64_t text, weights, all, stage; } bytes;     /* weights; weights and clip held at once, by stage */
+
+/* @return the model */
+static TDModel *test_open(void)
+{
+    TDModel *m = NULL;
 
     test_begin("opening a model checks all of it and loads nothing");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, 1 << 30), 0);
     if (!m)
-        return test_end();
+        return NULL;
     CHECK(gpu.used < 4096);                      /* scratch of the timestep */
-    text = part_bytes(m, TD_FILE_TEXT);
-    dit = part_bytes(m, TD_FILE_DIT);
-    all_weights = text + dit + part_bytes(m, TD_FILE_VAE);
-    CHECK(text > 0 && dit > 0);
+    bytes.text = part_bytes(m, TD_FILE_TEXT);
+    bytes.weights = bytes.text + part_bytes(m, TD_FILE_DIT) + part_bytes(m, TD_FILE_VAE);
+    CHECK(bytes.text > 0 && part_bytes(m, TD_FILE_DIT) > 0);
+    return m;
+}
+
+static void test_room_for_all(TDModel *m)
+{
+    TDPlan need;
 
     test_begin("room for all: what was reckoned is what is used");
     CHECK_INT(run(m, "a cat", &need), 0);
     CHECK(!memcmp(mapped, pixels, sizeof(mapped)));  /* from the file, or from memory of its own: the same clip */
     CHECK(!m->plan.by_stage && m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
-    all = need.weights + need.clip;
-    CHECK(gpu.peak <= all + 4096 && gpu.peak + 4096 > all);
+    bytes.all = need.weights + need.clip;
+    CHECK(gpu.peak <= bytes.all + 4096 && gpu.peak + 4096 > bytes.all);
     td_model_close(&m);
     CHECK_INT((long long)gpu.used, 0);
+}
+
+static void test_by_stage(void)
+{
+    TDModel *m = NULL;
+    TDPlan need;
 
     test_begin("by stage: less, and as reckoned");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_STAGE, 1 << 30), 0);
     CHECK_INT(run(m, "a cat", &need), 0);
-    stage = need.weights + need.clip;
-    CHECK(stage < all && gpu.peak <= stage + 4096);
+    bytes.stage = need.weights + need.clip;
+    CHECK(bytes.stage < bytes.all && gpu.peak <= bytes.stage + 4096);
     CHECK(!m->held[TD_FILE_TEXT] && !m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
     td_model_close(&m);
+}
+
+static void test_every_size(void)
+{
+    TDModel *m = NULL;
+    TDPlan need;
 
     test_begin("auto on every size of device between the two, down to where nothing fits");
-    for (uint64_t size = all + 8192; size >= stage; size -= (all - stage) / 6 + 1) {
+    for (uint64_t size = bytes.all + 8192; size >= bytes.stage; size -= (bytes.all - bytes.stage) / 6 + 1) {
         CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, size), 0);
         for (int i = 0; i < 2; i++) {
             CHECK_INT(run(m, i ? "a dog" : "a cat", &need), 0);
             CHECK(gpu.peak <= size && need.weights + need.clip <= size);
         }
-        CHECK_INT(m->plan.by_stage, all + 512 > size); /* less the scratch of the timestep */
+        CHECK_INT(m->plan.by_stage, bytes.all + 512 > size); /* less the scratch of the timestep */
         td_model_close(&m);
         CHECK_INT((long long)gpu.used, 0);
     }
-    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, stage / 2), 0);
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2), 0);
     check_error(&seen, run(m, "a cat", NULL), TD_ERR(ENOMEM), "more than the free");
     td_model_close(&m);
+}
+
+static void test_leave_order(void)
+{
+    uint64_t size = bytes.all - bytes.text > bytes.stage ? bytes.all - bytes.text : bytes.stage;
+    TDModel *m = NULL;
 
     test_begin("auto gives up the text encoder first, and keeps the transformer");
-    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, (all - text > stage ? all - text : stage) + 8192), 0);
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, size + 8192), 0);
     CHECK_INT(run(m, "a cat", NULL), 0);
     CHECK(!m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT] && m->held[TD_FILE_VAE]);
     CHECK_INT(run(m, "a cat", NULL), 0);         /* known: the encoder stays away */
     CHECK(!m->held[TD_FILE_TEXT] && m->held[TD_FILE_DIT]);
     td_model_close(&m);
+}
+
+static void test_too_little(void)
+{
+    TDModel *m = NULL;
+    TDPlan need;
 
     test_begin("all does not fit: refused before anything is loaded");
-    CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, all_weights - 1), 0);
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, bytes.weights - 1), 0);
     check_error(&seen, td_model_plan(m, NULL, 0, 0, &need, &lines), TD_ERR(ENOMEM), "more than the free");
     CHECK(gpu.peak < 4096);
     td_model_close(&m);
+}
+
+static void test_reserve(void)
+{
+    TDModel *m = NULL;
 
     test_begin("the driver's reserve is left alone");
-    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, all + 8192), 0);
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, bytes.all + 8192), 0);
     device->caps.reserve = 16384;
     CHECK_INT(run(m, "a cat", NULL), 0);
     CHECK(m->plan.by_stage && gpu.peak + 16384 <= gpu.size);
     device->caps.reserve = 0;
     td_model_close(&m);
+}
+
+static void test_out_of_memory(void)
+{
+    TDModel *m = NULL;
 
     test_begin("the device runs out of memory in mid load: nothing leaks, and the next clip works");
     for (gpu.fail_at = 1; gpu.fail_at < 12; gpu.fail_at++) {
@@ -202,13 +224,52 @@ int main(void)
     }
     CHECK(gpu.fail_at > 6);                      /* scratch, block, and weights and work of three stages */
     gpu.fail_at = 0;
+}
+
+static void test_names(void)
+{
+    TDModel *m = NULL;
+    char shared[64];
 
     test_begin("names of shared files");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, 1 << 30), 0);
     CHECK_INT(td_model_load_all(m, shared, sizeof(shared)), 0);
     CHECK_STR(shared, "");
     td_model_close(&m);
+}
 
+int main(void)
+{
+    TDModel *m;
+
+    test_begin("model");
+    lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
+    /* a large text encoder, as real models have */
+    if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=2") < 0 ||
+        !CHECK_INT(td_cpu_open(&device, 1, NULL, &cancel, &lines), 0))
+        return test_end();
+    small_path(path, "model");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, 0), 0);
+    CHECK_INT(run(m, "a cat", NULL), 0);
+    memcpy(mapped, pixels, sizeof(mapped));
+    td_model_close(&m);
+    gpu.real = device->ops;
+    gpu.ops = *device->ops;
+    gpu.ops.alloc = gpu_alloc;
+    gpu.ops.free = gpu_free;
+    gpu.ops.memory = gpu_memory;
+    device->ops = &gpu.ops;
+    device->caps.maps_files = 0;
+    if ((m = test_open())) {
+        test_room_for_all(m);
+        test_by_stage();
+        test_every_size();
+        test_leave_order();
+        test_too_little();
+        test_reserve();
+        test_out_of_memory();
+        test_names();
+    }
     device->ops = gpu.real;
     device->ops->close(&device);
     small_model_remove();
