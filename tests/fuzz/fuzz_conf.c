@@ -2,6 +2,7 @@
  * libFuzzer target: turbodiff.conf. Seeds: tests/fuzz/seeds/conf. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/wan.h"
 #include "model/model_conf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
