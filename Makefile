@@ -268,17 +268,26 @@ $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
 	    tests/fate/failure.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/demo.sh $(BUILD)/small-$* || r=1; exit $$r
 
-# more suites: make check CHECK_MORE="style fate-7.1 asan"
-check: demo
-	@MAKE="$(MAKE)" tests/check.sh $(BUILD) check-unit check-fuzz $(if $(CHECKOPS),check-ops) check-tools check-api \
-	    check-cases check-build fate $(CHECK_MORE)
+# more suites: make check CHECK_MORE="style fate-7.1 asan"; CHECK_JOBS=2: two at a time
+check: demo all tests $(MODEL)/stamp $(MODEL)-i2v/stamp $(BUILD)/models/stamp
+	@MAKE="$(MAKE)" CHECK_JOBS=$(CHECK_JOBS) tests/check.sh $(BUILD) $(CHECK_MORE) fate check-unit check-fuzz \
+	    $(if $(CHECKOPS),check-ops) check-tools check-api check-cases check-build
+
+# of the CPU's code
+ASAN = $(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined HAVE_CUDA=no
 
 asan:
-	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined check-unit $(if $(CHECKOPS),check-ops)
+	$(ASAN) check-unit $(if $(CHECKOPS),check-ops)
+
+# what reads files and prompts, and the API; a few minutes
+ASAN_FAST := api broken_files checkpoint frames image json mapping model_files runtime safetensors sizes tdinfo tokenizer views
+
+asan-fast:
+	$(ASAN) UNITS="$(ASAN_FAST:%=$(BUILD)/asan/tests/test_%)" check-unit
 
 # about 20 minutes on two cores, with -j2
 tsan:
-	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread check-unit $(if $(CHECKOPS),check-ops)
+	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread HAVE_CUDA=no check-unit $(if $(CHECKOPS),check-ops)
 
 # lines of engine/, tools/ and libavfilter/ that the tests run; about as long as asan
 COVERAGE = $(MAKE) BUILD=$(BUILD)/coverage HAVE_CUDA=no EXTRA_CFLAGS="$(EXTRA_CFLAGS) --coverage" \
@@ -308,7 +317,8 @@ fuzz: $(FUZZERS)
 	    echo "fuzz: $$n for $(FUZZ_SECONDS) s"; [ -f $$d ] || d=; \
 	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(BUILD)/ -verbosity=0 \
 	        -print_final_stats=1 $${d:+-dict=$$d} $(BUILD)/corpus_$$n tests/fuzz/seeds/$$n \
-        > $$f.log 2>&1 || { tail -n 60 $$f.log; exit 1; }; grep '^stat::' $$f.log; done
+	        > $$f.log 2>&1 || { tail -n 60 $$f.log; exit 1; }; grep '^stat::' $$f.log; done; \
+	    echo "fuzz: $(words $(FUZZERS)) passed, 0 failed"
 
 # the seeds once through every target, with sanitizers and any compiler
 REPLAY_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -359,7 +369,7 @@ uninstall:
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \
-    fate mutate regolden check-gpu bench-gpu asan tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
+    fate mutate regolden check-gpu bench-gpu asan asan-fast tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
     $(ALL_SERIES:%=fate-%) FORCE
 .SECONDARY:
 
@@ -376,7 +386,7 @@ distclean: clean
 
 help:
 	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
-	@echo "check           demo, then all tests that need no GPU; CHECK_MORE='style asan ...'"
+	@echo "check           demo, then all tests that need no GPU; CHECK_MORE='style asan ...' CHECK_JOBS=2"
 	@echo "all             lib tools cuda (after ./configure, as all that follows)"
 	@echo "lib             libturbodiff"
 	@echo "tools           td, tdinfo, tdsynth"
@@ -400,6 +410,7 @@ help:
 	@echo "check-gpu       on a machine with a GPU; OFFICIAL=DIR"
 	@echo "bench-gpu       times on a GPU"
 	@echo "asan tsan       unit and operator tests under sanitizers"
+	@echo "asan-fast       of asan, what reads files and prompts"
 	@echo "coverage        lines that the tests run, by gcov"
 	@echo "fuzz            each fuzzer for FUZZ_SECONDS=60 (needs clang)"
 	@echo "style           source style"

@@ -22,7 +22,7 @@ rule() {
 
 ours=$(git ls-files -- '*.c' '*.h' '*.cu' '*.cuh')
 engine=$(echo "$ours" | grep '^engine/\|^cuda/')
-scripts=$(git ls-files -- '*.sh' configure .ci/run)
+scripts=$(git ls-files -- '*.sh' configure .ci/run .ci/full .ci/common)
 texts="$ours $scripts $(git ls-files -- '*.md' '*.texi' '*.py' Makefile)"
 
 # lists of files
