@@ -11,7 +11,6 @@ set -u
 LC_ALL=C
 export LC_ALL
 cd "$(dirname "$0")/.." || exit 1
-top=$(pwd)
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -108,12 +107,12 @@ mutate() {
 }
 
 # what passes without a change
-for test in $(sed -n 's/^test  *//p' "$top/tests/mutations/list" | tr ' ' '\n' | sort -u); do
+for test in $(sed -n 's/^test  *//p' tests/mutations/list | tr ' ' '\n' | sort -u); do
     if [ -n "$only" ]; then
         needed=$(awk -v only=" $only " -v test="$test" '
             /^\[/ { name = $1; gsub(/[][]/, "", name) }
             $1 == "test" && index(only, " " name " ") { for (i = 2; i <= NF; i++) if ($i == test) print "yes" }' \
-            "$top/tests/mutations/list")
+            tests/mutations/list)
         [ -n "$needed" ] || continue
     fi
     if ! build "$test" || ! run_test "$test"; then
@@ -142,7 +141,7 @@ while IFS= read -r line; do
     *)
         bad "$name: not understood: $line" ;;
     esac
-done < "$top/tests/mutations/list"
+done < tests/mutations/list
 [ $((n_ok + n_bad)) -gt 0 ] || bad "$only: none of that name"
 echo "mutate: $n_ok passed, $n_bad failed"
 [ $n_bad -eq 0 ]
