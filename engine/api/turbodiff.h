@@ -64,24 +64,25 @@ enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_IMAGE, TD_STAGE_DENOISE, T
 
 typedef struct TDProgress {
     enum TDStage stage;
-    int done, total; ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames (image, decode)
+    int done, total;                 ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames
+                                     ///< (image, decode)
     double seconds;                  ///< wall time since the stage began
 } TDProgress;
 
-enum TDBackend   { TD_BACKEND_AUTO, TD_BACKEND_CPU, TD_BACKEND_CUDA };
-enum TDAttention {
-    TD_ATTN_AUTO,
-    TD_ATTN_DENSE,
-    TD_ATTN_SLA,
-    TD_ATTN_SAGESLA
-}; ///< AUTO: sagesla if proj_l is in the file (sla on a GPU of compute capability below 8.9), else dense
-enum TDQuant {
-    TD_QUANT_AUTO,
-    TD_QUANT_NONE,
-    TD_QUANT_INT8
-}; ///< AUTO: as the file is; INT8: quantise a bf16 file at load
-enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT }; ///< OFFICIAL: the official fast kernels, padded lanes included
-enum TDSlaBlock  { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };  ///< queries x keys
+enum TDBackend { TD_BACKEND_AUTO, TD_BACKEND_CPU, TD_BACKEND_CUDA };
+
+/** AUTO: sagesla if proj_l is in the file (sla on a GPU of compute capability below 8.9), else dense */
+enum TDAttention { TD_ATTN_AUTO, TD_ATTN_DENSE, TD_ATTN_SLA, TD_ATTN_SAGESLA };
+
+/** AUTO: as the file is; INT8: quantise a bf16 file at load */
+enum TDQuant { TD_QUANT_AUTO, TD_QUANT_NONE, TD_QUANT_INT8 };
+
+/** OFFICIAL: the official fast kernels, padded lanes included; EXACT: the textbook norms */
+enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT };
+
+/** queries x keys */
+enum TDSlaBlock { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };
+
 enum TDResidency {
     TD_RESIDENT_AUTO,  ///< all weights if they and the clip fit in free memory, else as many as do
     TD_RESIDENT_ALL,   ///< all weights, from td_open() to td_close(); ENOMEM where they do not fit
@@ -91,8 +92,9 @@ enum TDResidency {
 /** Fixed for the life of a context. Strings are copied by td_open(). */
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()
-    const char *model; ///< directory with files under their official names; NULL if all files are given below. With no
-                       ///< file given at all: the small demo model that is installed with the library
+    const char *model;               ///< directory with files under their official names; NULL if all files are given
+                                     ///< below. With no file given at all: the small demo model that is installed
+                                     ///< with the library
     const char *dit;                 ///< transformer (.pth/.safetensors); NULL = from model
     const char *text_encoder;        ///< umT5 encoder weights; NULL = from model
     const char *tokenizer;           ///< spiece.model; NULL = from model
@@ -105,12 +107,12 @@ typedef struct TDSettings {
     enum TDNorm norm;                ///< default OFFICIAL
     enum TDSlaBlock sla_block;       ///< default AUTO: 128x64 unless the model's turbodiff.conf says another
     enum TDResidency residency;      ///< default AUTO
-    uint64_t max_bytes; ///< limit on device (CPU backend: host) memory for weights and clip, 0 = none (default);
-                        ///< exceeding it is ENOMEM before any work
+    uint64_t max_bytes;              ///< limit on device (CPU backend: host) memory for weights and clip, 0 = none
+                                     ///< (default); exceeding it is ENOMEM before any work
     TDLogger logger;                 ///< default: silent
     void (*progress)(void *cookie, const TDProgress *p);  ///< on the thread inside td_*(); default NULL
-    int (*interrupt)(
-        void *cookie); ///< polled often on the thread inside td_*(); nonzero: the call returns ECANCELED; default NULL
+    int (*interrupt)(void *cookie);  ///< polled often on the thread inside td_*(); nonzero: the call returns
+                                     ///< ECANCELED; default NULL
     void *cookie;                    ///< for progress and interrupt
     const char *dit_low;             ///< low-noise expert of a model of two, dit being the other one; NULL = from
                                      ///< model; two text-to-video ones there want one of the two set
@@ -160,13 +162,7 @@ typedef struct TDParams {
 /** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t; those of
  *  p010 are in the upper bits. */
 enum TDPixFmt {
-    TD_PIX_RGB24,
-    TD_PIX_GBRP,
-    TD_PIX_YUV420P,
-    TD_PIX_YUV444P,
-    TD_PIX_YUV420P10,
-    TD_PIX_YUV444P10,
-    TD_PIX_NV12,
+    TD_PIX_RGB24, TD_PIX_GBRP, TD_PIX_YUV420P, TD_PIX_YUV444P, TD_PIX_YUV420P10, TD_PIX_YUV444P10, TD_PIX_NV12,
     TD_PIX_P010
 };
 
@@ -189,7 +185,8 @@ typedef struct TDFrame {
 
 /** As td_get_info() writes it. */
 typedef struct TDInfo {
-    const char *model; ///< e.g. "Wan2.1-T2V-1.3B"; "Wan-T2V-dim256-blocks2" for other sizes; valid until td_close()
+    const char *model;               ///< e.g. "Wan2.1-T2V-1.3B"; "Wan-T2V-dim256-blocks2" for other sizes; valid until
+                                     ///< td_close()
     const char *backend;             ///< "cpu", "cuda"
     const char *device_name;         ///< e.g. "2 threads, avx2"
     const char *noise;               ///< noise profile of the clip in flight ("h100", ...), else ""
@@ -253,15 +250,15 @@ TD_API int  td_read_frame(TDContext *c, TDFrame *f);
 
 /** Any thread, any time: the running or next td_read_frame() returns ECANCELED soon. td_start() clears it. */
 TD_API void td_cancel(TDContext *c);
-TD_API const char *td_last_error(
-    const TDContext *c); ///< text of the last failure, "" if none; valid until the next call
-TD_API void td_close(TDContext **c);                   ///< NULL-safe, sets *c = NULL
+/** @return text of the last failure, "" if none; valid until the next call */
+TD_API const char *td_last_error(const TDContext *c);
+TD_API void td_close(TDContext **c);              ///< NULL-safe, sets *c = NULL
 
 /** Read a JPEG file (grey, YCbCr, RGB or CMYK; baseline or progressive; up to 134 million pixels and 256 MiB), turned
  *  upright as its Exif orientation says. logger: where an error is told, or NULL. @return 0; ENOENT, EACCES, EBADMSG
  *  (malformed or cut short), ENOTSUP (too large) or ENOMEM. To be freed with td_image_free(). */
 TD_API int  td_image_load_jpeg(TDImage *out, const char *path, const TDLogger *logger);
-TD_API void td_image_free(TDImage *image);             ///< of td_image_load_jpeg(); NULL-safe
+TD_API void td_image_free(TDImage *image);        ///< of td_image_load_jpeg(); NULL-safe
 /** A prompt as the model sees it: without what is cleaned from it (markup entities, odd spaces, a byte order mark), one
  *  line, and without control characters. For logs and metadata; TDParams.prompt takes the prompt as it was written.
  *  size: bytes at dst, which is cut to fit. prompt: UTF-8, at most 64 KiB. logger: where errors are told, or NULL.

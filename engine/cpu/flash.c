@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Scores and outputs are f32 products of packed operands; what differs between the kinds is the step from S to P:
  *   dense, sla  s = S*C (C = log2(e)/sqrt(d)), p = 2^(s-m), P = bf16(p)
- *   sagesla     int8 codes: S exact; x*a as in the official kernels (doc/numerics.md), p = 2^(x*a - m + 8.807), P =
- * e4m3(p) Row sums are of the unrounded p. */
+ *   sagesla     int8 codes: S exact; x*a as in the official kernels (doc/numerics.md), p = 2^(x*a - m + 8.807),
+ *               P = e4m3(p)
+ * Row sums are of the unrounded p. */
 #include <math.h>
 #include "cpu/flash.h"
 

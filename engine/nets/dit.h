@@ -2,8 +2,8 @@
  * The Wan transformer: weights of one expert, the buffers of one clip, and a forward pass cut into blocks so that a
  * caller can stop between them.
  *
- *   td_dit_text(ctx)  once per prompt and expert        td_dit_begin(z, t) -> td_dit_block(0..n_blocks-1) ->
- * td_dit_end() */
+ *   td_dit_text(ctx)                                                     once per prompt and expert
+ *   td_dit_begin(z, t) -> td_dit_block(0..n_blocks-1) -> td_dit_end()    once per step */
 #ifndef TD_DIT_H
 #define TD_DIT_H
 
