@@ -23,7 +23,8 @@ ifeq ($(WERROR),yes)
 WARNINGS += -Werror
 endif
 ifneq ($(SANITIZE),)
-SAN_FLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+# TD_CHECK: what clip.h says of the phases of a clip
+SAN_FLAGS := -DTD_CHECK -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
 endif
 CPPFLAGS_ALL := -D_GNU_SOURCE -I. -Iengine $(LIB_CFLAGS)
 CFLAGS_ALL    = -std=c11 -O3 -g $(WARNINGS) -ffp-contract=off -fvisibility=hidden -pthread $(SAN_FLAGS) $(EXTRA_CFLAGS)

@@ -307,7 +307,7 @@ static int advance_text(TDClip *c)
 next:
     if (++c->prompt == c->n_prompts) {
         c->prompt = 0;
-        c->phase = m->encoder ? TD_CLIP_IMAGE : TD_CLIP_DENOISE;
+        c->phase = m->encoder ? TD_CLIP_IMAGE : TD_CLIP_ENTER;
     }
 fail:
     return ret;
@@ -326,7 +326,7 @@ static int advance_image(TDClip *c)
     }
     TRY(td_condition_next(&c->condition, m->encoder, m->path[TD_FILE_VAE]));
     if (ret > 0)
-        c->phase = TD_CLIP_DENOISE;
+        c->phase = TD_CLIP_ENTER;
     ret = 0;
 fail:
     return ret;
@@ -351,24 +351,35 @@ fail:
     return ret;
 }
 
-/* Weights and memory of the transformer for timestep t. Nothing of a step is under way, and what the other expert made
- * of the prompts is worth nothing to this one. */
-static int enter_expert(TDClip *c, double t)
+/* the timestep of the step at hand */
+static double time_of(const TDClip *c)
 {
-    enum TDFile file = expert_for(c, t);
+    return c->cfg.p.sampler == TD_SAMPLER_RCM ? c->t[c->step] : td_unipc_time(&c->unipc);
+}
+
+/* Weights and memory of the transformer for the step at hand. What another one made of the prompts is worth nothing to
+ * it. */
+static int enter_step(TDClip *c)
+{
+    enum TDFile file;
     int ret = 0;
 
+    if (c->step == 0 && c->cfg.p.sampler == TD_SAMPLER_UNIPC)
+        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.p.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.p.shift);
+    file = expert_for(c, time_of(c));
+    c->phase = file == c->expert ? TD_CLIP_BLOCKS : TD_CLIP_KEYS;
     if (file == c->expert)
         return 0;
-    if (c->expert != TD_N_FILES)
-        td_log(c->log, TD_LOG_VERBOSE, "denoise: step %d at %.4f, below %g: the low-noise expert", c->step + 1, t,
-               c->cfg.p.boundary);
+    if (c->step > 0)
+        td_log(c->log, TD_LOG_VERBOSE, "denoise: step %d at %.4f, below %g: the low-noise expert", c->step + 1,
+               time_of(c), c->cfg.p.boundary);
     TRY(begin_stage(c, file));
     TRY(td_dit_prepare(&c->dit, c->model->net[file].dit));
     c->expert = file;
-    c->has_text = 0;
     if (file == TD_FILE_DIT)
         td_model_prefetch(c->model);
+    if (c->step == 0)
+        TRY(begin_denoise(c));
 fail:
     return ret;
 }
@@ -426,28 +437,22 @@ fail:
 
 static int advance_denoise(TDClip *c)
 {
-    int rcm = c->cfg.p.sampler == TD_SAMPLER_RCM, first = c->expert == TD_N_FILES, ret;
+    int rcm = c->cfg.p.sampler == TD_SAMPLER_RCM, ret;
     const TDDit *dit;
-    double t;
 
-    if (first && !rcm)
-        td_unipc_init(&c->unipc, c->unipc_mem, c->cfg.p.n_steps, (size_t)td_tensor_count(&c->z), c->cfg.p.shift);
-    t = rcm ? c->t[c->step] : td_unipc_time(&c->unipc);
-    if (c->block_at == 0 && c->prompt == 0)
-        TRY(enter_expert(c, t));
-    if (first)
-        TRY(begin_denoise(c));
+    if (c->phase == TD_CLIP_ENTER)
+        TRY(enter_step(c));
     dit = c->model->net[c->expert].dit;
-    if (!c->has_text) {
+    if (c->phase == TD_CLIP_KEYS) {
         TRY(td_dit_text(&c->dit_text[c->prompt], dit, &c->dit, &c->emb[c->prompt]));
         if (++c->prompt == c->n_prompts) {
-            c->has_text = 1;
             c->prompt = 0;
+            c->phase = TD_CLIP_BLOCKS;
         }
         return 0;
     }
     if (c->block_at == 0)
-        TRY(td_dit_begin(dit, &c->dit, &c->z, c->model->encoder ? &c->condition.cond : NULL, t));
+        TRY(td_dit_begin(dit, &c->dit, &c->z, c->model->encoder ? &c->condition.cond : NULL, time_of(c)));
     TRY(td_dit_block(dit, &c->dit, &c->dit_text[c->prompt], c->block_at));
     if (++c->block_at < dit->n_blocks)
         return 0;
@@ -459,6 +464,7 @@ static int advance_denoise(TDClip *c)
         return 0;
     c->prompt = 0;
     TRY(rcm ? rcm_update(c) : unipc_update(c));
+    c->phase = TD_CLIP_ENTER;
     if (++c->step == c->cfg.p.n_steps)
         TRY(end_denoise(c));
     return 0;
@@ -512,17 +518,45 @@ int td_clip_frame(TDClip *c, TDFrame *f)
     return 0;
 }
 
+#ifdef TD_CHECK
+/* what clip.h says of the phase. @return 0 or a logged EIO */
+static int check(const TDClip *c)
+{
+    int64_t frames = c->latents.shape[1];
+    int early = c->step == 0 && c->expert == TD_N_FILES && c->decoded == 0;
+    int idle = c->prompt == 0 && c->block_at == 0;
+    const TDDit *dit = c->expert == TD_N_FILES ? NULL : c->model->net[c->expert].dit;
+    int denoise = c->step < c->cfg.p.n_steps && c->decoded == 0 && !c->condition.pixels;
+    int holds[] = {
+        [TD_CLIP_TEXT]   = early && c->prompt < c->n_prompts && c->block_at < c->model->text->n_blocks,
+        [TD_CLIP_IMAGE]  = early && idle && c->model->encoder && c->condition.encode.next < frames,
+        [TD_CLIP_ENTER]  = denoise && idle && (c->step == 0) == !dit,
+        [TD_CLIP_KEYS]   = denoise && dit && c->work.ptr && c->block_at == 0 && c->prompt < c->n_prompts,
+        [TD_CLIP_BLOCKS] = denoise && dit && c->work.ptr && c->block_at < dit->n_blocks && c->prompt < c->n_prompts,
+        [TD_CLIP_DECODE] = idle && c->step == c->cfg.p.n_steps && c->work.ptr && c->shown <= c->decoded &&
+                           c->decoded <= c->shown + c->n_out && c->decoded <= frames && c->shown < frames,
+        [TD_CLIP_DONE]   = c->shown == frames && c->decoded == frames && c->next_frame == c->cfg.p.n_frames,
+    };
+
+    return holds[c->phase] ? 0 : td_error(c->log, EIO, "clip: phase %d is not what clip.h says of it", (int)c->phase);
+}
+#endif
+
 int td_clip_advance(TDClip *c, const TDFrame *f)
 {
     enum TDClipPhase phase = c->phase;
     int unread = phase == TD_CLIP_DECODE ||      /* td_clip_frame() looks at the VAE's file */
                  phase == TD_CLIP_DONE || (phase == TD_CLIP_TEXT && c->cached[c->prompt]);
-    int ret = phase == TD_CLIP_TEXT      ? advance_text(c)
-              : phase == TD_CLIP_IMAGE   ? advance_image(c)
-              : phase == TD_CLIP_DENOISE ? advance_denoise(c)
-              : phase == TD_CLIP_DECODE  ? advance_decode(c, f)
-                                         : 0;
+    int ret = phase == TD_CLIP_TEXT     ? advance_text(c)
+              : phase == TD_CLIP_IMAGE  ? advance_image(c)
+              : phase < TD_CLIP_DECODE  ? advance_denoise(c)
+              : phase == TD_CLIP_DECODE ? advance_decode(c, f)
+                                        : 0;
 
+#ifdef TD_CHECK
+    if (ret >= 0 && check(c) < 0)
+        return TD_ERR(EIO);
+#endif
     if (ret < 0 || unread)
         return ret;
     return td_model_check_file(c->model, phase == TD_CLIP_TEXT    ? TD_FILE_TEXT
@@ -554,9 +588,11 @@ void td_clip_progress(const TDClip *c, TDProgress *p)
                            .done = c->condition.pixels ? 0 : (int)c->condition.encode.next,
                            .total = (int)c->latents.shape[1] };
         break;
-    case TD_CLIP_DENOISE:
+    case TD_CLIP_ENTER:
+    case TD_CLIP_KEYS:
+    case TD_CLIP_BLOCKS:
         *p = (TDProgress){ .stage = TD_STAGE_DENOISE, .total = (int)(c->cfg.p.n_steps * c->n_prompts * dit) };
-        p->done = (int)((c->step * c->n_prompts + (c->has_text ? c->prompt : 0)) * dit + c->block_at);
+        p->done = (int)((c->step * c->n_prompts + (c->phase == TD_CLIP_BLOCKS ? c->prompt : 0)) * dit + c->block_at);
         break;
     default:
         *p = (TDProgress){ .stage = TD_STAGE_DECODE,

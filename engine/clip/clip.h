@@ -8,7 +8,18 @@
 #include "base/rng.h"
 #include "clip/sampler.h"
 
-enum TDClipPhase { TD_CLIP_TEXT, TD_CLIP_IMAGE, TD_CLIP_DENOISE, TD_CLIP_DECODE, TD_CLIP_DONE };
+/** Where a clip is, and what of it may be trusted there. TEXT goes on to IMAGE where the model has an encoder, and then
+ *  to ENTER; each step is ENTER, KEYS if its transformer is another one than before, BLOCKS. */
+enum TDClipPhase {
+    TD_CLIP_TEXT,    ///< prompt, block_at: the block at hand; emb of the prompts before it; text once block_at > 0
+    TD_CLIP_IMAGE,   ///< all emb; condition.cond up to its next latent frame
+    TD_CLIP_ENTER,   ///< condition.cond; z from the second step on, the state before step `step`; no work area
+    TD_CLIP_KEYS,    ///< z; expert, dit; dit_text of the prompts before `prompt`
+    TD_CLIP_BLOCKS,  ///< as in KEYS, and all dit_text; prompt, block_at: the block at hand; host: velocities of the
+                     ///< prompts before it (UniPC)
+    TD_CLIP_DECODE,  ///< latents, decoder, out: latent frames `shown` to `decoded`; next_ready pictures of the first
+    TD_CLIP_DONE     ///< cfg and the counts
+};
 
 /** What td_start() was asked for, checked and with defaults filled in. */
 typedef struct TDClipConfig {
@@ -67,7 +78,6 @@ typedef struct TDClip {
     enum TDClipPhase phase;
     int prompt, block_at, step;                  ///< of the phase's loops
     enum TDFile expert;                          ///< the transformer at work; TD_N_FILES before the first step
-    int has_text;                                ///< dit_text of every prompt is made, by this expert
     int64_t decoded;                             ///< latent frames given to the decoder
     int64_t shown;                               ///< latent frames whose pictures are all handed out
     int next_ready;                              ///< of the pictures of latent frame `shown`, the next to hand out
