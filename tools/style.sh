@@ -61,6 +61,9 @@ for f in $scripts; do
 done | rule "scripts parse"
 }
 
+# what the mutations change is there
+tests/mutate.sh --find | grep '^FAIL ' | rule "changes of tests/mutations/list are found"
+
 # every option of the filter is documented
 sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] | sort -u | while read -r opt; do
     grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
