@@ -8,7 +8,7 @@ import html.entities
 
 HEAD = """/* SPDX-License-Identifier: BSD-2-Clause
  * The named character references of HTML5, sorted by name. Made by tools/gen_html_entities.py; do not edit.
- * A name without ';' is one that the standard also accepts without it. */
+ * T(name, c): "name;" is the code point c in hexadecimal, T2: two code points, B: so is the name without its ';'. */
 #ifndef TD_HTML_ENTITIES_H
 #define TD_HTML_ENTITIES_H
 
@@ -17,9 +17,15 @@ HEAD = """/* SPDX-License-Identifier: BSD-2-Clause
 static const struct HtmlEntity {
     const char *name;
     int32_t c[2];                                /* code points; the second is 0 if there is one */
-} html_entities[] = {"""
+} html_entities[] = {
+#define T(name, c) { #name ";", { 0x##c } },
+#define T2(name, c, d) { #name ";", { 0x##c, 0x##d } },
+#define B(name, c) { #name, { 0x##c } }, { #name ";", { 0x##c } },"""
 
-TAIL = """};
+TAIL = """#undef T
+#undef T2
+#undef B
+};
 
 #endif /* TD_HTML_ENTITIES_H */"""
 
@@ -27,9 +33,12 @@ TAIL = """};
 def main():
     print(HEAD)
     line = "   "
-    for name, text in sorted(html.entities.html5.items(), key=lambda item: item[0].encode()):
-        points = ", ".join(f"0x{ord(c):x}" for c in text)
-        item = f' {{ "{name}", {{ {points} }} }},'
+    table = html.entities.html5
+    for name, text in sorted(table.items(), key=lambda item: item[0].encode()):
+        if name[-1] != ";":  # its twin with ';' is next in this order
+            continue
+        macro = "B" if name[:-1] in table else "T2" if len(text) == 2 else "T"
+        item = f" {macro}({', '.join([name[:-1]] + [f'{ord(c):x}' for c in text])})"
         if len(line) + len(item) > 120:
             print(line)
             line = "   "

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The named character references of HTML5, sorted by name. Made by tools/gen_html_entities.py; do not edit.
- * A name without ';' is one that the standard also accepts without it. */
+ * T(name, c): "name;" is the code point c in hexadecimal, T2: two code points, B: so is the name without its ';'. */
 #ifndef TD_HTML_ENTITIES_H
 #define TD_HTML_ENTITIES_H
 
@@ -10,603 +10,338 @@ static const struct HtmlEntity {
     const char *name;
     int32_t c[2];                                /* code points; the second is 0 if there is one */
 } html_entities[] = {
-    { "AElig", { 0xc6 } }, { "AElig;", { 0xc6 } }, { "AMP", { 0x26 } }, { "AMP;", { 0x26 } }, { "Aacute", { 0xc1 } },
-    { "Aacute;", { 0xc1 } }, { "Abreve;", { 0x102 } }, { "Acirc", { 0xc2 } }, { "Acirc;", { 0xc2 } },
-    { "Acy;", { 0x410 } }, { "Afr;", { 0x1d504 } }, { "Agrave", { 0xc0 } }, { "Agrave;", { 0xc0 } },
-    { "Alpha;", { 0x391 } }, { "Amacr;", { 0x100 } }, { "And;", { 0x2a53 } }, { "Aogon;", { 0x104 } },
-    { "Aopf;", { 0x1d538 } }, { "ApplyFunction;", { 0x2061 } }, { "Aring", { 0xc5 } }, { "Aring;", { 0xc5 } },
-    { "Ascr;", { 0x1d49c } }, { "Assign;", { 0x2254 } }, { "Atilde", { 0xc3 } }, { "Atilde;", { 0xc3 } },
-    { "Auml", { 0xc4 } }, { "Auml;", { 0xc4 } }, { "Backslash;", { 0x2216 } }, { "Barv;", { 0x2ae7 } },
-    { "Barwed;", { 0x2306 } }, { "Bcy;", { 0x411 } }, { "Because;", { 0x2235 } }, { "Bernoullis;", { 0x212c } },
-    { "Beta;", { 0x392 } }, { "Bfr;", { 0x1d505 } }, { "Bopf;", { 0x1d539 } }, { "Breve;", { 0x2d8 } },
-    { "Bscr;", { 0x212c } }, { "Bumpeq;", { 0x224e } }, { "CHcy;", { 0x427 } }, { "COPY", { 0xa9 } },
-    { "COPY;", { 0xa9 } }, { "Cacute;", { 0x106 } }, { "Cap;", { 0x22d2 } }, { "CapitalDifferentialD;", { 0x2145 } },
-    { "Cayleys;", { 0x212d } }, { "Ccaron;", { 0x10c } }, { "Ccedil", { 0xc7 } }, { "Ccedil;", { 0xc7 } },
-    { "Ccirc;", { 0x108 } }, { "Cconint;", { 0x2230 } }, { "Cdot;", { 0x10a } }, { "Cedilla;", { 0xb8 } },
-    { "CenterDot;", { 0xb7 } }, { "Cfr;", { 0x212d } }, { "Chi;", { 0x3a7 } }, { "CircleDot;", { 0x2299 } },
-    { "CircleMinus;", { 0x2296 } }, { "CirclePlus;", { 0x2295 } }, { "CircleTimes;", { 0x2297 } },
-    { "ClockwiseContourIntegral;", { 0x2232 } }, { "CloseCurlyDoubleQuote;", { 0x201d } },
-    { "CloseCurlyQuote;", { 0x2019 } }, { "Colon;", { 0x2237 } }, { "Colone;", { 0x2a74 } },
-    { "Congruent;", { 0x2261 } }, { "Conint;", { 0x222f } }, { "ContourIntegral;", { 0x222e } },
-    { "Copf;", { 0x2102 } }, { "Coproduct;", { 0x2210 } }, { "CounterClockwiseContourIntegral;", { 0x2233 } },
-    { "Cross;", { 0x2a2f } }, { "Cscr;", { 0x1d49e } }, { "Cup;", { 0x22d3 } }, { "CupCap;", { 0x224d } },
-    { "DD;", { 0x2145 } }, { "DDotrahd;", { 0x2911 } }, { "DJcy;", { 0x402 } }, { "DScy;", { 0x405 } },
-    { "DZcy;", { 0x40f } }, { "Dagger;", { 0x2021 } }, { "Darr;", { 0x21a1 } }, { "Dashv;", { 0x2ae4 } },
-    { "Dcaron;", { 0x10e } }, { "Dcy;", { 0x414 } }, { "Del;", { 0x2207 } }, { "Delta;", { 0x394 } },
-    { "Dfr;", { 0x1d507 } }, { "DiacriticalAcute;", { 0xb4 } }, { "DiacriticalDot;", { 0x2d9 } },
-    { "DiacriticalDoubleAcute;", { 0x2dd } }, { "DiacriticalGrave;", { 0x60 } }, { "DiacriticalTilde;", { 0x2dc } },
-    { "Diamond;", { 0x22c4 } }, { "DifferentialD;", { 0x2146 } }, { "Dopf;", { 0x1d53b } }, { "Dot;", { 0xa8 } },
-    { "DotDot;", { 0x20dc } }, { "DotEqual;", { 0x2250 } }, { "DoubleContourIntegral;", { 0x222f } },
-    { "DoubleDot;", { 0xa8 } }, { "DoubleDownArrow;", { 0x21d3 } }, { "DoubleLeftArrow;", { 0x21d0 } },
-    { "DoubleLeftRightArrow;", { 0x21d4 } }, { "DoubleLeftTee;", { 0x2ae4 } }, { "DoubleLongLeftArrow;", { 0x27f8 } },
-    { "DoubleLongLeftRightArrow;", { 0x27fa } }, { "DoubleLongRightArrow;", { 0x27f9 } },
-    { "DoubleRightArrow;", { 0x21d2 } }, { "DoubleRightTee;", { 0x22a8 } }, { "DoubleUpArrow;", { 0x21d1 } },
-    { "DoubleUpDownArrow;", { 0x21d5 } }, { "DoubleVerticalBar;", { 0x2225 } }, { "DownArrow;", { 0x2193 } },
-    { "DownArrowBar;", { 0x2913 } }, { "DownArrowUpArrow;", { 0x21f5 } }, { "DownBreve;", { 0x311 } },
-    { "DownLeftRightVector;", { 0x2950 } }, { "DownLeftTeeVector;", { 0x295e } }, { "DownLeftVector;", { 0x21bd } },
-    { "DownLeftVectorBar;", { 0x2956 } }, { "DownRightTeeVector;", { 0x295f } }, { "DownRightVector;", { 0x21c1 } },
-    { "DownRightVectorBar;", { 0x2957 } }, { "DownTee;", { 0x22a4 } }, { "DownTeeArrow;", { 0x21a7 } },
-    { "Downarrow;", { 0x21d3 } }, { "Dscr;", { 0x1d49f } }, { "Dstrok;", { 0x110 } }, { "ENG;", { 0x14a } },
-    { "ETH", { 0xd0 } }, { "ETH;", { 0xd0 } }, { "Eacute", { 0xc9 } }, { "Eacute;", { 0xc9 } },
-    { "Ecaron;", { 0x11a } }, { "Ecirc", { 0xca } }, { "Ecirc;", { 0xca } }, { "Ecy;", { 0x42d } },
-    { "Edot;", { 0x116 } }, { "Efr;", { 0x1d508 } }, { "Egrave", { 0xc8 } }, { "Egrave;", { 0xc8 } },
-    { "Element;", { 0x2208 } }, { "Emacr;", { 0x112 } }, { "EmptySmallSquare;", { 0x25fb } },
-    { "EmptyVerySmallSquare;", { 0x25ab } }, { "Eogon;", { 0x118 } }, { "Eopf;", { 0x1d53c } },
-    { "Epsilon;", { 0x395 } }, { "Equal;", { 0x2a75 } }, { "EqualTilde;", { 0x2242 } }, { "Equilibrium;", { 0x21cc } },
-    { "Escr;", { 0x2130 } }, { "Esim;", { 0x2a73 } }, { "Eta;", { 0x397 } }, { "Euml", { 0xcb } },
-    { "Euml;", { 0xcb } }, { "Exists;", { 0x2203 } }, { "ExponentialE;", { 0x2147 } }, { "Fcy;", { 0x424 } },
-    { "Ffr;", { 0x1d509 } }, { "FilledSmallSquare;", { 0x25fc } }, { "FilledVerySmallSquare;", { 0x25aa } },
-    { "Fopf;", { 0x1d53d } }, { "ForAll;", { 0x2200 } }, { "Fouriertrf;", { 0x2131 } }, { "Fscr;", { 0x2131 } },
-    { "GJcy;", { 0x403 } }, { "GT", { 0x3e } }, { "GT;", { 0x3e } }, { "Gamma;", { 0x393 } }, { "Gammad;", { 0x3dc } },
-    { "Gbreve;", { 0x11e } }, { "Gcedil;", { 0x122 } }, { "Gcirc;", { 0x11c } }, { "Gcy;", { 0x413 } },
-    { "Gdot;", { 0x120 } }, { "Gfr;", { 0x1d50a } }, { "Gg;", { 0x22d9 } }, { "Gopf;", { 0x1d53e } },
-    { "GreaterEqual;", { 0x2265 } }, { "GreaterEqualLess;", { 0x22db } }, { "GreaterFullEqual;", { 0x2267 } },
-    { "GreaterGreater;", { 0x2aa2 } }, { "GreaterLess;", { 0x2277 } }, { "GreaterSlantEqual;", { 0x2a7e } },
-    { "GreaterTilde;", { 0x2273 } }, { "Gscr;", { 0x1d4a2 } }, { "Gt;", { 0x226b } }, { "HARDcy;", { 0x42a } },
-    { "Hacek;", { 0x2c7 } }, { "Hat;", { 0x5e } }, { "Hcirc;", { 0x124 } }, { "Hfr;", { 0x210c } },
-    { "HilbertSpace;", { 0x210b } }, { "Hopf;", { 0x210d } }, { "HorizontalLine;", { 0x2500 } },
-    { "Hscr;", { 0x210b } }, { "Hstrok;", { 0x126 } }, { "HumpDownHump;", { 0x224e } }, { "HumpEqual;", { 0x224f } },
-    { "IEcy;", { 0x415 } }, { "IJlig;", { 0x132 } }, { "IOcy;", { 0x401 } }, { "Iacute", { 0xcd } },
-    { "Iacute;", { 0xcd } }, { "Icirc", { 0xce } }, { "Icirc;", { 0xce } }, { "Icy;", { 0x418 } },
-    { "Idot;", { 0x130 } }, { "Ifr;", { 0x2111 } }, { "Igrave", { 0xcc } }, { "Igrave;", { 0xcc } },
-    { "Im;", { 0x2111 } }, { "Imacr;", { 0x12a } }, { "ImaginaryI;", { 0x2148 } }, { "Implies;", { 0x21d2 } },
-    { "Int;", { 0x222c } }, { "Integral;", { 0x222b } }, { "Intersection;", { 0x22c2 } },
-    { "InvisibleComma;", { 0x2063 } }, { "InvisibleTimes;", { 0x2062 } }, { "Iogon;", { 0x12e } },
-    { "Iopf;", { 0x1d540 } }, { "Iota;", { 0x399 } }, { "Iscr;", { 0x2110 } }, { "Itilde;", { 0x128 } },
-    { "Iukcy;", { 0x406 } }, { "Iuml", { 0xcf } }, { "Iuml;", { 0xcf } }, { "Jcirc;", { 0x134 } },
-    { "Jcy;", { 0x419 } }, { "Jfr;", { 0x1d50d } }, { "Jopf;", { 0x1d541 } }, { "Jscr;", { 0x1d4a5 } },
-    { "Jsercy;", { 0x408 } }, { "Jukcy;", { 0x404 } }, { "KHcy;", { 0x425 } }, { "KJcy;", { 0x40c } },
-    { "Kappa;", { 0x39a } }, { "Kcedil;", { 0x136 } }, { "Kcy;", { 0x41a } }, { "Kfr;", { 0x1d50e } },
-    { "Kopf;", { 0x1d542 } }, { "Kscr;", { 0x1d4a6 } }, { "LJcy;", { 0x409 } }, { "LT", { 0x3c } }, { "LT;", { 0x3c } },
-    { "Lacute;", { 0x139 } }, { "Lambda;", { 0x39b } }, { "Lang;", { 0x27ea } }, { "Laplacetrf;", { 0x2112 } },
-    { "Larr;", { 0x219e } }, { "Lcaron;", { 0x13d } }, { "Lcedil;", { 0x13b } }, { "Lcy;", { 0x41b } },
-    { "LeftAngleBracket;", { 0x27e8 } }, { "LeftArrow;", { 0x2190 } }, { "LeftArrowBar;", { 0x21e4 } },
-    { "LeftArrowRightArrow;", { 0x21c6 } }, { "LeftCeiling;", { 0x2308 } }, { "LeftDoubleBracket;", { 0x27e6 } },
-    { "LeftDownTeeVector;", { 0x2961 } }, { "LeftDownVector;", { 0x21c3 } }, { "LeftDownVectorBar;", { 0x2959 } },
-    { "LeftFloor;", { 0x230a } }, { "LeftRightArrow;", { 0x2194 } }, { "LeftRightVector;", { 0x294e } },
-    { "LeftTee;", { 0x22a3 } }, { "LeftTeeArrow;", { 0x21a4 } }, { "LeftTeeVector;", { 0x295a } },
-    { "LeftTriangle;", { 0x22b2 } }, { "LeftTriangleBar;", { 0x29cf } }, { "LeftTriangleEqual;", { 0x22b4 } },
-    { "LeftUpDownVector;", { 0x2951 } }, { "LeftUpTeeVector;", { 0x2960 } }, { "LeftUpVector;", { 0x21bf } },
-    { "LeftUpVectorBar;", { 0x2958 } }, { "LeftVector;", { 0x21bc } }, { "LeftVectorBar;", { 0x2952 } },
-    { "Leftarrow;", { 0x21d0 } }, { "Leftrightarrow;", { 0x21d4 } }, { "LessEqualGreater;", { 0x22da } },
-    { "LessFullEqual;", { 0x2266 } }, { "LessGreater;", { 0x2276 } }, { "LessLess;", { 0x2aa1 } },
-    { "LessSlantEqual;", { 0x2a7d } }, { "LessTilde;", { 0x2272 } }, { "Lfr;", { 0x1d50f } }, { "Ll;", { 0x22d8 } },
-    { "Lleftarrow;", { 0x21da } }, { "Lmidot;", { 0x13f } }, { "LongLeftArrow;", { 0x27f5 } },
-    { "LongLeftRightArrow;", { 0x27f7 } }, { "LongRightArrow;", { 0x27f6 } }, { "Longleftarrow;", { 0x27f8 } },
-    { "Longleftrightarrow;", { 0x27fa } }, { "Longrightarrow;", { 0x27f9 } }, { "Lopf;", { 0x1d543 } },
-    { "LowerLeftArrow;", { 0x2199 } }, { "LowerRightArrow;", { 0x2198 } }, { "Lscr;", { 0x2112 } },
-    { "Lsh;", { 0x21b0 } }, { "Lstrok;", { 0x141 } }, { "Lt;", { 0x226a } }, { "Map;", { 0x2905 } },
-    { "Mcy;", { 0x41c } }, { "MediumSpace;", { 0x205f } }, { "Mellintrf;", { 0x2133 } }, { "Mfr;", { 0x1d510 } },
-    { "MinusPlus;", { 0x2213 } }, { "Mopf;", { 0x1d544 } }, { "Mscr;", { 0x2133 } }, { "Mu;", { 0x39c } },
-    { "NJcy;", { 0x40a } }, { "Nacute;", { 0x143 } }, { "Ncaron;", { 0x147 } }, { "Ncedil;", { 0x145 } },
-    { "Ncy;", { 0x41d } }, { "NegativeMediumSpace;", { 0x200b } }, { "NegativeThickSpace;", { 0x200b } },
-    { "NegativeThinSpace;", { 0x200b } }, { "NegativeVeryThinSpace;", { 0x200b } },
-    { "NestedGreaterGreater;", { 0x226b } }, { "NestedLessLess;", { 0x226a } }, { "NewLine;", { 0xa } },
-    { "Nfr;", { 0x1d511 } }, { "NoBreak;", { 0x2060 } }, { "NonBreakingSpace;", { 0xa0 } }, { "Nopf;", { 0x2115 } },
-    { "Not;", { 0x2aec } }, { "NotCongruent;", { 0x2262 } }, { "NotCupCap;", { 0x226d } },
-    { "NotDoubleVerticalBar;", { 0x2226 } }, { "NotElement;", { 0x2209 } }, { "NotEqual;", { 0x2260 } },
-    { "NotEqualTilde;", { 0x2242, 0x338 } }, { "NotExists;", { 0x2204 } }, { "NotGreater;", { 0x226f } },
-    { "NotGreaterEqual;", { 0x2271 } }, { "NotGreaterFullEqual;", { 0x2267, 0x338 } },
-    { "NotGreaterGreater;", { 0x226b, 0x338 } }, { "NotGreaterLess;", { 0x2279 } },
-    { "NotGreaterSlantEqual;", { 0x2a7e, 0x338 } }, { "NotGreaterTilde;", { 0x2275 } },
-    { "NotHumpDownHump;", { 0x224e, 0x338 } }, { "NotHumpEqual;", { 0x224f, 0x338 } },
-    { "NotLeftTriangle;", { 0x22ea } }, { "NotLeftTriangleBar;", { 0x29cf, 0x338 } },
-    { "NotLeftTriangleEqual;", { 0x22ec } }, { "NotLess;", { 0x226e } }, { "NotLessEqual;", { 0x2270 } },
-    { "NotLessGreater;", { 0x2278 } }, { "NotLessLess;", { 0x226a, 0x338 } },
-    { "NotLessSlantEqual;", { 0x2a7d, 0x338 } }, { "NotLessTilde;", { 0x2274 } },
-    { "NotNestedGreaterGreater;", { 0x2aa2, 0x338 } }, { "NotNestedLessLess;", { 0x2aa1, 0x338 } },
-    { "NotPrecedes;", { 0x2280 } }, { "NotPrecedesEqual;", { 0x2aaf, 0x338 } },
-    { "NotPrecedesSlantEqual;", { 0x22e0 } }, { "NotReverseElement;", { 0x220c } }, { "NotRightTriangle;", { 0x22eb } },
-    { "NotRightTriangleBar;", { 0x29d0, 0x338 } }, { "NotRightTriangleEqual;", { 0x22ed } },
-    { "NotSquareSubset;", { 0x228f, 0x338 } }, { "NotSquareSubsetEqual;", { 0x22e2 } },
-    { "NotSquareSuperset;", { 0x2290, 0x338 } }, { "NotSquareSupersetEqual;", { 0x22e3 } },
-    { "NotSubset;", { 0x2282, 0x20d2 } }, { "NotSubsetEqual;", { 0x2288 } }, { "NotSucceeds;", { 0x2281 } },
-    { "NotSucceedsEqual;", { 0x2ab0, 0x338 } }, { "NotSucceedsSlantEqual;", { 0x22e1 } },
-    { "NotSucceedsTilde;", { 0x227f, 0x338 } }, { "NotSuperset;", { 0x2283, 0x20d2 } },
-    { "NotSupersetEqual;", { 0x2289 } }, { "NotTilde;", { 0x2241 } }, { "NotTildeEqual;", { 0x2244 } },
-    { "NotTildeFullEqual;", { 0x2247 } }, { "NotTildeTilde;", { 0x2249 } }, { "NotVerticalBar;", { 0x2224 } },
-    { "Nscr;", { 0x1d4a9 } }, { "Ntilde", { 0xd1 } }, { "Ntilde;", { 0xd1 } }, { "Nu;", { 0x39d } },
-    { "OElig;", { 0x152 } }, { "Oacute", { 0xd3 } }, { "Oacute;", { 0xd3 } }, { "Ocirc", { 0xd4 } },
-    { "Ocirc;", { 0xd4 } }, { "Ocy;", { 0x41e } }, { "Odblac;", { 0x150 } }, { "Ofr;", { 0x1d512 } },
-    { "Ograve", { 0xd2 } }, { "Ograve;", { 0xd2 } }, { "Omacr;", { 0x14c } }, { "Omega;", { 0x3a9 } },
-    { "Omicron;", { 0x39f } }, { "Oopf;", { 0x1d546 } }, { "OpenCurlyDoubleQuote;", { 0x201c } },
-    { "OpenCurlyQuote;", { 0x2018 } }, { "Or;", { 0x2a54 } }, { "Oscr;", { 0x1d4aa } }, { "Oslash", { 0xd8 } },
-    { "Oslash;", { 0xd8 } }, { "Otilde", { 0xd5 } }, { "Otilde;", { 0xd5 } }, { "Otimes;", { 0x2a37 } },
-    { "Ouml", { 0xd6 } }, { "Ouml;", { 0xd6 } }, { "OverBar;", { 0x203e } }, { "OverBrace;", { 0x23de } },
-    { "OverBracket;", { 0x23b4 } }, { "OverParenthesis;", { 0x23dc } }, { "PartialD;", { 0x2202 } },
-    { "Pcy;", { 0x41f } }, { "Pfr;", { 0x1d513 } }, { "Phi;", { 0x3a6 } }, { "Pi;", { 0x3a0 } },
-    { "PlusMinus;", { 0xb1 } }, { "Poincareplane;", { 0x210c } }, { "Popf;", { 0x2119 } }, { "Pr;", { 0x2abb } },
-    { "Precedes;", { 0x227a } }, { "PrecedesEqual;", { 0x2aaf } }, { "PrecedesSlantEqual;", { 0x227c } },
-    { "PrecedesTilde;", { 0x227e } }, { "Prime;", { 0x2033 } }, { "Product;", { 0x220f } },
-    { "Proportion;", { 0x2237 } }, { "Proportional;", { 0x221d } }, { "Pscr;", { 0x1d4ab } }, { "Psi;", { 0x3a8 } },
-    { "QUOT", { 0x22 } }, { "QUOT;", { 0x22 } }, { "Qfr;", { 0x1d514 } }, { "Qopf;", { 0x211a } },
-    { "Qscr;", { 0x1d4ac } }, { "RBarr;", { 0x2910 } }, { "REG", { 0xae } }, { "REG;", { 0xae } },
-    { "Racute;", { 0x154 } }, { "Rang;", { 0x27eb } }, { "Rarr;", { 0x21a0 } }, { "Rarrtl;", { 0x2916 } },
-    { "Rcaron;", { 0x158 } }, { "Rcedil;", { 0x156 } }, { "Rcy;", { 0x420 } }, { "Re;", { 0x211c } },
-    { "ReverseElement;", { 0x220b } }, { "ReverseEquilibrium;", { 0x21cb } }, { "ReverseUpEquilibrium;", { 0x296f } },
-    { "Rfr;", { 0x211c } }, { "Rho;", { 0x3a1 } }, { "RightAngleBracket;", { 0x27e9 } }, { "RightArrow;", { 0x2192 } },
-    { "RightArrowBar;", { 0x21e5 } }, { "RightArrowLeftArrow;", { 0x21c4 } }, { "RightCeiling;", { 0x2309 } },
-    { "RightDoubleBracket;", { 0x27e7 } }, { "RightDownTeeVector;", { 0x295d } }, { "RightDownVector;", { 0x21c2 } },
-    { "RightDownVectorBar;", { 0x2955 } }, { "RightFloor;", { 0x230b } }, { "RightTee;", { 0x22a2 } },
-    { "RightTeeArrow;", { 0x21a6 } }, { "RightTeeVector;", { 0x295b } }, { "RightTriangle;", { 0x22b3 } },
-    { "RightTriangleBar;", { 0x29d0 } }, { "RightTriangleEqual;", { 0x22b5 } }, { "RightUpDownVector;", { 0x294f } },
-    { "RightUpTeeVector;", { 0x295c } }, { "RightUpVector;", { 0x21be } }, { "RightUpVectorBar;", { 0x2954 } },
-    { "RightVector;", { 0x21c0 } }, { "RightVectorBar;", { 0x2953 } }, { "Rightarrow;", { 0x21d2 } },
-    { "Ropf;", { 0x211d } }, { "RoundImplies;", { 0x2970 } }, { "Rrightarrow;", { 0x21db } }, { "Rscr;", { 0x211b } },
-    { "Rsh;", { 0x21b1 } }, { "RuleDelayed;", { 0x29f4 } }, { "SHCHcy;", { 0x429 } }, { "SHcy;", { 0x428 } },
-    { "SOFTcy;", { 0x42c } }, { "Sacute;", { 0x15a } }, { "Sc;", { 0x2abc } }, { "Scaron;", { 0x160 } },
-    { "Scedil;", { 0x15e } }, { "Scirc;", { 0x15c } }, { "Scy;", { 0x421 } }, { "Sfr;", { 0x1d516 } },
-    { "ShortDownArrow;", { 0x2193 } }, { "ShortLeftArrow;", { 0x2190 } }, { "ShortRightArrow;", { 0x2192 } },
-    { "ShortUpArrow;", { 0x2191 } }, { "Sigma;", { 0x3a3 } }, { "SmallCircle;", { 0x2218 } }, { "Sopf;", { 0x1d54a } },
-    { "Sqrt;", { 0x221a } }, { "Square;", { 0x25a1 } }, { "SquareIntersection;", { 0x2293 } },
-    { "SquareSubset;", { 0x228f } }, { "SquareSubsetEqual;", { 0x2291 } }, { "SquareSuperset;", { 0x2290 } },
-    { "SquareSupersetEqual;", { 0x2292 } }, { "SquareUnion;", { 0x2294 } }, { "Sscr;", { 0x1d4ae } },
-    { "Star;", { 0x22c6 } }, { "Sub;", { 0x22d0 } }, { "Subset;", { 0x22d0 } }, { "SubsetEqual;", { 0x2286 } },
-    { "Succeeds;", { 0x227b } }, { "SucceedsEqual;", { 0x2ab0 } }, { "SucceedsSlantEqual;", { 0x227d } },
-    { "SucceedsTilde;", { 0x227f } }, { "SuchThat;", { 0x220b } }, { "Sum;", { 0x2211 } }, { "Sup;", { 0x22d1 } },
-    { "Superset;", { 0x2283 } }, { "SupersetEqual;", { 0x2287 } }, { "Supset;", { 0x22d1 } }, { "THORN", { 0xde } },
-    { "THORN;", { 0xde } }, { "TRADE;", { 0x2122 } }, { "TSHcy;", { 0x40b } }, { "TScy;", { 0x426 } },
-    { "Tab;", { 0x9 } }, { "Tau;", { 0x3a4 } }, { "Tcaron;", { 0x164 } }, { "Tcedil;", { 0x162 } },
-    { "Tcy;", { 0x422 } }, { "Tfr;", { 0x1d517 } }, { "Therefore;", { 0x2234 } }, { "Theta;", { 0x398 } },
-    { "ThickSpace;", { 0x205f, 0x200a } }, { "ThinSpace;", { 0x2009 } }, { "Tilde;", { 0x223c } },
-    { "TildeEqual;", { 0x2243 } }, { "TildeFullEqual;", { 0x2245 } }, { "TildeTilde;", { 0x2248 } },
-    { "Topf;", { 0x1d54b } }, { "TripleDot;", { 0x20db } }, { "Tscr;", { 0x1d4af } }, { "Tstrok;", { 0x166 } },
-    { "Uacute", { 0xda } }, { "Uacute;", { 0xda } }, { "Uarr;", { 0x219f } }, { "Uarrocir;", { 0x2949 } },
-    { "Ubrcy;", { 0x40e } }, { "Ubreve;", { 0x16c } }, { "Ucirc", { 0xdb } }, { "Ucirc;", { 0xdb } },
-    { "Ucy;", { 0x423 } }, { "Udblac;", { 0x170 } }, { "Ufr;", { 0x1d518 } }, { "Ugrave", { 0xd9 } },
-    { "Ugrave;", { 0xd9 } }, { "Umacr;", { 0x16a } }, { "UnderBar;", { 0x5f } }, { "UnderBrace;", { 0x23df } },
-    { "UnderBracket;", { 0x23b5 } }, { "UnderParenthesis;", { 0x23dd } }, { "Union;", { 0x22c3 } },
-    { "UnionPlus;", { 0x228e } }, { "Uogon;", { 0x172 } }, { "Uopf;", { 0x1d54c } }, { "UpArrow;", { 0x2191 } },
-    { "UpArrowBar;", { 0x2912 } }, { "UpArrowDownArrow;", { 0x21c5 } }, { "UpDownArrow;", { 0x2195 } },
-    { "UpEquilibrium;", { 0x296e } }, { "UpTee;", { 0x22a5 } }, { "UpTeeArrow;", { 0x21a5 } },
-    { "Uparrow;", { 0x21d1 } }, { "Updownarrow;", { 0x21d5 } }, { "UpperLeftArrow;", { 0x2196 } },
-    { "UpperRightArrow;", { 0x2197 } }, { "Upsi;", { 0x3d2 } }, { "Upsilon;", { 0x3a5 } }, { "Uring;", { 0x16e } },
-    { "Uscr;", { 0x1d4b0 } }, { "Utilde;", { 0x168 } }, { "Uuml", { 0xdc } }, { "Uuml;", { 0xdc } },
-    { "VDash;", { 0x22ab } }, { "Vbar;", { 0x2aeb } }, { "Vcy;", { 0x412 } }, { "Vdash;", { 0x22a9 } },
-    { "Vdashl;", { 0x2ae6 } }, { "Vee;", { 0x22c1 } }, { "Verbar;", { 0x2016 } }, { "Vert;", { 0x2016 } },
-    { "VerticalBar;", { 0x2223 } }, { "VerticalLine;", { 0x7c } }, { "VerticalSeparator;", { 0x2758 } },
-    { "VerticalTilde;", { 0x2240 } }, { "VeryThinSpace;", { 0x200a } }, { "Vfr;", { 0x1d519 } },
-    { "Vopf;", { 0x1d54d } }, { "Vscr;", { 0x1d4b1 } }, { "Vvdash;", { 0x22aa } }, { "Wcirc;", { 0x174 } },
-    { "Wedge;", { 0x22c0 } }, { "Wfr;", { 0x1d51a } }, { "Wopf;", { 0x1d54e } }, { "Wscr;", { 0x1d4b2 } },
-    { "Xfr;", { 0x1d51b } }, { "Xi;", { 0x39e } }, { "Xopf;", { 0x1d54f } }, { "Xscr;", { 0x1d4b3 } },
-    { "YAcy;", { 0x42f } }, { "YIcy;", { 0x407 } }, { "YUcy;", { 0x42e } }, { "Yacute", { 0xdd } },
-    { "Yacute;", { 0xdd } }, { "Ycirc;", { 0x176 } }, { "Ycy;", { 0x42b } }, { "Yfr;", { 0x1d51c } },
-    { "Yopf;", { 0x1d550 } }, { "Yscr;", { 0x1d4b4 } }, { "Yuml;", { 0x178 } }, { "ZHcy;", { 0x416 } },
-    { "Zacute;", { 0x179 } }, { "Zcaron;", { 0x17d } }, { "Zcy;", { 0x417 } }, { "Zdot;", { 0x17b } },
-    { "ZeroWidthSpace;", { 0x200b } }, { "Zeta;", { 0x396 } }, { "Zfr;", { 0x2128 } }, { "Zopf;", { 0x2124 } },
-    { "Zscr;", { 0x1d4b5 } }, { "aacute", { 0xe1 } }, { "aacute;", { 0xe1 } }, { "abreve;", { 0x103 } },
-    { "ac;", { 0x223e } }, { "acE;", { 0x223e, 0x333 } }, { "acd;", { 0x223f } }, { "acirc", { 0xe2 } },
-    { "acirc;", { 0xe2 } }, { "acute", { 0xb4 } }, { "acute;", { 0xb4 } }, { "acy;", { 0x430 } }, { "aelig", { 0xe6 } },
-    { "aelig;", { 0xe6 } }, { "af;", { 0x2061 } }, { "afr;", { 0x1d51e } }, { "agrave", { 0xe0 } },
-    { "agrave;", { 0xe0 } }, { "alefsym;", { 0x2135 } }, { "aleph;", { 0x2135 } }, { "alpha;", { 0x3b1 } },
-    { "amacr;", { 0x101 } }, { "amalg;", { 0x2a3f } }, { "amp", { 0x26 } }, { "amp;", { 0x26 } },
-    { "and;", { 0x2227 } }, { "andand;", { 0x2a55 } }, { "andd;", { 0x2a5c } }, { "andslope;", { 0x2a58 } },
-    { "andv;", { 0x2a5a } }, { "ang;", { 0x2220 } }, { "ange;", { 0x29a4 } }, { "angle;", { 0x2220 } },
-    { "angmsd;", { 0x2221 } }, { "angmsdaa;", { 0x29a8 } }, { "angmsdab;", { 0x29a9 } }, { "angmsdac;", { 0x29aa } },
-    { "angmsdad;", { 0x29ab } }, { "angmsdae;", { 0x29ac } }, { "angmsdaf;", { 0x29ad } }, { "angmsdag;", { 0x29ae } },
-    { "angmsdah;", { 0x29af } }, { "angrt;", { 0x221f } }, { "angrtvb;", { 0x22be } }, { "angrtvbd;", { 0x299d } },
-    { "angsph;", { 0x2222 } }, { "angst;", { 0xc5 } }, { "angzarr;", { 0x237c } }, { "aogon;", { 0x105 } },
-    { "aopf;", { 0x1d552 } }, { "ap;", { 0x2248 } }, { "apE;", { 0x2a70 } }, { "apacir;", { 0x2a6f } },
-    { "ape;", { 0x224a } }, { "apid;", { 0x224b } }, { "apos;", { 0x27 } }, { "approx;", { 0x2248 } },
-    { "approxeq;", { 0x224a } }, { "aring", { 0xe5 } }, { "aring;", { 0xe5 } }, { "ascr;", { 0x1d4b6 } },
-    { "ast;", { 0x2a } }, { "asymp;", { 0x2248 } }, { "asympeq;", { 0x224d } }, { "atilde", { 0xe3 } },
-    { "atilde;", { 0xe3 } }, { "auml", { 0xe4 } }, { "auml;", { 0xe4 } }, { "awconint;", { 0x2233 } },
-    { "awint;", { 0x2a11 } }, { "bNot;", { 0x2aed } }, { "backcong;", { 0x224c } }, { "backepsilon;", { 0x3f6 } },
-    { "backprime;", { 0x2035 } }, { "backsim;", { 0x223d } }, { "backsimeq;", { 0x22cd } }, { "barvee;", { 0x22bd } },
-    { "barwed;", { 0x2305 } }, { "barwedge;", { 0x2305 } }, { "bbrk;", { 0x23b5 } }, { "bbrktbrk;", { 0x23b6 } },
-    { "bcong;", { 0x224c } }, { "bcy;", { 0x431 } }, { "bdquo;", { 0x201e } }, { "becaus;", { 0x2235 } },
-    { "because;", { 0x2235 } }, { "bemptyv;", { 0x29b0 } }, { "bepsi;", { 0x3f6 } }, { "bernou;", { 0x212c } },
-    { "beta;", { 0x3b2 } }, { "beth;", { 0x2136 } }, { "between;", { 0x226c } }, { "bfr;", { 0x1d51f } },
-    { "bigcap;", { 0x22c2 } }, { "bigcirc;", { 0x25ef } }, { "bigcup;", { 0x22c3 } }, { "bigodot;", { 0x2a00 } },
-    { "bigoplus;", { 0x2a01 } }, { "bigotimes;", { 0x2a02 } }, { "bigsqcup;", { 0x2a06 } }, { "bigstar;", { 0x2605 } },
-    { "bigtriangledown;", { 0x25bd } }, { "bigtriangleup;", { 0x25b3 } }, { "biguplus;", { 0x2a04 } },
-    { "bigvee;", { 0x22c1 } }, { "bigwedge;", { 0x22c0 } }, { "bkarow;", { 0x290d } }, { "blacklozenge;", { 0x29eb } },
-    { "blacksquare;", { 0x25aa } }, { "blacktriangle;", { 0x25b4 } }, { "blacktriangledown;", { 0x25be } },
-    { "blacktriangleleft;", { 0x25c2 } }, { "blacktriangleright;", { 0x25b8 } }, { "blank;", { 0x2423 } },
-    { "blk12;", { 0x2592 } }, { "blk14;", { 0x2591 } }, { "blk34;", { 0x2593 } }, { "block;", { 0x2588 } },
-    { "bne;", { 0x3d, 0x20e5 } }, { "bnequiv;", { 0x2261, 0x20e5 } }, { "bnot;", { 0x2310 } }, { "bopf;", { 0x1d553 } },
-    { "bot;", { 0x22a5 } }, { "bottom;", { 0x22a5 } }, { "bowtie;", { 0x22c8 } }, { "boxDL;", { 0x2557 } },
-    { "boxDR;", { 0x2554 } }, { "boxDl;", { 0x2556 } }, { "boxDr;", { 0x2553 } }, { "boxH;", { 0x2550 } },
-    { "boxHD;", { 0x2566 } }, { "boxHU;", { 0x2569 } }, { "boxHd;", { 0x2564 } }, { "boxHu;", { 0x2567 } },
-    { "boxUL;", { 0x255d } }, { "boxUR;", { 0x255a } }, { "boxUl;", { 0x255c } }, { "boxUr;", { 0x2559 } },
-    { "boxV;", { 0x2551 } }, { "boxVH;", { 0x256c } }, { "boxVL;", { 0x2563 } }, { "boxVR;", { 0x2560 } },
-    { "boxVh;", { 0x256b } }, { "boxVl;", { 0x2562 } }, { "boxVr;", { 0x255f } }, { "boxbox;", { 0x29c9 } },
-    { "boxdL;", { 0x2555 } }, { "boxdR;", { 0x2552 } }, { "boxdl;", { 0x2510 } }, { "boxdr;", { 0x250c } },
-    { "boxh;", { 0x2500 } }, { "boxhD;", { 0x2565 } }, { "boxhU;", { 0x2568 } }, { "boxhd;", { 0x252c } },
-    { "boxhu;", { 0x2534 } }, { "boxminus;", { 0x229f } }, { "boxplus;", { 0x229e } }, { "boxtimes;", { 0x22a0 } },
-    { "boxuL;", { 0x255b } }, { "boxuR;", { 0x2558 } }, { "boxul;", { 0x2518 } }, { "boxur;", { 0x2514 } },
-    { "boxv;", { 0x2502 } }, { "boxvH;", { 0x256a } }, { "boxvL;", { 0x2561 } }, { "boxvR;", { 0x255e } },
-    { "boxvh;", { 0x253c } }, { "boxvl;", { 0x2524 } }, { "boxvr;", { 0x251c } }, { "bprime;", { 0x2035 } },
-    { "breve;", { 0x2d8 } }, { "brvbar", { 0xa6 } }, { "brvbar;", { 0xa6 } }, { "bscr;", { 0x1d4b7 } },
-    { "bsemi;", { 0x204f } }, { "bsim;", { 0x223d } }, { "bsime;", { 0x22cd } }, { "bsol;", { 0x5c } },
-    { "bsolb;", { 0x29c5 } }, { "bsolhsub;", { 0x27c8 } }, { "bull;", { 0x2022 } }, { "bullet;", { 0x2022 } },
-    { "bump;", { 0x224e } }, { "bumpE;", { 0x2aae } }, { "bumpe;", { 0x224f } }, { "bumpeq;", { 0x224f } },
-    { "cacute;", { 0x107 } }, { "cap;", { 0x2229 } }, { "capand;", { 0x2a44 } }, { "capbrcup;", { 0x2a49 } },
-    { "capcap;", { 0x2a4b } }, { "capcup;", { 0x2a47 } }, { "capdot;", { 0x2a40 } }, { "caps;", { 0x2229, 0xfe00 } },
-    { "caret;", { 0x2041 } }, { "caron;", { 0x2c7 } }, { "ccaps;", { 0x2a4d } }, { "ccaron;", { 0x10d } },
-    { "ccedil", { 0xe7 } }, { "ccedil;", { 0xe7 } }, { "ccirc;", { 0x109 } }, { "ccups;", { 0x2a4c } },
-    { "ccupssm;", { 0x2a50 } }, { "cdot;", { 0x10b } }, { "cedil", { 0xb8 } }, { "cedil;", { 0xb8 } },
-    { "cemptyv;", { 0x29b2 } }, { "cent", { 0xa2 } }, { "cent;", { 0xa2 } }, { "centerdot;", { 0xb7 } },
-    { "cfr;", { 0x1d520 } }, { "chcy;", { 0x447 } }, { "check;", { 0x2713 } }, { "checkmark;", { 0x2713 } },
-    { "chi;", { 0x3c7 } }, { "cir;", { 0x25cb } }, { "cirE;", { 0x29c3 } }, { "circ;", { 0x2c6 } },
-    { "circeq;", { 0x2257 } }, { "circlearrowleft;", { 0x21ba } }, { "circlearrowright;", { 0x21bb } },
-    { "circledR;", { 0xae } }, { "circledS;", { 0x24c8 } }, { "circledast;", { 0x229b } },
-    { "circledcirc;", { 0x229a } }, { "circleddash;", { 0x229d } }, { "cire;", { 0x2257 } },
-    { "cirfnint;", { 0x2a10 } }, { "cirmid;", { 0x2aef } }, { "cirscir;", { 0x29c2 } }, { "clubs;", { 0x2663 } },
-    { "clubsuit;", { 0x2663 } }, { "colon;", { 0x3a } }, { "colone;", { 0x2254 } }, { "coloneq;", { 0x2254 } },
-    { "comma;", { 0x2c } }, { "commat;", { 0x40 } }, { "comp;", { 0x2201 } }, { "compfn;", { 0x2218 } },
-    { "complement;", { 0x2201 } }, { "complexes;", { 0x2102 } }, { "cong;", { 0x2245 } }, { "congdot;", { 0x2a6d } },
-    { "conint;", { 0x222e } }, { "copf;", { 0x1d554 } }, { "coprod;", { 0x2210 } }, { "copy", { 0xa9 } },
-    { "copy;", { 0xa9 } }, { "copysr;", { 0x2117 } }, { "crarr;", { 0x21b5 } }, { "cross;", { 0x2717 } },
-    { "cscr;", { 0x1d4b8 } }, { "csub;", { 0x2acf } }, { "csube;", { 0x2ad1 } }, { "csup;", { 0x2ad0 } },
-    { "csupe;", { 0x2ad2 } }, { "ctdot;", { 0x22ef } }, { "cudarrl;", { 0x2938 } }, { "cudarrr;", { 0x2935 } },
-    { "cuepr;", { 0x22de } }, { "cuesc;", { 0x22df } }, { "cularr;", { 0x21b6 } }, { "cularrp;", { 0x293d } },
-    { "cup;", { 0x222a } }, { "cupbrcap;", { 0x2a48 } }, { "cupcap;", { 0x2a46 } }, { "cupcup;", { 0x2a4a } },
-    { "cupdot;", { 0x228d } }, { "cupor;", { 0x2a45 } }, { "cups;", { 0x222a, 0xfe00 } }, { "curarr;", { 0x21b7 } },
-    { "curarrm;", { 0x293c } }, { "curlyeqprec;", { 0x22de } }, { "curlyeqsucc;", { 0x22df } },
-    { "curlyvee;", { 0x22ce } }, { "curlywedge;", { 0x22cf } }, { "curren", { 0xa4 } }, { "curren;", { 0xa4 } },
-    { "curvearrowleft;", { 0x21b6 } }, { "curvearrowright;", { 0x21b7 } }, { "cuvee;", { 0x22ce } },
-    { "cuwed;", { 0x22cf } }, { "cwconint;", { 0x2232 } }, { "cwint;", { 0x2231 } }, { "cylcty;", { 0x232d } },
-    { "dArr;", { 0x21d3 } }, { "dHar;", { 0x2965 } }, { "dagger;", { 0x2020 } }, { "daleth;", { 0x2138 } },
-    { "darr;", { 0x2193 } }, { "dash;", { 0x2010 } }, { "dashv;", { 0x22a3 } }, { "dbkarow;", { 0x290f } },
-    { "dblac;", { 0x2dd } }, { "dcaron;", { 0x10f } }, { "dcy;", { 0x434 } }, { "dd;", { 0x2146 } },
-    { "ddagger;", { 0x2021 } }, { "ddarr;", { 0x21ca } }, { "ddotseq;", { 0x2a77 } }, { "deg", { 0xb0 } },
-    { "deg;", { 0xb0 } }, { "delta;", { 0x3b4 } }, { "demptyv;", { 0x29b1 } }, { "dfisht;", { 0x297f } },
-    { "dfr;", { 0x1d521 } }, { "dharl;", { 0x21c3 } }, { "dharr;", { 0x21c2 } }, { "diam;", { 0x22c4 } },
-    { "diamond;", { 0x22c4 } }, { "diamondsuit;", { 0x2666 } }, { "diams;", { 0x2666 } }, { "die;", { 0xa8 } },
-    { "digamma;", { 0x3dd } }, { "disin;", { 0x22f2 } }, { "div;", { 0xf7 } }, { "divide", { 0xf7 } },
-    { "divide;", { 0xf7 } }, { "divideontimes;", { 0x22c7 } }, { "divonx;", { 0x22c7 } }, { "djcy;", { 0x452 } },
-    { "dlcorn;", { 0x231e } }, { "dlcrop;", { 0x230d } }, { "dollar;", { 0x24 } }, { "dopf;", { 0x1d555 } },
-    { "dot;", { 0x2d9 } }, { "doteq;", { 0x2250 } }, { "doteqdot;", { 0x2251 } }, { "dotminus;", { 0x2238 } },
-    { "dotplus;", { 0x2214 } }, { "dotsquare;", { 0x22a1 } }, { "doublebarwedge;", { 0x2306 } },
-    { "downarrow;", { 0x2193 } }, { "downdownarrows;", { 0x21ca } }, { "downharpoonleft;", { 0x21c3 } },
-    { "downharpoonright;", { 0x21c2 } }, { "drbkarow;", { 0x2910 } }, { "drcorn;", { 0x231f } },
-    { "drcrop;", { 0x230c } }, { "dscr;", { 0x1d4b9 } }, { "dscy;", { 0x455 } }, { "dsol;", { 0x29f6 } },
-    { "dstrok;", { 0x111 } }, { "dtdot;", { 0x22f1 } }, { "dtri;", { 0x25bf } }, { "dtrif;", { 0x25be } },
-    { "duarr;", { 0x21f5 } }, { "duhar;", { 0x296f } }, { "dwangle;", { 0x29a6 } }, { "dzcy;", { 0x45f } },
-    { "dzigrarr;", { 0x27ff } }, { "eDDot;", { 0x2a77 } }, { "eDot;", { 0x2251 } }, { "eacute", { 0xe9 } },
-    { "eacute;", { 0xe9 } }, { "easter;", { 0x2a6e } }, { "ecaron;", { 0x11b } }, { "ecir;", { 0x2256 } },
-    { "ecirc", { 0xea } }, { "ecirc;", { 0xea } }, { "ecolon;", { 0x2255 } }, { "ecy;", { 0x44d } },
-    { "edot;", { 0x117 } }, { "ee;", { 0x2147 } }, { "efDot;", { 0x2252 } }, { "efr;", { 0x1d522 } },
-    { "eg;", { 0x2a9a } }, { "egrave", { 0xe8 } }, { "egrave;", { 0xe8 } }, { "egs;", { 0x2a96 } },
-    { "egsdot;", { 0x2a98 } }, { "el;", { 0x2a99 } }, { "elinters;", { 0x23e7 } }, { "ell;", { 0x2113 } },
-    { "els;", { 0x2a95 } }, { "elsdot;", { 0x2a97 } }, { "emacr;", { 0x113 } }, { "empty;", { 0x2205 } },
-    { "emptyset;", { 0x2205 } }, { "emptyv;", { 0x2205 } }, { "emsp13;", { 0x2004 } }, { "emsp14;", { 0x2005 } },
-    { "emsp;", { 0x2003 } }, { "eng;", { 0x14b } }, { "ensp;", { 0x2002 } }, { "eogon;", { 0x119 } },
-    { "eopf;", { 0x1d556 } }, { "epar;", { 0x22d5 } }, { "eparsl;", { 0x29e3 } }, { "eplus;", { 0x2a71 } },
-    { "epsi;", { 0x3b5 } }, { "epsilon;", { 0x3b5 } }, { "epsiv;", { 0x3f5 } }, { "eqcirc;", { 0x2256 } },
-    { "eqcolon;", { 0x2255 } }, { "eqsim;", { 0x2242 } }, { "eqslantgtr;", { 0x2a96 } }, { "eqslantless;", { 0x2a95 } },
-    { "equals;", { 0x3d } }, { "equest;", { 0x225f } }, { "equiv;", { 0x2261 } }, { "equivDD;", { 0x2a78 } },
-    { "eqvparsl;", { 0x29e5 } }, { "erDot;", { 0x2253 } }, { "erarr;", { 0x2971 } }, { "escr;", { 0x212f } },
-    { "esdot;", { 0x2250 } }, { "esim;", { 0x2242 } }, { "eta;", { 0x3b7 } }, { "eth", { 0xf0 } }, { "eth;", { 0xf0 } },
-    { "euml", { 0xeb } }, { "euml;", { 0xeb } }, { "euro;", { 0x20ac } }, { "excl;", { 0x21 } },
-    { "exist;", { 0x2203 } }, { "expectation;", { 0x2130 } }, { "exponentiale;", { 0x2147 } },
-    { "fallingdotseq;", { 0x2252 } }, { "fcy;", { 0x444 } }, { "female;", { 0x2640 } }, { "ffilig;", { 0xfb03 } },
-    { "fflig;", { 0xfb00 } }, { "ffllig;", { 0xfb04 } }, { "ffr;", { 0x1d523 } }, { "filig;", { 0xfb01 } },
-    { "fjlig;", { 0x66, 0x6a } }, { "flat;", { 0x266d } }, { "fllig;", { 0xfb02 } }, { "fltns;", { 0x25b1 } },
-    { "fnof;", { 0x192 } }, { "fopf;", { 0x1d557 } }, { "forall;", { 0x2200 } }, { "fork;", { 0x22d4 } },
-    { "forkv;", { 0x2ad9 } }, { "fpartint;", { 0x2a0d } }, { "frac12", { 0xbd } }, { "frac12;", { 0xbd } },
-    { "frac13;", { 0x2153 } }, { "frac14", { 0xbc } }, { "frac14;", { 0xbc } }, { "frac15;", { 0x2155 } },
-    { "frac16;", { 0x2159 } }, { "frac18;", { 0x215b } }, { "frac23;", { 0x2154 } }, { "frac25;", { 0x2156 } },
-    { "frac34", { 0xbe } }, { "frac34;", { 0xbe } }, { "frac35;", { 0x2157 } }, { "frac38;", { 0x215c } },
-    { "frac45;", { 0x2158 } }, { "frac56;", { 0x215a } }, { "frac58;", { 0x215d } }, { "frac78;", { 0x215e } },
-    { "frasl;", { 0x2044 } }, { "frown;", { 0x2322 } }, { "fscr;", { 0x1d4bb } }, { "gE;", { 0x2267 } },
-    { "gEl;", { 0x2a8c } }, { "gacute;", { 0x1f5 } }, { "gamma;", { 0x3b3 } }, { "gammad;", { 0x3dd } },
-    { "gap;", { 0x2a86 } }, { "gbreve;", { 0x11f } }, { "gcirc;", { 0x11d } }, { "gcy;", { 0x433 } },
-    { "gdot;", { 0x121 } }, { "ge;", { 0x2265 } }, { "gel;", { 0x22db } }, { "geq;", { 0x2265 } },
-    { "geqq;", { 0x2267 } }, { "geqslant;", { 0x2a7e } }, { "ges;", { 0x2a7e } }, { "gescc;", { 0x2aa9 } },
-    { "gesdot;", { 0x2a80 } }, { "gesdoto;", { 0x2a82 } }, { "gesdotol;", { 0x2a84 } }, { "gesl;", { 0x22db, 0xfe00 } },
-    { "gesles;", { 0x2a94 } }, { "gfr;", { 0x1d524 } }, { "gg;", { 0x226b } }, { "ggg;", { 0x22d9 } },
-    { "gimel;", { 0x2137 } }, { "gjcy;", { 0x453 } }, { "gl;", { 0x2277 } }, { "glE;", { 0x2a92 } },
-    { "gla;", { 0x2aa5 } }, { "glj;", { 0x2aa4 } }, { "gnE;", { 0x2269 } }, { "gnap;", { 0x2a8a } },
-    { "gnapprox;", { 0x2a8a } }, { "gne;", { 0x2a88 } }, { "gneq;", { 0x2a88 } }, { "gneqq;", { 0x2269 } },
-    { "gnsim;", { 0x22e7 } }, { "gopf;", { 0x1d558 } }, { "grave;", { 0x60 } }, { "gscr;", { 0x210a } },
-    { "gsim;", { 0x2273 } }, { "gsime;", { 0x2a8e } }, { "gsiml;", { 0x2a90 } }, { "gt", { 0x3e } },
-    { "gt;", { 0x3e } }, { "gtcc;", { 0x2aa7 } }, { "gtcir;", { 0x2a7a } }, { "gtdot;", { 0x22d7 } },
-    { "gtlPar;", { 0x2995 } }, { "gtquest;", { 0x2a7c } }, { "gtrapprox;", { 0x2a86 } }, { "gtrarr;", { 0x2978 } },
-    { "gtrdot;", { 0x22d7 } }, { "gtreqless;", { 0x22db } }, { "gtreqqless;", { 0x2a8c } }, { "gtrless;", { 0x2277 } },
-    { "gtrsim;", { 0x2273 } }, { "gvertneqq;", { 0x2269, 0xfe00 } }, { "gvnE;", { 0x2269, 0xfe00 } },
-    { "hArr;", { 0x21d4 } }, { "hairsp;", { 0x200a } }, { "half;", { 0xbd } }, { "hamilt;", { 0x210b } },
-    { "hardcy;", { 0x44a } }, { "harr;", { 0x2194 } }, { "harrcir;", { 0x2948 } }, { "harrw;", { 0x21ad } },
-    { "hbar;", { 0x210f } }, { "hcirc;", { 0x125 } }, { "hearts;", { 0x2665 } }, { "heartsuit;", { 0x2665 } },
-    { "hellip;", { 0x2026 } }, { "hercon;", { 0x22b9 } }, { "hfr;", { 0x1d525 } }, { "hksearow;", { 0x2925 } },
-    { "hkswarow;", { 0x2926 } }, { "hoarr;", { 0x21ff } }, { "homtht;", { 0x223b } }, { "hookleftarrow;", { 0x21a9 } },
-    { "hookrightarrow;", { 0x21aa } }, { "hopf;", { 0x1d559 } }, { "horbar;", { 0x2015 } }, { "hscr;", { 0x1d4bd } },
-    { "hslash;", { 0x210f } }, { "hstrok;", { 0x127 } }, { "hybull;", { 0x2043 } }, { "hyphen;", { 0x2010 } },
-    { "iacute", { 0xed } }, { "iacute;", { 0xed } }, { "ic;", { 0x2063 } }, { "icirc", { 0xee } },
-    { "icirc;", { 0xee } }, { "icy;", { 0x438 } }, { "iecy;", { 0x435 } }, { "iexcl", { 0xa1 } },
-    { "iexcl;", { 0xa1 } }, { "iff;", { 0x21d4 } }, { "ifr;", { 0x1d526 } }, { "igrave", { 0xec } },
-    { "igrave;", { 0xec } }, { "ii;", { 0x2148 } }, { "iiiint;", { 0x2a0c } }, { "iiint;", { 0x222d } },
-    { "iinfin;", { 0x29dc } }, { "iiota;", { 0x2129 } }, { "ijlig;", { 0x133 } }, { "imacr;", { 0x12b } },
-    { "image;", { 0x2111 } }, { "imagline;", { 0x2110 } }, { "imagpart;", { 0x2111 } }, { "imath;", { 0x131 } },
-    { "imof;", { 0x22b7 } }, { "imped;", { 0x1b5 } }, { "in;", { 0x2208 } }, { "incare;", { 0x2105 } },
-    { "infin;", { 0x221e } }, { "infintie;", { 0x29dd } }, { "inodot;", { 0x131 } }, { "int;", { 0x222b } },
-    { "intcal;", { 0x22ba } }, { "integers;", { 0x2124 } }, { "intercal;", { 0x22ba } }, { "intlarhk;", { 0x2a17 } },
-    { "intprod;", { 0x2a3c } }, { "iocy;", { 0x451 } }, { "iogon;", { 0x12f } }, { "iopf;", { 0x1d55a } },
-    { "iota;", { 0x3b9 } }, { "iprod;", { 0x2a3c } }, { "iquest", { 0xbf } }, { "iquest;", { 0xbf } },
-    { "iscr;", { 0x1d4be } }, { "isin;", { 0x2208 } }, { "isinE;", { 0x22f9 } }, { "isindot;", { 0x22f5 } },
-    { "isins;", { 0x22f4 } }, { "isinsv;", { 0x22f3 } }, { "isinv;", { 0x2208 } }, { "it;", { 0x2062 } },
-    { "itilde;", { 0x129 } }, { "iukcy;", { 0x456 } }, { "iuml", { 0xef } }, { "iuml;", { 0xef } },
-    { "jcirc;", { 0x135 } }, { "jcy;", { 0x439 } }, { "jfr;", { 0x1d527 } }, { "jmath;", { 0x237 } },
-    { "jopf;", { 0x1d55b } }, { "jscr;", { 0x1d4bf } }, { "jsercy;", { 0x458 } }, { "jukcy;", { 0x454 } },
-    { "kappa;", { 0x3ba } }, { "kappav;", { 0x3f0 } }, { "kcedil;", { 0x137 } }, { "kcy;", { 0x43a } },
-    { "kfr;", { 0x1d528 } }, { "kgreen;", { 0x138 } }, { "khcy;", { 0x445 } }, { "kjcy;", { 0x45c } },
-    { "kopf;", { 0x1d55c } }, { "kscr;", { 0x1d4c0 } }, { "lAarr;", { 0x21da } }, { "lArr;", { 0x21d0 } },
-    { "lAtail;", { 0x291b } }, { "lBarr;", { 0x290e } }, { "lE;", { 0x2266 } }, { "lEg;", { 0x2a8b } },
-    { "lHar;", { 0x2962 } }, { "lacute;", { 0x13a } }, { "laemptyv;", { 0x29b4 } }, { "lagran;", { 0x2112 } },
-    { "lambda;", { 0x3bb } }, { "lang;", { 0x27e8 } }, { "langd;", { 0x2991 } }, { "langle;", { 0x27e8 } },
-    { "lap;", { 0x2a85 } }, { "laquo", { 0xab } }, { "laquo;", { 0xab } }, { "larr;", { 0x2190 } },
-    { "larrb;", { 0x21e4 } }, { "larrbfs;", { 0x291f } }, { "larrfs;", { 0x291d } }, { "larrhk;", { 0x21a9 } },
-    { "larrlp;", { 0x21ab } }, { "larrpl;", { 0x2939 } }, { "larrsim;", { 0x2973 } }, { "larrtl;", { 0x21a2 } },
-    { "lat;", { 0x2aab } }, { "latail;", { 0x2919 } }, { "late;", { 0x2aad } }, { "lates;", { 0x2aad, 0xfe00 } },
-    { "lbarr;", { 0x290c } }, { "lbbrk;", { 0x2772 } }, { "lbrace;", { 0x7b } }, { "lbrack;", { 0x5b } },
-    { "lbrke;", { 0x298b } }, { "lbrksld;", { 0x298f } }, { "lbrkslu;", { 0x298d } }, { "lcaron;", { 0x13e } },
-    { "lcedil;", { 0x13c } }, { "lceil;", { 0x2308 } }, { "lcub;", { 0x7b } }, { "lcy;", { 0x43b } },
-    { "ldca;", { 0x2936 } }, { "ldquo;", { 0x201c } }, { "ldquor;", { 0x201e } }, { "ldrdhar;", { 0x2967 } },
-    { "ldrushar;", { 0x294b } }, { "ldsh;", { 0x21b2 } }, { "le;", { 0x2264 } }, { "leftarrow;", { 0x2190 } },
-    { "leftarrowtail;", { 0x21a2 } }, { "leftharpoondown;", { 0x21bd } }, { "leftharpoonup;", { 0x21bc } },
-    { "leftleftarrows;", { 0x21c7 } }, { "leftrightarrow;", { 0x2194 } }, { "leftrightarrows;", { 0x21c6 } },
-    { "leftrightharpoons;", { 0x21cb } }, { "leftrightsquigarrow;", { 0x21ad } }, { "leftthreetimes;", { 0x22cb } },
-    { "leg;", { 0x22da } }, { "leq;", { 0x2264 } }, { "leqq;", { 0x2266 } }, { "leqslant;", { 0x2a7d } },
-    { "les;", { 0x2a7d } }, { "lescc;", { 0x2aa8 } }, { "lesdot;", { 0x2a7f } }, { "lesdoto;", { 0x2a81 } },
-    { "lesdotor;", { 0x2a83 } }, { "lesg;", { 0x22da, 0xfe00 } }, { "lesges;", { 0x2a93 } },
-    { "lessapprox;", { 0x2a85 } }, { "lessdot;", { 0x22d6 } }, { "lesseqgtr;", { 0x22da } },
-    { "lesseqqgtr;", { 0x2a8b } }, { "lessgtr;", { 0x2276 } }, { "lesssim;", { 0x2272 } }, { "lfisht;", { 0x297c } },
-    { "lfloor;", { 0x230a } }, { "lfr;", { 0x1d529 } }, { "lg;", { 0x2276 } }, { "lgE;", { 0x2a91 } },
-    { "lhard;", { 0x21bd } }, { "lharu;", { 0x21bc } }, { "lharul;", { 0x296a } }, { "lhblk;", { 0x2584 } },
-    { "ljcy;", { 0x459 } }, { "ll;", { 0x226a } }, { "llarr;", { 0x21c7 } }, { "llcorner;", { 0x231e } },
-    { "llhard;", { 0x296b } }, { "lltri;", { 0x25fa } }, { "lmidot;", { 0x140 } }, { "lmoust;", { 0x23b0 } },
-    { "lmoustache;", { 0x23b0 } }, { "lnE;", { 0x2268 } }, { "lnap;", { 0x2a89 } }, { "lnapprox;", { 0x2a89 } },
-    { "lne;", { 0x2a87 } }, { "lneq;", { 0x2a87 } }, { "lneqq;", { 0x2268 } }, { "lnsim;", { 0x22e6 } },
-    { "loang;", { 0x27ec } }, { "loarr;", { 0x21fd } }, { "lobrk;", { 0x27e6 } }, { "longleftarrow;", { 0x27f5 } },
-    { "longleftrightarrow;", { 0x27f7 } }, { "longmapsto;", { 0x27fc } }, { "longrightarrow;", { 0x27f6 } },
-    { "looparrowleft;", { 0x21ab } }, { "looparrowright;", { 0x21ac } }, { "lopar;", { 0x2985 } },
-    { "lopf;", { 0x1d55d } }, { "loplus;", { 0x2a2d } }, { "lotimes;", { 0x2a34 } }, { "lowast;", { 0x2217 } },
-    { "lowbar;", { 0x5f } }, { "loz;", { 0x25ca } }, { "lozenge;", { 0x25ca } }, { "lozf;", { 0x29eb } },
-    { "lpar;", { 0x28 } }, { "lparlt;", { 0x2993 } }, { "lrarr;", { 0x21c6 } }, { "lrcorner;", { 0x231f } },
-    { "lrhar;", { 0x21cb } }, { "lrhard;", { 0x296d } }, { "lrm;", { 0x200e } }, { "lrtri;", { 0x22bf } },
-    { "lsaquo;", { 0x2039 } }, { "lscr;", { 0x1d4c1 } }, { "lsh;", { 0x21b0 } }, { "lsim;", { 0x2272 } },
-    { "lsime;", { 0x2a8d } }, { "lsimg;", { 0x2a8f } }, { "lsqb;", { 0x5b } }, { "lsquo;", { 0x2018 } },
-    { "lsquor;", { 0x201a } }, { "lstrok;", { 0x142 } }, { "lt", { 0x3c } }, { "lt;", { 0x3c } },
-    { "ltcc;", { 0x2aa6 } }, { "ltcir;", { 0x2a79 } }, { "ltdot;", { 0x22d6 } }, { "lthree;", { 0x22cb } },
-    { "ltimes;", { 0x22c9 } }, { "ltlarr;", { 0x2976 } }, { "ltquest;", { 0x2a7b } }, { "ltrPar;", { 0x2996 } },
-    { "ltri;", { 0x25c3 } }, { "ltrie;", { 0x22b4 } }, { "ltrif;", { 0x25c2 } }, { "lurdshar;", { 0x294a } },
-    { "luruhar;", { 0x2966 } }, { "lvertneqq;", { 0x2268, 0xfe00 } }, { "lvnE;", { 0x2268, 0xfe00 } },
-    { "mDDot;", { 0x223a } }, { "macr", { 0xaf } }, { "macr;", { 0xaf } }, { "male;", { 0x2642 } },
-    { "malt;", { 0x2720 } }, { "maltese;", { 0x2720 } }, { "map;", { 0x21a6 } }, { "mapsto;", { 0x21a6 } },
-    { "mapstodown;", { 0x21a7 } }, { "mapstoleft;", { 0x21a4 } }, { "mapstoup;", { 0x21a5 } },
-    { "marker;", { 0x25ae } }, { "mcomma;", { 0x2a29 } }, { "mcy;", { 0x43c } }, { "mdash;", { 0x2014 } },
-    { "measuredangle;", { 0x2221 } }, { "mfr;", { 0x1d52a } }, { "mho;", { 0x2127 } }, { "micro", { 0xb5 } },
-    { "micro;", { 0xb5 } }, { "mid;", { 0x2223 } }, { "midast;", { 0x2a } }, { "midcir;", { 0x2af0 } },
-    { "middot", { 0xb7 } }, { "middot;", { 0xb7 } }, { "minus;", { 0x2212 } }, { "minusb;", { 0x229f } },
-    { "minusd;", { 0x2238 } }, { "minusdu;", { 0x2a2a } }, { "mlcp;", { 0x2adb } }, { "mldr;", { 0x2026 } },
-    { "mnplus;", { 0x2213 } }, { "models;", { 0x22a7 } }, { "mopf;", { 0x1d55e } }, { "mp;", { 0x2213 } },
-    { "mscr;", { 0x1d4c2 } }, { "mstpos;", { 0x223e } }, { "mu;", { 0x3bc } }, { "multimap;", { 0x22b8 } },
-    { "mumap;", { 0x22b8 } }, { "nGg;", { 0x22d9, 0x338 } }, { "nGt;", { 0x226b, 0x20d2 } },
-    { "nGtv;", { 0x226b, 0x338 } }, { "nLeftarrow;", { 0x21cd } }, { "nLeftrightarrow;", { 0x21ce } },
-    { "nLl;", { 0x22d8, 0x338 } }, { "nLt;", { 0x226a, 0x20d2 } }, { "nLtv;", { 0x226a, 0x338 } },
-    { "nRightarrow;", { 0x21cf } }, { "nVDash;", { 0x22af } }, { "nVdash;", { 0x22ae } }, { "nabla;", { 0x2207 } },
-    { "nacute;", { 0x144 } }, { "nang;", { 0x2220, 0x20d2 } }, { "nap;", { 0x2249 } }, { "napE;", { 0x2a70, 0x338 } },
-    { "napid;", { 0x224b, 0x338 } }, { "napos;", { 0x149 } }, { "napprox;", { 0x2249 } }, { "natur;", { 0x266e } },
-    { "natural;", { 0x266e } }, { "naturals;", { 0x2115 } }, { "nbsp", { 0xa0 } }, { "nbsp;", { 0xa0 } },
-    { "nbump;", { 0x224e, 0x338 } }, { "nbumpe;", { 0x224f, 0x338 } }, { "ncap;", { 0x2a43 } },
-    { "ncaron;", { 0x148 } }, { "ncedil;", { 0x146 } }, { "ncong;", { 0x2247 } }, { "ncongdot;", { 0x2a6d, 0x338 } },
-    { "ncup;", { 0x2a42 } }, { "ncy;", { 0x43d } }, { "ndash;", { 0x2013 } }, { "ne;", { 0x2260 } },
-    { "neArr;", { 0x21d7 } }, { "nearhk;", { 0x2924 } }, { "nearr;", { 0x2197 } }, { "nearrow;", { 0x2197 } },
-    { "nedot;", { 0x2250, 0x338 } }, { "nequiv;", { 0x2262 } }, { "nesear;", { 0x2928 } },
-    { "nesim;", { 0x2242, 0x338 } }, { "nexist;", { 0x2204 } }, { "nexists;", { 0x2204 } }, { "nfr;", { 0x1d52b } },
-    { "ngE;", { 0x2267, 0x338 } }, { "nge;", { 0x2271 } }, { "ngeq;", { 0x2271 } }, { "ngeqq;", { 0x2267, 0x338 } },
-    { "ngeqslant;", { 0x2a7e, 0x338 } }, { "nges;", { 0x2a7e, 0x338 } }, { "ngsim;", { 0x2275 } },
-    { "ngt;", { 0x226f } }, { "ngtr;", { 0x226f } }, { "nhArr;", { 0x21ce } }, { "nharr;", { 0x21ae } },
-    { "nhpar;", { 0x2af2 } }, { "ni;", { 0x220b } }, { "nis;", { 0x22fc } }, { "nisd;", { 0x22fa } },
-    { "niv;", { 0x220b } }, { "njcy;", { 0x45a } }, { "nlArr;", { 0x21cd } }, { "nlE;", { 0x2266, 0x338 } },
-    { "nlarr;", { 0x219a } }, { "nldr;", { 0x2025 } }, { "nle;", { 0x2270 } }, { "nleftarrow;", { 0x219a } },
-    { "nleftrightarrow;", { 0x21ae } }, { "nleq;", { 0x2270 } }, { "nleqq;", { 0x2266, 0x338 } },
-    { "nleqslant;", { 0x2a7d, 0x338 } }, { "nles;", { 0x2a7d, 0x338 } }, { "nless;", { 0x226e } },
-    { "nlsim;", { 0x2274 } }, { "nlt;", { 0x226e } }, { "nltri;", { 0x22ea } }, { "nltrie;", { 0x22ec } },
-    { "nmid;", { 0x2224 } }, { "nopf;", { 0x1d55f } }, { "not", { 0xac } }, { "not;", { 0xac } },
-    { "notin;", { 0x2209 } }, { "notinE;", { 0x22f9, 0x338 } }, { "notindot;", { 0x22f5, 0x338 } },
-    { "notinva;", { 0x2209 } }, { "notinvb;", { 0x22f7 } }, { "notinvc;", { 0x22f6 } }, { "notni;", { 0x220c } },
-    { "notniva;", { 0x220c } }, { "notnivb;", { 0x22fe } }, { "notnivc;", { 0x22fd } }, { "npar;", { 0x2226 } },
-    { "nparallel;", { 0x2226 } }, { "nparsl;", { 0x2afd, 0x20e5 } }, { "npart;", { 0x2202, 0x338 } },
-    { "npolint;", { 0x2a14 } }, { "npr;", { 0x2280 } }, { "nprcue;", { 0x22e0 } }, { "npre;", { 0x2aaf, 0x338 } },
-    { "nprec;", { 0x2280 } }, { "npreceq;", { 0x2aaf, 0x338 } }, { "nrArr;", { 0x21cf } }, { "nrarr;", { 0x219b } },
-    { "nrarrc;", { 0x2933, 0x338 } }, { "nrarrw;", { 0x219d, 0x338 } }, { "nrightarrow;", { 0x219b } },
-    { "nrtri;", { 0x22eb } }, { "nrtrie;", { 0x22ed } }, { "nsc;", { 0x2281 } }, { "nsccue;", { 0x22e1 } },
-    { "nsce;", { 0x2ab0, 0x338 } }, { "nscr;", { 0x1d4c3 } }, { "nshortmid;", { 0x2224 } },
-    { "nshortparallel;", { 0x2226 } }, { "nsim;", { 0x2241 } }, { "nsime;", { 0x2244 } }, { "nsimeq;", { 0x2244 } },
-    { "nsmid;", { 0x2224 } }, { "nspar;", { 0x2226 } }, { "nsqsube;", { 0x22e2 } }, { "nsqsupe;", { 0x22e3 } },
-    { "nsub;", { 0x2284 } }, { "nsubE;", { 0x2ac5, 0x338 } }, { "nsube;", { 0x2288 } },
-    { "nsubset;", { 0x2282, 0x20d2 } }, { "nsubseteq;", { 0x2288 } }, { "nsubseteqq;", { 0x2ac5, 0x338 } },
-    { "nsucc;", { 0x2281 } }, { "nsucceq;", { 0x2ab0, 0x338 } }, { "nsup;", { 0x2285 } },
-    { "nsupE;", { 0x2ac6, 0x338 } }, { "nsupe;", { 0x2289 } }, { "nsupset;", { 0x2283, 0x20d2 } },
-    { "nsupseteq;", { 0x2289 } }, { "nsupseteqq;", { 0x2ac6, 0x338 } }, { "ntgl;", { 0x2279 } }, { "ntilde", { 0xf1 } },
-    { "ntilde;", { 0xf1 } }, { "ntlg;", { 0x2278 } }, { "ntriangleleft;", { 0x22ea } },
-    { "ntrianglelefteq;", { 0x22ec } }, { "ntriangleright;", { 0x22eb } }, { "ntrianglerighteq;", { 0x22ed } },
-    { "nu;", { 0x3bd } }, { "num;", { 0x23 } }, { "numero;", { 0x2116 } }, { "numsp;", { 0x2007 } },
-    { "nvDash;", { 0x22ad } }, { "nvHarr;", { 0x2904 } }, { "nvap;", { 0x224d, 0x20d2 } }, { "nvdash;", { 0x22ac } },
-    { "nvge;", { 0x2265, 0x20d2 } }, { "nvgt;", { 0x3e, 0x20d2 } }, { "nvinfin;", { 0x29de } },
-    { "nvlArr;", { 0x2902 } }, { "nvle;", { 0x2264, 0x20d2 } }, { "nvlt;", { 0x3c, 0x20d2 } },
-    { "nvltrie;", { 0x22b4, 0x20d2 } }, { "nvrArr;", { 0x2903 } }, { "nvrtrie;", { 0x22b5, 0x20d2 } },
-    { "nvsim;", { 0x223c, 0x20d2 } }, { "nwArr;", { 0x21d6 } }, { "nwarhk;", { 0x2923 } }, { "nwarr;", { 0x2196 } },
-    { "nwarrow;", { 0x2196 } }, { "nwnear;", { 0x2927 } }, { "oS;", { 0x24c8 } }, { "oacute", { 0xf3 } },
-    { "oacute;", { 0xf3 } }, { "oast;", { 0x229b } }, { "ocir;", { 0x229a } }, { "ocirc", { 0xf4 } },
-    { "ocirc;", { 0xf4 } }, { "ocy;", { 0x43e } }, { "odash;", { 0x229d } }, { "odblac;", { 0x151 } },
-    { "odiv;", { 0x2a38 } }, { "odot;", { 0x2299 } }, { "odsold;", { 0x29bc } }, { "oelig;", { 0x153 } },
-    { "ofcir;", { 0x29bf } }, { "ofr;", { 0x1d52c } }, { "ogon;", { 0x2db } }, { "ograve", { 0xf2 } },
-    { "ograve;", { 0xf2 } }, { "ogt;", { 0x29c1 } }, { "ohbar;", { 0x29b5 } }, { "ohm;", { 0x3a9 } },
-    { "oint;", { 0x222e } }, { "olarr;", { 0x21ba } }, { "olcir;", { 0x29be } }, { "olcross;", { 0x29bb } },
-    { "oline;", { 0x203e } }, { "olt;", { 0x29c0 } }, { "omacr;", { 0x14d } }, { "omega;", { 0x3c9 } },
-    { "omicron;", { 0x3bf } }, { "omid;", { 0x29b6 } }, { "ominus;", { 0x2296 } }, { "oopf;", { 0x1d560 } },
-    { "opar;", { 0x29b7 } }, { "operp;", { 0x29b9 } }, { "oplus;", { 0x2295 } }, { "or;", { 0x2228 } },
-    { "orarr;", { 0x21bb } }, { "ord;", { 0x2a5d } }, { "order;", { 0x2134 } }, { "orderof;", { 0x2134 } },
-    { "ordf", { 0xaa } }, { "ordf;", { 0xaa } }, { "ordm", { 0xba } }, { "ordm;", { 0xba } }, { "origof;", { 0x22b6 } },
-    { "oror;", { 0x2a56 } }, { "orslope;", { 0x2a57 } }, { "orv;", { 0x2a5b } }, { "oscr;", { 0x2134 } },
-    { "oslash", { 0xf8 } }, { "oslash;", { 0xf8 } }, { "osol;", { 0x2298 } }, { "otilde", { 0xf5 } },
-    { "otilde;", { 0xf5 } }, { "otimes;", { 0x2297 } }, { "otimesas;", { 0x2a36 } }, { "ouml", { 0xf6 } },
-    { "ouml;", { 0xf6 } }, { "ovbar;", { 0x233d } }, { "par;", { 0x2225 } }, { "para", { 0xb6 } },
-    { "para;", { 0xb6 } }, { "parallel;", { 0x2225 } }, { "parsim;", { 0x2af3 } }, { "parsl;", { 0x2afd } },
-    { "part;", { 0x2202 } }, { "pcy;", { 0x43f } }, { "percnt;", { 0x25 } }, { "period;", { 0x2e } },
-    { "permil;", { 0x2030 } }, { "perp;", { 0x22a5 } }, { "pertenk;", { 0x2031 } }, { "pfr;", { 0x1d52d } },
-    { "phi;", { 0x3c6 } }, { "phiv;", { 0x3d5 } }, { "phmmat;", { 0x2133 } }, { "phone;", { 0x260e } },
-    { "pi;", { 0x3c0 } }, { "pitchfork;", { 0x22d4 } }, { "piv;", { 0x3d6 } }, { "planck;", { 0x210f } },
-    { "planckh;", { 0x210e } }, { "plankv;", { 0x210f } }, { "plus;", { 0x2b } }, { "plusacir;", { 0x2a23 } },
-    { "plusb;", { 0x229e } }, { "pluscir;", { 0x2a22 } }, { "plusdo;", { 0x2214 } }, { "plusdu;", { 0x2a25 } },
-    { "pluse;", { 0x2a72 } }, { "plusmn", { 0xb1 } }, { "plusmn;", { 0xb1 } }, { "plussim;", { 0x2a26 } },
-    { "plustwo;", { 0x2a27 } }, { "pm;", { 0xb1 } }, { "pointint;", { 0x2a15 } }, { "popf;", { 0x1d561 } },
-    { "pound", { 0xa3 } }, { "pound;", { 0xa3 } }, { "pr;", { 0x227a } }, { "prE;", { 0x2ab3 } },
-    { "prap;", { 0x2ab7 } }, { "prcue;", { 0x227c } }, { "pre;", { 0x2aaf } }, { "prec;", { 0x227a } },
-    { "precapprox;", { 0x2ab7 } }, { "preccurlyeq;", { 0x227c } }, { "preceq;", { 0x2aaf } },
-    { "precnapprox;", { 0x2ab9 } }, { "precneqq;", { 0x2ab5 } }, { "precnsim;", { 0x22e8 } },
-    { "precsim;", { 0x227e } }, { "prime;", { 0x2032 } }, { "primes;", { 0x2119 } }, { "prnE;", { 0x2ab5 } },
-    { "prnap;", { 0x2ab9 } }, { "prnsim;", { 0x22e8 } }, { "prod;", { 0x220f } }, { "profalar;", { 0x232e } },
-    { "profline;", { 0x2312 } }, { "profsurf;", { 0x2313 } }, { "prop;", { 0x221d } }, { "propto;", { 0x221d } },
-    { "prsim;", { 0x227e } }, { "prurel;", { 0x22b0 } }, { "pscr;", { 0x1d4c5 } }, { "psi;", { 0x3c8 } },
-    { "puncsp;", { 0x2008 } }, { "qfr;", { 0x1d52e } }, { "qint;", { 0x2a0c } }, { "qopf;", { 0x1d562 } },
-    { "qprime;", { 0x2057 } }, { "qscr;", { 0x1d4c6 } }, { "quaternions;", { 0x210d } }, { "quatint;", { 0x2a16 } },
-    { "quest;", { 0x3f } }, { "questeq;", { 0x225f } }, { "quot", { 0x22 } }, { "quot;", { 0x22 } },
-    { "rAarr;", { 0x21db } }, { "rArr;", { 0x21d2 } }, { "rAtail;", { 0x291c } }, { "rBarr;", { 0x290f } },
-    { "rHar;", { 0x2964 } }, { "race;", { 0x223d, 0x331 } }, { "racute;", { 0x155 } }, { "radic;", { 0x221a } },
-    { "raemptyv;", { 0x29b3 } }, { "rang;", { 0x27e9 } }, { "rangd;", { 0x2992 } }, { "range;", { 0x29a5 } },
-    { "rangle;", { 0x27e9 } }, { "raquo", { 0xbb } }, { "raquo;", { 0xbb } }, { "rarr;", { 0x2192 } },
-    { "rarrap;", { 0x2975 } }, { "rarrb;", { 0x21e5 } }, { "rarrbfs;", { 0x2920 } }, { "rarrc;", { 0x2933 } },
-    { "rarrfs;", { 0x291e } }, { "rarrhk;", { 0x21aa } }, { "rarrlp;", { 0x21ac } }, { "rarrpl;", { 0x2945 } },
-    { "rarrsim;", { 0x2974 } }, { "rarrtl;", { 0x21a3 } }, { "rarrw;", { 0x219d } }, { "ratail;", { 0x291a } },
-    { "ratio;", { 0x2236 } }, { "rationals;", { 0x211a } }, { "rbarr;", { 0x290d } }, { "rbbrk;", { 0x2773 } },
-    { "rbrace;", { 0x7d } }, { "rbrack;", { 0x5d } }, { "rbrke;", { 0x298c } }, { "rbrksld;", { 0x298e } },
-    { "rbrkslu;", { 0x2990 } }, { "rcaron;", { 0x159 } }, { "rcedil;", { 0x157 } }, { "rceil;", { 0x2309 } },
-    { "rcub;", { 0x7d } }, { "rcy;", { 0x440 } }, { "rdca;", { 0x2937 } }, { "rdldhar;", { 0x2969 } },
-    { "rdquo;", { 0x201d } }, { "rdquor;", { 0x201d } }, { "rdsh;", { 0x21b3 } }, { "real;", { 0x211c } },
-    { "realine;", { 0x211b } }, { "realpart;", { 0x211c } }, { "reals;", { 0x211d } }, { "rect;", { 0x25ad } },
-    { "reg", { 0xae } }, { "reg;", { 0xae } }, { "rfisht;", { 0x297d } }, { "rfloor;", { 0x230b } },
-    { "rfr;", { 0x1d52f } }, { "rhard;", { 0x21c1 } }, { "rharu;", { 0x21c0 } }, { "rharul;", { 0x296c } },
-    { "rho;", { 0x3c1 } }, { "rhov;", { 0x3f1 } }, { "rightarrow;", { 0x2192 } }, { "rightarrowtail;", { 0x21a3 } },
-    { "rightharpoondown;", { 0x21c1 } }, { "rightharpoonup;", { 0x21c0 } }, { "rightleftarrows;", { 0x21c4 } },
-    { "rightleftharpoons;", { 0x21cc } }, { "rightrightarrows;", { 0x21c9 } }, { "rightsquigarrow;", { 0x219d } },
-    { "rightthreetimes;", { 0x22cc } }, { "ring;", { 0x2da } }, { "risingdotseq;", { 0x2253 } },
-    { "rlarr;", { 0x21c4 } }, { "rlhar;", { 0x21cc } }, { "rlm;", { 0x200f } }, { "rmoust;", { 0x23b1 } },
-    { "rmoustache;", { 0x23b1 } }, { "rnmid;", { 0x2aee } }, { "roang;", { 0x27ed } }, { "roarr;", { 0x21fe } },
-    { "robrk;", { 0x27e7 } }, { "ropar;", { 0x2986 } }, { "ropf;", { 0x1d563 } }, { "roplus;", { 0x2a2e } },
-    { "rotimes;", { 0x2a35 } }, { "rpar;", { 0x29 } }, { "rpargt;", { 0x2994 } }, { "rppolint;", { 0x2a12 } },
-    { "rrarr;", { 0x21c9 } }, { "rsaquo;", { 0x203a } }, { "rscr;", { 0x1d4c7 } }, { "rsh;", { 0x21b1 } },
-    { "rsqb;", { 0x5d } }, { "rsquo;", { 0x2019 } }, { "rsquor;", { 0x2019 } }, { "rthree;", { 0x22cc } },
-    { "rtimes;", { 0x22ca } }, { "rtri;", { 0x25b9 } }, { "rtrie;", { 0x22b5 } }, { "rtrif;", { 0x25b8 } },
-    { "rtriltri;", { 0x29ce } }, { "ruluhar;", { 0x2968 } }, { "rx;", { 0x211e } }, { "sacute;", { 0x15b } },
-    { "sbquo;", { 0x201a } }, { "sc;", { 0x227b } }, { "scE;", { 0x2ab4 } }, { "scap;", { 0x2ab8 } },
-    { "scaron;", { 0x161 } }, { "sccue;", { 0x227d } }, { "sce;", { 0x2ab0 } }, { "scedil;", { 0x15f } },
-    { "scirc;", { 0x15d } }, { "scnE;", { 0x2ab6 } }, { "scnap;", { 0x2aba } }, { "scnsim;", { 0x22e9 } },
-    { "scpolint;", { 0x2a13 } }, { "scsim;", { 0x227f } }, { "scy;", { 0x441 } }, { "sdot;", { 0x22c5 } },
-    { "sdotb;", { 0x22a1 } }, { "sdote;", { 0x2a66 } }, { "seArr;", { 0x21d8 } }, { "searhk;", { 0x2925 } },
-    { "searr;", { 0x2198 } }, { "searrow;", { 0x2198 } }, { "sect", { 0xa7 } }, { "sect;", { 0xa7 } },
-    { "semi;", { 0x3b } }, { "seswar;", { 0x2929 } }, { "setminus;", { 0x2216 } }, { "setmn;", { 0x2216 } },
-    { "sext;", { 0x2736 } }, { "sfr;", { 0x1d530 } }, { "sfrown;", { 0x2322 } }, { "sharp;", { 0x266f } },
-    { "shchcy;", { 0x449 } }, { "shcy;", { 0x448 } }, { "shortmid;", { 0x2223 } }, { "shortparallel;", { 0x2225 } },
-    { "shy", { 0xad } }, { "shy;", { 0xad } }, { "sigma;", { 0x3c3 } }, { "sigmaf;", { 0x3c2 } },
-    { "sigmav;", { 0x3c2 } }, { "sim;", { 0x223c } }, { "simdot;", { 0x2a6a } }, { "sime;", { 0x2243 } },
-    { "simeq;", { 0x2243 } }, { "simg;", { 0x2a9e } }, { "simgE;", { 0x2aa0 } }, { "siml;", { 0x2a9d } },
-    { "simlE;", { 0x2a9f } }, { "simne;", { 0x2246 } }, { "simplus;", { 0x2a24 } }, { "simrarr;", { 0x2972 } },
-    { "slarr;", { 0x2190 } }, { "smallsetminus;", { 0x2216 } }, { "smashp;", { 0x2a33 } }, { "smeparsl;", { 0x29e4 } },
-    { "smid;", { 0x2223 } }, { "smile;", { 0x2323 } }, { "smt;", { 0x2aaa } }, { "smte;", { 0x2aac } },
-    { "smtes;", { 0x2aac, 0xfe00 } }, { "softcy;", { 0x44c } }, { "sol;", { 0x2f } }, { "solb;", { 0x29c4 } },
-    { "solbar;", { 0x233f } }, { "sopf;", { 0x1d564 } }, { "spades;", { 0x2660 } }, { "spadesuit;", { 0x2660 } },
-    { "spar;", { 0x2225 } }, { "sqcap;", { 0x2293 } }, { "sqcaps;", { 0x2293, 0xfe00 } }, { "sqcup;", { 0x2294 } },
-    { "sqcups;", { 0x2294, 0xfe00 } }, { "sqsub;", { 0x228f } }, { "sqsube;", { 0x2291 } }, { "sqsubset;", { 0x228f } },
-    { "sqsubseteq;", { 0x2291 } }, { "sqsup;", { 0x2290 } }, { "sqsupe;", { 0x2292 } }, { "sqsupset;", { 0x2290 } },
-    { "sqsupseteq;", { 0x2292 } }, { "squ;", { 0x25a1 } }, { "square;", { 0x25a1 } }, { "squarf;", { 0x25aa } },
-    { "squf;", { 0x25aa } }, { "srarr;", { 0x2192 } }, { "sscr;", { 0x1d4c8 } }, { "ssetmn;", { 0x2216 } },
-    { "ssmile;", { 0x2323 } }, { "sstarf;", { 0x22c6 } }, { "star;", { 0x2606 } }, { "starf;", { 0x2605 } },
-    { "straightepsilon;", { 0x3f5 } }, { "straightphi;", { 0x3d5 } }, { "strns;", { 0xaf } }, { "sub;", { 0x2282 } },
-    { "subE;", { 0x2ac5 } }, { "subdot;", { 0x2abd } }, { "sube;", { 0x2286 } }, { "subedot;", { 0x2ac3 } },
-    { "submult;", { 0x2ac1 } }, { "subnE;", { 0x2acb } }, { "subne;", { 0x228a } }, { "subplus;", { 0x2abf } },
-    { "subrarr;", { 0x2979 } }, { "subset;", { 0x2282 } }, { "subseteq;", { 0x2286 } }, { "subseteqq;", { 0x2ac5 } },
-    { "subsetneq;", { 0x228a } }, { "subsetneqq;", { 0x2acb } }, { "subsim;", { 0x2ac7 } }, { "subsub;", { 0x2ad5 } },
-    { "subsup;", { 0x2ad3 } }, { "succ;", { 0x227b } }, { "succapprox;", { 0x2ab8 } }, { "succcurlyeq;", { 0x227d } },
-    { "succeq;", { 0x2ab0 } }, { "succnapprox;", { 0x2aba } }, { "succneqq;", { 0x2ab6 } }, { "succnsim;", { 0x22e9 } },
-    { "succsim;", { 0x227f } }, { "sum;", { 0x2211 } }, { "sung;", { 0x266a } }, { "sup1", { 0xb9 } },
-    { "sup1;", { 0xb9 } }, { "sup2", { 0xb2 } }, { "sup2;", { 0xb2 } }, { "sup3", { 0xb3 } }, { "sup3;", { 0xb3 } },
-    { "sup;", { 0x2283 } }, { "supE;", { 0x2ac6 } }, { "supdot;", { 0x2abe } }, { "supdsub;", { 0x2ad8 } },
-    { "supe;", { 0x2287 } }, { "supedot;", { 0x2ac4 } }, { "suphsol;", { 0x27c9 } }, { "suphsub;", { 0x2ad7 } },
-    { "suplarr;", { 0x297b } }, { "supmult;", { 0x2ac2 } }, { "supnE;", { 0x2acc } }, { "supne;", { 0x228b } },
-    { "supplus;", { 0x2ac0 } }, { "supset;", { 0x2283 } }, { "supseteq;", { 0x2287 } }, { "supseteqq;", { 0x2ac6 } },
-    { "supsetneq;", { 0x228b } }, { "supsetneqq;", { 0x2acc } }, { "supsim;", { 0x2ac8 } }, { "supsub;", { 0x2ad4 } },
-    { "supsup;", { 0x2ad6 } }, { "swArr;", { 0x21d9 } }, { "swarhk;", { 0x2926 } }, { "swarr;", { 0x2199 } },
-    { "swarrow;", { 0x2199 } }, { "swnwar;", { 0x292a } }, { "szlig", { 0xdf } }, { "szlig;", { 0xdf } },
-    { "target;", { 0x2316 } }, { "tau;", { 0x3c4 } }, { "tbrk;", { 0x23b4 } }, { "tcaron;", { 0x165 } },
-    { "tcedil;", { 0x163 } }, { "tcy;", { 0x442 } }, { "tdot;", { 0x20db } }, { "telrec;", { 0x2315 } },
-    { "tfr;", { 0x1d531 } }, { "there4;", { 0x2234 } }, { "therefore;", { 0x2234 } }, { "theta;", { 0x3b8 } },
-    { "thetasym;", { 0x3d1 } }, { "thetav;", { 0x3d1 } }, { "thickapprox;", { 0x2248 } }, { "thicksim;", { 0x223c } },
-    { "thinsp;", { 0x2009 } }, { "thkap;", { 0x2248 } }, { "thksim;", { 0x223c } }, { "thorn", { 0xfe } },
-    { "thorn;", { 0xfe } }, { "tilde;", { 0x2dc } }, { "times", { 0xd7 } }, { "times;", { 0xd7 } },
-    { "timesb;", { 0x22a0 } }, { "timesbar;", { 0x2a31 } }, { "timesd;", { 0x2a30 } }, { "tint;", { 0x222d } },
-    { "toea;", { 0x2928 } }, { "top;", { 0x22a4 } }, { "topbot;", { 0x2336 } }, { "topcir;", { 0x2af1 } },
-    { "topf;", { 0x1d565 } }, { "topfork;", { 0x2ada } }, { "tosa;", { 0x2929 } }, { "tprime;", { 0x2034 } },
-    { "trade;", { 0x2122 } }, { "triangle;", { 0x25b5 } }, { "triangledown;", { 0x25bf } },
-    { "triangleleft;", { 0x25c3 } }, { "trianglelefteq;", { 0x22b4 } }, { "triangleq;", { 0x225c } },
-    { "triangleright;", { 0x25b9 } }, { "trianglerighteq;", { 0x22b5 } }, { "tridot;", { 0x25ec } },
-    { "trie;", { 0x225c } }, { "triminus;", { 0x2a3a } }, { "triplus;", { 0x2a39 } }, { "trisb;", { 0x29cd } },
-    { "tritime;", { 0x2a3b } }, { "trpezium;", { 0x23e2 } }, { "tscr;", { 0x1d4c9 } }, { "tscy;", { 0x446 } },
-    { "tshcy;", { 0x45b } }, { "tstrok;", { 0x167 } }, { "twixt;", { 0x226c } }, { "twoheadleftarrow;", { 0x219e } },
-    { "twoheadrightarrow;", { 0x21a0 } }, { "uArr;", { 0x21d1 } }, { "uHar;", { 0x2963 } }, { "uacute", { 0xfa } },
-    { "uacute;", { 0xfa } }, { "uarr;", { 0x2191 } }, { "ubrcy;", { 0x45e } }, { "ubreve;", { 0x16d } },
-    { "ucirc", { 0xfb } }, { "ucirc;", { 0xfb } }, { "ucy;", { 0x443 } }, { "udarr;", { 0x21c5 } },
-    { "udblac;", { 0x171 } }, { "udhar;", { 0x296e } }, { "ufisht;", { 0x297e } }, { "ufr;", { 0x1d532 } },
-    { "ugrave", { 0xf9 } }, { "ugrave;", { 0xf9 } }, { "uharl;", { 0x21bf } }, { "uharr;", { 0x21be } },
-    { "uhblk;", { 0x2580 } }, { "ulcorn;", { 0x231c } }, { "ulcorner;", { 0x231c } }, { "ulcrop;", { 0x230f } },
-    { "ultri;", { 0x25f8 } }, { "umacr;", { 0x16b } }, { "uml", { 0xa8 } }, { "uml;", { 0xa8 } },
-    { "uogon;", { 0x173 } }, { "uopf;", { 0x1d566 } }, { "uparrow;", { 0x2191 } }, { "updownarrow;", { 0x2195 } },
-    { "upharpoonleft;", { 0x21bf } }, { "upharpoonright;", { 0x21be } }, { "uplus;", { 0x228e } },
-    { "upsi;", { 0x3c5 } }, { "upsih;", { 0x3d2 } }, { "upsilon;", { 0x3c5 } }, { "upuparrows;", { 0x21c8 } },
-    { "urcorn;", { 0x231d } }, { "urcorner;", { 0x231d } }, { "urcrop;", { 0x230e } }, { "uring;", { 0x16f } },
-    { "urtri;", { 0x25f9 } }, { "uscr;", { 0x1d4ca } }, { "utdot;", { 0x22f0 } }, { "utilde;", { 0x169 } },
-    { "utri;", { 0x25b5 } }, { "utrif;", { 0x25b4 } }, { "uuarr;", { 0x21c8 } }, { "uuml", { 0xfc } },
-    { "uuml;", { 0xfc } }, { "uwangle;", { 0x29a7 } }, { "vArr;", { 0x21d5 } }, { "vBar;", { 0x2ae8 } },
-    { "vBarv;", { 0x2ae9 } }, { "vDash;", { 0x22a8 } }, { "vangrt;", { 0x299c } }, { "varepsilon;", { 0x3f5 } },
-    { "varkappa;", { 0x3f0 } }, { "varnothing;", { 0x2205 } }, { "varphi;", { 0x3d5 } }, { "varpi;", { 0x3d6 } },
-    { "varpropto;", { 0x221d } }, { "varr;", { 0x2195 } }, { "varrho;", { 0x3f1 } }, { "varsigma;", { 0x3c2 } },
-    { "varsubsetneq;", { 0x228a, 0xfe00 } }, { "varsubsetneqq;", { 0x2acb, 0xfe00 } },
-    { "varsupsetneq;", { 0x228b, 0xfe00 } }, { "varsupsetneqq;", { 0x2acc, 0xfe00 } }, { "vartheta;", { 0x3d1 } },
-    { "vartriangleleft;", { 0x22b2 } }, { "vartriangleright;", { 0x22b3 } }, { "vcy;", { 0x432 } },
-    { "vdash;", { 0x22a2 } }, { "vee;", { 0x2228 } }, { "veebar;", { 0x22bb } }, { "veeeq;", { 0x225a } },
-    { "vellip;", { 0x22ee } }, { "verbar;", { 0x7c } }, { "vert;", { 0x7c } }, { "vfr;", { 0x1d533 } },
-    { "vltri;", { 0x22b2 } }, { "vnsub;", { 0x2282, 0x20d2 } }, { "vnsup;", { 0x2283, 0x20d2 } },
-    { "vopf;", { 0x1d567 } }, { "vprop;", { 0x221d } }, { "vrtri;", { 0x22b3 } }, { "vscr;", { 0x1d4cb } },
-    { "vsubnE;", { 0x2acb, 0xfe00 } }, { "vsubne;", { 0x228a, 0xfe00 } }, { "vsupnE;", { 0x2acc, 0xfe00 } },
-    { "vsupne;", { 0x228b, 0xfe00 } }, { "vzigzag;", { 0x299a } }, { "wcirc;", { 0x175 } }, { "wedbar;", { 0x2a5f } },
-    { "wedge;", { 0x2227 } }, { "wedgeq;", { 0x2259 } }, { "weierp;", { 0x2118 } }, { "wfr;", { 0x1d534 } },
-    { "wopf;", { 0x1d568 } }, { "wp;", { 0x2118 } }, { "wr;", { 0x2240 } }, { "wreath;", { 0x2240 } },
-    { "wscr;", { 0x1d4cc } }, { "xcap;", { 0x22c2 } }, { "xcirc;", { 0x25ef } }, { "xcup;", { 0x22c3 } },
-    { "xdtri;", { 0x25bd } }, { "xfr;", { 0x1d535 } }, { "xhArr;", { 0x27fa } }, { "xharr;", { 0x27f7 } },
-    { "xi;", { 0x3be } }, { "xlArr;", { 0x27f8 } }, { "xlarr;", { 0x27f5 } }, { "xmap;", { 0x27fc } },
-    { "xnis;", { 0x22fb } }, { "xodot;", { 0x2a00 } }, { "xopf;", { 0x1d569 } }, { "xoplus;", { 0x2a01 } },
-    { "xotime;", { 0x2a02 } }, { "xrArr;", { 0x27f9 } }, { "xrarr;", { 0x27f6 } }, { "xscr;", { 0x1d4cd } },
-    { "xsqcup;", { 0x2a06 } }, { "xuplus;", { 0x2a04 } }, { "xutri;", { 0x25b3 } }, { "xvee;", { 0x22c1 } },
-    { "xwedge;", { 0x22c0 } }, { "yacute", { 0xfd } }, { "yacute;", { 0xfd } }, { "yacy;", { 0x44f } },
-    { "ycirc;", { 0x177 } }, { "ycy;", { 0x44b } }, { "yen", { 0xa5 } }, { "yen;", { 0xa5 } }, { "yfr;", { 0x1d536 } },
-    { "yicy;", { 0x457 } }, { "yopf;", { 0x1d56a } }, { "yscr;", { 0x1d4ce } }, { "yucy;", { 0x44e } },
-    { "yuml", { 0xff } }, { "yuml;", { 0xff } }, { "zacute;", { 0x17a } }, { "zcaron;", { 0x17e } },
-    { "zcy;", { 0x437 } }, { "zdot;", { 0x17c } }, { "zeetrf;", { 0x2128 } }, { "zeta;", { 0x3b6 } },
-    { "zfr;", { 0x1d537 } }, { "zhcy;", { 0x436 } }, { "zigrarr;", { 0x21dd } }, { "zopf;", { 0x1d56b } },
-    { "zscr;", { 0x1d4cf } }, { "zwj;", { 0x200d } }, { "zwnj;", { 0x200c } },
+#define T(name, c) { #name ";", { 0x##c } },
+#define T2(name, c, d) { #name ";", { 0x##c, 0x##d } },
+#define B(name, c) { #name, { 0x##c } }, { #name ";", { 0x##c } },
+    B(AElig, c6) B(AMP, 26) B(Aacute, c1) T(Abreve, 102) B(Acirc, c2) T(Acy, 410) T(Afr, 1d504) B(Agrave, c0)
+    T(Alpha, 391) T(Amacr, 100) T(And, 2a53) T(Aogon, 104) T(Aopf, 1d538) T(ApplyFunction, 2061) B(Aring, c5)
+    T(Ascr, 1d49c) T(Assign, 2254) B(Atilde, c3) B(Auml, c4) T(Backslash, 2216) T(Barv, 2ae7) T(Barwed, 2306)
+    T(Bcy, 411) T(Because, 2235) T(Bernoullis, 212c) T(Beta, 392) T(Bfr, 1d505) T(Bopf, 1d539) T(Breve, 2d8)
+    T(Bscr, 212c) T(Bumpeq, 224e) T(CHcy, 427) B(COPY, a9) T(Cacute, 106) T(Cap, 22d2) T(CapitalDifferentialD, 2145)
+    T(Cayleys, 212d) T(Ccaron, 10c) B(Ccedil, c7) T(Ccirc, 108) T(Cconint, 2230) T(Cdot, 10a) T(Cedilla, b8)
+    T(CenterDot, b7) T(Cfr, 212d) T(Chi, 3a7) T(CircleDot, 2299) T(CircleMinus, 2296) T(CirclePlus, 2295)
+    T(CircleTimes, 2297) T(ClockwiseContourIntegral, 2232) T(CloseCurlyDoubleQuote, 201d) T(CloseCurlyQuote, 2019)
+    T(Colon, 2237) T(Colone, 2a74) T(Congruent, 2261) T(Conint, 222f) T(ContourIntegral, 222e) T(Copf, 2102)
+    T(Coproduct, 2210) T(CounterClockwiseContourIntegral, 2233) T(Cross, 2a2f) T(Cscr, 1d49e) T(Cup, 22d3)
+    T(CupCap, 224d) T(DD, 2145) T(DDotrahd, 2911) T(DJcy, 402) T(DScy, 405) T(DZcy, 40f) T(Dagger, 2021) T(Darr, 21a1)
+    T(Dashv, 2ae4) T(Dcaron, 10e) T(Dcy, 414) T(Del, 2207) T(Delta, 394) T(Dfr, 1d507) T(DiacriticalAcute, b4)
+    T(DiacriticalDot, 2d9) T(DiacriticalDoubleAcute, 2dd) T(DiacriticalGrave, 60) T(DiacriticalTilde, 2dc)
+    T(Diamond, 22c4) T(DifferentialD, 2146) T(Dopf, 1d53b) T(Dot, a8) T(DotDot, 20dc) T(DotEqual, 2250)
+    T(DoubleContourIntegral, 222f) T(DoubleDot, a8) T(DoubleDownArrow, 21d3) T(DoubleLeftArrow, 21d0)
+    T(DoubleLeftRightArrow, 21d4) T(DoubleLeftTee, 2ae4) T(DoubleLongLeftArrow, 27f8) T(DoubleLongLeftRightArrow, 27fa)
+    T(DoubleLongRightArrow, 27f9) T(DoubleRightArrow, 21d2) T(DoubleRightTee, 22a8) T(DoubleUpArrow, 21d1)
+    T(DoubleUpDownArrow, 21d5) T(DoubleVerticalBar, 2225) T(DownArrow, 2193) T(DownArrowBar, 2913)
+    T(DownArrowUpArrow, 21f5) T(DownBreve, 311) T(DownLeftRightVector, 2950) T(DownLeftTeeVector, 295e)
+    T(DownLeftVector, 21bd) T(DownLeftVectorBar, 2956) T(DownRightTeeVector, 295f) T(DownRightVector, 21c1)
+    T(DownRightVectorBar, 2957) T(DownTee, 22a4) T(DownTeeArrow, 21a7) T(Downarrow, 21d3) T(Dscr, 1d49f) T(Dstrok, 110)
+    T(ENG, 14a) B(ETH, d0) B(Eacute, c9) T(Ecaron, 11a) B(Ecirc, ca) T(Ecy, 42d) T(Edot, 116) T(Efr, 1d508)
+    B(Egrave, c8) T(Element, 2208) T(Emacr, 112) T(EmptySmallSquare, 25fb) T(EmptyVerySmallSquare, 25ab) T(Eogon, 118)
+    T(Eopf, 1d53c) T(Epsilon, 395) T(Equal, 2a75) T(EqualTilde, 2242) T(Equilibrium, 21cc) T(Escr, 2130) T(Esim, 2a73)
+    T(Eta, 397) B(Euml, cb) T(Exists, 2203) T(ExponentialE, 2147) T(Fcy, 424) T(Ffr, 1d509) T(FilledSmallSquare, 25fc)
+    T(FilledVerySmallSquare, 25aa) T(Fopf, 1d53d) T(ForAll, 2200) T(Fouriertrf, 2131) T(Fscr, 2131) T(GJcy, 403)
+    B(GT, 3e) T(Gamma, 393) T(Gammad, 3dc) T(Gbreve, 11e) T(Gcedil, 122) T(Gcirc, 11c) T(Gcy, 413) T(Gdot, 120)
+    T(Gfr, 1d50a) T(Gg, 22d9) T(Gopf, 1d53e) T(GreaterEqual, 2265) T(GreaterEqualLess, 22db) T(GreaterFullEqual, 2267)
+    T(GreaterGreater, 2aa2) T(GreaterLess, 2277) T(GreaterSlantEqual, 2a7e) T(GreaterTilde, 2273) T(Gscr, 1d4a2)
+    T(Gt, 226b) T(HARDcy, 42a) T(Hacek, 2c7) T(Hat, 5e) T(Hcirc, 124) T(Hfr, 210c) T(HilbertSpace, 210b) T(Hopf, 210d)
+    T(HorizontalLine, 2500) T(Hscr, 210b) T(Hstrok, 126) T(HumpDownHump, 224e) T(HumpEqual, 224f) T(IEcy, 415)
+    T(IJlig, 132) T(IOcy, 401) B(Iacute, cd) B(Icirc, ce) T(Icy, 418) T(Idot, 130) T(Ifr, 2111) B(Igrave, cc)
+    T(Im, 2111) T(Imacr, 12a) T(ImaginaryI, 2148) T(Implies, 21d2) T(Int, 222c) T(Integral, 222b) T(Intersection, 22c2)
+    T(InvisibleComma, 2063) T(InvisibleTimes, 2062) T(Iogon, 12e) T(Iopf, 1d540) T(Iota, 399) T(Iscr, 2110)
+    T(Itilde, 128) T(Iukcy, 406) B(Iuml, cf) T(Jcirc, 134) T(Jcy, 419) T(Jfr, 1d50d) T(Jopf, 1d541) T(Jscr, 1d4a5)
+    T(Jsercy, 408) T(Jukcy, 404) T(KHcy, 425) T(KJcy, 40c) T(Kappa, 39a) T(Kcedil, 136) T(Kcy, 41a) T(Kfr, 1d50e)
+    T(Kopf, 1d542) T(Kscr, 1d4a6) T(LJcy, 409) B(LT, 3c) T(Lacute, 139) T(Lambda, 39b) T(Lang, 27ea) T(Laplacetrf, 2112)
+    T(Larr, 219e) T(Lcaron, 13d) T(Lcedil, 13b) T(Lcy, 41b) T(LeftAngleBracket, 27e8) T(LeftArrow, 2190)
+    T(LeftArrowBar, 21e4) T(LeftArrowRightArrow, 21c6) T(LeftCeiling, 2308) T(LeftDoubleBracket, 27e6)
+    T(LeftDownTeeVector, 2961) T(LeftDownVector, 21c3) T(LeftDownVectorBar, 2959) T(LeftFloor, 230a)
+    T(LeftRightArrow, 2194) T(LeftRightVector, 294e) T(LeftTee, 22a3) T(LeftTeeArrow, 21a4) T(LeftTeeVector, 295a)
+    T(LeftTriangle, 22b2) T(LeftTriangleBar, 29cf) T(LeftTriangleEqual, 22b4) T(LeftUpDownVector, 2951)
+    T(LeftUpTeeVector, 2960) T(LeftUpVector, 21bf) T(LeftUpVectorBar, 2958) T(LeftVector, 21bc) T(LeftVectorBar, 2952)
+    T(Leftarrow, 21d0) T(Leftrightarrow, 21d4) T(LessEqualGreater, 22da) T(LessFullEqual, 2266) T(LessGreater, 2276)
+    T(LessLess, 2aa1) T(LessSlantEqual, 2a7d) T(LessTilde, 2272) T(Lfr, 1d50f) T(Ll, 22d8) T(Lleftarrow, 21da)
+    T(Lmidot, 13f) T(LongLeftArrow, 27f5) T(LongLeftRightArrow, 27f7) T(LongRightArrow, 27f6) T(Longleftarrow, 27f8)
+    T(Longleftrightarrow, 27fa) T(Longrightarrow, 27f9) T(Lopf, 1d543) T(LowerLeftArrow, 2199) T(LowerRightArrow, 2198)
+    T(Lscr, 2112) T(Lsh, 21b0) T(Lstrok, 141) T(Lt, 226a) T(Map, 2905) T(Mcy, 41c) T(MediumSpace, 205f)
+    T(Mellintrf, 2133) T(Mfr, 1d510) T(MinusPlus, 2213) T(Mopf, 1d544) T(Mscr, 2133) T(Mu, 39c) T(NJcy, 40a)
+    T(Nacute, 143) T(Ncaron, 147) T(Ncedil, 145) T(Ncy, 41d) T(NegativeMediumSpace, 200b) T(NegativeThickSpace, 200b)
+    T(NegativeThinSpace, 200b) T(NegativeVeryThinSpace, 200b) T(NestedGreaterGreater, 226b) T(NestedLessLess, 226a)
+    T(NewLine, a) T(Nfr, 1d511) T(NoBreak, 2060) T(NonBreakingSpace, a0) T(Nopf, 2115) T(Not, 2aec)
+    T(NotCongruent, 2262) T(NotCupCap, 226d) T(NotDoubleVerticalBar, 2226) T(NotElement, 2209) T(NotEqual, 2260)
+    T2(NotEqualTilde, 2242, 338) T(NotExists, 2204) T(NotGreater, 226f) T(NotGreaterEqual, 2271)
+    T2(NotGreaterFullEqual, 2267, 338) T2(NotGreaterGreater, 226b, 338) T(NotGreaterLess, 2279)
+    T2(NotGreaterSlantEqual, 2a7e, 338) T(NotGreaterTilde, 2275) T2(NotHumpDownHump, 224e, 338)
+    T2(NotHumpEqual, 224f, 338) T(NotLeftTriangle, 22ea) T2(NotLeftTriangleBar, 29cf, 338) T(NotLeftTriangleEqual, 22ec)
+    T(NotLess, 226e) T(NotLessEqual, 2270) T(NotLessGreater, 2278) T2(NotLessLess, 226a, 338)
+    T2(NotLessSlantEqual, 2a7d, 338) T(NotLessTilde, 2274) T2(NotNestedGreaterGreater, 2aa2, 338)
+    T2(NotNestedLessLess, 2aa1, 338) T(NotPrecedes, 2280) T2(NotPrecedesEqual, 2aaf, 338) T(NotPrecedesSlantEqual, 22e0)
+    T(NotReverseElement, 220c) T(NotRightTriangle, 22eb) T2(NotRightTriangleBar, 29d0, 338)
+    T(NotRightTriangleEqual, 22ed) T2(NotSquareSubset, 228f, 338) T(NotSquareSubsetEqual, 22e2)
+    T2(NotSquareSuperset, 2290, 338) T(NotSquareSupersetEqual, 22e3) T2(NotSubset, 2282, 20d2) T(NotSubsetEqual, 2288)
+    T(NotSucceeds, 2281) T2(NotSucceedsEqual, 2ab0, 338) T(NotSucceedsSlantEqual, 22e1) T2(NotSucceedsTilde, 227f, 338)
+    T2(NotSuperset, 2283, 20d2) T(NotSupersetEqual, 2289) T(NotTilde, 2241) T(NotTildeEqual, 2244)
+    T(NotTildeFullEqual, 2247) T(NotTildeTilde, 2249) T(NotVerticalBar, 2224) T(Nscr, 1d4a9) B(Ntilde, d1) T(Nu, 39d)
+    T(OElig, 152) B(Oacute, d3) B(Ocirc, d4) T(Ocy, 41e) T(Odblac, 150) T(Ofr, 1d512) B(Ograve, d2) T(Omacr, 14c)
+    T(Omega, 3a9) T(Omicron, 39f) T(Oopf, 1d546) T(OpenCurlyDoubleQuote, 201c) T(OpenCurlyQuote, 2018) T(Or, 2a54)
+    T(Oscr, 1d4aa) B(Oslash, d8) B(Otilde, d5) T(Otimes, 2a37) B(Ouml, d6) T(OverBar, 203e) T(OverBrace, 23de)
+    T(OverBracket, 23b4) T(OverParenthesis, 23dc) T(PartialD, 2202) T(Pcy, 41f) T(Pfr, 1d513) T(Phi, 3a6) T(Pi, 3a0)
+    T(PlusMinus, b1) T(Poincareplane, 210c) T(Popf, 2119) T(Pr, 2abb) T(Precedes, 227a) T(PrecedesEqual, 2aaf)
+    T(PrecedesSlantEqual, 227c) T(PrecedesTilde, 227e) T(Prime, 2033) T(Product, 220f) T(Proportion, 2237)
+    T(Proportional, 221d) T(Pscr, 1d4ab) T(Psi, 3a8) B(QUOT, 22) T(Qfr, 1d514) T(Qopf, 211a) T(Qscr, 1d4ac)
+    T(RBarr, 2910) B(REG, ae) T(Racute, 154) T(Rang, 27eb) T(Rarr, 21a0) T(Rarrtl, 2916) T(Rcaron, 158) T(Rcedil, 156)
+    T(Rcy, 420) T(Re, 211c) T(ReverseElement, 220b) T(ReverseEquilibrium, 21cb) T(ReverseUpEquilibrium, 296f)
+    T(Rfr, 211c) T(Rho, 3a1) T(RightAngleBracket, 27e9) T(RightArrow, 2192) T(RightArrowBar, 21e5)
+    T(RightArrowLeftArrow, 21c4) T(RightCeiling, 2309) T(RightDoubleBracket, 27e7) T(RightDownTeeVector, 295d)
+    T(RightDownVector, 21c2) T(RightDownVectorBar, 2955) T(RightFloor, 230b) T(RightTee, 22a2) T(RightTeeArrow, 21a6)
+    T(RightTeeVector, 295b) T(RightTriangle, 22b3) T(RightTriangleBar, 29d0) T(RightTriangleEqual, 22b5)
+    T(RightUpDownVector, 294f) T(RightUpTeeVector, 295c) T(RightUpVector, 21be) T(RightUpVectorBar, 2954)
+    T(RightVector, 21c0) T(RightVectorBar, 2953) T(Rightarrow, 21d2) T(Ropf, 211d) T(RoundImplies, 2970)
+    T(Rrightarrow, 21db) T(Rscr, 211b) T(Rsh, 21b1) T(RuleDelayed, 29f4) T(SHCHcy, 429) T(SHcy, 428) T(SOFTcy, 42c)
+    T(Sacute, 15a) T(Sc, 2abc) T(Scaron, 160) T(Scedil, 15e) T(Scirc, 15c) T(Scy, 421) T(Sfr, 1d516)
+    T(ShortDownArrow, 2193) T(ShortLeftArrow, 2190) T(ShortRightArrow, 2192) T(ShortUpArrow, 2191) T(Sigma, 3a3)
+    T(SmallCircle, 2218) T(Sopf, 1d54a) T(Sqrt, 221a) T(Square, 25a1) T(SquareIntersection, 2293) T(SquareSubset, 228f)
+    T(SquareSubsetEqual, 2291) T(SquareSuperset, 2290) T(SquareSupersetEqual, 2292) T(SquareUnion, 2294) T(Sscr, 1d4ae)
+    T(Star, 22c6) T(Sub, 22d0) T(Subset, 22d0) T(SubsetEqual, 2286) T(Succeeds, 227b) T(SucceedsEqual, 2ab0)
+    T(SucceedsSlantEqual, 227d) T(SucceedsTilde, 227f) T(SuchThat, 220b) T(Sum, 2211) T(Sup, 22d1) T(Superset, 2283)
+    T(SupersetEqual, 2287) T(Supset, 22d1) B(THORN, de) T(TRADE, 2122) T(TSHcy, 40b) T(TScy, 426) T(Tab, 9) T(Tau, 3a4)
+    T(Tcaron, 164) T(Tcedil, 162) T(Tcy, 422) T(Tfr, 1d517) T(Therefore, 2234) T(Theta, 398) T2(ThickSpace, 205f, 200a)
+    T(ThinSpace, 2009) T(Tilde, 223c) T(TildeEqual, 2243) T(TildeFullEqual, 2245) T(TildeTilde, 2248) T(Topf, 1d54b)
+    T(TripleDot, 20db) T(Tscr, 1d4af) T(Tstrok, 166) B(Uacute, da) T(Uarr, 219f) T(Uarrocir, 2949) T(Ubrcy, 40e)
+    T(Ubreve, 16c) B(Ucirc, db) T(Ucy, 423) T(Udblac, 170) T(Ufr, 1d518) B(Ugrave, d9) T(Umacr, 16a) T(UnderBar, 5f)
+    T(UnderBrace, 23df) T(UnderBracket, 23b5) T(UnderParenthesis, 23dd) T(Union, 22c3) T(UnionPlus, 228e) T(Uogon, 172)
+    T(Uopf, 1d54c) T(UpArrow, 2191) T(UpArrowBar, 2912) T(UpArrowDownArrow, 21c5) T(UpDownArrow, 2195)
+    T(UpEquilibrium, 296e) T(UpTee, 22a5) T(UpTeeArrow, 21a5) T(Uparrow, 21d1) T(Updownarrow, 21d5)
+    T(UpperLeftArrow, 2196) T(UpperRightArrow, 2197) T(Upsi, 3d2) T(Upsilon, 3a5) T(Uring, 16e) T(Uscr, 1d4b0)
+    T(Utilde, 168) B(Uuml, dc) T(VDash, 22ab) T(Vbar, 2aeb) T(Vcy, 412) T(Vdash, 22a9) T(Vdashl, 2ae6) T(Vee, 22c1)
+    T(Verbar, 2016) T(Vert, 2016) T(VerticalBar, 2223) T(VerticalLine, 7c) T(VerticalSeparator, 2758)
+    T(VerticalTilde, 2240) T(VeryThinSpace, 200a) T(Vfr, 1d519) T(Vopf, 1d54d) T(Vscr, 1d4b1) T(Vvdash, 22aa)
+    T(Wcirc, 174) T(Wedge, 22c0) T(Wfr, 1d51a) T(Wopf, 1d54e) T(Wscr, 1d4b2) T(Xfr, 1d51b) T(Xi, 39e) T(Xopf, 1d54f)
+    T(Xscr, 1d4b3) T(YAcy, 42f) T(YIcy, 407) T(YUcy, 42e) B(Yacute, dd) T(Ycirc, 176) T(Ycy, 42b) T(Yfr, 1d51c)
+    T(Yopf, 1d550) T(Yscr, 1d4b4) T(Yuml, 178) T(ZHcy, 416) T(Zacute, 179) T(Zcaron, 17d) T(Zcy, 417) T(Zdot, 17b)
+    T(ZeroWidthSpace, 200b) T(Zeta, 396) T(Zfr, 2128) T(Zopf, 2124) T(Zscr, 1d4b5) B(aacute, e1) T(abreve, 103)
+    T(ac, 223e) T2(acE, 223e, 333) T(acd, 223f) B(acirc, e2) B(acute, b4) T(acy, 430) B(aelig, e6) T(af, 2061)
+    T(afr, 1d51e) B(agrave, e0) T(alefsym, 2135) T(aleph, 2135) T(alpha, 3b1) T(amacr, 101) T(amalg, 2a3f) B(amp, 26)
+    T(and, 2227) T(andand, 2a55) T(andd, 2a5c) T(andslope, 2a58) T(andv, 2a5a) T(ang, 2220) T(ange, 29a4) T(angle, 2220)
+    T(angmsd, 2221) T(angmsdaa, 29a8) T(angmsdab, 29a9) T(angmsdac, 29aa) T(angmsdad, 29ab) T(angmsdae, 29ac)
+    T(angmsdaf, 29ad) T(angmsdag, 29ae) T(angmsdah, 29af) T(angrt, 221f) T(angrtvb, 22be) T(angrtvbd, 299d)
+    T(angsph, 2222) T(angst, c5) T(angzarr, 237c) T(aogon, 105) T(aopf, 1d552) T(ap, 2248) T(apE, 2a70) T(apacir, 2a6f)
+    T(ape, 224a) T(apid, 224b) T(apos, 27) T(approx, 2248) T(approxeq, 224a) B(aring, e5) T(ascr, 1d4b6) T(ast, 2a)
+    T(asymp, 2248) T(asympeq, 224d) B(atilde, e3) B(auml, e4) T(awconint, 2233) T(awint, 2a11) T(bNot, 2aed)
+    T(backcong, 224c) T(backepsilon, 3f6) T(backprime, 2035) T(backsim, 223d) T(backsimeq, 22cd) T(barvee, 22bd)
+    T(barwed, 2305) T(barwedge, 2305) T(bbrk, 23b5) T(bbrktbrk, 23b6) T(bcong, 224c) T(bcy, 431) T(bdquo, 201e)
+    T(becaus, 2235) T(because, 2235) T(bemptyv, 29b0) T(bepsi, 3f6) T(bernou, 212c) T(beta, 3b2) T(beth, 2136)
+    T(between, 226c) T(bfr, 1d51f) T(bigcap, 22c2) T(bigcirc, 25ef) T(bigcup, 22c3) T(bigodot, 2a00) T(bigoplus, 2a01)
+    T(bigotimes, 2a02) T(bigsqcup, 2a06) T(bigstar, 2605) T(bigtriangledown, 25bd) T(bigtriangleup, 25b3)
+    T(biguplus, 2a04) T(bigvee, 22c1) T(bigwedge, 22c0) T(bkarow, 290d) T(blacklozenge, 29eb) T(blacksquare, 25aa)
+    T(blacktriangle, 25b4) T(blacktriangledown, 25be) T(blacktriangleleft, 25c2) T(blacktriangleright, 25b8)
+    T(blank, 2423) T(blk12, 2592) T(blk14, 2591) T(blk34, 2593) T(block, 2588) T2(bne, 3d, 20e5) T2(bnequiv, 2261, 20e5)
+    T(bnot, 2310) T(bopf, 1d553) T(bot, 22a5) T(bottom, 22a5) T(bowtie, 22c8) T(boxDL, 2557) T(boxDR, 2554)
+    T(boxDl, 2556) T(boxDr, 2553) T(boxH, 2550) T(boxHD, 2566) T(boxHU, 2569) T(boxHd, 2564) T(boxHu, 2567)
+    T(boxUL, 255d) T(boxUR, 255a) T(boxUl, 255c) T(boxUr, 2559) T(boxV, 2551) T(boxVH, 256c) T(boxVL, 2563)
+    T(boxVR, 2560) T(boxVh, 256b) T(boxVl, 2562) T(boxVr, 255f) T(boxbox, 29c9) T(boxdL, 2555) T(boxdR, 2552)
+    T(boxdl, 2510) T(boxdr, 250c) T(boxh, 2500) T(boxhD, 2565) T(boxhU, 2568) T(boxhd, 252c) T(boxhu, 2534)
+    T(boxminus, 229f) T(boxplus, 229e) T(boxtimes, 22a0) T(boxuL, 255b) T(boxuR, 2558) T(boxul, 2518) T(boxur, 2514)
+    T(boxv, 2502) T(boxvH, 256a) T(boxvL, 2561) T(boxvR, 255e) T(boxvh, 253c) T(boxvl, 2524) T(boxvr, 251c)
+    T(bprime, 2035) T(breve, 2d8) B(brvbar, a6) T(bscr, 1d4b7) T(bsemi, 204f) T(bsim, 223d) T(bsime, 22cd) T(bsol, 5c)
+    T(bsolb, 29c5) T(bsolhsub, 27c8) T(bull, 2022) T(bullet, 2022) T(bump, 224e) T(bumpE, 2aae) T(bumpe, 224f)
+    T(bumpeq, 224f) T(cacute, 107) T(cap, 2229) T(capand, 2a44) T(capbrcup, 2a49) T(capcap, 2a4b) T(capcup, 2a47)
+    T(capdot, 2a40) T2(caps, 2229, fe00) T(caret, 2041) T(caron, 2c7) T(ccaps, 2a4d) T(ccaron, 10d) B(ccedil, e7)
+    T(ccirc, 109) T(ccups, 2a4c) T(ccupssm, 2a50) T(cdot, 10b) B(cedil, b8) T(cemptyv, 29b2) B(cent, a2)
+    T(centerdot, b7) T(cfr, 1d520) T(chcy, 447) T(check, 2713) T(checkmark, 2713) T(chi, 3c7) T(cir, 25cb) T(cirE, 29c3)
+    T(circ, 2c6) T(circeq, 2257) T(circlearrowleft, 21ba) T(circlearrowright, 21bb) T(circledR, ae) T(circledS, 24c8)
+    T(circledast, 229b) T(circledcirc, 229a) T(circleddash, 229d) T(cire, 2257) T(cirfnint, 2a10) T(cirmid, 2aef)
+    T(cirscir, 29c2) T(clubs, 2663) T(clubsuit, 2663) T(colon, 3a) T(colone, 2254) T(coloneq, 2254) T(comma, 2c)
+    T(commat, 40) T(comp, 2201) T(compfn, 2218) T(complement, 2201) T(complexes, 2102) T(cong, 2245) T(congdot, 2a6d)
+    T(conint, 222e) T(copf, 1d554) T(coprod, 2210) B(copy, a9) T(copysr, 2117) T(crarr, 21b5) T(cross, 2717)
+    T(cscr, 1d4b8) T(csub, 2acf) T(csube, 2ad1) T(csup, 2ad0) T(csupe, 2ad2) T(ctdot, 22ef) T(cudarrl, 2938)
+    T(cudarrr, 2935) T(cuepr, 22de) T(cuesc, 22df) T(cularr, 21b6) T(cularrp, 293d) T(cup, 222a) T(cupbrcap, 2a48)
+    T(cupcap, 2a46) T(cupcup, 2a4a) T(cupdot, 228d) T(cupor, 2a45) T2(cups, 222a, fe00) T(curarr, 21b7) T(curarrm, 293c)
+    T(curlyeqprec, 22de) T(curlyeqsucc, 22df) T(curlyvee, 22ce) T(curlywedge, 22cf) B(curren, a4)
+    T(curvearrowleft, 21b6) T(curvearrowright, 21b7) T(cuvee, 22ce) T(cuwed, 22cf) T(cwconint, 2232) T(cwint, 2231)
+    T(cylcty, 232d) T(dArr, 21d3) T(dHar, 2965) T(dagger, 2020) T(daleth, 2138) T(darr, 2193) T(dash, 2010)
+    T(dashv, 22a3) T(dbkarow, 290f) T(dblac, 2dd) T(dcaron, 10f) T(dcy, 434) T(dd, 2146) T(ddagger, 2021) T(ddarr, 21ca)
+    T(ddotseq, 2a77) B(deg, b0) T(delta, 3b4) T(demptyv, 29b1) T(dfisht, 297f) T(dfr, 1d521) T(dharl, 21c3)
+    T(dharr, 21c2) T(diam, 22c4) T(diamond, 22c4) T(diamondsuit, 2666) T(diams, 2666) T(die, a8) T(digamma, 3dd)
+    T(disin, 22f2) T(div, f7) B(divide, f7) T(divideontimes, 22c7) T(divonx, 22c7) T(djcy, 452) T(dlcorn, 231e)
+    T(dlcrop, 230d) T(dollar, 24) T(dopf, 1d555) T(dot, 2d9) T(doteq, 2250) T(doteqdot, 2251) T(dotminus, 2238)
+    T(dotplus, 2214) T(dotsquare, 22a1) T(doublebarwedge, 2306) T(downarrow, 2193) T(downdownarrows, 21ca)
+    T(downharpoonleft, 21c3) T(downharpoonright, 21c2) T(drbkarow, 2910) T(drcorn, 231f) T(drcrop, 230c) T(dscr, 1d4b9)
+    T(dscy, 455) T(dsol, 29f6) T(dstrok, 111) T(dtdot, 22f1) T(dtri, 25bf) T(dtrif, 25be) T(duarr, 21f5) T(duhar, 296f)
+    T(dwangle, 29a6) T(dzcy, 45f) T(dzigrarr, 27ff) T(eDDot, 2a77) T(eDot, 2251) B(eacute, e9) T(easter, 2a6e)
+    T(ecaron, 11b) T(ecir, 2256) B(ecirc, ea) T(ecolon, 2255) T(ecy, 44d) T(edot, 117) T(ee, 2147) T(efDot, 2252)
+    T(efr, 1d522) T(eg, 2a9a) B(egrave, e8) T(egs, 2a96) T(egsdot, 2a98) T(el, 2a99) T(elinters, 23e7) T(ell, 2113)
+    T(els, 2a95) T(elsdot, 2a97) T(emacr, 113) T(empty, 2205) T(emptyset, 2205) T(emptyv, 2205) T(emsp13, 2004)
+    T(emsp14, 2005) T(emsp, 2003) T(eng, 14b) T(ensp, 2002) T(eogon, 119) T(eopf, 1d556) T(epar, 22d5) T(eparsl, 29e3)
+    T(eplus, 2a71) T(epsi, 3b5) T(epsilon, 3b5) T(epsiv, 3f5) T(eqcirc, 2256) T(eqcolon, 2255) T(eqsim, 2242)
+    T(eqslantgtr, 2a96) T(eqslantless, 2a95) T(equals, 3d) T(equest, 225f) T(equiv, 2261) T(equivDD, 2a78)
+    T(eqvparsl, 29e5) T(erDot, 2253) T(erarr, 2971) T(escr, 212f) T(esdot, 2250) T(esim, 2242) T(eta, 3b7) B(eth, f0)
+    B(euml, eb) T(euro, 20ac) T(excl, 21) T(exist, 2203) T(expectation, 2130) T(exponentiale, 2147)
+    T(fallingdotseq, 2252) T(fcy, 444) T(female, 2640) T(ffilig, fb03) T(fflig, fb00) T(ffllig, fb04) T(ffr, 1d523)
+    T(filig, fb01) T2(fjlig, 66, 6a) T(flat, 266d) T(fllig, fb02) T(fltns, 25b1) T(fnof, 192) T(fopf, 1d557)
+    T(forall, 2200) T(fork, 22d4) T(forkv, 2ad9) T(fpartint, 2a0d) B(frac12, bd) T(frac13, 2153) B(frac14, bc)
+    T(frac15, 2155) T(frac16, 2159) T(frac18, 215b) T(frac23, 2154) T(frac25, 2156) B(frac34, be) T(frac35, 2157)
+    T(frac38, 215c) T(frac45, 2158) T(frac56, 215a) T(frac58, 215d) T(frac78, 215e) T(frasl, 2044) T(frown, 2322)
+    T(fscr, 1d4bb) T(gE, 2267) T(gEl, 2a8c) T(gacute, 1f5) T(gamma, 3b3) T(gammad, 3dd) T(gap, 2a86) T(gbreve, 11f)
+    T(gcirc, 11d) T(gcy, 433) T(gdot, 121) T(ge, 2265) T(gel, 22db) T(geq, 2265) T(geqq, 2267) T(geqslant, 2a7e)
+    T(ges, 2a7e) T(gescc, 2aa9) T(gesdot, 2a80) T(gesdoto, 2a82) T(gesdotol, 2a84) T2(gesl, 22db, fe00) T(gesles, 2a94)
+    T(gfr, 1d524) T(gg, 226b) T(ggg, 22d9) T(gimel, 2137) T(gjcy, 453) T(gl, 2277) T(glE, 2a92) T(gla, 2aa5)
+    T(glj, 2aa4) T(gnE, 2269) T(gnap, 2a8a) T(gnapprox, 2a8a) T(gne, 2a88) T(gneq, 2a88) T(gneqq, 2269) T(gnsim, 22e7)
+    T(gopf, 1d558) T(grave, 60) T(gscr, 210a) T(gsim, 2273) T(gsime, 2a8e) T(gsiml, 2a90) B(gt, 3e) T(gtcc, 2aa7)
+    T(gtcir, 2a7a) T(gtdot, 22d7) T(gtlPar, 2995) T(gtquest, 2a7c) T(gtrapprox, 2a86) T(gtrarr, 2978) T(gtrdot, 22d7)
+    T(gtreqless, 22db) T(gtreqqless, 2a8c) T(gtrless, 2277) T(gtrsim, 2273) T2(gvertneqq, 2269, fe00)
+    T2(gvnE, 2269, fe00) T(hArr, 21d4) T(hairsp, 200a) T(half, bd) T(hamilt, 210b) T(hardcy, 44a) T(harr, 2194)
+    T(harrcir, 2948) T(harrw, 21ad) T(hbar, 210f) T(hcirc, 125) T(hearts, 2665) T(heartsuit, 2665) T(hellip, 2026)
+    T(hercon, 22b9) T(hfr, 1d525) T(hksearow, 2925) T(hkswarow, 2926) T(hoarr, 21ff) T(homtht, 223b)
+    T(hookleftarrow, 21a9) T(hookrightarrow, 21aa) T(hopf, 1d559) T(horbar, 2015) T(hscr, 1d4bd) T(hslash, 210f)
+    T(hstrok, 127) T(hybull, 2043) T(hyphen, 2010) B(iacute, ed) T(ic, 2063) B(icirc, ee) T(icy, 438) T(iecy, 435)
+    B(iexcl, a1) T(iff, 21d4) T(ifr, 1d526) B(igrave, ec) T(ii, 2148) T(iiiint, 2a0c) T(iiint, 222d) T(iinfin, 29dc)
+    T(iiota, 2129) T(ijlig, 133) T(imacr, 12b) T(image, 2111) T(imagline, 2110) T(imagpart, 2111) T(imath, 131)
+    T(imof, 22b7) T(imped, 1b5) T(in, 2208) T(incare, 2105) T(infin, 221e) T(infintie, 29dd) T(inodot, 131) T(int, 222b)
+    T(intcal, 22ba) T(integers, 2124) T(intercal, 22ba) T(intlarhk, 2a17) T(intprod, 2a3c) T(iocy, 451) T(iogon, 12f)
+    T(iopf, 1d55a) T(iota, 3b9) T(iprod, 2a3c) B(iquest, bf) T(iscr, 1d4be) T(isin, 2208) T(isinE, 22f9)
+    T(isindot, 22f5) T(isins, 22f4) T(isinsv, 22f3) T(isinv, 2208) T(it, 2062) T(itilde, 129) T(iukcy, 456) B(iuml, ef)
+    T(jcirc, 135) T(jcy, 439) T(jfr, 1d527) T(jmath, 237) T(jopf, 1d55b) T(jscr, 1d4bf) T(jsercy, 458) T(jukcy, 454)
+    T(kappa, 3ba) T(kappav, 3f0) T(kcedil, 137) T(kcy, 43a) T(kfr, 1d528) T(kgreen, 138) T(khcy, 445) T(kjcy, 45c)
+    T(kopf, 1d55c) T(kscr, 1d4c0) T(lAarr, 21da) T(lArr, 21d0) T(lAtail, 291b) T(lBarr, 290e) T(lE, 2266) T(lEg, 2a8b)
+    T(lHar, 2962) T(lacute, 13a) T(laemptyv, 29b4) T(lagran, 2112) T(lambda, 3bb) T(lang, 27e8) T(langd, 2991)
+    T(langle, 27e8) T(lap, 2a85) B(laquo, ab) T(larr, 2190) T(larrb, 21e4) T(larrbfs, 291f) T(larrfs, 291d)
+    T(larrhk, 21a9) T(larrlp, 21ab) T(larrpl, 2939) T(larrsim, 2973) T(larrtl, 21a2) T(lat, 2aab) T(latail, 2919)
+    T(late, 2aad) T2(lates, 2aad, fe00) T(lbarr, 290c) T(lbbrk, 2772) T(lbrace, 7b) T(lbrack, 5b) T(lbrke, 298b)
+    T(lbrksld, 298f) T(lbrkslu, 298d) T(lcaron, 13e) T(lcedil, 13c) T(lceil, 2308) T(lcub, 7b) T(lcy, 43b) T(ldca, 2936)
+    T(ldquo, 201c) T(ldquor, 201e) T(ldrdhar, 2967) T(ldrushar, 294b) T(ldsh, 21b2) T(le, 2264) T(leftarrow, 2190)
+    T(leftarrowtail, 21a2) T(leftharpoondown, 21bd) T(leftharpoonup, 21bc) T(leftleftarrows, 21c7)
+    T(leftrightarrow, 2194) T(leftrightarrows, 21c6) T(leftrightharpoons, 21cb) T(leftrightsquigarrow, 21ad)
+    T(leftthreetimes, 22cb) T(leg, 22da) T(leq, 2264) T(leqq, 2266) T(leqslant, 2a7d) T(les, 2a7d) T(lescc, 2aa8)
+    T(lesdot, 2a7f) T(lesdoto, 2a81) T(lesdotor, 2a83) T2(lesg, 22da, fe00) T(lesges, 2a93) T(lessapprox, 2a85)
+    T(lessdot, 22d6) T(lesseqgtr, 22da) T(lesseqqgtr, 2a8b) T(lessgtr, 2276) T(lesssim, 2272) T(lfisht, 297c)
+    T(lfloor, 230a) T(lfr, 1d529) T(lg, 2276) T(lgE, 2a91) T(lhard, 21bd) T(lharu, 21bc) T(lharul, 296a) T(lhblk, 2584)
+    T(ljcy, 459) T(ll, 226a) T(llarr, 21c7) T(llcorner, 231e) T(llhard, 296b) T(lltri, 25fa) T(lmidot, 140)
+    T(lmoust, 23b0) T(lmoustache, 23b0) T(lnE, 2268) T(lnap, 2a89) T(lnapprox, 2a89) T(lne, 2a87) T(lneq, 2a87)
+    T(lneqq, 2268) T(lnsim, 22e6) T(loang, 27ec) T(loarr, 21fd) T(lobrk, 27e6) T(longleftarrow, 27f5)
+    T(longleftrightarrow, 27f7) T(longmapsto, 27fc) T(longrightarrow, 27f6) T(looparrowleft, 21ab)
+    T(looparrowright, 21ac) T(lopar, 2985) T(lopf, 1d55d) T(loplus, 2a2d) T(lotimes, 2a34) T(lowast, 2217) T(lowbar, 5f)
+    T(loz, 25ca) T(lozenge, 25ca) T(lozf, 29eb) T(lpar, 28) T(lparlt, 2993) T(lrarr, 21c6) T(lrcorner, 231f)
+    T(lrhar, 21cb) T(lrhard, 296d) T(lrm, 200e) T(lrtri, 22bf) T(lsaquo, 2039) T(lscr, 1d4c1) T(lsh, 21b0) T(lsim, 2272)
+    T(lsime, 2a8d) T(lsimg, 2a8f) T(lsqb, 5b) T(lsquo, 2018) T(lsquor, 201a) T(lstrok, 142) B(lt, 3c) T(ltcc, 2aa6)
+    T(ltcir, 2a79) T(ltdot, 22d6) T(lthree, 22cb) T(ltimes, 22c9) T(ltlarr, 2976) T(ltquest, 2a7b) T(ltrPar, 2996)
+    T(ltri, 25c3) T(ltrie, 22b4) T(ltrif, 25c2) T(lurdshar, 294a) T(luruhar, 2966) T2(lvertneqq, 2268, fe00)
+    T2(lvnE, 2268, fe00) T(mDDot, 223a) B(macr, af) T(male, 2642) T(malt, 2720) T(maltese, 2720) T(map, 21a6)
+    T(mapsto, 21a6) T(mapstodown, 21a7) T(mapstoleft, 21a4) T(mapstoup, 21a5) T(marker, 25ae) T(mcomma, 2a29)
+    T(mcy, 43c) T(mdash, 2014) T(measuredangle, 2221) T(mfr, 1d52a) T(mho, 2127) B(micro, b5) T(mid, 2223) T(midast, 2a)
+    T(midcir, 2af0) B(middot, b7) T(minus, 2212) T(minusb, 229f) T(minusd, 2238) T(minusdu, 2a2a) T(mlcp, 2adb)
+    T(mldr, 2026) T(mnplus, 2213) T(models, 22a7) T(mopf, 1d55e) T(mp, 2213) T(mscr, 1d4c2) T(mstpos, 223e) T(mu, 3bc)
+    T(multimap, 22b8) T(mumap, 22b8) T2(nGg, 22d9, 338) T2(nGt, 226b, 20d2) T2(nGtv, 226b, 338) T(nLeftarrow, 21cd)
+    T(nLeftrightarrow, 21ce) T2(nLl, 22d8, 338) T2(nLt, 226a, 20d2) T2(nLtv, 226a, 338) T(nRightarrow, 21cf)
+    T(nVDash, 22af) T(nVdash, 22ae) T(nabla, 2207) T(nacute, 144) T2(nang, 2220, 20d2) T(nap, 2249) T2(napE, 2a70, 338)
+    T2(napid, 224b, 338) T(napos, 149) T(napprox, 2249) T(natur, 266e) T(natural, 266e) T(naturals, 2115) B(nbsp, a0)
+    T2(nbump, 224e, 338) T2(nbumpe, 224f, 338) T(ncap, 2a43) T(ncaron, 148) T(ncedil, 146) T(ncong, 2247)
+    T2(ncongdot, 2a6d, 338) T(ncup, 2a42) T(ncy, 43d) T(ndash, 2013) T(ne, 2260) T(neArr, 21d7) T(nearhk, 2924)
+    T(nearr, 2197) T(nearrow, 2197) T2(nedot, 2250, 338) T(nequiv, 2262) T(nesear, 2928) T2(nesim, 2242, 338)
+    T(nexist, 2204) T(nexists, 2204) T(nfr, 1d52b) T2(ngE, 2267, 338) T(nge, 2271) T(ngeq, 2271) T2(ngeqq, 2267, 338)
+    T2(ngeqslant, 2a7e, 338) T2(nges, 2a7e, 338) T(ngsim, 2275) T(ngt, 226f) T(ngtr, 226f) T(nhArr, 21ce) T(nharr, 21ae)
+    T(nhpar, 2af2) T(ni, 220b) T(nis, 22fc) T(nisd, 22fa) T(niv, 220b) T(njcy, 45a) T(nlArr, 21cd) T2(nlE, 2266, 338)
+    T(nlarr, 219a) T(nldr, 2025) T(nle, 2270) T(nleftarrow, 219a) T(nleftrightarrow, 21ae) T(nleq, 2270)
+    T2(nleqq, 2266, 338) T2(nleqslant, 2a7d, 338) T2(nles, 2a7d, 338) T(nless, 226e) T(nlsim, 2274) T(nlt, 226e)
+    T(nltri, 22ea) T(nltrie, 22ec) T(nmid, 2224) T(nopf, 1d55f) B(not, ac) T(notin, 2209) T2(notinE, 22f9, 338)
+    T2(notindot, 22f5, 338) T(notinva, 2209) T(notinvb, 22f7) T(notinvc, 22f6) T(notni, 220c) T(notniva, 220c)
+    T(notnivb, 22fe) T(notnivc, 22fd) T(npar, 2226) T(nparallel, 2226) T2(nparsl, 2afd, 20e5) T2(npart, 2202, 338)
+    T(npolint, 2a14) T(npr, 2280) T(nprcue, 22e0) T2(npre, 2aaf, 338) T(nprec, 2280) T2(npreceq, 2aaf, 338)
+    T(nrArr, 21cf) T(nrarr, 219b) T2(nrarrc, 2933, 338) T2(nrarrw, 219d, 338) T(nrightarrow, 219b) T(nrtri, 22eb)
+    T(nrtrie, 22ed) T(nsc, 2281) T(nsccue, 22e1) T2(nsce, 2ab0, 338) T(nscr, 1d4c3) T(nshortmid, 2224)
+    T(nshortparallel, 2226) T(nsim, 2241) T(nsime, 2244) T(nsimeq, 2244) T(nsmid, 2224) T(nspar, 2226) T(nsqsube, 22e2)
+    T(nsqsupe, 22e3) T(nsub, 2284) T2(nsubE, 2ac5, 338) T(nsube, 2288) T2(nsubset, 2282, 20d2) T(nsubseteq, 2288)
+    T2(nsubseteqq, 2ac5, 338) T(nsucc, 2281) T2(nsucceq, 2ab0, 338) T(nsup, 2285) T2(nsupE, 2ac6, 338) T(nsupe, 2289)
+    T2(nsupset, 2283, 20d2) T(nsupseteq, 2289) T2(nsupseteqq, 2ac6, 338) T(ntgl, 2279) B(ntilde, f1) T(ntlg, 2278)
+    T(ntriangleleft, 22ea) T(ntrianglelefteq, 22ec) T(ntriangleright, 22eb) T(ntrianglerighteq, 22ed) T(nu, 3bd)
+    T(num, 23) T(numero, 2116) T(numsp, 2007) T(nvDash, 22ad) T(nvHarr, 2904) T2(nvap, 224d, 20d2) T(nvdash, 22ac)
+    T2(nvge, 2265, 20d2) T2(nvgt, 3e, 20d2) T(nvinfin, 29de) T(nvlArr, 2902) T2(nvle, 2264, 20d2) T2(nvlt, 3c, 20d2)
+    T2(nvltrie, 22b4, 20d2) T(nvrArr, 2903) T2(nvrtrie, 22b5, 20d2) T2(nvsim, 223c, 20d2) T(nwArr, 21d6) T(nwarhk, 2923)
+    T(nwarr, 2196) T(nwarrow, 2196) T(nwnear, 2927) T(oS, 24c8) B(oacute, f3) T(oast, 229b) T(ocir, 229a) B(ocirc, f4)
+    T(ocy, 43e) T(odash, 229d) T(odblac, 151) T(odiv, 2a38) T(odot, 2299) T(odsold, 29bc) T(oelig, 153) T(ofcir, 29bf)
+    T(ofr, 1d52c) T(ogon, 2db) B(ograve, f2) T(ogt, 29c1) T(ohbar, 29b5) T(ohm, 3a9) T(oint, 222e) T(olarr, 21ba)
+    T(olcir, 29be) T(olcross, 29bb) T(oline, 203e) T(olt, 29c0) T(omacr, 14d) T(omega, 3c9) T(omicron, 3bf)
+    T(omid, 29b6) T(ominus, 2296) T(oopf, 1d560) T(opar, 29b7) T(operp, 29b9) T(oplus, 2295) T(or, 2228) T(orarr, 21bb)
+    T(ord, 2a5d) T(order, 2134) T(orderof, 2134) B(ordf, aa) B(ordm, ba) T(origof, 22b6) T(oror, 2a56) T(orslope, 2a57)
+    T(orv, 2a5b) T(oscr, 2134) B(oslash, f8) T(osol, 2298) B(otilde, f5) T(otimes, 2297) T(otimesas, 2a36) B(ouml, f6)
+    T(ovbar, 233d) T(par, 2225) B(para, b6) T(parallel, 2225) T(parsim, 2af3) T(parsl, 2afd) T(part, 2202) T(pcy, 43f)
+    T(percnt, 25) T(period, 2e) T(permil, 2030) T(perp, 22a5) T(pertenk, 2031) T(pfr, 1d52d) T(phi, 3c6) T(phiv, 3d5)
+    T(phmmat, 2133) T(phone, 260e) T(pi, 3c0) T(pitchfork, 22d4) T(piv, 3d6) T(planck, 210f) T(planckh, 210e)
+    T(plankv, 210f) T(plus, 2b) T(plusacir, 2a23) T(plusb, 229e) T(pluscir, 2a22) T(plusdo, 2214) T(plusdu, 2a25)
+    T(pluse, 2a72) B(plusmn, b1) T(plussim, 2a26) T(plustwo, 2a27) T(pm, b1) T(pointint, 2a15) T(popf, 1d561)
+    B(pound, a3) T(pr, 227a) T(prE, 2ab3) T(prap, 2ab7) T(prcue, 227c) T(pre, 2aaf) T(prec, 227a) T(precapprox, 2ab7)
+    T(preccurlyeq, 227c) T(preceq, 2aaf) T(precnapprox, 2ab9) T(precneqq, 2ab5) T(precnsim, 22e8) T(precsim, 227e)
+    T(prime, 2032) T(primes, 2119) T(prnE, 2ab5) T(prnap, 2ab9) T(prnsim, 22e8) T(prod, 220f) T(profalar, 232e)
+    T(profline, 2312) T(profsurf, 2313) T(prop, 221d) T(propto, 221d) T(prsim, 227e) T(prurel, 22b0) T(pscr, 1d4c5)
+    T(psi, 3c8) T(puncsp, 2008) T(qfr, 1d52e) T(qint, 2a0c) T(qopf, 1d562) T(qprime, 2057) T(qscr, 1d4c6)
+    T(quaternions, 210d) T(quatint, 2a16) T(quest, 3f) T(questeq, 225f) B(quot, 22) T(rAarr, 21db) T(rArr, 21d2)
+    T(rAtail, 291c) T(rBarr, 290f) T(rHar, 2964) T2(race, 223d, 331) T(racute, 155) T(radic, 221a) T(raemptyv, 29b3)
+    T(rang, 27e9) T(rangd, 2992) T(range, 29a5) T(rangle, 27e9) B(raquo, bb) T(rarr, 2192) T(rarrap, 2975)
+    T(rarrb, 21e5) T(rarrbfs, 2920) T(rarrc, 2933) T(rarrfs, 291e) T(rarrhk, 21aa) T(rarrlp, 21ac) T(rarrpl, 2945)
+    T(rarrsim, 2974) T(rarrtl, 21a3) T(rarrw, 219d) T(ratail, 291a) T(ratio, 2236) T(rationals, 211a) T(rbarr, 290d)
+    T(rbbrk, 2773) T(rbrace, 7d) T(rbrack, 5d) T(rbrke, 298c) T(rbrksld, 298e) T(rbrkslu, 2990) T(rcaron, 159)
+    T(rcedil, 157) T(rceil, 2309) T(rcub, 7d) T(rcy, 440) T(rdca, 2937) T(rdldhar, 2969) T(rdquo, 201d) T(rdquor, 201d)
+    T(rdsh, 21b3) T(real, 211c) T(realine, 211b) T(realpart, 211c) T(reals, 211d) T(rect, 25ad) B(reg, ae)
+    T(rfisht, 297d) T(rfloor, 230b) T(rfr, 1d52f) T(rhard, 21c1) T(rharu, 21c0) T(rharul, 296c) T(rho, 3c1) T(rhov, 3f1)
+    T(rightarrow, 2192) T(rightarrowtail, 21a3) T(rightharpoondown, 21c1) T(rightharpoonup, 21c0)
+    T(rightleftarrows, 21c4) T(rightleftharpoons, 21cc) T(rightrightarrows, 21c9) T(rightsquigarrow, 219d)
+    T(rightthreetimes, 22cc) T(ring, 2da) T(risingdotseq, 2253) T(rlarr, 21c4) T(rlhar, 21cc) T(rlm, 200f)
+    T(rmoust, 23b1) T(rmoustache, 23b1) T(rnmid, 2aee) T(roang, 27ed) T(roarr, 21fe) T(robrk, 27e7) T(ropar, 2986)
+    T(ropf, 1d563) T(roplus, 2a2e) T(rotimes, 2a35) T(rpar, 29) T(rpargt, 2994) T(rppolint, 2a12) T(rrarr, 21c9)
+    T(rsaquo, 203a) T(rscr, 1d4c7) T(rsh, 21b1) T(rsqb, 5d) T(rsquo, 2019) T(rsquor, 2019) T(rthree, 22cc)
+    T(rtimes, 22ca) T(rtri, 25b9) T(rtrie, 22b5) T(rtrif, 25b8) T(rtriltri, 29ce) T(ruluhar, 2968) T(rx, 211e)
+    T(sacute, 15b) T(sbquo, 201a) T(sc, 227b) T(scE, 2ab4) T(scap, 2ab8) T(scaron, 161) T(sccue, 227d) T(sce, 2ab0)
+    T(scedil, 15f) T(scirc, 15d) T(scnE, 2ab6) T(scnap, 2aba) T(scnsim, 22e9) T(scpolint, 2a13) T(scsim, 227f)
+    T(scy, 441) T(sdot, 22c5) T(sdotb, 22a1) T(sdote, 2a66) T(seArr, 21d8) T(searhk, 2925) T(searr, 2198)
+    T(searrow, 2198) B(sect, a7) T(semi, 3b) T(seswar, 2929) T(setminus, 2216) T(setmn, 2216) T(sext, 2736)
+    T(sfr, 1d530) T(sfrown, 2322) T(sharp, 266f) T(shchcy, 449) T(shcy, 448) T(shortmid, 2223) T(shortparallel, 2225)
+    B(shy, ad) T(sigma, 3c3) T(sigmaf, 3c2) T(sigmav, 3c2) T(sim, 223c) T(simdot, 2a6a) T(sime, 2243) T(simeq, 2243)
+    T(simg, 2a9e) T(simgE, 2aa0) T(siml, 2a9d) T(simlE, 2a9f) T(simne, 2246) T(simplus, 2a24) T(simrarr, 2972)
+    T(slarr, 2190) T(smallsetminus, 2216) T(smashp, 2a33) T(smeparsl, 29e4) T(smid, 2223) T(smile, 2323) T(smt, 2aaa)
+    T(smte, 2aac) T2(smtes, 2aac, fe00) T(softcy, 44c) T(sol, 2f) T(solb, 29c4) T(solbar, 233f) T(sopf, 1d564)
+    T(spades, 2660) T(spadesuit, 2660) T(spar, 2225) T(sqcap, 2293) T2(sqcaps, 2293, fe00) T(sqcup, 2294)
+    T2(sqcups, 2294, fe00) T(sqsub, 228f) T(sqsube, 2291) T(sqsubset, 228f) T(sqsubseteq, 2291) T(sqsup, 2290)
+    T(sqsupe, 2292) T(sqsupset, 2290) T(sqsupseteq, 2292) T(squ, 25a1) T(square, 25a1) T(squarf, 25aa) T(squf, 25aa)
+    T(srarr, 2192) T(sscr, 1d4c8) T(ssetmn, 2216) T(ssmile, 2323) T(sstarf, 22c6) T(star, 2606) T(starf, 2605)
+    T(straightepsilon, 3f5) T(straightphi, 3d5) T(strns, af) T(sub, 2282) T(subE, 2ac5) T(subdot, 2abd) T(sube, 2286)
+    T(subedot, 2ac3) T(submult, 2ac1) T(subnE, 2acb) T(subne, 228a) T(subplus, 2abf) T(subrarr, 2979) T(subset, 2282)
+    T(subseteq, 2286) T(subseteqq, 2ac5) T(subsetneq, 228a) T(subsetneqq, 2acb) T(subsim, 2ac7) T(subsub, 2ad5)
+    T(subsup, 2ad3) T(succ, 227b) T(succapprox, 2ab8) T(succcurlyeq, 227d) T(succeq, 2ab0) T(succnapprox, 2aba)
+    T(succneqq, 2ab6) T(succnsim, 22e9) T(succsim, 227f) T(sum, 2211) T(sung, 266a) B(sup1, b9) B(sup2, b2) B(sup3, b3)
+    T(sup, 2283) T(supE, 2ac6) T(supdot, 2abe) T(supdsub, 2ad8) T(supe, 2287) T(supedot, 2ac4) T(suphsol, 27c9)
+    T(suphsub, 2ad7) T(suplarr, 297b) T(supmult, 2ac2) T(supnE, 2acc) T(supne, 228b) T(supplus, 2ac0) T(supset, 2283)
+    T(supseteq, 2287) T(supseteqq, 2ac6) T(supsetneq, 228b) T(supsetneqq, 2acc) T(supsim, 2ac8) T(supsub, 2ad4)
+    T(supsup, 2ad6) T(swArr, 21d9) T(swarhk, 2926) T(swarr, 2199) T(swarrow, 2199) T(swnwar, 292a) B(szlig, df)
+    T(target, 2316) T(tau, 3c4) T(tbrk, 23b4) T(tcaron, 165) T(tcedil, 163) T(tcy, 442) T(tdot, 20db) T(telrec, 2315)
+    T(tfr, 1d531) T(there4, 2234) T(therefore, 2234) T(theta, 3b8) T(thetasym, 3d1) T(thetav, 3d1) T(thickapprox, 2248)
+    T(thicksim, 223c) T(thinsp, 2009) T(thkap, 2248) T(thksim, 223c) B(thorn, fe) T(tilde, 2dc) B(times, d7)
+    T(timesb, 22a0) T(timesbar, 2a31) T(timesd, 2a30) T(tint, 222d) T(toea, 2928) T(top, 22a4) T(topbot, 2336)
+    T(topcir, 2af1) T(topf, 1d565) T(topfork, 2ada) T(tosa, 2929) T(tprime, 2034) T(trade, 2122) T(triangle, 25b5)
+    T(triangledown, 25bf) T(triangleleft, 25c3) T(trianglelefteq, 22b4) T(triangleq, 225c) T(triangleright, 25b9)
+    T(trianglerighteq, 22b5) T(tridot, 25ec) T(trie, 225c) T(triminus, 2a3a) T(triplus, 2a39) T(trisb, 29cd)
+    T(tritime, 2a3b) T(trpezium, 23e2) T(tscr, 1d4c9) T(tscy, 446) T(tshcy, 45b) T(tstrok, 167) T(twixt, 226c)
+    T(twoheadleftarrow, 219e) T(twoheadrightarrow, 21a0) T(uArr, 21d1) T(uHar, 2963) B(uacute, fa) T(uarr, 2191)
+    T(ubrcy, 45e) T(ubreve, 16d) B(ucirc, fb) T(ucy, 443) T(udarr, 21c5) T(udblac, 171) T(udhar, 296e) T(ufisht, 297e)
+    T(ufr, 1d532) B(ugrave, f9) T(uharl, 21bf) T(uharr, 21be) T(uhblk, 2580) T(ulcorn, 231c) T(ulcorner, 231c)
+    T(ulcrop, 230f) T(ultri, 25f8) T(umacr, 16b) B(uml, a8) T(uogon, 173) T(uopf, 1d566) T(uparrow, 2191)
+    T(updownarrow, 2195) T(upharpoonleft, 21bf) T(upharpoonright, 21be) T(uplus, 228e) T(upsi, 3c5) T(upsih, 3d2)
+    T(upsilon, 3c5) T(upuparrows, 21c8) T(urcorn, 231d) T(urcorner, 231d) T(urcrop, 230e) T(uring, 16f) T(urtri, 25f9)
+    T(uscr, 1d4ca) T(utdot, 22f0) T(utilde, 169) T(utri, 25b5) T(utrif, 25b4) T(uuarr, 21c8) B(uuml, fc)
+    T(uwangle, 29a7) T(vArr, 21d5) T(vBar, 2ae8) T(vBarv, 2ae9) T(vDash, 22a8) T(vangrt, 299c) T(varepsilon, 3f5)
+    T(varkappa, 3f0) T(varnothing, 2205) T(varphi, 3d5) T(varpi, 3d6) T(varpropto, 221d) T(varr, 2195) T(varrho, 3f1)
+    T(varsigma, 3c2) T2(varsubsetneq, 228a, fe00) T2(varsubsetneqq, 2acb, fe00) T2(varsupsetneq, 228b, fe00)
+    T2(varsupsetneqq, 2acc, fe00) T(vartheta, 3d1) T(vartriangleleft, 22b2) T(vartriangleright, 22b3) T(vcy, 432)
+    T(vdash, 22a2) T(vee, 2228) T(veebar, 22bb) T(veeeq, 225a) T(vellip, 22ee) T(verbar, 7c) T(vert, 7c) T(vfr, 1d533)
+    T(vltri, 22b2) T2(vnsub, 2282, 20d2) T2(vnsup, 2283, 20d2) T(vopf, 1d567) T(vprop, 221d) T(vrtri, 22b3)
+    T(vscr, 1d4cb) T2(vsubnE, 2acb, fe00) T2(vsubne, 228a, fe00) T2(vsupnE, 2acc, fe00) T2(vsupne, 228b, fe00)
+    T(vzigzag, 299a) T(wcirc, 175) T(wedbar, 2a5f) T(wedge, 2227) T(wedgeq, 2259) T(weierp, 2118) T(wfr, 1d534)
+    T(wopf, 1d568) T(wp, 2118) T(wr, 2240) T(wreath, 2240) T(wscr, 1d4cc) T(xcap, 22c2) T(xcirc, 25ef) T(xcup, 22c3)
+    T(xdtri, 25bd) T(xfr, 1d535) T(xhArr, 27fa) T(xharr, 27f7) T(xi, 3be) T(xlArr, 27f8) T(xlarr, 27f5) T(xmap, 27fc)
+    T(xnis, 22fb) T(xodot, 2a00) T(xopf, 1d569) T(xoplus, 2a01) T(xotime, 2a02) T(xrArr, 27f9) T(xrarr, 27f6)
+    T(xscr, 1d4cd) T(xsqcup, 2a06) T(xuplus, 2a04) T(xutri, 25b3) T(xvee, 22c1) T(xwedge, 22c0) B(yacute, fd)
+    T(yacy, 44f) T(ycirc, 177) T(ycy, 44b) B(yen, a5) T(yfr, 1d536) T(yicy, 457) T(yopf, 1d56a) T(yscr, 1d4ce)
+    T(yucy, 44e) B(yuml, ff) T(zacute, 17a) T(zcaron, 17e) T(zcy, 437) T(zdot, 17c) T(zeetrf, 2128) T(zeta, 3b6)
+    T(zfr, 1d537) T(zhcy, 436) T(zigrarr, 21dd) T(zopf, 1d56b) T(zscr, 1d4cf) T(zwj, 200d) T(zwnj, 200c)
+#undef T
+#undef T2
+#undef B
 };
 
 #endif /* TD_HTML_ENTITIES_H */
