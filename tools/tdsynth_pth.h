@@ -17,47 +17,46 @@ typedef struct Pickler {
     int memo[N_GLOBALS];             ///< memo number + 1 of the objects that recur; 0 = not written yet
 } Pickler;
 
-static void op(Pickler *p, char c)
+/* opcodes, one after another */
+static void ops(Pickler *p, const char *codes)
 {
-    put(&p->b, &c, 1);
+    put(&p->b, codes, strlen(codes));
 }
 
-static void memoise(Pickler *p)
+/* an opcode and its argument of n bytes */
+static void op(Pickler *p, char code, uint64_t arg, int n)
+{
+    put(&p->b, &code, 1);
+    put_le(&p->b, arg, n);
+}
+
+/* opcodes that leave an object, which is memoised */
+static void ops_memo(Pickler *p, const char *codes)
 {
     int i = p->n_memo++;
 
-    op(p, i < 256 ? 'q' : 'r');
-    put_le(&p->b, (uint64_t)i, i < 256 ? 1 : 4);
+    ops(p, codes);
+    op(p, i < 256 ? 'q' : 'r', (uint64_t)i, i < 256 ? 1 : 4);
 }
 
 static void pickle_int(Pickler *p, int64_t v)
 {
-    if (v < 256) {
-        op(p, 'K');
-        put_le(&p->b, (uint64_t)v, 1);
-    } else if (v < 65536) {
-        op(p, 'M');
-        put_le(&p->b, (uint64_t)v, 2);
-    } else if (v <= INT32_MAX) {
-        op(p, 'J');
-        put_le(&p->b, (uint64_t)v, 4);
-    } else {
-        int n = 1;
+    int n = 1;
 
-        while (n < 8 && v >> (8 * n - 1))
-            n++;
-        op(p, '\x8a');
-        put_le(&p->b, (uint64_t)n, 1);
+    while (n < 8 && v >> (8 * n - 1))
+        n++;
+    if (v <= INT32_MAX) {
+        op(p, v < 256 ? 'K' : v < 65536 ? 'M' : 'J', (uint64_t)v, v < 256 ? 1 : v < 65536 ? 2 : 4);
+    } else {
+        op(p, '\x8a', (uint64_t)n, 1);
         put_le(&p->b, (uint64_t)v, n);
     }
 }
 
 static void pickle_string(Pickler *p, const char *s)
 {
-    op(p, 'X');
-    put_le(&p->b, strlen(s), 4);
-    put(&p->b, s, strlen(s));
-    memoise(p);
+    op(p, 'X', strlen(s), 4);
+    ops_memo(p, s);
 }
 
 /* An object written once and referred to afterwards. */
@@ -72,35 +71,30 @@ static void pickle_shared(Pickler *p, enum Global g)
     if (p->memo[g]) {
         int i = p->memo[g] - 1;
 
-        op(p, i < 256 ? 'h' : 'j');
-        put_le(&p->b, (uint64_t)i, i < 256 ? 1 : 4);
+        op(p, i < 256 ? 'h' : 'j', (uint64_t)i, i < 256 ? 1 : 4);
         return;
     }
     p->memo[g] = p->n_memo + 1;
-    if (g >= G_STORAGE) {
+    if (g >= G_STORAGE)
         pickle_string(p, text[g]);
-    } else {
-        put(&p->b, text[g], strlen(text[g]));
-        memoise(p);
-    }
+    else
+        ops_memo(p, text[g]);
 }
 
 static void pickle_ordered_dict(Pickler *p)
 {
     pickle_shared(p, G_ORDERED_DICT);
-    op(p, ')');
-    op(p, 'R');
-    memoise(p);
+    ops_memo(p, ")R");
 }
 
 static void pickle_dims(Pickler *p, const int64_t *v, int n)
 {
-    if (n > 3)
-        op(p, '(');
+    static const char *const tuple[] = { "t", "\x85", "\x86", "\x87" };
+
+    ops(p, n > 3 ? "(" : "");
     for (int i = 0; i < n; i++)
         pickle_int(p, v[i]);
-    op(p, n > 3 ? 't' : (char)('\x84' + n));
-    memoise(p);
+    ops_memo(p, tuple[n > 3 ? 0 : n]);
 }
 
 static void pickle_tensor(Pickler *p, const Plan *plan, const Spec *s, int64_t storage_count)
@@ -114,32 +108,26 @@ static void pickle_tensor(Pickler *p, const Plan *plan, const Spec *s, int64_t s
     if (plan->form == PICKLE_PARAMETERS)
         pickle_shared(p, G_PARAMETER);
     pickle_shared(p, G_TENSOR);
-    op(p, '(');
-    op(p, '(');
+    ops(p, "((");
     pickle_shared(p, G_STORAGE);
     pickle_shared(p, s->dtype == TD_BF16 ? G_BF16 : s->dtype == TD_F32 ? G_F32 : G_I8);
     pickle_string(p, key);
     pickle_shared(p, s->on_cpu || plan->form != PICKLE_STATE_DICT ? G_CPU : G_CUDA);
     pickle_int(p, storage_count);
-    op(p, 't');
-    memoise(p);
-    op(p, 'Q');
+    ops_memo(p, "t");
+    ops(p, "Q");
     pickle_int(p, s->offset);
     pickle_dims(p, s->shape, s->n_dims);
     pickle_dims(p, stride, s->n_dims);
-    op(p, '\x89');
+    ops(p, "\x89");
     pickle_ordered_dict(p);
-    op(p, 't');
-    memoise(p);
-    op(p, 'R');
-    memoise(p);
+    ops_memo(p, "t");
+    ops_memo(p, "R");
     if (plan->form == PICKLE_PARAMETERS) {
-        op(p, '\x89');
+        ops(p, "\x89");
         pickle_ordered_dict(p);
-        op(p, '\x87');
-        memoise(p);
-        op(p, 'R');
-        memoise(p);
+        ops_memo(p, "\x87");
+        ops_memo(p, "R");
     }
 }
 
@@ -150,11 +138,10 @@ static void pickle_version(Pickler *p, const char *prefix, int n)
     memcpy(name, prefix, (size_t)n);
     name[n] = 0;
     pickle_string(p, name);
-    op(p, '}');
-    memoise(p);
+    ops_memo(p, "}");
     pickle_shared(p, G_VERSION);
     pickle_int(p, 1);
-    op(p, 's');
+    ops(p, "s");
 }
 
 /* OrderedDict(module prefix -> {'version': 1}), as the attribute _metadata. */
@@ -162,11 +149,10 @@ static void pickle_metadata(Pickler *p, const Plan *plan)
 {
     int n_items = 1;
 
-    op(p, '}');
-    memoise(p);
+    ops_memo(p, "}");
     pickle_string(p, "_metadata");
     pickle_ordered_dict(p);
-    op(p, '(');
+    ops(p, "(");
     pickle_version(p, "", 0);
     for (int i = 0; i < plan->n; i++) {
         const char *name = plan->spec[i].name, *prev = i ? plan->spec[i - 1].name : "";
@@ -174,17 +160,12 @@ static void pickle_metadata(Pickler *p, const Plan *plan)
         for (int k = 0; name[k]; k++) {
             if (name[k] != '.' || (!strncmp(name, prev, (size_t)k) && prev[k] == '.'))
                 continue;
-            if (n_items && n_items % 1000 == 0) {
-                op(p, 'u');
-                op(p, '(');
-            }
+            if (n_items++ % 1000 == 0)
+                ops(p, "u(");
             pickle_version(p, name, k);
-            n_items++;
         }
     }
-    op(p, 'u');
-    op(p, 's');
-    op(p, 'b');
+    ops(p, "usb");
 }
 
 static int64_t storage_count(const Plan *plan, int storage)
@@ -199,20 +180,19 @@ static int64_t storage_count(const Plan *plan, int storage)
 
 static void pickle_plan(Pickler *p, const Plan *plan)
 {
-    op(p, '\x80');
-    op(p, '\x02');
+    ops(p, "\x80\x02");
     pickle_ordered_dict(p);
     for (int i = 0; i < plan->n; i++) {
         if (i % 1000 == 0)
-            op(p, '(');
+            ops(p, "(");
         pickle_string(p, plan->spec[i].name);
         pickle_tensor(p, plan, &plan->spec[i], storage_count(plan, plan->spec[i].storage));
         if (i % 1000 == 999 || i == plan->n - 1)
-            op(p, 'u');
+            ops(p, "u");
     }
     if (plan->form == PICKLE_STATE_DICT)
         pickle_metadata(p, plan);
-    op(p, '.');
+    ops(p, ".");
 }
 
 /* ---- zip ---- */
@@ -238,8 +218,7 @@ static int zip_begin(Zip *z, const char *name, uint64_t *start)
     put_le(&h, 0x04034b50, 4);
     put_le(&h, 0, 2);
     put_le(&h, 0x0808, 2);           /* sizes follow the data, names are UTF-8 */
-    put_le(&h, 0, 2);                /* stored */
-    put_le(&h, 0, 4);                /* time, date */
+    put_le(&h, 0, 2 + 4);            /* stored; time, date */
     put_le(&h, 0, 4);                /* crc */
     put_le(&h, 0, 8);                /* sizes */
     put_le(&h, name_len, 2);
@@ -279,8 +258,7 @@ static int zip_end(Zip *z, const char *name, uint64_t start, uint64_t size)
     put_le(c, 0x02014b50, 4);
     put_le(c, 0, 4);                 /* versions */
     put_le(c, 0x0808, 2);
-    put_le(c, 0, 2);
-    put_le(c, 0, 4);
+    put_le(c, 0, 2 + 4);
     put_le(c, z->o.crc, 4);
     put_le(c, big ? ZIP32_MAX : size, 4);
     put_le(c, big ? ZIP32_MAX : size, 4);
@@ -395,16 +373,11 @@ static int write_pth(const Plan *plan, const char *path, const char *root)
         ret = fail("%s: out of memory", path);
     else if ((ret = out_open(&z.o, path)) >= 0) {
         snprintf(id, sizeof(id), "%020" PRIu64 "%020" PRIu64, tensor_key(plan, "id"), tensor_key(plan, "id2"));
-        ret = zip_add(&z, "data.pkl", p.b.p, p.b.n);
-        if (ret >= 0)
-            ret = zip_add(&z, "byteorder", "little", 6);
-        if (ret >= 0)
-            ret = write_storages(&z, plan);
-        if (ret >= 0)
-            ret = zip_add(&z, "version", "3\n", 2);
-        if (ret >= 0)
-            ret = zip_add(&z, ".data/serialization_id", id, 40);
-        if (ret >= 0)
+        if ((ret = zip_add(&z, "data.pkl", p.b.p, p.b.n)) >= 0 &&
+            (ret = zip_add(&z, "byteorder", "little", 6)) >= 0 &&
+            (ret = write_storages(&z, plan)) >= 0 &&
+            (ret = zip_add(&z, "version", "3\n", 2)) >= 0 &&
+            (ret = zip_add(&z, ".data/serialization_id", id, 40)) >= 0)
             ret = zip_finish(&z);
         ret = out_close(&z.o, ret);
     }
