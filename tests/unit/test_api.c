@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * The public API from inside: every refused argument with its one line, progress, cancelling from another thread and by
- * callback, work in bounded pieces, and the six pixel formats against each other. */
+ * callback, work in bounded pieces, and the eight pixel formats against each other. */
 #include <errno.h>
 #include <grp.h>
 #include <pthread.h>
