@@ -170,7 +170,7 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
     td_dit_free(&dit);
     td_text_free(&text);
     td_vae_free(&vae);
-    td_vae_encode_free(&encoder);
+    td_vae_free(&encoder);
     dev->ops->close(&dev);
     return ret;
 }

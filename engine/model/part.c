@@ -44,7 +44,7 @@ static int bind_encoder(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 COMMON(text, td_text)
 COMMON(dit, td_dit)
 COMMON(vae, td_vae)
-COMMON(encoder, td_vae_encode)
+COMMON(encoder, td_vae)
 
 static int any(const char *name)
 {

@@ -20,12 +20,16 @@ typedef struct TDVaeLayer {
     TDLinear q, k, v, proj;                      ///< attention
 } TDVaeLayer;
 
+/** One half of a VAE: its decoder, or its encoder (vae_encode.h). */
 typedef struct TDVae {
     TDDev *dev;
     TDWeights weights;
-    TDConv conv_latent, conv_in, conv_out;       ///< 1x1x1 before the decoder; first and last conv of it
+    TDConv conv_latent, conv_in, conv_out;       ///< 1x1x1 at the latents; first and last conv
     const float *gamma_out;
     TDVaeLayer layers[TD_VAE_MAX_LAYERS];
+    int64_t settled[TD_VAE_MAX_LAYERS];          ///< encoder, of a still: frame of the layer's output (downsamplers:
+                                                 ///< before the time convolution) from which on all are the same
+    int64_t settled_out;                         ///< and latent frame
     int n_layers;
 } TDVae;
 

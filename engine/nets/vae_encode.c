@@ -85,30 +85,8 @@ int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt,
     *out = enc;
     return 0;
 fail:
-    td_vae_encode_free(&enc);
+    td_vae_free(&enc);
     return ret;
-}
-
-int td_vae_encode_view(TDVaeEncoder **out, const TDVaeEncoder *src, TDDev *dev)
-{
-    TDVaeEncoder *v = *out ? *out : malloc(sizeof(*v));
-
-    *out = v;
-    if (!v)
-        return td_error(dev->log, ENOMEM, "VAE: out of memory");
-    *v = *src;
-    v->dev = dev;
-    v->weights = (TDWeights){ 0 };
-    return 0;
-}
-
-void td_vae_encode_free(TDVaeEncoder **enc)
-{
-    if (!*enc)
-        return;
-    td_weights_free((*enc)->dev, &(*enc)->weights);
-    free(*enc);
-    *enc = NULL;
 }
 
 int td_vae_encode_plan(TDVaeEncodeClip *c, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w)

@@ -8,17 +8,7 @@
 
 #define TD_VAE_IN_CHANNELS 8                     /* R, G, B and five that are zero: whole 16-byte chunks for the GPU */
 
-typedef struct TDVaeEncoder {
-    TDDev *dev;
-    TDWeights weights;
-    TDConv conv_in, conv_out, conv_latent;       ///< first and last conv of the encoder; 1x1x1 after it
-    const float *gamma_out;
-    TDVaeLayer layers[TD_VAE_MAX_LAYERS];
-    int64_t settled[TD_VAE_MAX_LAYERS]; ///< of a still: frame of the layer's output (downsamplers: before the time
-                                        ///< convolution) from which on all are the same
-    int64_t settled_out;                         ///< and latent frame
-    int n_layers;
-} TDVaeEncoder;
+typedef TDVae TDVaeEncoder;                      /* td_vae_view(), td_vae_free() */
 
 typedef struct TDVaeEncodeClip {
     int64_t h, w;                                ///< latent grid
@@ -26,7 +16,7 @@ typedef struct TDVaeEncodeClip {
     int still;                                   ///< all frames after the first have been zero
     TDTensor zeros;                              ///< bf16 [4,8h,8w,8]
     TDTensor cache_in, cache_out, cache[TD_VAE_MAX_LAYERS][2];   ///< of conv1, conv2; downsamplers: [0] of time
-    TDTensor last[TD_VAE_MAX_LAYERS]; ///< downsamplers: last frame before the time convolution (= its cache)
+    TDTensor last[TD_VAE_MAX_LAYERS];            ///< downsamplers: last frame before the time convolution (= its cache)
     TDTensor buf[3];                             ///< bf16, flat, large enough for any layer
     TDVaeAttention attn;
     TDTensor moments;                            ///< bf16 [1,h,w,32], means first
@@ -36,9 +26,6 @@ typedef struct TDVaeEncodeClip {
 int  td_vae_encode_each_tensor(int64_t base, TDTensorFn fn, void *cookie);
 /** block: as for td_weights_init() */
 int  td_vae_encode_bind(TDVaeEncoder **enc, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
-/** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */
-int  td_vae_encode_view(TDVaeEncoder **view, const TDVaeEncoder *src, TDDev *dev);
-void td_vae_encode_free(TDVaeEncoder **enc);
 int  td_vae_encode_plan(TDVaeEncodeClip *clip, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w);
 /** Empty the caches; the next frame is the first one. */
 int  td_vae_encode_begin(const TDVaeEncoder *enc, TDVaeEncodeClip *clip);

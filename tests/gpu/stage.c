@@ -369,7 +369,7 @@ fail:
     free(grid);
     free(image.data);
     free(out);
-    td_vae_encode_free(&enc);
+    td_vae_free(&enc);
     return ret;
 }
 

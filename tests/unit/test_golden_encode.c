@@ -156,7 +156,7 @@ int main(void)
         test_still(&e, &log);
     }
     if (e.enc)
-        td_vae_encode_free(&e.enc);
+        td_vae_free(&e.enc);
     td_checkpoint_close(&ckpt);
     e.dev->ops->close(&e.dev);
     return test_end();

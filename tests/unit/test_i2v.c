@@ -136,7 +136,7 @@ end:
     td_condition_free(&cond);
     dev->ops->free(dev, &buf);
     if (enc)
-        td_vae_encode_free(&enc);
+        td_vae_free(&enc);
     td_checkpoint_close(&ckpt);
     td_checkpoint_close(&g);
     dev->ops->close(&dev);
