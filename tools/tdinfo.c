@@ -415,7 +415,7 @@ int main(int argc, char **argv)
         case 't': vocabulary = optarg; break;
         case 'h': fputs(usage, stdout); return cli_end("tdinfo", 0);
         case 'V': printf("tdinfo %s\n", td_version()); return cli_end("tdinfo", 0);
-        default:  goto wrong;                    /* getopt_long() has told what is unknown */
+        default:  return 2;                      /* getopt_long() has told what is unknown */
         }
     if ((optind == argc) == !vocabulary)
         goto wrong;
