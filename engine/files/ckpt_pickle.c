@@ -59,10 +59,9 @@ static const struct Global {
 };
 #define N_GLOBALS (sizeof(globals) / sizeof(*globals))
 
-
 #define BAD(p, fmt, ...) \
     td_error((p)->log, EBADMSG, "%s: pickle byte %zu: " fmt, (p)->label, (p)->op, ##__VA_ARGS__)
-#define TRY(x) do { int ret_ = (x); if (ret_ < 0) return ret_; } while (0)
+#define OR_RETURN(x) do { int ret_ = (x); if (ret_ < 0) return ret_; } while (0)
 
 static const char *const kind_names[] = { "None", "bool", "int", "float", "str", "tuple", "list", "dict", "global",
                                           "storage", "tensor" };
@@ -96,14 +95,14 @@ static int take(TDPickle *p, const uint8_t **bytes, size_t n)
 /* A new node of this kind on the stack */
 static int push_node(TDPickle *p, uint32_t id)
 {
-    TRY(reserve(p, &p->stack, &p->cap_stack, p->n_stack, sizeof(*p->stack)));
+    OR_RETURN(reserve(p, &p->stack, &p->cap_stack, p->n_stack, sizeof(*p->stack)));
     p->stack[p->n_stack++] = id;
     return 0;
 }
 
 static int new_node(TDPickle *p, enum TDPickleKind kind, uint32_t *id)
 {
-    TRY(reserve(p, &p->nodes, &p->cap_nodes, p->n_nodes, sizeof(*p->nodes)));
+    OR_RETURN(reserve(p, &p->nodes, &p->cap_nodes, p->n_nodes, sizeof(*p->nodes)));
     *id = (uint32_t)p->n_nodes++;
     p->nodes[*id] = (TDPickleNode){ .kind = kind, .first = TD_PK_NIL, .last = TD_PK_NIL };
     return 0;
@@ -113,7 +112,7 @@ static int push(TDPickle *p, enum TDPickleKind kind, int64_t i)
 {
     uint32_t id;
 
-    TRY(new_node(p, kind, &id));
+    OR_RETURN(new_node(p, kind, &id));
     p->nodes[id].i = i;
     return push_node(p, id);
 }
@@ -123,8 +122,8 @@ static int push_str(TDPickle *p, size_t len)
     const uint8_t *s;
     uint32_t id;
 
-    TRY(take(p, &s, len));
-    TRY(new_node(p, TD_PK_STR, &id));
+    OR_RETURN(take(p, &s, len));
+    OR_RETURN(new_node(p, TD_PK_STR, &id));
     p->nodes[id].str   = s;
     p->nodes[id].count = (uint32_t)len;
     return push_node(p, id);
@@ -146,7 +145,7 @@ static int pop(TDPickle *p, uint32_t *id)
 
 static int pop_kind(TDPickle *p, enum TDPickleKind kind, uint32_t *id)
 {
-    TRY(pop(p, id));
+    OR_RETURN(pop(p, id));
     if (p->nodes[*id].kind != kind)
         return BAD(p, "finds %s, want %s", kind_names[p->nodes[*id].kind], kind_names[kind]);
     return 0;
@@ -154,7 +153,7 @@ static int pop_kind(TDPickle *p, enum TDPickleKind kind, uint32_t *id)
 
 static int top_kind(TDPickle *p, enum TDPickleKind kind, uint32_t *id)
 {
-    TRY(pop_kind(p, kind, id));
+    OR_RETURN(pop_kind(p, kind, id));
     p->n_stack++;
     return 0;
 }
@@ -172,7 +171,7 @@ static int append(TDPickle *p, uint32_t list, uint32_t key, uint32_t value)
     TDPickleNode *n;
     uint32_t cell;
 
-    TRY(reserve(p, &p->cells, &p->cap_cells, p->n_cells, sizeof(*p->cells)));
+    OR_RETURN(reserve(p, &p->cells, &p->cap_cells, p->n_cells, sizeof(*p->cells)));
     cell = (uint32_t)p->n_cells++;
     p->cells[cell] = (TDPickleCell){ .key = key, .value = value, .next = TD_PK_NIL };
     n = &p->nodes[list];
@@ -192,7 +191,7 @@ static int append_from(TDPickle *p, uint32_t list, size_t begin)
     if ((p->n_stack - begin) % step)
         return BAD(p, "a key without a value");
     for (size_t i = begin; i < p->n_stack; i += step)
-        TRY(append(p, list, p->stack[i], p->stack[i + step - 1]));
+        OR_RETURN(append(p, list, p->stack[i], p->stack[i + step - 1]));
     p->n_stack = begin;
     return 0;
 }
@@ -201,8 +200,8 @@ static int make_tuple(TDPickle *p, size_t begin)
 {
     uint32_t id;
 
-    TRY(new_node(p, TD_PK_TUPLE, &id));
-    TRY(append_from(p, id, begin));
+    OR_RETURN(new_node(p, TD_PK_TUPLE, &id));
+    OR_RETURN(append_from(p, id, begin));
     return push_node(p, id);
 }
 
@@ -218,7 +217,7 @@ static int append_marked(TDPickle *p, enum TDPickleKind kind)
     size_t begin;
     uint32_t list;
 
-    TRY(pop_mark(p, &begin));
+    OR_RETURN(pop_mark(p, &begin));
     if (begin <= stack_floor(p))
         return BAD(p, "finds no %s under the mark", kind_names[kind]);
     list = p->stack[begin - 1];
@@ -232,7 +231,7 @@ static int memo_put(TDPickle *p, size_t index)
     size_t old = p->cap_memo;
     uint32_t id;
 
-    TRY(pop(p, &id));
+    OR_RETURN(pop(p, &id));
     p->n_stack++;
     if (index >= MAX_ITEMS)
         return BAD(p, "memo index %zu, want less than %u", index, MAX_ITEMS);
@@ -285,8 +284,8 @@ static int op_global(TDPickle *p)
     const uint8_t *module, *name;
     size_t module_len, name_len;
 
-    TRY(take_line(p, &module, &module_len));
-    TRY(take_line(p, &name, &name_len));
+    OR_RETURN(take_line(p, &module, &module_len));
+    OR_RETURN(take_line(p, &name, &name_len));
     return push_global(p, module, module_len, name, name_len);
 }
 
@@ -294,8 +293,8 @@ static int op_stack_global(TDPickle *p)
 {
     uint32_t module, name;
 
-    TRY(pop_kind(p, TD_PK_STR, &name));
-    TRY(pop_kind(p, TD_PK_STR, &module));
+    OR_RETURN(pop_kind(p, TD_PK_STR, &name));
+    OR_RETURN(pop_kind(p, TD_PK_STR, &module));
     return push_global(p, p->nodes[module].str, p->nodes[module].count, p->nodes[name].str, p->nodes[name].count);
 }
 
@@ -333,19 +332,19 @@ static int op_binpersid(TDPickle *p)
     int64_t numel;
     int n;
 
-    TRY(pop_kind(p, TD_PK_TUPLE, &id));
-    TRY(n = unpack(p, id, item, 6));
+    OR_RETURN(pop_kind(p, TD_PK_TUPLE, &id));
+    OR_RETURN(n = unpack(p, id, item, 6));
     if (n < 5 || p->nodes[item[0]].kind != TD_PK_STR || p->nodes[item[0]].count != 7 ||
         memcmp(p->nodes[item[0]].str, "storage", 7) || p->nodes[item[2]].kind != TD_PK_STR)
         return BAD(p, "persistent id is not ('storage', class, key, location, numel)");
     class = as_global(p, item[1]);
     if (!class || class->call != STORAGE_CLASS)
         return BAD(p, "persistent id without a storage class");
-    TRY(get_int(p, item[4], "number of elements of a storage", &numel));
+    OR_RETURN(get_int(p, item[4], "number of elements of a storage", &numel));
     if (n > 5 && p->nodes[item[5]].kind != TD_PK_NONE)
         return td_error(p->log, ENOTSUP, "%s: storage is a view of another one, want one written by torch >= 0.4",
                         p->label);
-    TRY(reserve(p, &p->storages, &p->cap_storages, p->n_storages, sizeof(*p->storages)));
+    OR_RETURN(reserve(p, &p->storages, &p->cap_storages, p->n_storages, sizeof(*p->storages)));
     p->storages[p->n_storages] = (TDPickleStorage){ .key = p->nodes[item[2]].str, .key_len = p->nodes[item[2]].count,
                                                     .dtype = class->dtype, .numel = (uint64_t)numel };
     return push(p, TD_PK_STORAGE, (int64_t)p->n_storages++);
@@ -359,14 +358,14 @@ static int make_tensor(TDPickle *p, uint32_t args, enum Call call)
     const struct Global *dtype;
     int n, n_strides;
 
-    TRY(n = unpack(p, args, item, 7));
+    OR_RETURN(n = unpack(p, args, item, 7));
     if (n < (call == CALL_TENSOR ? 4 : call == CALL_TENSOR_V2 ? 6 : 7) || p->nodes[item[0]].kind != TD_PK_STORAGE)
         return BAD(p, "tensor is not built from (storage, offset, size, stride, ...)");
     t.storage = (uint32_t)p->nodes[item[0]].i;
     t.dtype   = p->storages[t.storage].dtype;
-    TRY(get_int(p, item[1], "storage offset", &t.offset));
-    TRY(t.n_dims = unpack(p, item[2], size, TD_MAX_DIMS + 1));
-    TRY(n_strides = unpack(p, item[3], stride, TD_MAX_DIMS + 1));
+    OR_RETURN(get_int(p, item[1], "storage offset", &t.offset));
+    OR_RETURN(t.n_dims = unpack(p, item[2], size, TD_MAX_DIMS + 1));
+    OR_RETURN(n_strides = unpack(p, item[3], stride, TD_MAX_DIMS + 1));
     if (t.n_dims > TD_MAX_DIMS)
         return td_error(p->log, ENOTSUP, "%s: pickle byte %zu: tensor of %u dimensions, want at most %d", p->label,
                         p->op, p->nodes[item[2]].count, TD_MAX_DIMS);
@@ -375,8 +374,8 @@ static int make_tensor(TDPickle *p, uint32_t args, enum Call call)
     for (int i = 0; i < TD_MAX_DIMS; i++) {
         t.shape[i] = t.stride[i] = 1;
         if (i < t.n_dims) {
-            TRY(get_int(p, size[i], "tensor size", &t.shape[i]));
-            TRY(get_int(p, stride[i], "tensor stride", &t.stride[i]));
+            OR_RETURN(get_int(p, size[i], "tensor size", &t.shape[i]));
+            OR_RETURN(get_int(p, stride[i], "tensor stride", &t.stride[i]));
         }
     }
     if (call == CALL_TENSOR_V3) {
@@ -387,7 +386,7 @@ static int make_tensor(TDPickle *p, uint32_t args, enum Call call)
     }
     if (t.dtype == TD_N_DTYPES)
         return BAD(p, "tensor on an untyped storage has no dtype");
-    TRY(reserve(p, &p->tensors, &p->cap_tensors, p->n_tensors, sizeof(*p->tensors)));
+    OR_RETURN(reserve(p, &p->tensors, &p->cap_tensors, p->n_tensors, sizeof(*p->tensors)));
     p->tensors[p->n_tensors] = t;
     return push(p, TD_PK_TENSOR, (int64_t)p->n_tensors++);
 }
@@ -398,16 +397,16 @@ static int make_ordered_dict(TDPickle *p, uint32_t args)
     uint32_t list = 0, pair[2] = { 0 }, dict, cell;
     int n;
 
-    TRY(n = unpack(p, args, &list, 1));
-    TRY(new_node(p, TD_PK_DICT, &dict));
+    OR_RETURN(n = unpack(p, args, &list, 1));
+    OR_RETURN(new_node(p, TD_PK_DICT, &dict));
     if (n) {
         if (p->nodes[list].kind != TD_PK_LIST)
             return BAD(p, "OrderedDict of %s, want a list of pairs", kind_names[p->nodes[list].kind]);
         for (cell = p->nodes[list].first; cell != TD_PK_NIL; cell = p->cells[cell].next) {
-            TRY(n = unpack(p, p->cells[cell].value, pair, 2));
+            OR_RETURN(n = unpack(p, p->cells[cell].value, pair, 2));
             if (n != 2)
                 return BAD(p, "OrderedDict of %d values, want pairs", n);
-            TRY(append(p, dict, pair[0], pair[1]));
+            OR_RETURN(append(p, dict, pair[0], pair[1]));
         }
     }
     return push_node(p, dict);
@@ -419,8 +418,8 @@ static int op_reduce(TDPickle *p)
     uint32_t args, callable, first = 0;
     int n;
 
-    TRY(pop_kind(p, TD_PK_TUPLE, &args));
-    TRY(pop_kind(p, TD_PK_GLOBAL, &callable));
+    OR_RETURN(pop_kind(p, TD_PK_TUPLE, &args));
+    OR_RETURN(pop_kind(p, TD_PK_GLOBAL, &callable));
     g = as_global(p, callable);
     switch (g->call) {
     case CALL_ORDERED_DICT:
@@ -432,7 +431,7 @@ static int op_reduce(TDPickle *p)
     case CALL_PARAMETER:                         /* (tensor, requires_grad, hooks [, state]): the tensor */
     case CALL_PARAMETER_STATE:
     case CALL_SIZE:                              /* (tuple): the tuple */
-        TRY(n = unpack(p, args, &first, 1));
+        OR_RETURN(n = unpack(p, args, &first, 1));
         if (!n || p->nodes[first].kind != (g->call == CALL_SIZE ? TD_PK_TUPLE : TD_PK_TENSOR))
             return BAD(p, "%s.%s of %s", g->module, g->name, n ? kind_names[p->nodes[first].kind] : "nothing");
         return push_node(p, first);
@@ -446,7 +445,7 @@ static int op_build(TDPickle *p)
 {
     uint32_t id;
 
-    TRY(pop(p, &id));
+    OR_RETURN(pop(p, &id));
     return top_kind(p, TD_PK_DICT, &id);
 }
 
@@ -456,11 +455,11 @@ static int op_long1(TDPickle *p)
     uint64_t v = 0;
     size_t n;
 
-    TRY(take(p, &b, 1));
+    OR_RETURN(take(p, &b, 1));
     n = b[0];
     if (n > 8)
         return BAD(p, "integer of %zu bytes, want at most 8", n);
-    TRY(take(p, &b, n));
+    OR_RETURN(take(p, &b, n));
     for (size_t i = 0; i < n; i++)
         v |= (uint64_t)b[i] << 8 * i;
     if (n && n < 8 && b[n - 1] & 0x80)
@@ -472,11 +471,11 @@ static int op_append(TDPickle *p, enum TDPickleKind kind)
 {
     uint32_t key, value, list;
 
-    TRY(pop(p, &value));
+    OR_RETURN(pop(p, &value));
     key = value;
     if (kind == TD_PK_DICT)
-        TRY(pop(p, &key));
-    TRY(top_kind(p, kind, &list));
+        OR_RETURN(pop(p, &key));
+    OR_RETURN(top_kind(p, kind, &list));
     return append(p, list, key, value);
 }
 
@@ -488,13 +487,13 @@ static int step(TDPickle *p, enum Op op)
 
     switch (op) {
     case OP_PROTO:
-        TRY(take(p, &b, 1));
+        OR_RETURN(take(p, &b, 1));
         return b[0] >= 2 && b[0] <= 4 ? 0 : BAD(p, "protocol %d, want 2 to 4", b[0]);
     case OP_FRAME:
-        TRY(take(p, &b, 8));
+        OR_RETURN(take(p, &b, 8));
         return td_rl64(b) <= p->size - p->pos ? 0 : BAD(p, "frame is longer than the pickle: truncated");
     case OP_MARK:
-        TRY(reserve(p, &p->marks, &p->cap_marks, p->n_marks, sizeof(*p->marks)));
+        OR_RETURN(reserve(p, &p->marks, &p->cap_marks, p->n_marks, sizeof(*p->marks)));
         p->marks[p->n_marks++] = (uint32_t)p->n_stack;
         return 0;
     case OP_NONE:
@@ -503,24 +502,24 @@ static int step(TDPickle *p, enum Op op)
     case OP_NEWFALSE:
         return push(p, TD_PK_BOOL, op == OP_NEWTRUE);
     case OP_BININT:
-        TRY(take(p, &b, 4));
+        OR_RETURN(take(p, &b, 4));
         return push(p, TD_PK_INT, (int32_t)td_rl32(b));
     case OP_BININT1:
-        TRY(take(p, &b, 1));
+        OR_RETURN(take(p, &b, 1));
         return push(p, TD_PK_INT, b[0]);
     case OP_BININT2:
-        TRY(take(p, &b, 2));
+        OR_RETURN(take(p, &b, 2));
         return push(p, TD_PK_INT, td_rl16(b));
     case OP_LONG1:
         return op_long1(p);
     case OP_BINFLOAT:                            /* values of floats are not needed */
-        TRY(take(p, &b, 8));
+        OR_RETURN(take(p, &b, 8));
         return push(p, TD_PK_FLOAT, 0);
     case OP_BINUNICODE:
-        TRY(take(p, &b, 4));
+        OR_RETURN(take(p, &b, 4));
         return push_str(p, td_rl32(b));
     case OP_SHORT_BINUNICODE:
-        TRY(take(p, &b, 1));
+        OR_RETURN(take(p, &b, 1));
         return push_str(p, b[0]);
     case OP_EMPTY_TUPLE:
         return push(p, TD_PK_TUPLE, 0);
@@ -533,7 +532,7 @@ static int step(TDPickle *p, enum Op op)
     case OP_TUPLE3:
         return make_small_tuple(p, (size_t)(op - OP_TUPLE1) + 1);
     case OP_TUPLE:
-        TRY(pop_mark(p, &begin));
+        OR_RETURN(pop_mark(p, &begin));
         return make_tuple(p, begin);
     case OP_APPEND:
         return op_append(p, TD_PK_LIST);
@@ -544,18 +543,18 @@ static int step(TDPickle *p, enum Op op)
     case OP_SETITEMS:
         return append_marked(p, TD_PK_DICT);
     case OP_BINPUT:
-        TRY(take(p, &b, 1));
+        OR_RETURN(take(p, &b, 1));
         return memo_put(p, b[0]);
     case OP_LONG_BINPUT:
-        TRY(take(p, &b, 4));
+        OR_RETURN(take(p, &b, 4));
         return memo_put(p, td_rl32(b));
     case OP_MEMOIZE:
         return memo_put(p, p->n_memo);
     case OP_BINGET:
-        TRY(take(p, &b, 1));
+        OR_RETURN(take(p, &b, 1));
         return memo_get(p, b[0]);
     case OP_LONG_BINGET:
-        TRY(take(p, &b, 4));
+        OR_RETURN(take(p, &b, 4));
         return memo_get(p, td_rl32(b));
     case OP_GLOBAL:
         return op_global(p);
@@ -581,12 +580,12 @@ int td_pickle_load(TDPickle *p, uint32_t *root)
         memset(p->memo, 0, p->cap_memo * sizeof(*p->memo));
     for (;;) {
         p->op = p->pos;
-        TRY(take(p, &b, 1));
+        OR_RETURN(take(p, &b, 1));
         if (b[0] == OP_STOP)
             break;
-        TRY(step(p, b[0]));
+        OR_RETURN(step(p, b[0]));
     }
-    TRY(pop(p, root));
+    OR_RETURN(pop(p, root));
     return p->n_stack || p->n_marks ? BAD(p, "stops with values left on the stack") : 0;
 }
 

@@ -37,19 +37,6 @@ static int ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
-static int contains(const char *s, const char *lower)
-{
-    size_t n = strlen(lower), i;
-
-    for (; *s; s++) {
-        for (i = 0; i < n && tolower((unsigned char)s[i]) == lower[i]; i++)
-            ;
-        if (i == n)
-            return 1;
-    }
-    return 0;
-}
-
 /* the word somewhere in s, in any case, with no letter or digit next to it */
 static int has_word(const char *s, const char *lower)
 {
@@ -80,10 +67,10 @@ static int kind_of(const char *name)
         return -1;
     if (of && ends_with(name, ".safetensors"))
         return -1;                               /* a shard */
-    return contains(name, "vae")                                    ? TD_FILE_VAE
-           : contains(name, "t5") || contains(name, "text_encoder") ? TD_FILE_TEXT
-           : has_word(name, "low")                                  ? TD_FILE_DIT_LOW
-                                                                    : TD_FILE_DIT;
+    return strcasestr(name, "vae")                                        ? TD_FILE_VAE
+           : strcasestr(name, "t5") || strcasestr(name, "text_encoder") ? TD_FILE_TEXT
+           : has_word(name, "low")                                      ? TD_FILE_DIT_LOW
+                                                                        : TD_FILE_DIT;
 }
 
 int td_model_is_weight_file(int dir, const char *name)
@@ -120,7 +107,7 @@ static int scan_directory(Scan *scan, const char *dir, TDLog *log)
 
 static int is_quant(const char *name)
 {
-    return contains(name, "-quant.");
+    return strcasestr(name, "-quant.") != NULL;
 }
 
 /* of FILE.pth and FILE-quant.pth the one `quant` asks for (auto: the int8 one); drops the other from the list */

@@ -4,8 +4,6 @@
 
 #include <stdint.h>
 
-#define TD_ROPE_MAX 128                          ///< positions along each axis
-
 /** Three-axis rotary table. out: f32 [T*h*w, head_dim/2, 2] = cos, sin of the angle of each pair; tokens t-major, then
  * h, then w. Pairs run t, h, w; widths head_dim/6*2 for h and w, the rest for t. All in f32 (official WanModel).
  * @return 0 or ENOMEM, not logged */
