@@ -273,6 +273,18 @@ static int open_streams(TDCuda *c)
     return 0;
 }
 
+static int no_such_gpu(TDDev *dev, int ordinal, int count)
+{
+    char there[300] = "";
+    cudaDeviceProp prop;
+    size_t at = 0;
+
+    for (int i = 0; i < count && at < sizeof(there); i++)
+        if (cudaGetDeviceProperties(&prop, i) == cudaSuccess)
+            at += (size_t)snprintf(there + at, sizeof(there) - at, "%s%d: %s", i ? ", " : "", i, prop.name);
+    return td_error(dev->log, EINVAL, "cuda: device %d, want 0..%d (%s)", ordinal, count - 1, there);
+}
+
 /* the GPU, its context and the card to run as */
 static int find_gpu(TDCuda *c, const TDGpu *gpu)
 {
@@ -294,7 +306,7 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
         return td_error(dev->log, ENOTSUP, "cuda: no usable GPU (%s)",
                         cudaGetErrorName(e != cudaSuccess ? e : cudaErrorNoDevice));
     if (c->ordinal >= count)
-        return td_error(dev->log, EINVAL, "cuda: device %d, want 0..%d", c->ordinal, count - 1);
+        return no_such_gpu(dev, c->ordinal, count);
     TRY(td_cuda_driver(dev, &c->driver));
     if (gpu->context)
         TRY(td_cuda_context_given(dev, gpu));

@@ -95,10 +95,10 @@ END
     $cc -shared -fPIC "$tmp/stub.c" -o "$tmp/prefix/$1/libturbodiff-cuda.so" || exit 1
 }
 
-# td BACKEND: its lines in log, its status in status; opened: by a stub
+# td BACKEND OPTION...: its lines in log, its status in status; opened: by a stub
 td() {
     rm -f "$tmp/opened"
-    (cd "$tmp" && prefix/bin/td -B "$1" -s 64x48 -n 5 -i 1 "$model" "a cat" "$tmp/clip.rgb") > "$tmp/lines" 2>&1
+    (cd "$tmp" && prefix/bin/td -B "$@" -s 64x48 -n 5 -i 1 "$model" "a cat" "$tmp/clip.rgb") > "$tmp/lines" 2>&1
     status=$?
 }
 
@@ -121,7 +121,28 @@ stub lib "$seam"
 td cuda
 check "one of this build is opened in the next place" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'another build' '$tmp/lines'"
 td auto
-check "one of this build without a GPU is no warning" sh -c "test $status -eq 0 && test -e '$tmp/opened' && ! grep '^warning: backend' '$tmp/lines'"
+if ! ldconfig -p | grep -q 'libcuda\.so\.1'; then
+    check "one of this build without a GPU is no warning" sh -c "test $status -eq 0 && test -e '$tmp/opened' && ! grep '^warning: backend' '$tmp/lines'"
+fi
+td auto -D 2
+check "a device by its number is no matter for the CPU" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'using the CPU' '$tmp/lines'"
+
+# ---- without a module ----
+
+rm -f "$tmp"/prefix/*/libturbodiff-cuda.so
+mkdir "$tmp/driver"
+echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$tmp/stub.c"
+$cc -shared -fPIC "$tmp/stub.c" -o "$tmp/driver/libcuda.so.1" || exit 1
+LD_LIBRARY_PATH=$tmp/driver:${LD_LIBRARY_PATH:-}
+export LD_LIBRARY_PATH
+td auto
+check "a driver that nothing uses is a warning that names the missing file" sh -c "test $status -eq 0 &&
+    grep '^warning: .*libturbodiff-cuda.so cannot be loaded (it is neither beside this program.*; using the CPU' '$tmp/lines'"
+td auto -D 2
+check "a device by its number needs it" sh -c "test $status -eq 1 && test \$(wc -l < '$tmp/lines') -eq 1 &&
+    grep '^error: device=2: libturbodiff-cuda.so cannot be loaded' '$tmp/lines'"
+td cpu -D 2
+check "a device by its number with the CPU is refused" sh -c "test $status -eq 1 && grep '^error: device: 2 with backend cpu, want auto or cuda' '$tmp/lines'"
 
 echo "build: $passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -34,7 +34,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'g', "guidance",        "F",       "of unipc, 1: none (5)" },
     { 'G', "negative-prompt", "TEXT",    "of unipc (the official one)" },
     { 'B', "backend",         "KIND",    "auto, cpu, cuda (auto)" },
-    { 'D', "device",          "N",       "CUDA device (0)" },
+    { 'D', "device",          "N",       "CUDA device: that one or none" },
     { 'M', "residency",       "KIND",    "weights in memory: auto, all, stage (auto)" },
     { 'm', "max-bytes",       "N",       "limit on memory (none)" },
     { 'I', "image",           "FILE",    "first frame, JPEG (image to video)" },

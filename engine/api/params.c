@@ -90,6 +90,8 @@ int td_take_settings(TDSettings *own, const TDSettings *theirs, TDLog *log)
     TRY(td_options_check(own, 0, log));
     if (own->device < -1)
         return td_error(log, EINVAL, "device: %d, want -1 or more", own->device);
+    if (own->backend == TD_BACKEND_CPU && own->device >= 0)
+        return td_error(log, EINVAL, "device: %d with backend cpu, want auto or cuda", own->device);
     if (own->backend == TD_BACKEND_CPU && (own->cuda_context || own->cuda_stream))
         return td_error(log, EINVAL, "cuda_context or cuda_stream: with backend cpu, want auto or cuda");
 fail:

@@ -100,7 +100,8 @@ typedef struct TDSettings {
     const char *tokenizer;           ///< spiece.model; NULL = from model
     const char *vae;                 ///< Wan 2.1 VAE weights; NULL = from model
     enum TDBackend backend;          ///< default AUTO: CUDA if usable, else CPU
-    int device;                      ///< CUDA ordinal; -1 (default) = that of cuda_context, else 0
+    int device;                      ///< CUDA ordinal: that GPU or an error, never the CPU; -1 (default) = that of
+                                     ///< cuda_context, else 0
     int n_threads;                   ///< CPU threads, 0 = number of cores (default)
     enum TDAttention attention;      ///< default AUTO
     enum TDQuant quant;              ///< default AUTO

@@ -43,7 +43,8 @@ static void *open_module(char *why, size_t size, int *refused)
     return NULL;
 }
 
-static int open_cuda(TDDev **dev, const TDGpu *gpu, int *refused, TDLog *log)
+/* asked: what wants a GPU, for the line. *refused: as open_module() sets it */
+static int open_cuda(TDDev **dev, const TDGpu *gpu, const char *asked, int *refused, TDLog *log)
 {
     char why[460];
     void *m = open_module(why, sizeof(why), refused);
@@ -51,29 +52,43 @@ static int open_cuda(TDDev **dev, const TDGpu *gpu, int *refused, TDLog *log)
     int ret;
 
     if (!m)
-        return td_error(log, ENOTSUP, "backend=cuda: %s cannot be loaded (%s)", MODULE, why);
+        return td_error(log, ENOTSUP, "%s: %s cannot be loaded (%s)", asked, MODULE, why);
     *(void **)&open = dlsym(m, "td_cuda_open");
     ret = open(dev, gpu, log);
     dlclose(m);                                  /* RTLD_NODELETE: the code stays */
     return ret;
 }
 
+/* whether somebody expects a GPU to be used here */
+static int has_driver(void)
+{
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+
+    if (driver)
+        dlclose(driver);
+    return driver != NULL;
+}
+
 int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_threads, TDCancel *cancel, TDLog *log)
 {
     static const TDGpu any = { .ordinal = -1 };
     TDLog quiet = { 0 };
-    int refused = 0, ret;
+    char asked[32] = "backend=cuda";
+    int order = backend == TD_BACKEND_CUDA, refused = 0, ret;
 
+    if (gpu && gpu->ordinal >= 0) {              /* a device by its number is that one or none */
+        order = 1;
+        snprintf(asked, sizeof(asked), "device=%d", gpu->ordinal);
+    }
     if (backend != TD_BACKEND_CPU) {
-        ret = open_cuda(dev, gpu ? gpu : &any, &refused, backend == TD_BACKEND_CUDA ? log : &quiet);
+        ret = open_cuda(dev, gpu ? gpu : &any, asked, &refused, order ? log : &quiet);
         if (ret >= 0) {
             (*dev)->log = log;
             (*dev)->cancel = cancel;
         }
-        if (ret >= 0 || backend == TD_BACKEND_CUDA)
+        if (ret >= 0 || order)
             return ret;
-        td_log(log, refused || ret == TD_ERR(ENOMEM) ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU",
-               quiet.last_error);
+        td_log(log, refused || has_driver() ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
     }
     return td_cpu_open(dev, n_threads, NULL, cancel, log);
 }

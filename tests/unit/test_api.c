@@ -137,6 +137,7 @@ static void test_settings(void)
            s.text_encoder = small_path(file, "model/Wan2.1_VAE.safetensors"));
     REFUSE(EBADMSG, "decoder.conv1.weight is missing",
            s.vae = small_path(file, "model/models_t5_umt5-xxl-enc-bf16.safetensors"));
+    REFUSE(EINVAL, "device: 0 with backend cpu, want auto or cuda", s.backend = TD_BACKEND_CPU, s.device = 0);
     REFUSE(EINVAL, "quant=none", s.dit = small_path(int8, "model/TurboWan2.1-T2V-1.3B-480P-quant.safetensors"),
            s.quant = TD_QUANT_NONE);
 
