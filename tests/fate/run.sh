@@ -393,7 +393,7 @@ bad "shift"                   "'shift' out of range"               "$base:shift=
 bad "sigma_max"               "'sigma_max' out of range"           "$base:sigma_max=-1"
 bad "rate"                    "Unable to parse .*option value \"0\" as video rate" "$base:r=0"
 bad "device"                  "'device' out of range"              "$base:device=-2"
-bad "device that is not there" "cuda.*[:(]"                      "$base:device=100"
+bad "device that is not there" "device.100\|no NVIDIA driver\|no usable GPU" "$base:device=100"
 bad "device with the CPU"     "device: 0 with backend cpu, want auto or cuda" "$base:backend=cpu:device=0"
 bad "hw_format unknown"       "Unable to parse .*option value \"nonsense\"" "$base:hw_format=nonsense"
 bad "hw_format of no CUDA frame" "hw_format rgb24: expected nv12" "$base:hw_format=rgb24"

@@ -228,6 +228,13 @@ static void test_strangers(void)
     snprintf(line, sizeof(line), "cd %.50s/strange && rm Wan2.1_VAE.pth vae.pth", small_dir);
     CHECK_INT(system(line), 0);
     check_error(&seen, td_open(&c, &s), TD_ERR(ENOENT), "no file of a VAE (old_vae.pth is no regular file); want");
+
+    test_begin("no tokenizer");
+    snprintf(line, sizeof(line), "cd %.50s/strange && ln -s real.bin Wan2.1_VAE.pth && rm -r google", small_dir);
+    CHECK_INT(system(line), 0);
+    memset(&seen, 0, sizeof(seen));
+    check_error(&seen, td_open(&c, &s), TD_ERR(ENOENT),
+                "no tokenizer; want google/umt5-xxl/spiece.model, or set tokenizer=");
     snprintf(line, sizeof(line), "rm -r %.50s/strange", small_dir);
     CHECK_INT(system(line), 0);
 }

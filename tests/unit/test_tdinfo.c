@@ -117,7 +117,7 @@ int main(void)
     expect("%B/tdinfo --summary tests/data/tokenizer_golden.json", 1, "want a .pth");
     test_begin("usage");
     expect("%B/tdinfo", 2, "usage: tdinfo");
-    expect("%B/tdinfo --wrong x", 2, "usage: tdinfo");
+    expect("%B/tdinfo --wrong x", 2, "unrecognized option '--wrong'");
     expect("%B/tdinfo --help", 0, "usage: tdinfo");
     test_begin("tokenize");
     expect("printf 'cat\\0a cat\\0' | %B/tdinfo --tokenize tests/data/spiece.model", 0, "303 1\n277 303 1\n");
