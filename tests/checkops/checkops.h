@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Operator tests: every slot of the seam on real and awkward shapes, against a plain double loop.
+ * Operator tests: every slot of the seam that computes, most on real and awkward shapes, against a plain double loop.
  *
  * A case builds its inputs from a seed on any device, runs one slot and returns what it wrote as floats. The harness
  * judges them by two references of the case, both in double:
