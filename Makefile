@@ -301,6 +301,7 @@ coverage:
 	tests/coverage.sh $(BUILD)/coverage
 
 FUZZ_SECONDS ?= 60
+FUZZ_SEED    ?= 0
 
 FUZZ_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
 FUZZ_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/fuzz/%.o)
@@ -317,7 +318,7 @@ fuzz: $(FUZZERS)
 	@set -e; for f in $(FUZZERS); do n=$${f##*/fuzz_}; d=tests/fuzz/$$n.dict; mkdir -p $(BUILD)/corpus_$$n; \
 	    echo "fuzz: $$n for $(FUZZ_SECONDS) s"; [ -f $$d ] || d=; \
 	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(BUILD)/ -verbosity=0 \
-	        -print_final_stats=1 $${d:+-dict=$$d} $(BUILD)/corpus_$$n tests/fuzz/seeds/$$n \
+	        -print_final_stats=1 -seed=$(FUZZ_SEED) $${d:+-dict=$$d} $(BUILD)/corpus_$$n tests/fuzz/seeds/$$n \
 	        > $$f.log 2>&1 || { tail -n 60 $$f.log; exit 1; }; grep '^stat::' $$f.log; done; \
 	    echo "fuzz: $(words $(FUZZERS)) passed, 0 failed"
 

@@ -175,7 +175,7 @@ static int compare_keys(const void *a, const void *b)
 static int end_object(Checker *c, size_t begin)
 {
     size_t n = c->n_keys - begin;
-    Key *k = c->keys + begin;
+    Key *k = n ? c->keys + begin : NULL;         /* an empty object may be all there is */
     char q[TD_QUOTE_MAX];
 
     if (n > 1)
