@@ -47,7 +47,7 @@ names() {
                 } else if (text ~ /^typedef struct .*\{/) {
                     name = text; sub(/.*\} */, "", name); fields(name, body)
                 } else if (text ~ /\(/) {
-                    gsub(/ *\* */, " *", text); print "P", text
+                    gsub(/ *\* */, " *", text); gsub(/\( +/, "(", text); gsub(/ +\)/, ")", text); print "P", text
                 }
                 text = ""
             }
