@@ -121,7 +121,7 @@ stub lib "$seam"
 td cuda
 check "one of this build is opened in the next place" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'another build' '$tmp/lines'"
 td auto
-if ! ldconfig -p | grep -q 'libcuda\.so\.1'; then
+if ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q 'libcuda\.so\.1'; then
     check "one of this build without a GPU is no warning" sh -c "test $status -eq 0 && test -e '$tmp/opened' && ! grep '^warning: backend' '$tmp/lines'"
 fi
 td auto -D 2

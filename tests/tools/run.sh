@@ -75,7 +75,7 @@ line "td: a word"                 2 '--quant fp3: want one of auto none int8' td
 line "td: half a size"            2 '--size 832x: want WxH' td -s 832x "$model" a "$tmp/x"
 line "td: a size with a tail"     2 '--size 32x32x: want WxH' td -s 32x32x "$model" a "$tmp/x"
 line "td: nothing to do"          2 'usage: td .*MODEL_DIR.* PROMPT OUT.rgb' td
-code=$(status td -n 4 "$model" a "$tmp/x")
+code=$(status td -B cpu -n 4 "$model" a "$tmp/x")
 equal "td: a library's refusal is one line" "$code $(grep -v '^load: ' "$tmp/err")" \
     "1 error: frames: 4, want 4k+1 from 1 to 509 (such as 5)"
 for option in "--shift 0" "--sigma-max=1e9"; do
