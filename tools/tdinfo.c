@@ -74,7 +74,6 @@ static int expect(void *cookie, const TDFileTensor *t)
 {
     Check *k = cookie;
     const TDEntry *e = td_checkpoint_find(k->ckpt, t->name);
-    int64_t count = 1;
     char line[400];
     int n;
 
@@ -83,9 +82,8 @@ static int expect(void *cookie, const TDFileTensor *t)
         return 0;
     }
     k->seen[entry_index(k->ckpt, e)] = 1;
-    for (int i = 0; i < t->n_dims; i++)
-        count *= t->shape[i];
-    if (td_entry_count(e) == count && (t->n_dims == 1 || e->shape[0] == t->shape[0] || t->shape[0] == 1))
+    if (td_entry_count(e) == td_shape_count(t->shape, t->n_dims) &&
+        (t->n_dims == 1 || e->shape[0] == t->shape[0] || t->shape[0] == 1))
         return 0;
     n = snprintf(line, sizeof(line), "%.200s: [", t->name);
     for (int i = 0; i < e->n_dims; i++)

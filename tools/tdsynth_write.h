@@ -105,11 +105,7 @@ static void values(const Spec *s, uint64_t key, int64_t begin, int64_t n, float 
 
 static int64_t spec_count(const Spec *s)
 {
-    int64_t n = 1;
-
-    for (int i = 0; i < s->n_dims; i++)
-        n *= s->shape[i];
-    return n;
+    return td_shape_count(s->shape, s->n_dims);
 }
 
 static size_t spec_bytes(const Spec *s)

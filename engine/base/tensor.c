@@ -17,13 +17,18 @@ const char *td_dtype_name(enum TDDtype t)
     return dtypes[t].name;
 }
 
-int64_t td_tensor_count(const TDTensor *t)
+int64_t td_shape_count(const int64_t *shape, int n_dims)
 {
     int64_t n = 1;
 
-    for (int i = 0; i < t->n_dims; i++)
-        n *= t->shape[i];
+    for (int i = 0; i < n_dims; i++)
+        n *= shape[i];
     return n;
+}
+
+int64_t td_tensor_count(const TDTensor *t)
+{
+    return td_shape_count(t->shape, t->n_dims);
 }
 
 size_t td_tensor_bytes(const TDTensor *t)

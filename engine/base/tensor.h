@@ -22,6 +22,7 @@ typedef struct TDTensor {
     enum TDDtype dtype;
 } TDTensor;
 
+int64_t td_shape_count(const int64_t *shape, int n_dims);   ///< the product
 int64_t td_tensor_count(const TDTensor *t);      ///< elements
 size_t  td_tensor_bytes(const TDTensor *t);
 

@@ -55,7 +55,6 @@ void td_cpu_product(const TDKernels *k, int64_t m_tiles, int64_t n_panels, int64
 
 /* ---- quantisation (quant.c) ---- */
 int  td_cpu_quantise_act(TDCpu *cpu, TDAct *act);          ///< act->x -> code, scale; no-op without code
-void td_cpu_quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t r0, int8_t *code, float *scale);
 float td_e4m3_round(float x);                              ///< nearest e4m3 value, saturating at 448
 
 /* ---- slots ---- */

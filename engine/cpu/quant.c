@@ -5,7 +5,7 @@
 
 /* amax = max(1e-8, max|x|); code = sat(rint(x * (128/amax))); scale = amax/128. Rows r0 to r0+127 of bf16 [rows,k].
  * A block with NaN gets scale NaN: its codes would hide it. */
-void td_cpu_quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t r0, int8_t *code, float *scale)
+static void quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t r0, int8_t *code, float *scale)
 {
     int64_t r1 = rows - r0 < 128 ? rows : r0 + 128, kb = (k + 127) / 128;
 
@@ -39,7 +39,7 @@ static void quantise_task(void *arg, int64_t i, int worker)
     TDAct *act = arg;
 
     (void)worker;
-    td_cpu_quantise_blocks(act->x.data, act->x.shape[0], act->x.shape[1], i * 128, act->code.data, act->scale.data);
+    quantise_blocks(act->x.data, act->x.shape[0], act->x.shape[1], i * 128, act->code.data, act->scale.data);
 }
 
 int td_cpu_quantise_act(TDCpu *cpu, TDAct *act)

@@ -6,11 +6,7 @@
 
 int64_t td_entry_count(const TDEntry *e)
 {
-    int64_t n = 1;
-
-    for (int i = 0; i < e->n_dims; i++)
-        n *= e->shape[i];
-    return n;
+    return td_shape_count(e->shape, e->n_dims);
 }
 
 int td_entry_is_contiguous(const TDEntry *e)

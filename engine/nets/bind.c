@@ -12,7 +12,7 @@ static void join(char name[MAX_NAME], const char *prefix, const char *suffix)
     snprintf(name, MAX_NAME, "%s%s%s", prefix, *suffix ? "." : "", suffix);
 }
 
-int td_bind_has(const TDBind *b, const char *prefix, const char *suffix)
+static int has(const TDBind *b, const char *prefix, const char *suffix)
 {
     char name[MAX_NAME];
 
@@ -93,7 +93,7 @@ int td_bind_source(const TDBind *b, TDLinearSource *src, enum TDDtype want, int6
     int ret;
 
     *src = (TDLinearSource){ 0 };
-    if (want == TD_I8 && td_bind_has(b, prefix, "int8_weight")) {
+    if (want == TD_I8 && has(b, prefix, "int8_weight")) {
         TRY(td_bind_entry(b, &src->w, prefix, "int8_weight"));
         TRY(td_bind_entry(b, &src->scale, prefix, "scale"));
         TRY(check_dtype(b, src->w, TD_I8));
@@ -109,7 +109,7 @@ int td_bind_source(const TDBind *b, TDLinearSource *src, enum TDDtype want, int6
         TRY(td_bind_entry(b, &src->bias, prefix, "bias"));
         TRY(check_count(b, src->bias, n, 1));
         TRY(check_finite(b, src->bias));
-    } else if (td_bind_has(b, prefix, "bias")) {
+    } else if (has(b, prefix, "bias")) {
         ret = td_error(b->dev->log, EBADMSG, "%s: %s.bias: this model has no bias there", td_checkpoint_path(b->ckpt),
                        prefix);
     }

@@ -16,7 +16,6 @@ typedef struct TDBind {
 
 /** Entry "PREFIX.SUFFIX" (suffix may be ""), or an error that names it. */
 int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const char *suffix);
-int td_bind_has(const TDBind *b, const char *prefix, const char *suffix);
 
 /** Linear [n,k] from PREFIX.weight or, where int8 is wanted, PREFIX.int8_weight + PREFIX.scale; and PREFIX.bias. Up to
  *  TD_LINEAR_PARTS prefixes of equal shape stack along n; n is that of one. */
