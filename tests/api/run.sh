@@ -9,23 +9,7 @@ build=$1
 model=$2
 make=${MAKE:-make}
 cc=${CC:-cc}
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-passed=0
-failed=0
-
-check() {
-    name=$1
-    shift
-    if "$@" > "$tmp/log" 2>&1; then
-        echo "ok $name"
-        passed=$((passed + 1))
-    else
-        sed 's/^/  /' "$tmp/log"
-        echo "FAIL $name"
-        failed=$((failed + 1))
-    fi
-}
+. "$(dirname "$0")/../fate/cases.sh"
 
 check "make install" $make --no-print-directory BUILD="$build" DESTDIR="$tmp/root" install
 pc=$(find "$tmp/root" -name turbodiff.pc)

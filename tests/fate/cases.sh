@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced by the tests that run ffmpeg ($ffmpeg): a case prints "ok NAME" or, after what it saw, "FAIL NAME"; both are
+# Sourced by the tests in shell; those that run ffmpeg set $ffmpeg: a case prints "ok NAME" or, after what it saw, "FAIL NAME"; both are
 # counted. A case must be called by the shell that sources this, not in a pipe: what a subshell counts is lost.
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -28,6 +28,12 @@ equal() {
     *[![:space:]]*) [ "$2" = "$3" ] && { ok "$1"; return; } ;;
     esac
     fail "$1" "got:      $2" "expected: $3"
+}
+# check NAME COMMAND...: one that ends with status 0; else what it said
+check() {
+    check_name=$1
+    shift
+    if "$@" > "$tmp/log" 2>&1; then ok "$check_name"; else fail "$check_name" "$(cat "$tmp/log")"; fi
 }
 # empty NAME TEXT
 empty() {
