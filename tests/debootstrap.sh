@@ -36,5 +36,6 @@ git archive HEAD | tar -x -C "$root/turbodiff"
 chroot "$root" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}" sh -c "cd /turbodiff && $1" > "$root/log" 2>&1
 code=$?
+grep -B 8 '^FAIL' "$root/log" | tail -n 60
 tail -n 5 "$root/log"
 [ $code -eq 0 ] || exit 1
