@@ -13,7 +13,7 @@ suite=${SUITE:-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)}
 mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null |
     sed -n 's/^deb  *\(\[[^]]*\] *\)\{0,1\}\([a-z]*:[^ ]*\).*/\2/p; s/^URIs: *\([^ ]*\).*/\1/p' | head -n 1)
 [ -n "$mirror" ] || leave_out "no mirror in /etc/apt"
-root=$(mktemp -d) || exit 1
+root=$(mktemp -d) && chmod 755 "$root" || exit 1         # it is / to what runs there, other users than root too
 trap 'umount "$root/proc" 2> /dev/null; rm -rf --one-file-system "$root"' EXIT
 trap 'exit 1' HUP INT TERM
 debootstrap --variant=minbase --include=make,ca-certificates "$suite" "$root" "$mirror" > "$root.log" 2>&1 || {
