@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * One convolution call on the device, for its two kernels. */
+ * One convolution call on the device, for its three kernels. */
 #ifndef TD_CUDA_CONV_H
 #define TD_CUDA_CONV_H
 
@@ -15,7 +15,9 @@ struct ConvArgs {
 };
 
 /* gamma is left set where the kernel has done the norm, too */
-int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a);             /* conv3d.cu */
+int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a);             /* conv3d.cu: any */
+bool td_cuda_conv3d_is_patch(const ConvArgs &a);             /* whether the next one takes it */
+int td_cuda_conv3d_patch(TDDev *dev, ConvArgs &a);           /* conv3d_patch.cu */
 int td_cuda_conv3d_sm90(TDDev *dev, ConvArgs &a);            /* conv3d_sm90.cu */
 
 #endif /* TD_CUDA_CONV_H */

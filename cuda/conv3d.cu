@@ -168,6 +168,8 @@ template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const Co
 
 int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a)
 {
+    if (td_cuda_conv3d_is_patch(a))
+        return td_cuda_conv3d_patch(dev, a);
     a.gamma = NULL;
     if (a.c_out <= 16)
         return launch<8, 1, 2, 2>(dev, a);       /* 256 x 16 */

@@ -224,7 +224,7 @@ template <size_t N> static TDKernels td_kernels(const TDKernel (&list)[N]) { ret
 /* the files that have kernels */
 #define TD_KERNEL_FILES(F)                                                                                             \
     F(attn_flash) F(attn_flash_sm90) F(attn_linear) F(attn_prepare) F(attn_sage) F(attn_sage_sm90) F(attn_t5)          \
-    F(conv3d) F(conv3d_sm90) F(embed) F(frame) F(gemm_mma) F(gemm_sm90) F(norm)
+    F(conv3d) F(conv3d_patch) F(conv3d_sm90) F(embed) F(frame) F(gemm_mma) F(gemm_sm90) F(norm)
 
 #define TD_DECLARE(file) TDKernels td_cuda_in_##file(void);
 TD_KERNEL_FILES(TD_DECLARE)

@@ -541,49 +541,114 @@ int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNo
     return 0;
 }
 
-/* ---- VAE: x / |x| * sqrt(C) * gamma [SiLU] per pixel; four pixels a warp in flight ---- */
+/* ---- VAE: x / |x| * sqrt(C) * gamma [SiLU] per pixel ---- */
 
-#define PIXELS 4
+struct RmsSiluArgs {
+    bf16 *y;
+    const bf16 *x;
+    const float *gamma;
+    int64_t pixels;
+    int dim, with_silu;
+};
 
-__global__ void __launch_bounds__(WARPS * 32)
-    rms_silu_kernel(bf16 *y, const bf16 *x, const float *gamma, int64_t pixels, int dim, float root, bool with_silu)
+__device__ __forceinline__ float sum_squares(uint4 v)
 {
-    int64_t p0 = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * PIXELS;
+    float f[8], s = 0;
+
+    unpack8(f, v);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        s += f[j] * f[j];
+    return s;
+}
+
+__device__ __forceinline__ uint4 rms_silu8(const RmsSiluArgs &a, uint4 v, float r, int c)
+{
+    float4 g[2] = { *(const float4 *)(a.gamma + c), *(const float4 *)(a.gamma + c + 4) };
+    float f[8];
+
+    unpack8(f, v);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        f[j] = f[j] * r * ((const float *)g)[j];
+        if (a.with_silu)
+            f[j] = silu(f[j]);
+    }
+    return pack8(f);
+}
+
+__device__ __forceinline__ float rms_factor(const RmsSiluArgs &a, float sum)
+{
+    return sqrtf((float)a.dim) / fmaxf(sqrtf(sum), 1e-12f);
+}
+
+/* any number of channels: a warp for a pixel */
+__global__ void __launch_bounds__(WARPS * 32) rms_silu_kernel(RmsSiluArgs a)
+{
+    int64_t p = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
     int lane = threadIdx.x % 32;
-    float v[PIXELS][8], s[PIXELS];
+    float sum = 0;
 
-    for (int p = 0; p < PIXELS; p++) {
-        s[p] = 0;
-        for (int i = lane * 8; i < dim && p0 + p < pixels; i += 256) {
-            unpack8(v[p], *(const uint4 *)(x + (p0 + p) * dim + i));
-            for (int j = 0; j < 8; j++)
-                s[p] += v[p][j] * v[p][j];
-        }
-    }
-    for (int p = 0; p < PIXELS; p++) {
-        float r = root / fmaxf(sqrtf(warp_sum(s[p])), 1e-12f);
+    if (p >= a.pixels)
+        return;
+    for (int c = lane * 8; c < a.dim; c += 256)
+        sum += sum_squares(*(const uint4 *)(a.x + p * a.dim + c));
+    sum = rms_factor(a, warp_sum(sum));
+    for (int c = lane * 8; c < a.dim; c += 256)
+        *(uint4 *)(a.y + p * a.dim + c) = rms_silu8(a, *(const uint4 *)(a.x + p * a.dim + c), sum, c);
+}
 
-        for (int i = lane * 8; i < dim && p0 + p < pixels; i += 256) {
-            if (dim > 256)
-                unpack8(v[p], *(const uint4 *)(x + (p0 + p) * dim + i));
-            float o[8];
+/* 24 LANES channels: a thread has three chunks of 8 of a pixel, of two pixels at once */
+template <int LANES> __global__ void __launch_bounds__(WARPS * 32) rms_silu_lanes_kernel(RmsSiluArgs a)
+{
+    constexpr int PIXELS = WARPS * 32 / LANES, DIM = LANES * 24;
+    int64_t first = (int64_t)blockIdx.x * PIXELS * 2 + threadIdx.x / LANES;
+    int lane = threadIdx.x % LANES;
+    uint4 v[2][3] = {};
 
-            for (int j = 0; j < 8; j++) {
-                float t = v[p][j] * r * gamma[i + j];
+#pragma unroll
+    for (int p = 0; p < 2; p++)
+        if (first + p * PIXELS < a.pixels)
+#pragma unroll
+            for (int i = 0; i < 3; i++)
+                v[p][i] = *(const uint4 *)(a.x + (first + p * PIXELS) * DIM + (lane + i * LANES) * 8);
+#pragma unroll
+    for (int p = 0; p < 2; p++) {
+        float sum = sum_squares(v[p][0]) + sum_squares(v[p][1]) + sum_squares(v[p][2]);
 
-                o[j] = with_silu ? silu(t) : t;
+#pragma unroll
+        for (int i = 1; i < LANES; i *= 2)
+            sum += __shfl_xor_sync(~0u, sum, i);
+        sum = rms_factor(a, sum);
+        if (first + p * PIXELS < a.pixels)
+#pragma unroll
+            for (int i = 0; i < 3; i++) {
+                int c = (lane + i * LANES) * 8;
+
+                *(uint4 *)(a.y + (first + p * PIXELS) * DIM + c) = rms_silu8(a, v[p][i], sum, c);
             }
-            *(uint4 *)(y + (p0 + p) * dim + i) = pack8(o);
-        }
     }
+}
+
+template <int LANES> static void launch_rms_silu(TDDev *dev, const RmsSiluArgs &a)
+{
+    unsigned blocks = (unsigned)td_blocks(a.pixels, WARPS * 64 / LANES);
+
+    rms_silu_lanes_kernel<LANES><<<blocks, WARPS * 32, 0, td_cuda(dev)->stream>>>(a);
 }
 
 int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu)
 {
-    int64_t dim = x->shape[3], pixels = td_tensor_count(x) / dim;
+    int64_t dim = x->shape[3];
+    RmsSiluArgs a = { (bf16 *)y->data, (const bf16 *)x->data, gamma, td_tensor_count(x) / dim, (int)dim, silu };
 
-    rms_silu_kernel<<<(unsigned)td_blocks(pixels, WARPS * PIXELS), WARPS * 32, 0, td_cuda(dev)->stream>>>(
-        (bf16 *)y->data, (const bf16 *)x->data, gamma, pixels, (int)dim, sqrtf((float)dim), silu != 0);
+    switch (dim) {
+    case 96:  launch_rms_silu<4>(dev, a); break;
+    case 192: launch_rms_silu<8>(dev, a); break;
+    case 384: launch_rms_silu<16>(dev, a); break;
+    default:
+        rms_silu_kernel<<<(unsigned)td_blocks(a.pixels, WARPS), WARPS * 32, 0, td_cuda(dev)->stream>>>(a);
+    }
     CU_LAUNCHED(dev, "rms_silu_kernel");
     return 0;
 }

@@ -5,12 +5,17 @@
 
 #include <stdint.h>
 
+/* of shared memory: 32 bits, which addresses in a loop are better kept in */
+__device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
 /* 16 bytes to shared memory; bytes 0 fills zeros and reads nothing */
+__device__ __forceinline__ void cp_async16(uint32_t dst, const void *src, int bytes)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(bytes) : "memory");
+}
 __device__ __forceinline__ void cp_async16(void *dst, const void *src, int bytes)
 {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(dst)),
-                 "l"(src), "r"(bytes)
-                 : "memory");
+    cp_async16(shared_address(dst), src, bytes);
 }
 
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -20,20 +25,25 @@ template <int N> __device__ __forceinline__ void cp_async_wait()
 }
 
 /* four 8x8 matrices of 16-bit elements; lanes 8i..8i+7 give the row addresses of matrix i */
-__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], const void *p)
+__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], uint32_t p)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"((uint32_t)__cvta_generic_to_shared(p))
+                 : "r"(p)
                  : "memory");
 }
+__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], const void *p) { ldmatrix4(r, shared_address(p)); }
 
-__device__ __forceinline__ void ldmatrix4_trans(uint32_t (&r)[4], const void *p)
+__device__ __forceinline__ void ldmatrix4_trans(uint32_t (&r)[4], uint32_t p)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"((uint32_t)__cvta_generic_to_shared(p))
+                 : "r"(p)
                  : "memory");
+}
+__device__ __forceinline__ void ldmatrix4_trans(uint32_t (&r)[4], const void *p)
+{
+    ldmatrix4_trans(r, shared_address(p));
 }
 
 /* d[16x8] += a[16x16] b[16x8], bf16 */
@@ -53,25 +63,53 @@ __device__ __forceinline__ void mma_s8(int (&d)[4], const uint32_t (&a)[4], uint
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
-/* d[16x8] += a[16x32] b[32x8], e4m3 */
-__device__ __forceinline__ void mma_e4m3(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+/* d[16x8] += a[16x16] b[16x8], f16, with sums in f32 or in f16 */
+__device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
 {
     asm volatile(
-        "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void mma_f16_sum16(uint32_t (&d)[2], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0,%1}, {%2,%3,%4,%5}, {%6,%7}, {%0,%1};"
+                 : "+r"(d[0]), "+r"(d[1])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* two f16 in a word, low half first */
+__device__ __forceinline__ uint32_t pack_half(float low, float high)
+{
+    uint32_t r;
+
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
+/* what follows is e4m3: from 8.9 on; before, it is compiled and never run */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
+#define TD_E4M3(...) asm volatile(__VA_ARGS__)
+#else
+#define TD_E4M3(...) __trap()
+#endif
+
+/* d[16x8] += a[16x32] b[32x8], e4m3 with sums in f16 */
+__device__ __forceinline__ void mma_e4m3_sum16(uint32_t (&d)[2], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    TD_E4M3("mma.sync.aligned.m16n8k32.row.col.f16.e4m3.e4m3.f16 {%0,%1}, {%2,%3,%4,%5}, {%6,%7}, {%0,%1};"
+            : "+r"(d[0]), "+r"(d[1])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /* two e4m3 in 16 bits, low first, saturating */
 __device__ __forceinline__ uint32_t pack_e4m3(float low, float high)
 {
-    uint16_t r;
+    uint16_t r = 0;
 
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(high), "f"(low));
+    TD_E4M3("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(high), "f"(low));
     return r;
 }
-#endif
 
 __device__ __forceinline__ float exp2_approx(float x)
 {
