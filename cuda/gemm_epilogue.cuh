@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What happens to a finished 64x128 accumulator of one warpgroup (rows of a warp: 16; a thread holds rows lane/4 and
- * lane/4+8, columns 8j + 2(lane%4) and the next). Values are rounded to bf16, transposed inside each quad so that a
+ * What happens to a finished accumulator of 16 rows of a warp (a thread holds rows lane/4 and lane/4+8, columns 8j +
+ * 2(lane%4) and the next), in groups of 32 columns. Values are rounded to bf16, transposed inside each quad so that a
  * thread owns 8 neighbouring columns, finished, and stored 16 bytes at a time.
  *
  * Rounding: int8 rounds the sum to bf16 before the bias and again after it; bf16 adds the bias first and rounds once.
@@ -107,11 +107,12 @@ __device__ __forceinline__ uint4 other_value(const OtherTile &t, const bf16 *oth
     return *(const uint4 *)(t.half + c / 64 * 256 * 128 + row * 128 + ((c % 64 / 8 ^ (row & 7)) << 4));
 }
 
-/* 16x128 of one warp from row m0, column n0; acc: 64 f32 as wgmma leaves them. keep: the packed results, for quantising
- */
-template <int EPI, bool INT8>
-__device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const EpilogueArgs &g, const EpilogueVectors *vec,
-                                              OtherTile tile, int m0, int n0, uint32_t (&keep)[32])
+/* 16 rows of one warp from row m0 on, 32 GROUPS columns from c0 on of the 128 that begin with column n0. keep: the
+ * packed results, for quantising */
+template <int EPI, bool INT8, int GROUPS>
+__device__ __forceinline__ void epilogue_tile(const float (&acc)[16 * GROUPS], const EpilogueArgs &g,
+                                              const EpilogueVectors *vec, OtherTile tile, int m0, int n0, int c0,
+                                              uint32_t (&keep)[8 * GROUPS])
 {
     const bf16 *other = EPI == EPI_RESIDUAL ? g.y : g.up;
     int lane = threadIdx.x & 31, quad = lane & 3;
@@ -119,21 +120,21 @@ __device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const Epil
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int m = m0 + lane / 4 + 8 * half;
-        uint4 ahead[4];
+        uint4 ahead[GROUPS];
 
         if (EPI == EPI_RESIDUAL || EPI == EPI_GEGLU)
 #pragma unroll
-            for (int group = 0; group < 4; group++)      /* clamped, not skipped: four loads in flight */
-                ahead[group] = other_value(tile, other, g, lane / 4 + 8 * half, m, n0, group * 32 + quad * 8);
+            for (int group = 0; group < GROUPS; group++) /* clamped, not skipped: all loads in flight */
+                ahead[group] = other_value(tile, other, g, lane / 4 + 8 * half, m, n0, c0 + group * 32 + quad * 8);
 #pragma unroll
-        for (int group = 0; group < 4; group++) {
+        for (int group = 0; group < GROUPS; group++) {
             uint32_t w[4];
-            int c = group * 32 + quad * 8;
+            int c = c0 + group * 32 + quad * 8;
 
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int j = group * 4 + i;
-                float2 b = INT8 ? make_float2(0.0f, 0.0f) : *(const float2 *)(vec->bias + j * 8 + quad * 2);
+                float2 b = INT8 ? make_float2(0.0f, 0.0f) : *(const float2 *)(vec->bias + c0 + j * 8 + quad * 2);
 
                 w[i] = pack_bf16(acc[j * 4 + half * 2] + b.x, acc[j * 4 + half * 2 + 1] + b.y);
             }
@@ -144,7 +145,7 @@ __device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const Epil
 
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    keep[half * 16 + group * 4 + i] = in ? w[i] : 0;
+                    keep[half * 4 * GROUPS + group * 4 + i] = in ? w[i] : 0;
             } else if (m < g.m && n0 + c < g.n) {
                 store16(g.y + (int64_t)m * g.n + n0 + c, w);
             }
@@ -152,18 +153,19 @@ __device__ __forceinline__ void epilogue_tile(const float (&acc)[64], const Epil
     }
 }
 
-__device__ __forceinline__ float abs_max(const uint32_t (&w)[32])
+template <int N> __device__ __forceinline__ float abs_max(const uint32_t (&w)[N])
 {
     uint32_t m = 0;
 
 #pragma unroll
-    for (int i = 0; i < 32; i++)
+    for (int i = 0; i < N; i++)
         m = abs_max2(m, w[i]);
     return nan_max(low_f32(m), high_f32(m));
 }
 
-/* int8 codes of a warp's 16x128 */
-__device__ __forceinline__ void store_codes(const uint32_t (&w)[32], const EpilogueArgs &g, int m0, int n0, float mult)
+/* int8 codes of what epilogue_tile() kept, from column n0 on */
+template <int N>
+__device__ __forceinline__ void store_codes(const uint32_t (&w)[N], const EpilogueArgs &g, int m0, int n0, float mult)
 {
     int lane = threadIdx.x & 31;
 
@@ -172,13 +174,13 @@ __device__ __forceinline__ void store_codes(const uint32_t (&w)[32], const Epilo
         int m = m0 + lane / 4 + 8 * half;
 
 #pragma unroll
-        for (int group = 0; group < 4; group++) {
+        for (int group = 0; group < N / 8; group++) {
             int n = n0 + group * 32 + (lane & 3) * 8;
             uint32_t c[2];
 
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                uint32_t u = w[half * 16 + group * 4 + 2 * i], v = w[half * 16 + group * 4 + 2 * i + 1];
+                uint32_t u = w[half * N / 2 + group * 4 + 2 * i], v = w[half * N / 2 + group * 4 + 2 * i + 1];
 
                 c[i] = codes4(low_f32(u), high_f32(u), low_f32(v), high_f32(v), mult);
             }

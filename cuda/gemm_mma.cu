@@ -1,122 +1,194 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * C[M,N] = A[M,K] B[N,K]^T with portable tensor-core instructions: int8 with one scale per 128x128 block, or bf16.
  *
- * A CTA of 8 warps makes a 128x128 tile, which is one quantisation block; a warp owns 16 rows by all 128 columns, the
- * layout the epilogue expects. K goes in steps of 128 bytes; shared rows are 128 bytes, their 16-byte chunks permuted
- * by row. */
+ * A CTA of 8 warps makes 128 rows by 256 columns, two quantisation blocks; a warp owns 64x64 of it, so that shared
+ * memory is read no faster than it can be. K goes in steps of 128 bytes, one ahead; shared rows are 128 bytes, their
+ * 16-byte chunks permuted by row. Tiles go in bands of BAND tile rows, so that what CTAs at work together read stays
+ * in L2. */
 #include "gemm.h"
 #include "ptx_sm80.cuh"
 
 #define BM 128
-#define BN 128
-#define STAGES 3
+#define BN 256
+#define WARPS_N 4
+#define THREADS 256
 #define STEP_BYTES ((BM + BN) * 128)
+#define BAND 8
 
 struct MmaArgs {
     EpilogueArgs epi;
     const uint8_t *a, *b;
     const float *scale_a, *scale_b;
-    int64_t row_bytes;
-    int n_steps;
+    int64_t row_bytes, row_32;                   /* bytes of a row, of 32 rows */
+    int n_steps, tiles_m, tiles_n;
 };
 
 __device__ __forceinline__ int offset(int row, int chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
 
-__device__ __forceinline__ void load_step(const MmaArgs &g, uint8_t *dst, int m0, int n0, int step)
-{
-    for (int i = threadIdx.x; i < (BM + BN) * 8; i += 256) {
-        int row = i / 8, chunk = i % 8;
-        bool is_b = row >= BM;
-        int r = is_b ? n0 + row - BM : m0 + row;
-        int64_t at = (int64_t)step * 128 + chunk * 16;
-        bool ok = r < (is_b ? g.epi.n : g.epi.m) && at < g.row_bytes;
+/* What a thread brings: one chunk of every 32nd row of A and B, a step after the other. */
+struct Loader {
+    const uint8_t *a, *b;
+    uint32_t in;                                 /* bits: which of its rows of A, then of B, are there */
 
-        cp_async16(dst + offset(row, chunk), (is_b ? g.b : g.a) + (ok ? r * g.row_bytes + at : 0), ok ? 16 : 0);
+    __device__ __forceinline__ Loader(const MmaArgs &g, int m0, int n0)
+    {
+        int row = threadIdx.x / 8, chunk = threadIdx.x % 8;
+
+        a = g.a + (m0 + row) * g.row_bytes + chunk * 16;
+        b = g.b + (n0 + row) * g.row_bytes + chunk * 16;
+        in = 0;
+        for (int i = 0; i < BM / 32; i++)
+            in |= (uint32_t)(m0 + row + i * 32 < g.epi.m) << i;
+        for (int i = 0; i < BN / 32; i++)
+            in |= (uint32_t)(n0 + row + i * 32 < g.epi.n) << (BM / 32 + i);
+    }
+
+    __device__ __forceinline__ void step(const MmaArgs &g, uint32_t dst, int s)
+    {
+        uint32_t there = s * 128 + threadIdx.x % 8 * 16 < g.row_bytes ? in : 0;
+
+        dst += offset(threadIdx.x / 8, threadIdx.x % 8);
+#pragma unroll
+        for (int i = 0; i < (BM + BN) / 32; i++)
+            cp_async16(dst + i * 32 * 128, (i < BM / 32 ? a : b - BM / 32 * g.row_32) + i * g.row_32,
+                       there >> i & 1 ? 16 : 0);
+        a += 128;
+        b += 128;
+    }
+};
+
+/* A lane's rows for ldmatrix in a step: of A 16 by 32 bytes of k, of B 8 by 64. Rows are 128 bytes apart, so that
+ * another part of k is bits 5 and 6 turned over. */
+struct Lanes {
+    uint32_t a, b;
+
+    __device__ __forceinline__ Lanes(uint32_t step, int wm, int wn)
+    {
+        int lane = threadIdx.x % 32;
+
+        a = step + offset(wm * 64 + lane % 16, lane / 16);
+        b = step + offset(BM + wn * 64 + lane % 8, lane / 8);
+    }
+    __device__ __forceinline__ uint32_t at_a(int m, int c) const { return (a ^ c << 5) + m * 16 * 128; }
+    __device__ __forceinline__ uint32_t at_b(int n, int pair) const { return (b ^ pair << 6) + n * 8 * 128; }
+};
+
+/* sums of 64x8 at a time: they start at zero in each step, since every step has a scale of its own */
+__device__ __forceinline__ void mma_step(float (&acc)[4][32], const Lanes &at, float scale, int8_t)
+{
+    uint32_t fa[4][4][4];
+
+#pragma unroll
+    for (int c = 0; c < 4; c++)
+#pragma unroll
+        for (int m = 0; m < 4; m++)
+            ldmatrix4(fa[c][m], at.at_a(m, c));
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        int sum[4][4] = {};
+
+#pragma unroll
+        for (int pair = 0; pair < 2; pair++) {
+            uint32_t fb[4];
+
+            ldmatrix4(fb, at.at_b(n, pair));
+#pragma unroll
+            for (int c = 0; c < 2; c++)
+#pragma unroll
+                for (int m = 0; m < 4; m++)
+                    mma_s8(sum[m], fa[2 * pair + c][m], fb[2 * c], fb[2 * c + 1]);
+        }
+#pragma unroll
+        for (int m = 0; m < 4; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                acc[m][n * 4 + i] = fmaf((float)sum[m][i], scale, acc[m][n * 4 + i]);
     }
 }
 
-__device__ __forceinline__ void mma_step(float (&acc)[64], const uint8_t *s, int warp, float scale, int8_t)
+__device__ __forceinline__ void mma_step(float (&acc)[4][32], const Lanes &at, float, bf16)
 {
-    int lane = threadIdx.x % 32, sum[16][4] = {};
-    uint32_t fa[4], fb[4];
+#pragma unroll
+    for (int pair = 0; pair < 2; pair++) {
+        uint32_t fa[2][4][4];
 
 #pragma unroll
-    for (int c = 0; c < 4; c++) {
-        ldmatrix4(fa, s + offset(warp * 16 + lane % 16, c * 2 + lane / 16));
+        for (int c = 0; c < 2; c++)
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            ldmatrix4(fb, s + offset(BM + j * 16 + lane % 8 + lane / 16 * 8, c * 2 + lane / 8 % 2));
-            mma_s8(sum[2 * j], fa, fb[0], fb[1]);
-            mma_s8(sum[2 * j + 1], fa, fb[2], fb[3]);
+            for (int m = 0; m < 4; m++)
+                ldmatrix4(fa[c][m], at.at_a(m, 2 * pair + c));
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+            uint32_t fb[4];
+
+            ldmatrix4(fb, at.at_b(n, pair));
+#pragma unroll
+            for (int c = 0; c < 2; c++)
+#pragma unroll
+                for (int m = 0; m < 4; m++)
+                    mma_bf16(*(float(*)[4])(acc[m] + 4 * n), fa[c][m], fb[2 * c], fb[2 * c + 1]);
         }
     }
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        acc[i] = fmaf((float)sum[i / 4][i % 4], scale, acc[i]);
 }
 
-__device__ __forceinline__ void mma_step(float (&acc)[64], const uint8_t *s, int warp, float, bf16)
+template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_mma_kernel(MmaArgs g)
 {
-    int lane = threadIdx.x % 32;
-    uint32_t fa[4], fb[4];
-
-#pragma unroll
-    for (int c = 0; c < 4; c++) {
-        ldmatrix4(fa, s + offset(warp * 16 + lane % 16, c * 2 + lane / 16));
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            ldmatrix4(fb, s + offset(BM + j * 16 + lane % 8 + lane / 16 * 8, c * 2 + lane / 8 % 2));
-            mma_bf16(*(float(*)[4])(acc + 8 * j), fa, fb[0], fb[1]);
-            mma_bf16(*(float(*)[4])(acc + 8 * j + 4), fa, fb[2], fb[3]);
-        }
-    }
-}
-
-template <typename T, int EPI> __global__ void __launch_bounds__(256) gemm_mma_kernel(MmaArgs g)
-{
+    constexpr bool INT8 = sizeof(T) == 1;
     extern __shared__ __align__(128) uint8_t smem[];
-    __shared__ EpilogueVectors vectors;
+    __shared__ EpilogueVectors vectors[2];
     __shared__ float amax_of[8];
-    int warp = threadIdx.x / 32, m0 = blockIdx.y * BM, n0 = blockIdx.x * BN;
-    uint32_t keep[32];
-    float acc[64] = {};
+    const uint32_t stages = shared_address(smem);
+    int warp = threadIdx.x / 32, wm = warp / WARPS_N, wn = warp % WARPS_N;
+    int band = blockIdx.x / (BAND * g.tiles_n), in_band = blockIdx.x % (BAND * g.tiles_n),
+        rows = min(BAND, g.tiles_m - band * BAND), m_tile = band * BAND + in_band % rows, n_tile = in_band / rows;
+    int m0 = m_tile * BM, n0 = n_tile * BN, n_blocks = (g.epi.n + 127) / 128,
+        block = min(n_tile * 2 + wn / 2, n_blocks - 1);
+    float acc[4][32] = {};
+    Loader load(g, m0, n0);
 
-    if (threadIdx.x < BN)
-        load_vectors<EPI>(&vectors, g.epi, threadIdx.x, n0);
-    for (int s = 0; s < STAGES - 1; s++) {
-        if (s < g.n_steps)
-            load_step(g, smem + s * STEP_BYTES, m0, n0, s);
-        cp_async_commit();
-    }
+    load_vectors<EPI>(&vectors[threadIdx.x / 128], g.epi, threadIdx.x % 128, n0 + threadIdx.x / 128 * 128);
+    load.step(g, stages, 0);
+    cp_async_commit();
     for (int s = 0; s < g.n_steps; s++) {
-        float scale = sizeof(T) == 1 ? g.scale_a[(int64_t)blockIdx.y * g.n_steps + s] *
-                                           g.scale_b[(int64_t)blockIdx.x * g.n_steps + s]
-                                     : 0.0f;
+        float scale = INT8 ? g.scale_a[m_tile * g.n_steps + s] * g.scale_b[block * g.n_steps + s] : 0.0f;
 
-        cp_async_wait<STAGES - 2>();
+        cp_async_wait<0>();
         __syncthreads();
-        if (s + STAGES - 1 < g.n_steps)
-            load_step(g, smem + (s + STAGES - 1) % STAGES * STEP_BYTES, m0, n0, s + STAGES - 1);
+        if (s + 1 < g.n_steps)
+            load.step(g, stages + (s + 1) % 2 * STEP_BYTES, s + 1);
         cp_async_commit();
-        mma_step(acc, smem + s % STAGES * STEP_BYTES, warp, scale, T());
+        mma_step(acc, Lanes(stages + s % 2 * STEP_BYTES, wm, wn), scale, T());
     }
-    epilogue_tile<EPI, sizeof(T) == 1>(acc, g.epi, &vectors, OtherTile{ NULL, 0 }, m0 + warp * 16, n0, keep);
-    if (EPI == EPI_GELU_QUANT) {
-        float amax = warp_amax(abs_max(keep));
 
+    uint32_t keep[4][16];
+    int n_block = n0 + wn / 2 * 128, c0 = wn % 2 * 64, row = m0 + wm * 64;
+
+#pragma unroll
+    for (int m = 0; m < 4; m++)
+        epilogue_tile<EPI, INT8, 2>(acc[m], g.epi, &vectors[wn / 2], OtherTile{ NULL, 0 }, row + m * 16, n_block, c0,
+                                    keep[m]);
+    if (EPI == EPI_GELU_QUANT) {
+        float amax = nan_max(nan_max(abs_max(keep[0]), abs_max(keep[1])), nan_max(abs_max(keep[2]), abs_max(keep[3])));
+
+        amax = warp_amax(amax);
         if (threadIdx.x % 32 == 0)
             amax_of[warp] = amax;
         __syncthreads();
-        amax = nan_max(warp_amax(amax_of[threadIdx.x % 8]), 1e-8f);
-        if (threadIdx.x == 0)
-            g.epi.scale[(int64_t)blockIdx.y * ((g.epi.n + 127) / 128) + blockIdx.x] = amax / 128.0f;
-        store_codes(keep, g.epi, m0 + warp * 16, n0, 128.0f * reciprocal(amax));
+        warp = wn / 2 * 2;                       /* the block's four: two across, in both rows of warps */
+        amax = nan_max(nan_max(amax_of[warp], amax_of[warp + 1]),
+                       nan_max(amax_of[WARPS_N + warp], amax_of[WARPS_N + warp + 1]));
+        amax = nan_max(amax, 1e-8f);
+        if (threadIdx.x % 64 == 0 && wm == 0 && n_block < g.epi.n)
+            g.epi.scale[(int64_t)m_tile * n_blocks + block] = amax / 128.0f;
+#pragma unroll
+        for (int m = 0; m < 4; m++)
+            store_codes(keep[m], g.epi, row + m * 16, n_block + c0, 128.0f * reciprocal(amax));
     }
 }
 
 #define GEMM_MMA_KERNELS(EPI) \
-    TD_KERNEL(STAGES * STEP_BYTES, false, gemm_mma_kernel<int8_t, EPI>), \
-    TD_KERNEL(STAGES * STEP_BYTES, false, gemm_mma_kernel<bf16, EPI>)
+    TD_KERNEL(2 * STEP_BYTES, false, gemm_mma_kernel<int8_t, EPI>), \
+    TD_KERNEL(2 * STEP_BYTES, false, gemm_mma_kernel<bf16, EPI>)
 
 static const TDKernel kernels[] = {
     GEMM_MMA_KERNELS(EPI_STORE), GEMM_MMA_KERNELS(EPI_GELU), GEMM_MMA_KERNELS(EPI_RESIDUAL),
@@ -125,12 +197,11 @@ static const TDKernel kernels[] = {
 
 template <typename T, int EPI> static int launch(TDDev *dev, const MmaArgs &g)
 {
-    dim3 grid((unsigned)td_blocks(g.epi.n, BN), (unsigned)td_blocks(g.epi.m, BM));
     int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)gemm_mma_kernel<T, EPI>);
 
     if (smem < 0)
         return smem;
-    gemm_mma_kernel<T, EPI><<<grid, 256, smem, td_cuda(dev)->stream>>>(g);
+    gemm_mma_kernel<T, EPI><<<(unsigned)(g.tiles_m * g.tiles_n), THREADS, smem, td_cuda(dev)->stream>>>(g);
     CU_LAUNCHED(dev, "gemm_mma_kernel");
     return 0;
 }
@@ -156,7 +227,10 @@ int td_cuda_gemm_mma(TDDev *dev, const TDGemm *q)
     g.scale_a = q->scale_a;
     g.scale_b = q->scale_b;
     g.row_bytes = q->k * (q->int8 ? 1 : 2);
+    g.row_32 = 32 * g.row_bytes;
     g.n_steps = (int)td_blocks(g.row_bytes, 128);
+    g.tiles_m = (int)td_blocks(q->epi.m, BM);
+    g.tiles_n = (int)td_blocks(q->epi.n, BN);
     return q->int8 ? dispatch<int8_t>(dev, q->epilogue, g) : dispatch<bf16>(dev, q->epilogue, g);
 }
 

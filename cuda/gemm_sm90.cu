@@ -138,10 +138,10 @@ template <int EPI, bool INT8> __device__ __forceinline__ void epilogue(const flo
     int warp = threadIdx.x / 32 % 4;
     uint32_t keep[2][32];
 
-    epilogue_tile<EPI, INT8>(acc[0], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + warp * 16 }, m0 + warp * 16,
-                             n0, keep[0]);
-    epilogue_tile<EPI, INT8>(acc[1], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + 64 + warp * 16 },
-                             m0 + 64 + warp * 16, n0, keep[1]);
+    epilogue_tile<EPI, INT8, 4>(acc[0], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + warp * 16 },
+                                m0 + warp * 16, n0, 0, keep[0]);
+    epilogue_tile<EPI, INT8, 4>(acc[1], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + 64 + warp * 16 },
+                                m0 + 64 + warp * 16, n0, 0, keep[1]);
     if (EPI == EPI_GELU_QUANT) {
         float mult, amax = warp_amax(nan_max(abs_max(keep[0]), abs_max(keep[1])));
 
