@@ -3,6 +3,7 @@
 #ifndef TD_CUDA_ATTN_H
 #define TD_CUDA_ATTN_H
 
+#include <cuda_fp16.h>
 #include "device.h"
 
 /** Head dim 128. dim = 128 heads; n tokens; n_pad: n rounded up to 128. Codes and their scales are NULL for sla. */
@@ -15,7 +16,8 @@ struct SlaArgs {
     int32_t *map;                                /* [H, n_qb, n_keep] */
     int8_t *q_code, *k_code;                     /* [n, dim] */
     float *q_scale, *k_scale, *v_scale;          /* [H, blocks], [2, dim]: scale and its reciprocal */
-    uint8_t *v_code;                             /* e4m3 [dim, n_pad] */
+    uint8_t *v_code;                             /* e4m3 [dim, n_pad]; or */
+    __half *v_half;                              /* [n_pad, dim], where the card has no e4m3 */
     float *partial_sum, *partial_max;            /* [chunks, dim] */
     float *kv_part, *k_sum_part;                 /* [H, parts, 128, 128], [H, parts, 128] */
     bf16 *kv;                                    /* [H, 128, 128], channel of v innermost */

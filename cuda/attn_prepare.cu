@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * What sparse-linear attention needs from q, k, v: the mean of k, pooled blocks and their map, and for sagesla int8
- * codes of q and k and e4m3 codes of v, transposed. Head dim 128 throughout. Sums over tokens go through partial sums
- * in a fixed order. */
+ * codes of q and k and e4m3 codes of v, transposed, or v in f16. Head dim 128 throughout. Sums over tokens go through
+ * partial sums in a fixed order. */
 #include "attn.h"
 #include "ptx_sm80.cuh"
 
@@ -143,6 +143,20 @@ __global__ void __launch_bounds__(256) v_code_kernel(SlaArgs a)
 #endif
 }
 
+/* the same where there is no e4m3: f16 [token][channel], zeros past n */
+__global__ void __launch_bounds__(256) v_half_kernel(SlaArgs a)
+{
+    int64_t i = ((int64_t)blockIdx.x * 256 + threadIdx.x) * 8;
+    uint4 u = i < (int64_t)a.n * a.dim ? *(const uint4 *)(a.v + i) : make_uint4(0, 0, 0, 0);
+    uint32_t w[4] = { u.x, u.y, u.z, u.w };
+
+    if (i >= (int64_t)a.n_pad * a.dim)
+        return;
+    for (int e = 0; e < 4; e++)
+        w[e] = pack_half(low_f32(w[e]), high_f32(w[e]));
+    store16(a.v_half + i, w);
+}
+
 /* ---- block map: scores of a few query blocks against all key blocks, then the n_keep largest of each ---- */
 
 /* unsigned key in the order of bf16 values, NaN on top, +0 above -0 */
@@ -256,6 +270,10 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
     if (a.v_code) {
         v_code_kernel<<<dim3(a.n_pad / 64, a.n_heads), 256, 0, stream>>>(a);
         CU_LAUNCHED(dev, "v_code_kernel");
+    }
+    if (a.v_half) {
+        v_half_kernel<<<(unsigned)td_blocks((int64_t)a.n_pad * a.dim, 256 * 8), 256, 0, stream>>>(a);
+        CU_LAUNCHED(dev, "v_half_kernel");
     }
     return 4 * 2 * a.n_kb <= TD_MAP_KEY_BYTES   ? make_map<4>(dev, a)
            : 2 * 2 * a.n_kb <= TD_MAP_KEY_BYTES ? make_map<2>(dev, a)

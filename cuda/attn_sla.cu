@@ -5,10 +5,13 @@
 /* of TDQkv.own; partial sums: SlaArgs.partial_sum and what follows it there */
 enum { OWN_Q_POOL, OWN_K_POOL, OWN_KV, OWN_K_SUM, OWN_PARTIAL, OWN_K_CODE, OWN_V_CODE };
 
+/* e4m3 came with 8.9; before it, v and P are f16, as in the official code */
+static bool half_v(TDDev *dev) { return td_cuda(dev)->card.sm < 89; }
+
 int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
 {
     int64_t d = q->head_dim, h = q->n_heads, dim = d * h, n_q, n_k;
-    int sage = q->cfg.kind == TD_ATTN_SAGESLA, sm = td_cuda(dev)->card.sm, ret;
+    int sage = q->cfg.kind == TD_ATTN_SAGESLA, ret;
 
     if (d != 64 && d != 128 && d != 384)
         return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 128 or 384", (long long)d);
@@ -16,10 +19,6 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
         return 0;
     if (d != 128 || q->n_q != q->n_kv)
         return td_error(dev->log, ENOTSUP, "cuda: sparse-linear attention with head dim %lld, want 128", (long long)d);
-    if (sage && dev->caps.no_sagesla)
-        return td_error(dev->log, ENOTSUP,
-                        "cuda: sagesla needs e4m3 (compute capability 8.9), this GPU has %d.%d; want attention=sla",
-                        sm / 10, sm % 10);
     n_q = td_blocks(q->n_q, q->cfg.bq);
     n_k = td_blocks(q->n_kv, q->cfg.bk);
     if (n_k > TD_MAP_MAX_BLOCKS)
@@ -33,7 +32,7 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
               { (1 + sage) * td_cuda_attn_chunks(q->n_kv) * dim + h * TD_KV_PARTS * (d * d + d) }));
     if (sage) {
         TRY(carve(a, &q->own[OWN_K_CODE], TD_I8, { q->n_kv, dim }));
-        TRY(carve(a, &q->own[OWN_V_CODE], TD_U8, { dim, td_blocks(q->n_kv, 128) * 128 }));
+        TRY(carve(a, &q->own[OWN_V_CODE], half_v(dev) ? TD_F16 : TD_U8, { td_blocks(q->n_kv, 128) * 128, dim }));
     }
     return 0;
 fail:
@@ -58,7 +57,10 @@ int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
     a.map = (int32_t *)q->map.data;
     a.q_code = (int8_t *)q->q_code.data;
     a.k_code = (int8_t *)q->own[OWN_K_CODE].data;
-    a.v_code = (uint8_t *)q->own[OWN_V_CODE].data;
+    if (half_v(dev))
+        a.v_half = (__half *)q->own[OWN_V_CODE].data;
+    else
+        a.v_code = (uint8_t *)q->own[OWN_V_CODE].data;
     a.q_scale = (float *)q->q_scale.data;
     a.k_scale = (float *)q->k_scale.data;
     a.v_scale = (float *)q->v_scale.data;

@@ -327,7 +327,6 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
     dev->caps.memory = "GPU";
     dev->caps.ahead = 1;
     dev->caps.width_step = 8;
-    dev->caps.no_sagesla = c->card.sm < 89;
     dev->caps.reserve = (uint64_t)256 << 20;     /* what kernels and their stacks take at first, a margin later */
     dev->caps.noise_blocks = (int64_t)c->n_sm * (prop.maxThreadsPerMultiProcessor / 256);
     snprintf(c->description, sizeof(c->description), c->card.sm == sm ? "%.80s, sm_%d" : "%.80s, sm_%d as sm_%d",

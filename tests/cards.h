@@ -16,13 +16,14 @@ static const struct { const char *name; TDCard card; } cards[] = {
 };
 enum { N_CARDS = sizeof(cards) / sizeof(*cards) };
 
-/** NULL: no such card */
-static inline const TDCard *card_by_name(const char *name)
+/** What --impl=NAME or -B NAME means: "cuda" (*as NULL) or a card. @return 0: neither */
+static inline int card_named(const char *name, const TDCard **as)
 {
+    *as = NULL;
     for (int i = 0; i < N_CARDS; i++)
         if (!strcmp(cards[i].name, name))
-            return &cards[i].card;
-    return NULL;
+            *as = &cards[i].card;
+    return *as || !strcmp(name, "cuda");
 }
 
 #endif /* CARDS_H */

@@ -107,7 +107,7 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.device_name = c->dev->name;
     c->info.noise = "";
     td_default_info(c);
-    c->info.attention = td_device_attention(c->dev, s->attention, c->model->dit->has_sla, &c->log);
+    c->info.attention = td_device_attention(s->attention, c->model->dit->has_sla, &c->log);
     c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
     c->info.weight_bytes = td_model_bytes(c->model);
     TRY(load(c));

@@ -71,7 +71,7 @@ typedef struct TDProgress {
 
 enum TDBackend { TD_BACKEND_AUTO, TD_BACKEND_CPU, TD_BACKEND_CUDA };
 
-/** AUTO: sagesla if proj_l is in the file (sla on a GPU of compute capability below 8.9), else dense */
+/** AUTO: sagesla if proj_l is in the file, else dense */
 enum TDAttention { TD_ATTN_AUTO, TD_ATTN_DENSE, TD_ATTN_SLA, TD_ATTN_SAGESLA };
 
 /** AUTO: as the file is; INT8: quantise a bf16 file at load */

@@ -93,13 +93,8 @@ int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_
     return td_cpu_open(dev, n_threads, NULL, cancel, log);
 }
 
-enum TDAttention td_device_attention(const TDDev *dev, enum TDAttention want, int has_sla, TDLog *log)
+enum TDAttention td_device_attention(enum TDAttention want, int has_sla, TDLog *log)
 {
-    if (want == TD_ATTN_AUTO && has_sla && dev->caps.no_sagesla) {
-        td_log(log, TD_LOG_INFO, "attention: sla, since %s does not run sagesla (it needs compute capability 8.9)",
-               dev->name);
-        return TD_ATTN_SLA;
-    }
     if (want == TD_ATTN_AUTO)
         return has_sla ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
     if (want != TD_ATTN_DENSE && !has_sla)

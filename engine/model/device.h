@@ -13,7 +13,7 @@ int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_
                    TDLog *log);
 
 /** The attention to run where `want` was asked for: AUTO is what the transformer was trained with (has_sla: it has
- *  proj_l) and the device can do, with a line where that is not the same. Anything else is an order. */
-enum TDAttention td_device_attention(const TDDev *dev, enum TDAttention want, int has_sla, TDLog *log);
+ *  proj_l). Anything else is an order. */
+enum TDAttention td_device_attention(enum TDAttention want, int has_sla, TDLog *log);
 
 #endif /* TD_DEVICE_H */

@@ -32,7 +32,6 @@ typedef struct TDCaps {
     const char *memory;                          ///< whose it is: "host", "GPU"
     int maps_files;                              ///< computes in the host's memory, from the file mapping where it can
     int ahead;                                   ///< slots return before their work is done: 1, else 0
-    int no_sagesla;                              ///< the hardware lacks what sagesla needs
     int width_step;                              ///< bf16 and int8 weights have widths that are multiples of this
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
     int64_t noise_blocks;                        ///< blocks of 256 threads it holds at once (rng.h); 0: not a GPU

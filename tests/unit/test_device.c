@@ -52,26 +52,22 @@ static void keep_line(void *cookie, int level, const char *text)
     snprintf(line, sizeof(line), "%s", text);
 }
 
-static enum TDAttention choose(int no_sagesla, enum TDAttention want, int has_sla)
+static enum TDAttention choose(enum TDAttention want, int has_sla)
 {
     TDLog log = { .out = { NULL, keep_line, TD_LOG_INFO } };
-    TDDev dev = { .caps.no_sagesla = no_sagesla, .name = "an old GPU" };
 
     line[0] = 0;
-    return td_device_attention(&dev, want, has_sla, &log);
+    return td_device_attention(want, has_sla, &log);
 }
 
 static void test_attention(void)
 {
     test_begin("attention of a device");
-    CHECK_INT(choose(0, TD_ATTN_AUTO, 1), TD_ATTN_SAGESLA);
+    CHECK_INT(choose(TD_ATTN_AUTO, 1), TD_ATTN_SAGESLA);
+    CHECK_INT(choose(TD_ATTN_AUTO, 0), TD_ATTN_DENSE);
+    CHECK_INT(choose(TD_ATTN_SAGESLA, 1), TD_ATTN_SAGESLA);
     CHECK_STR(line, "");
-    CHECK_INT(choose(1, TD_ATTN_AUTO, 1), TD_ATTN_SLA);
-    CHECK(strstr(line, "sla, since an old GPU does not run sagesla") != NULL);
-    CHECK_INT(choose(1, TD_ATTN_AUTO, 0), TD_ATTN_DENSE);
-    CHECK_STR(line, "");
-    CHECK_INT(choose(1, TD_ATTN_SAGESLA, 1), TD_ATTN_SAGESLA);   /* an order: the backend refuses it */
-    CHECK_INT(choose(0, TD_ATTN_SLA, 0), TD_ATTN_SLA);
+    CHECK_INT(choose(TD_ATTN_SLA, 0), TD_ATTN_SLA);
     CHECK(strstr(line, "without proj_l") != NULL);
 }
 
@@ -96,7 +92,6 @@ static void test_cards(void)
             CHECK(strstr(line, "cannot run as") != NULL);
             continue;
         }
-        CHECK_INT(dev->caps.no_sagesla, cards[i].card.sm < 89);
         CHECK_INT(dev->ops->attach(dev), 0);
         CHECK(dev->ops->memory(dev, &available, &total) == 0 && total <= cards[i].card.memory && available <= total);
         if (CHECK_INT(dev->ops->reopen(dev, &other, &cancel, &log), 0)) {
