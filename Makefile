@@ -62,6 +62,7 @@ FUZZERS   := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/%)
 ifeq ($(HAVE_CUDA),yes)
 CUDA_SRCS := $(wildcard cuda/*.cu)
 CUDA_OBJS := $(CUDA_SRCS:%.cu=$(BUILD)/%.cu.o)
+GPU_TOOLS += $(BUILD)/tests/gpu/peak
 CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
@@ -142,6 +143,10 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIB_A)
 $(BUILD)/tests/gpu/%: tests/gpu/%.c $(LIB_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d $< -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
+
+$(BUILD)/tests/gpu/peak: tests/gpu/peak.cu cuda/ptx_sm80.cuh
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -cudart static $< -o $@
 
 $(BUILD)/checkops: $(OPS_OBJS) $(LIB_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(OPS_OBJS) $(LIB_A) $(LIBS_ALL)

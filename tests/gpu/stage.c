@@ -7,10 +7,14 @@
  *                                    key blocks, [blocks of the network, H, query blocks, kept]
  *   vae WEIGHTS IN OUT               OUT.f32: pixels [F,H,W,3]
  *   encode WEIGHTS IN OUT            OUT.f32: mask and latent of a first frame, [20,T,h,w]
+ *   compare A B                      prints how far A.f32 is from B.f32: |A - B| / |B|
  *
  * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit), cond
- * [20,T,h,w] (dit of image to video); image [H,W,3] in 0..255 and grid [3] = T, h, w (encode). Prints "ms" and the time
- * of each run, of the network alone; what is written is of the last one. */
+ * [20,T,h,w] (dit of image to video); image [H,W,3] in 0..255 and grid [3] = T, h, w (encode). Or it is TxhxW, such as
+ * 21x60x104: all of these by chance, the same each time. Prints "ms" and the time of each run, of the network alone;
+ * what is written is of the last one. -B names a card of tests/cards.h: the GPU then runs as that. */
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +24,8 @@
 #include "nets/text_encoder.h"
 #include "text/tokenizer.h"
 #include "nets/vae.h"
+#include "base/rng.h"
+#include "../cards.h"
 #include "../unpack.h"
 
 typedef struct Stage {
@@ -29,8 +35,10 @@ typedef struct Stage {
     enum TDBackend backend;
     TDAttnConfig attn;
     int runs;
+    const TDCard *as;                            /* the card to run as */
     FILE *out;
     TDCheckpoint *weights, *in;
+    int64_t t, h, w, text_dim;                   /* t > 0: inputs by chance, of this size */
     TDBuf buf;
     double *ms;
 } Stage;
@@ -76,11 +84,45 @@ static int put(Stage *s, const void *data, size_t size, int64_t n)
     return fwrite(data, size, (size_t)n, s->out) == (size_t)n ? 0 : td_error(&s->log, EIO, "output: cannot write");
 }
 
+/* inputs by chance: normal values, a picture's in 0..255; a prompt of 40 tokens */
+static int random_input(Stage *s, float **v, const TDEntry **e, const char *name)
+{
+    static TDEntry x, cond, emb, image, grid, t;
+    static const float middle = 500;
+    const float size[3] = { (float)s->t, (float)s->h, (float)s->w };
+    TDEntry *it = !strcmp(name, "x") ? &x : !strcmp(name, "cond") ? &cond : !strcmp(name, "emb") ? &emb :
+                  !strcmp(name, "image") ? &image : !strcmp(name, "grid") ? &grid : &t;
+    TDRng rng;
+    int64_t n;
+
+    x = (TDEntry){ .n_dims = 4, .shape = { TD_LATENT_CHANNELS, s->t, s->h, s->w, 1 } };
+    cond = (TDEntry){ .n_dims = 4, .shape = { TD_COND_CHANNELS, s->t, s->h, s->w, 1 } };
+    emb = (TDEntry){ .n_dims = 2, .shape = { 40, s->text_dim, 1, 1, 1 } };
+    image = (TDEntry){ .n_dims = 3, .shape = { 8 * s->h, 8 * s->w, 3, 1, 1 } };
+    grid = (TDEntry){ .n_dims = 1, .shape = { 3, 1, 1, 1, 1 } };
+    t = (TDEntry){ .n_dims = 1, .shape = { 1, 1, 1, 1, 1 } };
+    *e = it;
+    n = td_entry_count(it);
+    if (!(*v = malloc((size_t)n * sizeof(**v) + 16)))
+        return td_error(&s->log, ENOMEM, "%s: out of memory", name);
+    if (it == &grid || it == &t) {
+        memcpy(*v, it == &grid ? size : &middle, (size_t)n * sizeof(**v));
+        return 0;
+    }
+    td_rng_init(&rng, TD_NOISE_CPU, 0, 1);
+    td_rng_normal(&rng, *v, n);
+    for (int64_t i = 0; it == &image && i < n; i++)
+        (*v)[i] = fminf(fmaxf((*v)[i] * 50 + 128, 0), 255);
+    return 0;
+}
+
 /* malloc'd f32 values of an input; n_dims -1: any */
 static int input(Stage *s, float **v, const TDEntry **e, const char *name, int n_dims)
 {
     int ret;
 
+    if (s->t > 0)
+        return random_input(s, v, e, name);
     if (!(*e = td_checkpoint_find(s->in, name)) || (n_dims >= 0 && (*e)->n_dims != n_dims))
         return td_error(&s->log, EBADMSG, "%s: tensor %s of %d dimensions is missing", td_checkpoint_path(s->in), name,
                         n_dims);
@@ -176,10 +218,11 @@ static int run_dit(Stage *s, char **arg)
     int64_t n, n_emb, n_cond = 0;
     int ret;
 
+    TRY(td_dit_bind(&dit, s->dev, s->weights, TD_QUANT_AUTO, TD_NORM_OFFICIAL, 0));
+    s->text_dim = dit->text_dim;
     TRY(input(s, &x, &xe, "x", 4));
     TRY(input(s, &t, &te, "t", 1));
     TRY(input(s, &e, &ee, "emb", 2));
-    TRY(td_dit_bind(&dit, s->dev, s->weights, TD_QUANT_AUTO, TD_NORM_OFFICIAL, 0));
     n = td_entry_count(xe);
     n_emb = td_entry_count(ee);
     if (xe->shape[0] != TD_LATENT_CHANNELS || ee->shape[1] != dit->text_dim || ee->shape[0] > TD_TEXT_LEN) {
@@ -373,6 +416,35 @@ fail:
     return ret;
 }
 
+/* |a - b| / |b| of two files of float32 */
+static int compare(const char *a, const char *b)
+{
+    FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
+    static float x[65536], y[65536];
+    double d = 0, sum = 0;
+    size_t n, n2 = 0, all = 0;
+
+    do {
+        n = f ? fread(x, sizeof(*x), 65536, f) : 0;
+        n2 = g ? fread(y, sizeof(*y), 65536, g) : 1;
+        for (size_t i = 0; i < n && i < n2; i++) {
+            d += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+            sum += (double)y[i] * y[i];
+        }
+        all += n;
+    } while (n && n == n2);
+    if (f)
+        fclose(f);
+    if (g)
+        fclose(g);
+    if (n != n2 || !all) {
+        fprintf(stderr, "stage: %s, %s: cannot be read, or not of one size\n", a, b);
+        return 1;
+    }
+    printf("distance %.3e\n", sqrt(d / sum));
+    return !(d / sum < 1);                       /* NaN, too */
+}
+
 /* ---- command line ---- */
 
 static void log_line(void *cookie, int level, const char *line)
@@ -389,8 +461,8 @@ static const struct { const char *name; int n_args; int (*run)(Stage *s, char **
 static int option(Stage *s, char o, const char *v)
 {
     switch (o) {
-    case 'B': s->backend = !strcmp(v, "cuda") ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
-              return !strcmp(v, "cuda") || !strcmp(v, "cpu") ? 0 : -1;
+    case 'B': s->backend = card_named(v, &s->as) ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
+              return s->backend == TD_BACKEND_CUDA || !strcmp(v, "cpu") ? 0 : -1;
     case 'a': s->attn.kind = !strcmp(v, "sla") ? TD_ATTN_SLA : !strcmp(v, "sagesla") ? TD_ATTN_SAGESLA : TD_ATTN_DENSE;
               return s->attn.kind != TD_ATTN_DENSE || !strcmp(v, "dense") ? 0 : -1;
     case 'b': return sscanf(v, "%dx%d", &s->attn.bq, &s->attn.bk) == 2 &&
@@ -407,8 +479,11 @@ int main(int argc, char **argv)
 {
     Stage s = { .log.out = { NULL, log_line, TD_LOG_WARNING }, .backend = TD_BACKEND_CPU, .runs = 1,
                 .attn = { TD_ATTN_DENSE, 128, 64, 0.1 } };
+    TDGpu gpu = { .ordinal = -1 };
     int i = 1, kind = -1, ret;
 
+    if (argc == 4 && !strcmp(argv[1], "compare"))
+        return compare(argv[2], argv[3]);
     for (; i + 1 < argc && argv[i][0] == '-' && argv[i][1] && !argv[i][2]; i += 2)
         if (option(&s, argv[i][1], argv[i + 1]) < 0) {
             fprintf(stderr, "stage: %s %s: unknown option or bad value\n", argv[i], argv[i + 1]);
@@ -418,17 +493,18 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], stages[k].name) && argc - i - 1 == stages[k].n_args)
             kind = k;
     if (kind < 0) {
-        fputs("usage: stage [-B cpu|cuda] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK]\n"
+        fputs("usage: stage [-B cpu|cuda|CARD] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK]\n"
               "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT |\n"
-              "             encode WEIGHTS IN OUT\n", stderr);
+              "             encode WEIGHTS IN OUT | compare A B\n", stderr);
         return 2;
     }
     ret = TD_ERR(ENOMEM);
     if (!(s.ms = calloc((size_t)s.runs, sizeof(*s.ms))) || !(s.out = create(&s, argv[argc - 1], "f32")))
         goto fail;
-    TRY(td_device_open(&s.dev, s.backend, 0, 0, &s.cancel, &s.log));
+    gpu.as = s.as;
+    TRY(td_device_open(&s.dev, s.backend, &gpu, 0, &s.cancel, &s.log));
     TRY(td_checkpoint_open(&s.weights, argv[i + 1], &s.log));
-    if (kind > 0)
+    if (kind > 0 && sscanf(argv[i + 2], "%" SCNd64 "x%" SCNd64 "x%" SCNd64, &s.t, &s.h, &s.w) != 3)
         TRY(td_checkpoint_open(&s.in, argv[i + 2], &s.log));
     TRY(stages[kind].run(&s, argv + i + 1));
     printf("ms");

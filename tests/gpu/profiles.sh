@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The kernels of other cards, on the GPU at hand: every operation and every network at its official size as each CARD of
+# tests/cards.h, with the time, and how far its values are from those of the GPU's own kernels on the same weights and
+# inputs (at blocks of 128x64: other blocks choose other keys). Then what mma.sync reaches here, for shares of it.
+# usage, from the repository's top: tests/gpu/profiles.sh BUILD [1.3B|14B] [CARD...]
+# Last line: "profiles: N passed, N failed".
+set -u
+build=$(realpath "$1")
+size=${2:-1.3B}
+[ $# -gt 2 ] && shift 2 || set -- rtx3090 rtx4090 rtx5090 a100
+dir=${TMPDIR:-/tmp}/turbodiff-profiles-$size
+passed=0
+failed=0
+
+one() {                                          # one NAME CODE
+    if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAIL $1"; fi
+}
+
+ln -sfn "$build/libturbodiff-cuda.so" "$build/tests/gpu/" || exit 1
+case $size in
+1.3B) latents=21x60x104 ;;
+*) latents=21x90x160 ;;
+esac
+[ -d "$dir" ] || { mkdir "$dir" &&
+    "$build/tdsynth" --seed=1 --preset="$size" --dit=int8 --only=dit "$dir" &&
+    "$build/tdsynth" --seed=1 --preset="$size" --only=vae "$dir"; } || exit 1
+dit=$(find "$dir" -name 'TurboWan*')
+vae=$(find "$dir" -name 'Wan2.1_VAE*')
+
+network() {                                      # network CARD NAME ARGUMENT...: its time; its distance from the GPU's own
+    card=$1
+    name=$2
+    shift 2
+    out=$("$build/tests/gpu/stage" -B "$card" -n 3 "$@" "$dir/$name.$card")
+    code=$?
+    if [ $code -eq 0 ] && [ "$card" != cuda ]; then
+        out="$out, $("$build/tests/gpu/stage" compare "$dir/$name.$card.f32" "$dir/$name.cuda.f32")"
+        code=$?
+        rm -f "$dir/$name.$card".*
+    fi
+    echo "$card $name: $out"
+    one "$card $name" $code
+}
+
+for card in cuda "$@"; do
+    if [ "$card" != cuda ]; then
+        "$build/checkops" --impl="$card" > "$dir/log" 2>&1
+        code=$?
+        if grep 'cannot run as' "$dir/log"; then
+            echo "skip $card"
+            continue
+        fi
+        grep '^FAIL' "$dir/log"
+        one "checkops $card" $code
+    fi
+    network "$card" decode vae "$vae" $latents
+    network "$card" encode encode "$vae" $latents
+    for attention in sagesla sla dense; do
+        network "$card" "step-$attention" -a $attention dit "$dit" $latents
+    done
+done
+if [ -x "$build/tests/gpu/peak" ]; then
+    "$build/tests/gpu/peak"
+    one peak $?
+fi
+rm -f "$dir"/*.cuda.*
+echo "profiles: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
