@@ -25,6 +25,13 @@ struct SlaArgs {
     int n, n_pad, dim, n_heads, bq, bk, n_qb, n_kb, n_keep, ascending;
 };
 
+/* what is to be added to p of a key that may be doubled (TDQkv.doubled) */
+__device__ __forceinline__ float double_key(float p, uint64_t doubled, int from_end)
+{
+    return from_end >= 0 && from_end < TD_DOUBLED_KEYS ? p * (float)((1 << TD_KEY_DOUBLED(doubled, from_end)) - 1)
+                                                       : 0.0f;
+}
+
 int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a);                      /* attn_prepare.cu */
 int64_t td_cuda_attn_chunks(int64_t n);                                      /* rows of partial_* */
 int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: TDCudaKernels.sage */

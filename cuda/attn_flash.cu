@@ -6,7 +6,7 @@
  * not fit the registers otherwise, and with tiles of more than 16 keys not the shared memory of a consumer card.
  * P is rounded to bf16 unnormalised, its row sum is of the unrounded values. K and V
  * tiles of BK keys are double buffered; shared rows are D bf16, their 16-byte chunks permuted by row. */
-#include "device.h"
+#include "attn.h"
 #include "ptx_sm80.cuh"
 
 struct FlashArgs {
@@ -14,6 +14,7 @@ struct FlashArgs {
     bf16 *o;
     const int32_t *map;                          /* [H, query blocks, n_keep], or NULL */
     int n_q, n_kv, dim, n_keep, list_bk;         /* dim: row length = heads * D; list_bk: keys per map entry */
+    uint64_t doubled;                            /* as in TDQkv */
     float scale;                                 /* log2(e) / sqrt(d) */
 };
 
@@ -111,6 +112,16 @@ template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ
                     l[half] += x;
                 }
         }
+        if (a.doubled && first + BK > a.n_kv - TD_DOUBLED_KEYS)
+#pragma unroll
+            for (int j = 0; j < BK / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    float more = double_key(s[j][e], a.doubled, a.n_kv - 1 - (first + j * 8 + lane % 4 * 2 + e % 2));
+
+                    s[j][e] += more;
+                    l[e / 2] += more;
+                }
 #pragma unroll
         for (int c = 0; c < BK / 16; c++) {
             uint32_t p[4] = { pack_bf16(s[2 * c][0], s[2 * c][1]), pack_bf16(s[2 * c][2], s[2 * c][3]),
@@ -172,6 +183,7 @@ static int flash(TDDev *dev, const TDQkv *qkv, bf16 *o)
     a.n_q = (int)qkv->n_q;
     a.n_kv = (int)qkv->n_kv;
     a.dim = (int)(qkv->n_heads * qkv->head_dim);
+    a.doubled = qkv->doubled;
     a.scale = (float)(1.0 / sqrt((double)qkv->head_dim)) * 1.4426950408889634f;
     if (qkv->cfg.kind != TD_ATTN_DENSE) {
         a.map = (const int32_t *)qkv->map.data;

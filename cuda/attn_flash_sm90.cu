@@ -31,6 +31,7 @@ struct FlashArgs {
     float *scale;                                /* of code: [n_q/128, heads] */
     const int32_t *map;                          /* [H, query blocks, n_keep], or NULL */
     int n_q, n_kv, dim, n_heads, n_qb, n_keep, list_bk, n_tiles;
+    uint64_t doubled;                            /* as in TDQkv */
     float softmax_scale;                         /* log2(e) / sqrt(d) */
 };
 
@@ -152,6 +153,15 @@ __device__ __forceinline__ void softmax_tile(float (&s)[64], uint32_t (&p)[8][4]
         for (int i = 0; i < 32; i++)
             o[i / 2 * 4 + half * 2 + i % 2] *= scale;
     }
+    if (a.doubled && max(key0, key1) + 64 > a.n_kv - TD_DOUBLED_KEYS)
+#pragma unroll
+        for (int i = 0; i < 64; i++) {
+            float more = double_key(s[i], a.doubled,
+                                    a.n_kv - 1 - (i < 32 ? key0 : key1) - i / 4 % 8 * 8 - lane % 4 * 2 - i % 2);
+
+            s[i] += more;
+            l[i / 2 % 2] += more;
+        }
 #pragma unroll
     for (int c = 0; c < 8; c++)
 #pragma unroll
@@ -309,6 +319,7 @@ int td_cuda_flash_sm90(TDDev *dev, const TDQkv *qkv, bf16 *o, int8_t *code, floa
     a.n_kv = (int)qkv->n_kv;
     a.n_heads = (int)qkv->n_heads;
     a.dim = a.n_heads * D;
+    a.doubled = qkv->doubled;
     a.softmax_scale = (float)(1.0 / sqrt((double)D)) * 1.4426950408889634f;
     a.list_bk = 64;
     a.n_tiles = (int)td_blocks(qkv->n_kv, TK);

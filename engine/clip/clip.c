@@ -41,11 +41,14 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
         TRY(td_condition_plan_work(&c->condition, m->encoder, a, h, w));
     } else if (file == TD_FILE_DIT || file == TD_FILE_DIT_LOW) {
         const TDDit *dit = m->net[file].dit;
+        int64_t n_keys = 0;
 
         TRY(TD_CARVE(a, &c->noise, TD_F32, TD_LATENT_CHANNELS, t, h, w));
-        for (int i = 0; i < c->n_prompts; i++)
-            TRY(td_dit_plan_text(&c->dit_text[i], dit, a));
-        TRY(td_dit_plan(&c->dit, dit, a, t, h, w, &c->cfg.attn));
+        for (int i = 0; i < c->n_prompts; i++) {
+            TRY(td_dit_plan_text(&c->dit_text[i], dit, a, c->n_ids[i]));
+            n_keys = c->dit_text[i].k.shape[1] > n_keys ? c->dit_text[i].k.shape[1] : n_keys;
+        }
+        TRY(td_dit_plan(&c->dit, dit, a, t, h, w, &c->cfg.attn, n_keys));
     } else {
         TRY(m->part[file]->kind->plan(&c->decoder, &m->net[file], a, h, w));
         for (int i = 0; i < c->n_out; i++) {
@@ -190,7 +193,8 @@ fail:
 
 int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *log)
 {
-    TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1 };
+    TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1,
+                 .n_ids = { TD_TEXT_LEN } };     /* the longest prompt */
     TDStep steps[TD_N_PARTS];
     int n, ret;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Scores and outputs are f32 products of packed operands; what differs between the kinds is the step from S to P:
- *   dense, sla  s = S*C (C = log2(e)/sqrt(d)), p = 2^(s-m), P = bf16(p)
+ *   dense, sla  s = S*C (C = log2(e)/sqrt(d)), p = 2^(s-m), doubled where the key is; P = bf16(p)
  *   sagesla     int8 codes: S exact; x*a as in the official kernels (doc/numerics.md), p = 2^(x*a - m + 8.807),
  *               P = e4m3(p)
  * Row sums are of the unrounded p. */
@@ -45,18 +45,21 @@ static void rescale(TDFlash *f, int64_t r, int64_t d, float m)
         f->o[r * d + c] *= a[0];
 }
 
-/* S row -> P row, bf16 kinds; keys past `valid` get 0 */
-static void softmax_bf16(const TDKernels *kern, TDFlash *f, int64_t r, int64_t d, int64_t bk, int64_t valid, float c)
+/* S row -> P row, bf16 kinds; `left` keys from the block's first on, what is past them gets 0 */
+static void softmax_bf16(const TDKernels *kern, TDFlash *f, int64_t r, int64_t d, int64_t bk, int64_t left, float c,
+                         uint64_t doubled)
 {
     float *s = f->s + r * TD_FLASH_BK, m;
 
     for (int64_t i = 0; i < bk; i++)
-        s[i] = i < valid ? s[i] * c : -INFINITY;
+        s[i] = i < left ? s[i] * c : -INFINITY;
     m = kern->max_row(s, bk);
     rescale(f, r, d, m > f->m[r] ? m : f->m[r]);
     for (int64_t i = 0; i < bk; i++)
         s[i] -= f->m[r];
     kern->exp2_row(s, bk);
+    for (int64_t i = left > TD_DOUBLED_KEYS ? left - TD_DOUBLED_KEYS : 0; i < left && i < bk && doubled; i++)
+        s[i] *= (float)(1 << TD_KEY_DOUBLED(doubled, left - 1 - i));
     f->l[r] += row_sum(s, bk);
     for (int64_t i = 0; i < bk; i++)
         s[i] = td_bf16_round(s[i]);
@@ -138,7 +141,7 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
     memset(f->o, 0, (size_t)(tiles * TD_MR * d) * sizeof(float));
 
     for (int64_t i = 0; i < n; i++) {
-        int64_t kj = list ? list[i] : i, valid = qkv->n_kv - kj * bk < bk ? qkv->n_kv - kj * bk : bk;
+        int64_t kj = list ? list[i] : i, left = qkv->n_kv - kj * bk;
         const float *k = (const float *)qkv->own[OWN_K_PANEL].data + (h * n_k + kj) * bk * d;
         const float *v = (const float *)qkv->own[OWN_V_PANEL].data + (h * n_k + kj) * bk * d;
 
@@ -148,9 +151,9 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
                 float dq =
                     ((const float *)qkv->q_scale.data)[h * n_q + qi] * ((const float *)qkv->k_scale.data)[h * n_k + kj];
 
-                softmax_e4m3(kern, f, r, d, bk, valid, dq, i >= n - n_late, sm);
+                softmax_e4m3(kern, f, r, d, bk, left, dq, i >= n - n_late, sm);
             } else {
-                softmax_bf16(kern, f, r, d, bk, valid, c);
+                softmax_bf16(kern, f, r, d, bk, left, c, qkv->doubled);
             }
         }
         product_pv(kern, f, v, rows, bk, d, sage);

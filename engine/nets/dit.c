@@ -6,7 +6,9 @@
  *  1. Modulation rows are shift, scale, gate (attention), shift, scale, gate (ffn); the head's are shift, scale.
  *  2. norm3 precedes cross attention and is the only one with weights; norm2 precedes the ffn.
  *  3. The network sees the timestep rounded to bf16; the sampler keeps the exact one.
- *  4. Text rows past the prompt are zero before the text embedding, not after it, and take part in cross attention. */
+ *  4. Text rows past the prompt are zero before the text embedding, not after it, and take part in cross attention: 300
+ *     equal keys as 4 that stand for 256, 32, 8 and 4, powers of two, as P is bf16 of one of them. The int8 codes of
+ *     such a row depend on whether there are tokens in its 128 rows. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "nets/dit.h"
@@ -250,7 +252,8 @@ void td_dit_free(TDDit **dit)
 
 /* ---- clip memory ---- */
 
-int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w, const TDAttnConfig *attn)
+int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w, const TDAttnConfig *attn,
+                int64_t n_keys)
 {
     int64_t d = dit->dim, L = t * (h / 2) * (w / 2);
     size_t mark, top;
@@ -276,12 +279,13 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     td_arena_reset(a, mark);
     c->cross = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE },
                         .n_q = L,
-                        .n_kv = TD_TEXT_LEN,
+                        .n_kv = n_keys,
                         .n_heads = dit->n_heads,
                         .head_dim = TD_HEAD_DIM };
     TRY(td_plan_qkv(dit->dev, a, &c->cross));
-    TRY(td_plan_act(a, &c->text_hidden, TD_TEXT_LEN, d, 0));
-    TRY(td_plan_act(a, &c->text_ctx, TD_TEXT_LEN, d, dit->int8));
+    TRY(td_plan_act(a, &c->text_hidden, n_keys, d, 0));
+    TRY(td_plan_act(a, &c->text_ctx, n_keys, d, dit->int8));
+    TRY(td_plan_act(a, &c->text_pad, 1, d, dit->int8));
     top = a->used > top ? a->used : top;
     td_arena_reset(a, mark);
     TRY(td_plan_act(a, &c->ffn, L, dit->ffn, dit->int8));
@@ -290,12 +294,31 @@ fail:
     return ret;
 }
 
-int td_dit_plan_text(TDDitText *text, const TDDit *dit, TDArena *a)
+/* @return how many keys stand for so many: one for each bit of the number, the 9 of 511 at most */
+static int64_t add_equal_keys(TDDitText *text, int64_t number)
 {
+    int64_t n = 0;
+
+    for (int bit = 0; number >> bit; bit++)
+        if (number >> bit & 1) {
+            text->doubled = text->doubled << 4 | (unsigned)bit;
+            n++;
+        }
+    return n;
+}
+
+int td_dit_plan_text(TDDitText *text, const TDDit *dit, TDArena *a, int64_t n)
+{
+    int64_t end = dit->int8 ? td_blocks(n, 128) * 128 : n;   /* where blocks without tokens begin */
+    int64_t keys;
     int ret;
 
-    TRY(TD_CARVE(a, &text->k, TD_BF16, dit->n_blocks, TD_TEXT_LEN, dit->dim));
-    TRY(TD_CARVE(a, &text->v, TD_BF16, dit->n_blocks, TD_TEXT_LEN, dit->dim));
+    *text = (TDDitText){ .n = n };
+    text->n_alike = add_equal_keys(text, end > n ? end - n : TD_TEXT_LEN - n);
+    text->n_apart = add_equal_keys(text, end > n ? TD_TEXT_LEN - end : 0);
+    keys = n + text->n_alike + text->n_apart;
+    TRY(TD_CARVE(a, &text->k, TD_BF16, dit->n_blocks, keys, dit->dim));
+    TRY(TD_CARVE(a, &text->v, TD_BF16, dit->n_blocks, keys, dit->dim));
 fail:
     return ret;
 }
@@ -316,7 +339,7 @@ int td_dit_prepare(TDDitClip *c, const TDDit *dit)
 
 /* ---- forward ---- */
 
-/* block i of a [n_blocks, 512, D] cache */
+/* block i of a [n_blocks, keys, D] cache */
 static TDTensor text_rows(const TDTensor *cache, int64_t i)
 {
     int64_t rows = cache->shape[1], d = cache->shape[2];
@@ -324,25 +347,47 @@ static TDTensor text_rows(const TDTensor *cache, int64_t i)
     return (TDTensor){ (uint16_t *)cache->data + i * rows * d, { rows, d, 1, 1, 1 }, 2, TD_BF16 };
 }
 
+/* rows [row0, row0 + n) of [*,D] */
+static TDTensor some_rows(const TDTensor *t, int64_t row0, int64_t n)
+{
+    TDTensor s = *t;
+
+    s.data = (uint16_t *)t->data + row0 * t->shape[1];
+    s.shape[0] = n;
+    return s;
+}
+
 int td_dit_text(TDDitText *text, const TDDit *dit, TDDitClip *c, const TDTensor *emb)
 {
     const TDOps *op = dit->dev->ops;
     TDDev *d = dit->dev;
-    TDAct in = { .x = *emb };
+    int64_t rows = text->n + text->n_alike;
+    TDAct in = { .x = some_rows(emb, 0, rows) };
     int ret;
 
-    TRY(op->linear_gelu(d, &c->text_hidden, &in, &dit->text_in));             /* [512,D]                */
-    TRY(op->linear(d, &c->text_ctx.x, &c->text_hidden, &dit->text_out));      /* [512,D]                */
+    c->text_hidden.x.shape[0] = c->text_ctx.x.shape[0] = c->text_ctx.code.shape[0] = rows;
+    TRY(op->linear_gelu(d, &c->text_hidden, &in, &dit->text_in));             /* [rows,D]               */
+    TRY(op->linear(d, &c->text_ctx.x, &c->text_hidden, &dit->text_out));      /* [rows,D]               */
     if (dit->int8)
         TRY(op->quantise(d, &c->text_ctx));
+    if (text->n_apart) {                         /* the same row in a block of its like */
+        c->text_pad.x = some_rows(&c->text_ctx.x, text->n, 1);
+        TRY(op->quantise(d, &c->text_pad));
+    }
     for (int i = 0; i < dit->n_blocks; i++) {
         const TDDitBlock *b = &dit->blocks[i];
         TDTensor k = text_rows(&text->k, i), v = text_rows(&text->v, i);
         TDAct ka = { .x = k };
 
         TRY(op->linear  (d, &k, &c->text_ctx, &b->cross_k));
-        TRY(op->rms_norm(d, &ka, &k, &b->cross_norm_k));
         TRY(op->linear  (d, &v, &c->text_ctx, &b->cross_v));
+        for (int64_t row = rows; row < rows + text->n_apart; row++) {
+            TDTensor row_k = some_rows(&k, row, 1), row_v = some_rows(&v, row, 1);
+
+            TRY(op->linear(d, &row_k, &c->text_pad, &b->cross_k));
+            TRY(op->linear(d, &row_v, &c->text_pad, &b->cross_v));
+        }
+        TRY(op->rms_norm(d, &ka, &k, &b->cross_norm_k));
     }
 fail:
     return ret;
@@ -383,8 +428,10 @@ int td_dit_block(const TDDit *dit, TDDitClip *c, const TDDitText *text, int i)
         TRY(op->attn_sla   (d, &c->o, &c->self, &b->proj_l));
     TRY(op->linear_residual(d, &c->x, &c->o, &b->o, gate1));                  /* x += gate (o Wo + b)   */
 
-    c->cross.k = text_rows(&text->k, i);                                      /* [512,D]                */
+    c->cross.k = text_rows(&text->k, i);                                      /* [keys,D]               */
     c->cross.v = text_rows(&text->v, i);
+    c->cross.n_kv = text->k.shape[1];
+    c->cross.doubled = text->doubled;
     TRY(op->norm_modulate  (d, &c->act, &c->x, &b->norm3, NULL, NULL));
     TRY(op->linear         (d, &c->cross.q, &c->act, &b->cross_q));
     TRY(op->rms_norm       (d, &q, &c->cross.q, &b->cross_norm_q));

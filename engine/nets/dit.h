@@ -30,15 +30,20 @@ typedef struct TDDit {
     TDDitBlock *blocks;
 } TDDit;
 
-/** Text keys and values of one prompt for one expert, bf16 [n_blocks, 512, D] each. */
-typedef struct TDDitText { TDTensor k, v; } TDDitText;
+/** Text keys and values of one prompt for one expert: of its tokens, and of the rows that fill up 512. These are all
+ *  alike (int8: of two kinds), so that a few keys, each doubled to a power of two, stand for them. */
+typedef struct TDDitText {
+    int64_t n, n_alike, n_apart;                 ///< tokens; keys of the first kind after them; keys of the other one
+    uint64_t doubled;                            ///< as in TDQkv
+    TDTensor k, v;                               ///< bf16 [n_blocks, keys, D]
+} TDDitText;
 
 typedef struct TDDitClip {
     int64_t t, h, w;                             ///< latent grid; t*(h/2)*(w/2) tokens
     TDTensor rope;
     TDTensor x, qkv, mod, head_mod, e6, e;
     TDTensor v;                                  ///< out: velocity f32 [16,T,h,w]
-    TDAct act, o, ffn, text_hidden, text_ctx;
+    TDAct act, o, ffn, text_hidden, text_ctx, text_pad;
     TDQkv self, cross;
 } TDDitClip;
 
@@ -56,10 +61,11 @@ int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant
 int  td_dit_view(TDDit **view, const TDDit *src, TDDev *dev);
 void td_dit_free(TDDit **dit);
 
-/** Carve a clip's buffers: once with a measuring arena, once with the real one. */
-int td_dit_plan(TDDitClip *clip, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w,
-                const TDAttnConfig *attn);
-int  td_dit_plan_text(TDDitText *text, const TDDit *dit, TDArena *a);
+/** Carve a clip's buffers: once with a measuring arena, once with the real one. n: tokens of the prompt; n_keys: those
+ *  of the prompt that has most. */
+int  td_dit_plan_text(TDDitText *text, const TDDit *dit, TDArena *a, int64_t n);
+int  td_dit_plan(TDDitClip *clip, const TDDit *dit, TDArena *a, int64_t t, int64_t h, int64_t w,
+                 const TDAttnConfig *attn, int64_t n_keys);
 /** Fill what never changes during the clip. */
 int  td_dit_prepare(TDDitClip *clip, const TDDit *dit);
 

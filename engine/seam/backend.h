@@ -120,6 +120,7 @@ typedef struct TDQkv {
     TDAttnConfig cfg;
     int64_t n_q, n_kv, n_heads, head_dim;
     int64_t n_keep;                              ///< key blocks per query block
+    uint64_t doubled;                            ///< dense: how often each of the last 16 keys is, TD_KEY_DOUBLED()
     TDTensor q, k, v;                            ///< bf16 [L,D]
     TDTensor k_mean;                             ///< sla, sagesla: bf16-valued f32 [D]
     TDTensor map;                                ///< sla, sagesla: i32 [H, query blocks, n_keep], in loop order
@@ -127,6 +128,10 @@ typedef struct TDQkv {
     TDTensor v_scale;                            ///< sagesla: f32 [2,D], of a channel: scale and its reciprocal
     TDTensor own[TD_QKV_OWN];                    ///< as the backend's enum names them
 } TDQkv;
+
+/** How often the key at `from_end` (the last is 0) is doubled: 0 to 15 times, 4 bits a key, the last one's lowest. */
+#define TD_DOUBLED_KEYS 16
+#define TD_KEY_DOUBLED(doubled, from_end) ((int)((doubled) >> 4 * (from_end) & 15))
 
 typedef struct TDTimeEmbed {
     TDLinear in, out, proj;
@@ -197,7 +202,8 @@ struct TDOps {
     /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch
      *  alone */
     int  (*attn_sla)(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l);
-    /** o = softmax(q k^T / sqrt(d)) v per head, P -> bf16 unnormalised, row sum f32 */
+    /** o = softmax(q k^T / sqrt(d)) v per head, P -> bf16 unnormalised, row sum f32. A key that is doubled counts as
+     *  2 (4, 8...) equal ones: its p and P are those of one, doubled */
     int  (*attn_dense)(TDDev *dev, TDAct *o, TDQkv *qkv);
     /** v: f32 [16,T,h,w]; m: f32 [2,D] shift, scale; LN exact, product and head in f32 */
     int  (*head)(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,

@@ -9,6 +9,7 @@ typedef struct Inputs {
     const float *q, *k, *v, *w, *proj_bias, *map;
     const double *relative;
     int64_t n_keep, bq, bk;
+    uint64_t doubled;                            /* as in TDQkv */
 } Inputs;
 
 static Inputs *inputs(Run *r)
@@ -39,14 +40,17 @@ fail:
     return ret;
 }
 
+/* title: "..., doubled HEX" */
 static int run_dense(Run *r, const Case *c, float **out, int64_t *count)
 {
+    const char *doubled = strstr(c->title, "doubled ");
     Inputs *in = inputs(r);
     int64_t d = c->k * c->extra;
     TDQkv qkv = { .cfg = { .kind = TD_ATTN_DENSE }, .n_q = c->m, .n_kv = c->n, .n_heads = c->extra, .head_dim = c->k };
     TDAct o;
     int ret;
 
+    in->doubled = qkv.doubled = doubled ? strtoull(doubled + 8, NULL, 16) : 0;
     in->q = run_values(r, 0, c->m * d, 1, 1);
     in->k = run_values(r, 1, c->n * d, 1, 1);
     in->v = run_values(r, 2, c->n * d, 1, 1);
@@ -82,6 +86,12 @@ static void attend(double *o, const Inputs *in, int64_t h, int64_t i, int64_t d,
             o[c] += p[j] / sum * in->v[j * dim + h * d + c];
     }
     free(p);
+}
+
+/* equal keys that key j of n stands for */
+static int64_t times(const Inputs *in, int64_t n, int64_t j)
+{
+    return n - 1 - j < 16 ? 1 << (in->doubled >> 4 * (n - 1 - j) & 15) : 1;
 }
 
 /* ---- the same with points: blocks of keys in order, a running maximum, P rounded before V ---- */
@@ -121,7 +131,7 @@ static void attend_points(double *o, const Inputs *in, int64_t h, int64_t i, int
         }
         online_max(&s, m, d);
         for (int64_t j = 0; j < rows; j++) {
-            double e = exp2(p[j] - s.m), rounded = td_bf16_round((float)e);
+            double e = exp2(p[j] - s.m) * (double)times(in, n_keys, block[b] + j), rounded = td_bf16_round((float)e);
 
             s.l += e;
             for (int64_t c = 0; c < d; c++)
@@ -136,11 +146,32 @@ static void attend_points(double *o, const Inputs *in, int64_t h, int64_t i, int
 /* keys of the CPU backend's blocks under dense attention; another number moves where P is rounded */
 #define DENSE_BK 128
 
+/* rows of x, as often as they count: all keys, one by one */
+static float *all_keys(Run *r, const Inputs *in, const float *x, int64_t n, int64_t dim, int64_t *n_all)
+{
+    float *y;
+
+    *n_all = 0;
+    for (int64_t i = 0; i < n; i++)
+        *n_all += times(in, n, i);
+    y = run_floats(r, *n_all * dim);
+    *n_all = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < times(in, n, i); j++)
+            memcpy(y + (*n_all)++ * dim, x + i * dim, (size_t)dim * sizeof(*y));
+    return y;
+}
+
 static void ref_dense(Run *r, const Case *c, double *ref)
 {
     const Inputs *in = r->note;
-    int64_t block[64];
+    Inputs all = *in;
+    int64_t block[64], n = c->n;
 
+    if (in->doubled) {
+        all.k = all_keys(r, in, in->k, c->n, c->k * c->extra, &n);
+        all.v = all_keys(r, in, in->v, c->n, c->k * c->extra, &n);
+    }
     for (int64_t b = 0; b * DENSE_BK < c->n; b++)
         block[b] = b * DENSE_BK;
     for (int64_t h = 0; h < c->extra && r->points; h++)
@@ -149,7 +180,7 @@ static void ref_dense(Run *r, const Case *c, double *ref)
                           (c->n + DENSE_BK - 1) / DENSE_BK, DENSE_BK, c->n);
     for (int64_t h = 0; h < c->extra && !r->points; h++)
         for (int64_t i = 0; i < c->m; i++)
-            attend(ref + i * c->k * c->extra + h * c->k, in, h, i, c->k, c->k * c->extra, NULL, c->n,
+            attend(ref + i * c->k * c->extra + h * c->k, &all, h, i, c->k, c->k * c->extra, NULL, n,
                    1 / sqrt((double)c->k));
 }
 
@@ -564,6 +595,15 @@ const Case attention_cases[] = {
     { "attn_dense", "1 query, 512 keys", .m = 1, .n = 512, .k = 128, .extra = 1, .bound = 6e-3, DENSE },
     { "attn_dense", "130 queries, 129 keys, d 64", .m = 130, .n = 129, .k = 64, .extra = 1, .bound = 6e-3, DENSE },
     { "attn_dense", "200 pixels, d 384", .m = 200, .n = 200, .k = 384, .extra = 1, .bound = 6e-3, DENSE },
+    { "attn_dense", "150 queries, 83 keys, doubled 014578", .m = 150, .n = 83, .k = 128, .extra = 2, .bound = 6e-3,
+      DENSE },
+    { "attn_dense", "70 queries, 133 keys, doubled 12345678", .m = 70, .n = 133, .k = 128, .extra = 1, .bound = 6e-3,
+      DENSE },
+    { "attn_dense", "150 queries, 64 keys, doubled 8", .m = 150, .n = 64, .k = 128, .extra = 1, .bound = 6e-3, DENSE },
+    { "attn_dense", "90 queries, 66 keys, doubled 123456780", .m = 90, .n = 66, .k = 128, .extra = 1, .bound = 6e-3,
+      DENSE },
+    { "attn_dense", "3 queries, 10 keys, doubled 012345678, d 64", .m = 3, .n = 10, .k = 64, .extra = 1, .bound = 6e-3,
+      DENSE },
     { "attn_sla", "sla 128x64, 333 tokens", .m = 333, .n = 40, .k = 128, .extra = 1, .bound = 1e-2, SPARSE },
     { "attn_sla", "sla 128x64, 128 tokens, all", .m = 128, .n = 100, .k = 128, .extra = 2, .bound = 1e-2, SPARSE },
     { "attn_sla", "sagesla 128x64, 700 tokens", .m = 700, .n = 30, .k = 128, .extra = 2, .bound = 5e-2,

@@ -215,7 +215,7 @@ static int run_dit(Stage *s, char **arg)
     float *x = NULL, *t = NULL, *e = NULL, *c = NULL, *out = NULL;
     double *zd = NULL;
     uint16_t *eb = NULL, *cb = NULL;
-    int64_t n, n_emb, n_cond = 0;
+    int64_t n, n_emb, n_cond = 0, n_tokens = 1;
     int ret;
 
     TRY(td_dit_bind(&dit, s->dev, s->weights, TD_QUANT_AUTO, TD_NORM_OFFICIAL, 0));
@@ -250,8 +250,11 @@ static int run_dit(Stage *s, char **arg)
     }
     for (int64_t i = 0; i < n; i++)
         zd[i] = x[i];
-    for (int64_t i = 0; i < n_emb; i++)
+    for (int64_t i = 0; i < n_emb; i++) {
         eb[i] = td_f32_to_bf16(e[i]);
+        if (e[i] != 0)                           /* rows past the prompt are zero */
+            n_tokens = i / dit->text_dim + 1;
+    }
     for (int64_t i = 0; i < n_cond; i++)
         cb[i] = td_f32_to_bf16(c[i]);
     for (int pass = 0; pass < 2; pass++) {
@@ -262,8 +265,8 @@ static int run_dit(Stage *s, char **arg)
         TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, dit->text_dim));
         if (n_cond)
             TRY(TD_CARVE(&a, &cond, TD_BF16, ce->shape[0], xe->shape[1], xe->shape[2], xe->shape[3]));
-        TRY(td_dit_plan_text(&text, dit, &a));
-        TRY(td_dit_plan(&clip, dit, &a, xe->shape[1], xe->shape[2], xe->shape[3], &s->attn));
+        TRY(td_dit_plan_text(&text, dit, &a, n_tokens));
+        TRY(td_dit_plan(&clip, dit, &a, xe->shape[1], xe->shape[2], xe->shape[3], &s->attn, text.k.shape[1]));
     }
     TRY(s->dev->ops->upload(s->dev, &z, zd));
     TRY(s->dev->ops->upload(s->dev, &emb, eb));

@@ -63,8 +63,8 @@ static int forward(TDDev *dev, const TDDit *dit, const Case *k, const TDCheckpoi
         TRY(TD_CARVE(&a, &et, TD_BF16, TD_TEXT_LEN, dit->text_dim));
         if (ye)
             TRY(TD_CARVE(&a, &yt, TD_BF16, ye->shape[0], grid[0], grid[1], grid[2]));
-        TRY(td_dit_plan_text(&text, dit, &a));
-        TRY(td_dit_plan(&clip, dit, &a, grid[0], grid[1], grid[2], &k->attn));
+        TRY(td_dit_plan_text(&text, dit, &a, n_emb / dit->text_dim));
+        TRY(td_dit_plan(&clip, dit, &a, grid[0], grid[1], grid[2], &k->attn, text.k.shape[1]));
     }
     TRY(dev->ops->upload(dev, &zt, z));
     TRY(dev->ops->upload(dev, &et, e));

@@ -191,8 +191,8 @@ static void test_dit(TDDev *dev, TDLog *log)
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, log);
         CHECK_INT(TD_CARVE(&a, &z, TD_F64, 16, 2, 6, 8), 0);
         CHECK_INT(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, dit->text_dim), 0);
-        CHECK_INT(td_dit_plan_text(&text, dit, &a), 0);
-        CHECK_INT(td_dit_plan(&clip, dit, &a, 2, 6, 8, &dense), 0);
+        CHECK_INT(td_dit_plan_text(&text, dit, &a, n_emb / dit->text_dim), 0);
+        CHECK_INT(td_dit_plan(&clip, dit, &a, 2, 6, 8, &dense, text.k.shape[1]), 0);
     }
     CHECK_INT(dev->ops->upload(dev, &z, zd), 0);
     CHECK_INT(dev->ops->upload(dev, &emb, eb), 0);
