@@ -36,7 +36,7 @@ static const OfficialClip official[] = {
     { "clip_cpu", "frames", "clip, bf16 sla, CPU noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_CPU,
       TD_QUANT_NONE, 0.5, 40 },
     { "clip_h100", "frames", "clip, bf16 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
-      TD_QUANT_NONE, 0.5, 40 },
+      TD_QUANT_NONE, 1.0, 40 },
     { "clip_int8", "frames", "clip, int8 sla, H100 noise", 96, TD_ATTN_SLA, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
       TD_QUANT_AUTO, 1.0, 40 },
     { "clip_dense", "frames", "clip, bf16 dense, H100 noise", 96, TD_ATTN_DENSE, TD_SLA_BLOCK_AUTO, TD_NOISE_H100,
