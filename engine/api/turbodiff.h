@@ -89,6 +89,14 @@ enum TDResidency {
     TD_RESIDENT_STAGE  ///< those of the stage at work
 };
 
+/** How a model's weights and a clip fit in a GPU's free memory. */
+enum TDFit {
+    TD_FIT_UNKNOWN,    ///< nobody asked, or the GPU cannot be used
+    TD_FIT_NONE,
+    TD_FIT_STAGE,      ///< while weights come and go
+    TD_FIT_ALL
+};
+
 /** Fixed for the life of a context. Strings are copied by td_open(). */
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()

@@ -292,6 +292,15 @@ typedef struct TDGpu {
     const TDCard *as;                            ///< for tests: run as this card would. ENOTSUP if it has more
 } TDGpu;
 
+/** A GPU of this machine, as it is known without a context on it. */
+typedef struct TDGpuInfo {
+    char name[96], uuid[48], pci[24], driver[40];    ///< "" what is not known; uuid as nvidia-smi prints it
+    char fault[160];                             ///< why it cannot be used; "" it can
+    int sm, n_sm, clock;                         ///< compute capability (89 for 8.9), multiprocessors, kHz
+    int guessed;                                 ///< nothing tells what is free: that is taken for all
+    uint64_t available, total;                   ///< bytes
+} TDGpuInfo;
+
 /** What the CUDA module exports: td_cuda_open, and the string td_cuda_seam, the TD_SEAM that it was built with: a hash
  *  that the Makefile makes of all headers both sides share. With another one their structs may lie otherwise. */
 typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "model/choose.h"
+
+/* products of 8-bit integers a multiprocessor makes in a clock, relative to compute capability 8.6, by the kernels that
+ * run there: from 10.0 on those of 8.0, not Hopper's. Of one that is not here, as the last before it. */
+static const struct { int sm; double factor; } table[] = {
+    { 80, 2 }, { 86, 1 }, { 89, 1 }, { 90, 4 }, { 100, 2 }, { 110, 1 }, { 120, 1 },
+};
+
+double td_gpu_speed(const TDGpuInfo *gpu)
+{
+    double factor = 0;
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table) && table[i].sm <= gpu->sm; i++)
+        factor = table[i].factor;
+    return factor * gpu->n_sm * gpu->clock;
+}
+
+enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency residency, uint64_t max_bytes, TDPlan *plan)
+{
+    static const int held[TD_N_PARTS] = { 0 };
+    const TDNeed *need = c->need;
+
+    available -= available < need->reserve ? available : need->reserve;
+    available += c->loaded;
+    plan->limited = max_bytes && max_bytes < available;
+    plan->limit = plan->limited ? max_bytes : available;
+    td_plan_residency(plan, residency, need->cost, held, need->steps, need->n_steps, need->fixed);
+    if (plan->weights + plan->clip > plan->limit)
+        return TD_FIT_NONE;
+    return plan->by_stage ? TD_FIT_STAGE : TD_FIT_ALL;
+}
+
+/* what decides, in order, the greater the better; equal values leave it to the next */
+typedef struct Rank { double value[4]; int usable; } Rank;
+
+static Rank rank(const TDCandidate *c, enum TDResidency residency, uint64_t max_bytes)
+{
+    enum TDFit fit;
+    TDPlan plan;
+
+    if (*c->gpu.fault || !c->need)
+        return (Rank){ .usable = 0 };
+    fit = td_fit(c, c->gpu.available, residency, max_bytes, &plan);
+    return (Rank){ { c->shares, fit, td_gpu_speed(&c->gpu), (double)c->gpu.available }, fit != TD_FIT_NONE };
+}
+
+/* @return which value decides that a is better than b, -1 if it is not */
+static int better(const Rank *a, const Rank *b)
+{
+    for (int i = 0; i < 4; i++)
+        if (a->value[i] > b->value[i])
+            return i;
+        else if (a->value[i] < b->value[i])
+            return -1;
+    return -1;
+}
+
+static double gb(uint64_t bytes)
+{
+    return (double)bytes * 1e-9;
+}
+
+/* how much is free, and what was wanted */
+static void tell_room(const TDCandidate *c, enum TDResidency residency, uint64_t max_bytes, char *text, size_t size)
+{
+    TDPlan plan;
+
+    td_fit(c, c->gpu.available, residency, max_bytes, &plan);
+    if (plan.weights + plan.clip > plan.limit)
+        snprintf(text, size, "%.2f GB free, %.2f GB wanted", gb(plan.limit), gb(plan.weights + plan.clip));
+    else
+        snprintf(text, size, "%.2f GB free, too few for all weights and the clip", gb(plan.limit));
+}
+
+static void tell_fault(const TDCandidate *c, enum TDResidency residency, uint64_t max_bytes, char *text, size_t size)
+{
+    if (*c->gpu.fault)
+        snprintf(text, size, "%s", c->gpu.fault);
+    else
+        tell_room(c, residency, max_bytes, text, size);
+}
+
+int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t max_bytes, char *why, size_t size)
+{
+    char reason[200];
+    int best = -1, by;
+    Rank first, top = { .usable = 0 };
+    size_t at = 0;
+
+    *why = 0;
+    for (int i = 0; i < n; i++) {
+        Rank r = rank(&c[i], residency, max_bytes);
+
+        if (r.usable && (best < 0 || better(&r, &top) >= 0)) {
+            best = i;
+            top = r;
+        }
+    }
+    for (int i = 0; i < n && best < 0 && at < size; i++) {
+        tell_fault(&c[i], residency, max_bytes, reason, sizeof(reason));
+        at += (size_t)snprintf(why + at, size - at, "%sdevice %d: %s", at ? "; " : "", i, reason);
+    }
+    if (best <= 0)
+        return best;
+    first = rank(&c[0], residency, max_bytes);
+    by = first.usable ? better(&top, &first) : -1;
+    if (by == 0)
+        snprintf(why, size, "which has the weights already");
+    else if (by == 2)
+        snprintf(why, size, "which is faster than device 0");
+    else if (by == 3)
+        snprintf(why, size, "which has more memory free than device 0");
+    else {
+        tell_fault(&c[0], residency, max_bytes, reason, sizeof(reason));
+        snprintf(why, size, "since of device 0: %s", reason);
+    }
+    return best;
+}
+
+/* ---- by name ---- */
+
+int td_gpu_any(const char *text)
+{
+    return !text || !*text || !strcmp(text, "auto") || !strcmp(text, "-1");
+}
+
+/* a number and nothing else. @return -1 if it is something else */
+static long number(const char *text)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+
+    return *text < '0' || *text > '9' || *end || v > 1 << 20 ? -1 : v;
+}
+
+/* [domain:]bus:device[.function]. @return 0 if it is none */
+static int parse_pci(const char *text, unsigned v[4])
+{
+    int n = 0;
+
+    v[0] = v[3] = 0;
+    if (sscanf(text, "%x:%x:%x.%x%n", &v[0], &v[1], &v[2], &v[3], &n) == 4 && !text[n])
+        return 1;
+    v[3] = 0;
+    if (sscanf(text, "%x:%x:%x%n", &v[0], &v[1], &v[2], &n) == 3 && !text[n])
+        return 1;
+    v[0] = 0;
+    if (sscanf(text, "%x:%x.%x%n", &v[1], &v[2], &v[3], &n) == 3 && !text[n])
+        return 1;
+    v[3] = 0;
+    return sscanf(text, "%x:%x%n", &v[1], &v[2], &n) == 2 && !text[n];
+}
+
+static int same_pci(const char *a, const char *b)
+{
+    unsigned x[4], y[4];
+
+    return parse_pci(a, x) && parse_pci(b, y) && !memcmp(x, y, sizeof(x));
+}
+
+int td_gpu_by_name(const TDGpuInfo *gpus, int n, const char *text, TDLog *log)
+{
+    char there[360] = "";
+    size_t at = 0;
+    long v = number(text);
+
+    for (int i = 0; i < n; i++)
+        if (v == i || !strcasecmp(text, gpus[i].uuid) || same_pci(text, gpus[i].pci))
+            return i;
+    for (int i = 0; i < n && at < sizeof(there); i++)
+        at += (size_t)snprintf(there + at, sizeof(there) - at, "%s%d: %s, %s, %s", i ? "; " : "", i, gpus[i].name,
+                               gpus[i].uuid, gpus[i].pci);
+    if (strchr(text, '+'))
+        return td_error(log, EINVAL, "device: %.60s, but a clip is made on one card, want one of %s", text, there);
+    if (v < 0 && strncasecmp(text, "GPU-", 4) && strncasecmp(text, "MIG-", 4) && !strchr(text, ':'))
+        return td_error(log, EINVAL, "device: '%.60s', want auto, a number, a UUID or a PCI bus id of %s", text, there);
+    if (v >= 0)
+        return td_error(log, EINVAL, "device %ld, want 0..%d (%s)", v, n - 1, there);
+    return td_error(log, EINVAL, "device: no %.60s here, want one of %s", text, there);
+}
