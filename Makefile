@@ -57,6 +57,7 @@ OPS_SRCS  := $(wildcard tests/checkops/*.c)
 OPS_OBJS  := $(OPS_SRCS:%.c=$(BUILD)/%.o)
 CHECKOPS  := $(if $(OPS_SRCS),$(BUILD)/checkops)
 GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/hog
+CARDS_SO  := $(BUILD)/tests/cards/libturbodiff-cuda.so
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS   := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/%)
 ifeq ($(HAVE_CUDA),yes)
@@ -77,7 +78,7 @@ all: lib tools cuda
 lib: $(LIB_A) $(LIB_SO) $(DEMO_LINK)
 cuda: $(CUDA_SO)
 tools: $(TOOLS) $(DEMO_LINK)
-tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS)
+tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS) $(CARDS_SO)
 
 $(DEMO_LINK):
 	@mkdir -p $(@D)
@@ -111,7 +112,7 @@ $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)
 	ln -sf $(@F).$(SOMAJOR) $@
 
-NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Icuda -DTD_SEAM='"$(SEAM)"' -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -warn-spills \
+NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Icuda -DTD_SEAM='"$(SEAM)"' -DTD_CODE='"$(CUDA_GENCODE)"' -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -warn-spills \
     $(CUDA_GENCODE)
 
 $(BUILD)/%.cu.o: %.cu config.mak $(BUILD)/seam
@@ -147,6 +148,11 @@ $(BUILD)/tests/gpu/%: tests/gpu/%.c $(LIB_A)
 $(BUILD)/tests/gpu/peak: tests/gpu/peak.cu cuda/ptx_sm80.cuh
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -cudart static $< -o $@
+
+# claims GPUs; tests put it where the CUDA module belongs
+$(CARDS_SO): tests/cards/module.c tests/cards.h $(LIB_A)
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -DTD_SEAM='"$(SEAM)"' -MF $@.d $< -shared -Wl,-Bsymbolic -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
 
 $(BUILD)/checkops: $(OPS_OBJS) $(LIB_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(OPS_OBJS) $(LIB_A) $(LIBS_ALL)
@@ -372,7 +378,7 @@ uninstall:
 	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo) $(addprefix $(DEMO_DIR)/,$(DEMO_FILES))
 	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(dir $(DEMO_DIR)) 2> /dev/null || true
 
--include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CUDA_OBJS:.o=.d) \
+-include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CARDS_SO:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \

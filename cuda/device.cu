@@ -28,10 +28,11 @@ int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file,
     char text[80];
 
     cudaGetLastError();                          /* or the launch that follows is blamed for it */
+    td_log(dev->log, TD_LOG_DEBUG, "cuda: %s:%d: %.80s: %s", name, line, what, cudaGetErrorName(e));
     if (e == cudaErrorMemoryAllocation)
-        return td_error(dev->log, ENOMEM, "cuda: %s:%d: %.80s: %s%s", name, line, what, cudaGetErrorName(e),
-                        free_memory(text));
-    return td_error(dev->log, EIO, "cuda: %s:%d: %.80s: %s", name, line, what, cudaGetErrorName(e));
+        return td_error(dev->log, ENOMEM, "cuda: the GPU is out of memory%s; something else uses it, or the clip is "
+                        "too large for it", free_memory(text));
+    return td_error(dev->log, EIO, "cuda: the GPU or its driver failed: %s", cudaGetErrorString(e));
 }
 
 static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes, const char *what)
@@ -136,7 +137,7 @@ static void cuda_close(TDDev **dev)
 {
     TDCuda *c = td_cuda(*dev);
 
-    if (!c || td_cuda_push(*dev) != cudaSuccess)     /* its context is gone, and all it had with it */
+    if (!c->dev.context || td_cuda_push(*dev) != cudaSuccess)    /* none, or it is gone, and all it had with it */
         goto end;
     td_cuda_loader_free(c);
     if (c->stream) {
@@ -171,11 +172,13 @@ end:
 static int cuda_reopen(const TDDev *dev, TDDev **another, struct TDCancel *cancel, TDLog *log)
 {
     const TDCuda *c = (const TDCuda *)dev;
-    TDGpu gpu = { c->ordinal, dev->context, NULL, &c->card };
+    TDGpu gpu = { c->ordinal, dev->context, NULL, &c->card, 0 };
     int ret = td_cuda_open(another, &gpu, log);
 
-    if (ret >= 0)
+    if (ret >= 0) {
         (*another)->cancel = cancel;
+        (*another)->own_context = dev->own_context;
+    }
     return ret;
 }
 
@@ -273,40 +276,18 @@ static int open_streams(TDCuda *c)
     return 0;
 }
 
-static int no_such_gpu(TDDev *dev, int ordinal, int count)
-{
-    char there[300] = "";
-    cudaDeviceProp prop;
-    size_t at = 0;
-
-    for (int i = 0; i < count && at < sizeof(there); i++)
-        if (cudaGetDeviceProperties(&prop, i) == cudaSuccess)
-            at += (size_t)snprintf(there + at, sizeof(there) - at, "%s%d: %s", i ? ", " : "", i, prop.name);
-    return td_error(dev->log, EINVAL, "cuda: device %d, want 0..%d (%s)", ordinal, count - 1, there);
-}
-
 /* the GPU, its context and the card to run as */
 static int find_gpu(TDCuda *c, const TDGpu *gpu)
 {
-    int count = 0, driver = 0, runtime = 0, sm, ret;
     TDDev *dev = &c->dev;
     const TDCard *as = gpu->as;
-    cudaError_t e = cudaGetDeviceCount(&count);
     cudaDeviceProp prop;
+    int count, sm, ret;
 
     c->ordinal = gpu->ordinal < 0 ? 0 : gpu->ordinal;
-    if (e == cudaErrorInsufficientDriver) {
-        cudaDriverGetVersion(&driver);
-        cudaRuntimeGetVersion(&runtime);
-        return driver ? td_error(dev->log, ENOTSUP, "cuda: the driver supports CUDA %d.%d, this build wants %d.%d",
-                                 driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10)
-                      : td_error(dev->log, ENOTSUP, "cuda: no NVIDIA driver on this machine");
-    }
-    if (e != cudaSuccess || count == 0)
-        return td_error(dev->log, ENOTSUP, "cuda: no usable GPU (%s)",
-                        cudaGetErrorName(e != cudaSuccess ? e : cudaErrorNoDevice));
+    TRY(count = td_cuda_count(dev->log));
     if (c->ordinal >= count)
-        return no_such_gpu(dev, c->ordinal, count);
+        return td_error(dev->log, EINVAL, "cuda: device %d, want 0..%d", c->ordinal, count - 1);
     TRY(td_cuda_driver(dev, &c->driver));
     if (gpu->context)
         TRY(td_cuda_context_given(dev, gpu));
@@ -328,10 +309,13 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
     dev->caps.ahead = 1;
     dev->caps.width_step = 8;
     dev->caps.reserve = (uint64_t)256 << 20;     /* what kernels and their stacks take at first, a margin later */
+    dev->caps.context = (uint64_t)512 << 20;     /* with kernels it is 300 to 500 MiB */
+    dev->ordinal = c->ordinal;
+    dev->own_context = !gpu->context;
     dev->caps.noise_blocks = (int64_t)c->n_sm * (prop.maxThreadsPerMultiProcessor / 256);
     snprintf(c->description, sizeof(c->description), c->card.sm == sm ? "%.80s, sm_%d" : "%.80s, sm_%d as sm_%d",
              prop.name, sm, c->card.sm);
-    if (!gpu->context)
+    if (!gpu->context && !gpu->look)
         TRY(td_cuda_context_primary(dev));
     return 0;
 fail:
@@ -358,6 +342,8 @@ int td_cuda_open(TDDev **out, const TDGpu *gpu, TDLog *log)
     }
     choose_kernels(&c->kernels, &c->card);
     *out = &c->dev;
+    if (gpu->look)
+        return 0;
     ret = cuda_attach(*out);
     if (ret >= 0) {
         ret = open_streams(c);

@@ -59,7 +59,7 @@ struct TDCuda {
 
 static inline TDCuda *td_cuda(TDDev *dev) { return (TDCuda *)dev; }
 
-/* log FILE:LINE and map the code: memory -> ENOMEM, else EIO */
+/* log it in words, where it was and its name at debug level, and map the code: memory -> ENOMEM, else EIO */
 int td_cuda_error(TDDev *dev, cudaError_t e, const char *what, const char *file, int line);
 
 #define CU(dev, call) do { \
@@ -239,6 +239,8 @@ int td_cuda_shared(TDDev *dev, const TDKernels &file, const void *function);
 /* ---- slots ---- */
 extern "C" {
 __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, const TDGpu *gpu, TDLog *log);
+__attribute__((visibility("default"))) int td_cuda_list(TDGpuInfo *list, int max, TDLog *log);
+int td_cuda_count(TDLog *log);                   /* of GPUs: 1 or more, or a logged ENOTSUP: why there is none */
 int td_cuda_copy_in(TDDev *, void *dst, const void *src, size_t bytes);      /* host to device through pinned memory */
 
 int td_cuda_linear(TDDev *, TDTensor *, const TDAct *, const TDLinear *);

@@ -54,7 +54,8 @@ static int load_error(TDDev *dev, cudaError_t e, int line)
         e != cudaErrorUnsupportedPtxVersion)
         return td_cuda_error(dev, e, "loading kernels", __FILE__, line);
     cudaGetLastError();
-    return td_error(dev->log, ENOTSUP, "cuda: this build has no code for %s (%s)", dev->name, cudaGetErrorName(e));
+    return td_error(dev->log, ENOTSUP, "cuda: libturbodiff-cuda.so has no code for %s; it takes a build with "
+                    "--cuda-arch=%d", dev->name, td_cuda(dev)->card.sm);
 }
 
 #define LOADING(call) do { \

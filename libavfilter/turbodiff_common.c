@@ -479,6 +479,7 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
     TDSettings settings;
+    TDParams clip;
     int ret;
 
     if (s->td)
@@ -494,6 +495,13 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
     settings.progress        = report_progress;
     settings.interrupt       = is_interrupted;
     settings.cookie          = ctx;
+    settings.device          = -1;
+    settings.clip            = &clip;
+    clip                     = s->params;
+    clip.struct_size         = sizeof(clip);
+    clip.width               = s->w;
+    clip.height              = s->h;
+    clip.n_frames            = s->nb_frames ? (s->nb_frames + 2) / 4 * 4 + 1 : 0;
 #if CONFIG_CUDA
     if (s->format == AV_PIX_FMT_CUDA) {
         AVCUDADeviceContext *cuda = ((AVHWDeviceContext *)ctx->hw_device_ctx->data)->hwctx;

@@ -148,7 +148,7 @@ typedef struct TurboDiffContext {
         TD_CONST("auto",      "cuda if usable, else cpu",             TD_BACKEND_AUTO,       "backend"), \
         TD_CONST("cpu",       NULL,                                   TD_BACKEND_CPU,        "backend"), \
         TD_CONST("cuda",      NULL,                                   TD_BACKEND_CUDA,       "backend"), \
-    { "device",          "set the number of the CUDA device (-1: that of the frames, else 0)", TD_OFFSET(settings.device), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, INT_MAX, TD_FLAGS }, \
+    { "device",          "set the GPU: its number, UUID or PCI bus id (auto: that of the frames, else a free one)", TD_OFFSET(settings.card), AV_OPT_TYPE_STRING, { .str = "auto" }, 0, 0, TD_FLAGS }, \
     { "residency",       "set which weights stay in device memory", TD_OFFSET(settings.residency), AV_OPT_TYPE_INT, { .i64 = TD_RESIDENT_AUTO }, TD_RESIDENT_AUTO, TD_RESIDENT_STAGE, TD_FLAGS, .unit = "residency" }, \
         TD_CONST("auto",      "as many as fit in free memory",        TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \

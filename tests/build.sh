@@ -62,19 +62,19 @@ cd "$top" || exit 1
 
 # ---- only a module of this build is opened ----
 
-mkdir -p "$tmp/prefix/bin" "$tmp/prefix/lib"
+mkdir -p "$tmp/prefix/bin" "$tmp/prefix/lib" "$tmp/driver"
 cp "$build/td" "$tmp/prefix/bin/"
 seam=$(cat "$build/seam")
 
-# stub DIR [SEAM]: a module that leaves a file when it is asked to open a device, and has none
+# stub DIR [SEAM]: a module that leaves a file when it is asked for GPUs, and has none
 stub() {
     seam_line=${2:+"extern const char td_cuda_seam[]; const char td_cuda_seam[] = \"$2\";"}
     cat > "$tmp/stub.c" <<END
 #include <errno.h>
 #include <fcntl.h>
 $seam_line
-int td_cuda_open(void *dev, const void *gpu, void *log);
-int td_cuda_open(void *dev, const void *gpu, void *log) { (void)dev, (void)gpu, (void)log; creat("opened", 0600); return -ENOTSUP; }
+int td_cuda_list(void *list, int max, void *log);
+int td_cuda_list(void *list, int max, void *log) { (void)list, (void)max, (void)log; creat("opened", 0600); return -ENOTSUP; }
 END
     $cc -shared -fPIC "$tmp/stub.c" -o "$tmp/prefix/$1/libturbodiff-cuda.so" || exit 1
 }
@@ -86,45 +86,49 @@ td() {
     status=$?
 }
 
+if ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q 'libcuda\.so\.1'; then
+    stub bin "$seam"
+    td auto
+    check "without a driver the CPU is one line, and no warning" sh -c "test $status -eq 0 && test ! -e '$tmp/opened' &&
+        test \$(grep -c 'no NVIDIA driver' '$tmp/lines') -eq 1 && ! grep -i 'warning: [^a]' '$tmp/lines'"
+    td auto -D 2
+    check "a device by its number needs one" sh -c "test $status -eq 1 && test \$(wc -l < '$tmp/lines') -eq 1 &&
+        grep '^error: device=2: there is no NVIDIA driver' '$tmp/lines'"
+fi
+echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$tmp/stub.c"
+$cc -shared -fPIC "$tmp/stub.c" -o "$tmp/driver/libcuda.so.1" || exit 1
+LD_LIBRARY_PATH=$tmp/driver:${LD_LIBRARY_PATH:-}
+export LD_LIBRARY_PATH
 stub bin 0123456789abcdef
 td cuda
 check "a module of another build is refused" test $status -eq 1
-check "with both hashes" grep "^error: backend=cuda: .*another build, with seam 0123456789abcdef where this library has $seam: /.*/bin/libturbodiff-cuda.so)" "$tmp/lines"
+check "with both hashes" grep "^error: backend=cuda: /.*/bin/libturbodiff-cuda.so is of another build, with seam 0123456789abcdef where this library has $seam; install both of one build" "$tmp/lines"
 check "and is not called" test ! -e "$tmp/opened"
 td auto
 check "with backend=auto it is a warning, and the CPU makes the clip" sh -c "test $status -eq 0 && test -s '$tmp/clip.rgb' &&
-    grep '^warning: backend=cuda: .*another build.*; using the CPU' '$tmp/lines'"
+    grep '^warning: the CPU makes the clip, which takes about [0-9]* s: .*is of another build' '$tmp/lines'"
 stub bin
 td cuda
 check "one from before there were hashes is refused" sh -c "test $status -eq 1 && test ! -e '$tmp/opened' &&
     grep 'another build, with seam unknown where' '$tmp/lines'"
 echo "no module" > "$tmp/prefix/bin/libturbodiff-cuda.so"
 td auto
-check "one that cannot be loaded is a warning" sh -c "test $status -eq 0 && grep '^warning: backend=cuda: .*too short' '$tmp/lines'"
+check "one that cannot be loaded is a warning" sh -c "test $status -eq 0 && grep '^warning: the CPU makes .*too short cannot be loaded; install' '$tmp/lines'"
 stub lib "$seam"
 td cuda
 check "one of this build is opened in the next place" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'another build' '$tmp/lines'"
-td auto
-if ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q 'libcuda\.so\.1'; then
-    check "one of this build without a GPU is no warning" sh -c "test $status -eq 0 && test -e '$tmp/opened' && ! grep '^warning: backend' '$tmp/lines'"
-fi
 td auto -D 2
-check "a device by its number is no matter for the CPU" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'using the CPU' '$tmp/lines'"
+check "a device by its number is no matter for the CPU" sh -c "test $status -eq 1 && test -e '$tmp/opened' && ! grep 'the CPU makes' '$tmp/lines'"
 
 # ---- without a module ----
 
 rm -f "$tmp"/prefix/*/libturbodiff-cuda.so
-mkdir "$tmp/driver"
-echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$tmp/stub.c"
-$cc -shared -fPIC "$tmp/stub.c" -o "$tmp/driver/libcuda.so.1" || exit 1
-LD_LIBRARY_PATH=$tmp/driver:${LD_LIBRARY_PATH:-}
-export LD_LIBRARY_PATH
 td auto
-check "a driver that nothing uses is a warning that names the missing file" sh -c "test $status -eq 0 &&
-    grep '^warning: .*libturbodiff-cuda.so cannot be loaded (it is neither beside this program.*; using the CPU' '$tmp/lines'"
+check "a driver that nothing uses is a warning that names the missing file and where it was looked for" sh -c "test $status -eq 0 &&
+    grep '^warning: the CPU makes .* libturbodiff-cuda.so, which uses the GPU, is in none of: /.*/prefix/bin, /.*/bin/../lib, /' '$tmp/lines'"
 td auto -D 2
 check "a device by its number needs it" sh -c "test $status -eq 1 && test \$(wc -l < '$tmp/lines') -eq 1 &&
-    grep '^error: device=2: libturbodiff-cuda.so cannot be loaded' '$tmp/lines'"
+    grep '^error: device=2: libturbodiff-cuda.so, which' '$tmp/lines'"
 td cpu -D 2
 check "a device by its number with the CPU is refused" sh -c "test $status -eq 1 && grep '^error: device: 2 with backend cpu, want auto or cuda' '$tmp/lines'"
 

@@ -6,13 +6,13 @@
 #include <string.h>
 #include "seam/backend.h"
 
-static const struct { const char *name; TDCard card; } cards[] = {
-    { "a100",    { 80, 166912, 0, 0, (uint64_t)80 << 30 } },
-    { "rtx3090", { 86, 101376, 0, 0, (uint64_t)24 << 30 } },
-    { "rtx4090", { 89, 101376, 0, 0, (uint64_t)24 << 30 } },
-    { "h100",    { 90, 232448, 1, 1, (uint64_t)80 << 30 } },
-    { "b200",    { 100, 232448, 1, 1, (uint64_t)180 << 30 } },
-    { "rtx5090", { 120, 101376, 1, 1, (uint64_t)32 << 30 } },
+static const struct { const char *name; TDCard card; int n_sm, mhz; } cards[] = {
+    { "a100",    { 80, 166912, 0, 0, (uint64_t)80 << 30 }, 108, 1410 },
+    { "rtx3090", { 86, 101376, 0, 0, (uint64_t)24 << 30 }, 82, 1695 },
+    { "rtx4090", { 89, 101376, 0, 0, (uint64_t)24 << 30 }, 128, 2520 },
+    { "h100",    { 90, 232448, 1, 1, (uint64_t)80 << 30 }, 132, 1980 },
+    { "b200",    { 100, 232448, 1, 1, (uint64_t)180 << 30 }, 148, 1965 },
+    { "rtx5090", { 120, 101376, 1, 1, (uint64_t)32 << 30 }, 170, 2407 },
 };
 enum { N_CARDS = sizeof(cards) / sizeof(*cards) };
 

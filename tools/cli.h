@@ -9,6 +9,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "api/turbodiff.h"
+
+/** What of a model fits on a GPU, for a line. */
+static inline void cli_print_fit(const TDDeviceInfo *d)
+{
+    double all = (double)d->all_bytes * 1e-9, stage = (double)d->stage_bytes * 1e-9;
+
+    if (d->fault)
+        printf("; cannot be used: %s", d->fault);
+    else if (d->fit == TD_FIT_ALL)
+        printf("; all weights and the clip fit: %.2f GB", all);
+    else if (d->fit == TD_FIT_STAGE)
+        printf("; the weights fit by stage: %.2f GB, and %.2f GB at once", stage, all);
+    else if (d->fit == TD_FIT_NONE)
+        printf("; the clip does not fit: it takes %.2f GB by stage, %.2f GB at once", stage, all);
+}
+
+/** A line on a GPU: callback of td_list_devices(). */
+static inline void cli_print_device(void *cookie, const TDDeviceInfo *d, size_t struct_size)
+{
+    (void)struct_size;
+    printf("%sdevice %d: %s, %.2f GB free of %.2f GB, compute capability %d.%d, driver %s, %s, %s",
+           (const char *)cookie, d->number, d->name, (double)d->free_bytes * 1e-9, (double)d->total_bytes * 1e-9,
+           d->capability / 10, d->capability % 10, d->driver, d->uuid, d->pci);
+    cli_print_fit(d);
+    puts(d->chosen && d->fit ? "; auto takes it" : "");
+}
 
 /** A whole number from low to high, nothing around it. option: for the error line. @return 0 or -1 */
 static inline int cli_int(int *value, const char *program, const char *option, const char *text, int low, int high)

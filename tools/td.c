@@ -18,6 +18,14 @@ static void log_line(void *cookie, int level, const char *line)
     fprintf(stderr, "%s%s\n", level == TD_LOG_ERROR ? "error: " : level == TD_LOG_WARNING ? "warning: " : "", line);
 }
 
+static void list_line(void *cookie, int level, const char *line)
+{
+    if (level <= TD_LOG_WARNING)
+        log_line(cookie, level, line);
+    else
+        puts(line);
+}
+
 /* @return NULL after a line that says why */
 static FILE *open_file(const char *path, const char *mode)
 {
@@ -131,6 +139,7 @@ static int run(Options *o)
             goto end;
         o->p.image = &image;
     }
+    o->s.clip = &o->p;
     if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0)
         ret = write_clips(o, c, &o->p, prompts, out, stats);
 end:
@@ -145,6 +154,14 @@ end:
     return ret != 0;
 }
 
+/* to standard output, also why there is none. @return status */
+static int list_devices(Options *o)
+{
+    o->s.logger.callback = list_line;
+    o->s.clip = &o->p;
+    return cli_end("td", td_list_devices(&o->s, cli_print_device, "") < 0);
+}
+
 int main(int argc, char **argv)
 {
     Options o = { .n_clips = 1 };
@@ -156,6 +173,8 @@ int main(int argc, char **argv)
     ret = parse_options(&o, argc, argv);
     if (ret)
         return ret < 0 ? 2 : cli_end("td", 0);
+    if (o.devices)
+        return list_devices(&o);
     if (o.p.sampler == TD_SAMPLER_RCM && (o.p.negative_prompt || o.p.guidance != 5.0))
         log_line(NULL, TD_LOG_WARNING, "--guidance and --negative-prompt have no effect with sampler rcm");
     if (o.draw_seed) {

@@ -14,7 +14,7 @@ typedef struct Options {
     TDSettings s;
     TDParams p;
     const char *picture, *stats, *prompt, *out;  ///< paths, but for the prompt; NULL: not given
-    int n_clips, adaptive, many;
+    int n_clips, adaptive, many, devices;
     int draw_seed;                               ///< the seed is a random one
 } Options;
 
@@ -34,7 +34,8 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'g', "guidance",        "F",       "of unipc, 1: none (5)" },
     { 'G', "negative-prompt", "TEXT",    "of unipc (the official one)" },
     { 'B', "backend",         "KIND",    "auto, cpu, cuda (auto)" },
-    { 'D', "device",          "N",       "CUDA device: that one or none" },
+    { 'D', "device",          "CARD",    "auto, or a GPU's number, UUID or PCI bus id: that one or none (auto)" },
+    { 'L', "devices",         NULL,      "list the GPUs, with MODEL_DIR what of it fits on each, and end" },
     { 'M', "residency",       "KIND",    "weights in memory: auto, all, stage (auto)" },
     { 'm', "max-bytes",       "N",       "limit on memory (none)" },
     { 'I', "image",           "FILE",    "first frame, JPEG (image to video)" },
@@ -88,6 +89,7 @@ static inline void list_options(struct option longs[MAX_OPTIONS + 1], char names
 static inline void print_usage(FILE *f, const struct option *longs)
 {
     fputs("usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n"
+          "       td --devices [options] [MODEL_DIR]\n"
           "Writes rgb24 frames, one after another, to a file or to standard output (-). Without MODEL_DIR: the demo "
           "model.\n", f);
     for (int i = 0; i < N_OPTIONS; i++) {
@@ -118,6 +120,9 @@ static inline int parse_named(Options *o, const TDOption *option, const char *na
         ret = cli_u64(&u64, "td", name, v);
         memcpy(field, &u64, sizeof(u64));
         return ret;
+    case TD_OPTION_TEXT:
+        memcpy(field, &v, sizeof(v));
+        return 0;
     case TD_OPTION_INT:
         ret = cli_int(&i, "td", name, v, 0, INT_MAX);
         break;
@@ -159,6 +164,7 @@ static inline int parse_option(Options *o, char letter, const char *name, const 
     case 'c': return cli_int(&o->n_clips, "td", name, v, 1, INT_MAX);
     case 'j': o->stats = v; return 0;
     case 'P': o->many = 1; return 0;
+    case 'L': o->devices = 1; return 0;
     case 'v': o->s.logger.level = TD_LOG_DEBUG; return 0;
     default:  return -1;
     }
@@ -189,6 +195,10 @@ static inline int parse_options(Options *o, int argc, char **argv)
         if ((named ? parse_named(o, named, longs[at].name, optarg)
                    : parse_option(o, (char)letter, longs[at].name, optarg)) < 0)
             return -1;
+    }
+    if (o->devices && argc - optind <= 1) {
+        o->s.model = argv[optind];               /* NULL where there is none */
+        return 0;
     }
     if (argc - optind != 2 && argc - optind != 3) {
         fputs("usage: td [options] [MODEL_DIR] PROMPT OUT.rgb; more with --help\n", stderr);

@@ -22,7 +22,8 @@ static const char usage[] =
     "       tdinfo --tokenize spiece.model < PROMPTS\n"
     "FILE      a .pth, .safetensors, .safetensors.index.json or SentencePiece .model file: lists its tensors (name,\n"
     "          dtype, shape, bytes), then says which model it is and what is missing or unexpected\n"
-    "DIR       a model directory: the same for each such file in it, and which parts are missing\n"
+    "DIR       a model directory: the same for each such file in it, and which parts are missing; and for each GPU of\n"
+    "          this machine, how the model and a clip of its own size fit there\n"
     "--summary without the tensor lists\n"
     "--tokenize  prompts on standard input, each ended by a NUL byte; prints a line of ids for each, or \"error\"\n"
     "short forms: -s, -t, -h (--help), -V (--version)\n"
@@ -356,6 +357,19 @@ static int find_as_library(const char *path, TDLog *log)
     return ret;
 }
 
+/* a line for each GPU. @return 1 after an error line */
+static int show_fit(const char *path, TDLog *log)
+{
+    char before[4200];
+    TDSettings s;
+
+    td_default_settings(&s, sizeof(s));
+    s.model = path;
+    s.logger = log->out;
+    snprintf(before, sizeof(before), "%s: ", path);
+    return td_list_devices(&s, cli_print_device, before) < 0;
+}
+
 static int show(const char *path, int summary, TDLog *log)
 {
     int bad = 0, missing = 0, found[N_PARTS] = { 0 };
@@ -373,6 +387,8 @@ static int show(const char *path, int summary, TDLog *log)
         }
     if (!missing && find_as_library(path, log) < 0)
         bad = 1;
+    if (!bad)
+        bad = show_fit(path, log);
     return bad;
 }
 

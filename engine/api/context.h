@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * A context, which the files of this room share: turbodiff.c opens, starts, reads and closes, params.c says what a clip
- * is to be, clock.c keeps its times. */
+ * A context, which the files of this room share: turbodiff.c opens, starts, reads and closes, devices.c finds the
+ * device, params.c says what a clip is to be, clock.c keeps its times. */
 #ifndef TD_CONTEXT_H
 #define TD_CONTEXT_H
 
@@ -21,6 +21,8 @@ struct TDContext {
     double open_seconds;                         /* of td_open(), until the first clip counts them */
     int stage, nonblocking, ended;               /* ended: all has been said about this clip */
     char noise_name[32];
+    char why_gpu[400];                           /* of a GPU that is not the first: why; else "" */
+    char why_cpu[512];                           /* of the CPU in place of a GPU that somebody expects: why; else "" */
 };
 
 /* ---- params.c ---- */
@@ -33,12 +35,21 @@ enum { TD_SETTINGS_0_1 = offsetof(TDSettings, cuda_stream) + sizeof(void *) };
 int td_take_settings(TDSettings *own, const TDSettings *theirs, TDLog *log);
 /** A clip of the model as the caller wants it; strings and image stay the caller's. @return 0 or a logged EINVAL */
 int td_configure(TDContext *c, TDClipConfig *g, const TDParams *theirs);
-void td_default_clip(const TDContext *c, TDClipConfig *g);   ///< where the caller wants nothing else
+/** The clip that td_open() makes room for: that of the settings, or the model's own. @return 0 or a logged EINVAL */
+int td_first_clip(TDContext *c, TDClipConfig *g);
 void td_default_info(TDContext *c);              ///< the model's part of TDInfo, where these take defaults from
 int td_check_frame(TDContext *c, const TDFrame *f);          ///< the caller's planes
 /** The first struct_size bytes of a struct of `size` bytes, and zeros beyond it. @return 0, or EINVAL where struct_size
  *  is less than `least` or cannot be */
 int td_give_struct(void *out, size_t struct_size, const void *own, size_t size, size_t least);
+
+/* ---- devices.c ---- */
+
+/** Open c->dev, by the settings: the CPU, the GPU that they name, or one that is chosen. @return 0 or a logged error */
+int td_choose_device(TDContext *c);
+/** Where the CPU makes a clip that a GPU was expected to: how long it will take, why, and what to do. @return 0 or a
+ *  logged error */
+int td_warn_of_cpu(TDContext *c);
 
 /* ---- clock.c ---- */
 

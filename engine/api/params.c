@@ -90,8 +90,13 @@ int td_take_settings(TDSettings *own, const TDSettings *theirs, TDLog *log)
     TRY(td_options_check(own, 0, log));
     if (own->device < -1)
         return td_error(log, EINVAL, "device: %d, want -1 or more", own->device);
+    TRY(td_gpu_check_name(own->card, log));
+    if (own->device >= 0 && own->card)
+        return td_error(log, EINVAL, "device: %d and card: %.60s, want one of the two", own->device, own->card);
     if (own->backend == TD_BACKEND_CPU && own->device >= 0)
         return td_error(log, EINVAL, "device: %d with backend cpu, want auto or cuda", own->device);
+    if (own->backend == TD_BACKEND_CPU && !td_gpu_any(own->card))
+        return td_error(log, EINVAL, "device: %.60s with backend cpu, want auto or cuda", own->card);
     if (own->backend == TD_BACKEND_CPU && (own->cuda_context || own->cuda_stream))
         return td_error(log, EINVAL, "cuda_context or cuda_stream: with backend cpu, want auto or cuda");
 fail:
@@ -154,13 +159,8 @@ static void fill(const TDContext *c, TDClipConfig *g)
     }
 }
 
-void td_default_clip(const TDContext *c, TDClipConfig *g)
-{
-    *g = (TDClipConfig){ .p = default_params };
-    fill(c, g);
-}
-
-int td_configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
+/* but for the prompt and the image */
+static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
 {
     TDParams *p = &g->p;
     int most, n, ret;
@@ -172,8 +172,6 @@ int td_configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
         fill(c, g);
     TRY(td_options_check(p, 1, &c->log));
     n = p->n_frames;
-    if (!p->prompt)
-        return td_error(&c->log, EINVAL, "no prompt");
     if (!td_valid_side(p->width) || !td_valid_side(p->height))
         return td_error(&c->log, EINVAL, "size: %dx%d, want sides from %d to %d", p->width, p->height, TD_MIN_SIDE,
                         TD_MAX_SIDE);
@@ -184,7 +182,23 @@ int td_configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
         return td_error(&c->log, EINVAL, "steps: %d, want 1 to %d", p->n_steps, most);
     if (!td_valid_topk(g->attn.topk))
         return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1, or 0 for the model's own", p->sla_topk);
-    TRY(check_image(c, p->image));
+fail:
+    return ret;
+}
+
+int td_first_clip(TDContext *c, TDClipConfig *g)
+{
+    return configure(c, g, c->settings.clip ? c->settings.clip : &default_params);
+}
+
+int td_configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
+{
+    int ret;
+
+    TRY(configure(c, g, theirs));
+    if (!g->p.prompt)
+        return td_error(&c->log, EINVAL, "no prompt");
+    TRY(check_image(c, g->p.image));
 fail:
     return ret;
 }

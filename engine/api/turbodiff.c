@@ -47,15 +47,15 @@ const char *td_strerror(int err)
 
 /* ---- open ---- */
 
-/* Load what is to stay from now on: all, or with `auto` all if a clip of the default size fits beside it. */
+/* Load what is to stay from now on: all, or with `auto` all if the first clip fits beside it. */
 static int load(TDContext *c)
 {
     TDModel *m = c->model;
     TDClipConfig cfg;
-    char shared[256] = "", rate[64] = "";
+    char shared[256] = "", rate[64] = "", number[32] = "";
     int ret;
 
-    td_default_clip(c, &cfg);
+    TRY(td_first_clip(c, &cfg));
     if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &m->plan, &c->log)) < 0 &&
         ret != TD_ERR(ENOMEM))
         goto fail;
@@ -66,9 +66,12 @@ static int load(TDContext *c)
     c->open_seconds = td_now() - c->started;
     if (m->loaded_bytes && !c->dev->caps.maps_files)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
-    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s), %.2f GB%s%s, %.2f s%s%s", m->name,
-           m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, (double)c->info.weight_bytes * 1e-9, rate,
-           m->plan.by_stage ? " by stage" : "", c->open_seconds, *shared ? "; shares the weights of " : "", shared);
+    if (c->dev->ordinal >= 0)
+        snprintf(number, sizeof(number), ", device %d", c->dev->ordinal);
+    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s%s%s%s), %.2f GB%s%s, %.2f s%s%s", m->name,
+           m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, number, *c->why_gpu ? ", " : "", c->why_gpu,
+           (double)c->info.weight_bytes * 1e-9, rate, m->plan.by_stage ? " by stage" : "", c->open_seconds,
+           *shared ? "; shares the weights of " : "", shared);
     ret = 0;
 fail:
     return ret;
@@ -77,7 +80,6 @@ fail:
 int td_open(TDContext **out, const TDSettings *s)
 {
     TDContext *c;
-    TDGpu gpu;
     int attached = 0, ret;
 
     if (!out)
@@ -96,8 +98,7 @@ int td_open(TDContext **out, const TDSettings *s)
     s = &c->settings;
     c->cancel.interrupt = s->interrupt;
     c->cancel.cookie = s->cookie;
-    gpu = (TDGpu){ s->device, s->cuda_context, s->cuda_stream, NULL };
-    TRY(td_device_open(&c->dev, s->backend, &gpu, s->n_threads, &c->cancel, &c->log));
+    TRY(td_choose_device(c));
     TRY(c->dev->ops->attach(c->dev));
     attached = 1;
     TRY(td_model_open(&c->model, s, c->dev, &c->log));
@@ -111,6 +112,7 @@ int td_open(TDContext **out, const TDSettings *s)
     c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
     c->info.weight_bytes = td_model_bytes(c->model);
     TRY(load(c));
+    TRY(td_warn_of_cpu(c));
     c->info.stage_seconds[TD_STAGE_LOAD] = c->open_seconds;
     c->dev->ops->detach(c->dev);
     return 0;

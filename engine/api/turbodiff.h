@@ -10,10 +10,10 @@
  *   td_close(&c);
  *
  * A program runs with every later library of the same SONAME: functions keep their signatures, enumerators their
- * values, fields their places. TDSettings, TDParams and TDInfo grow at their ends and are passed with their size; a
- * field that a program does not know has its default, and 0 in a field that a library does not know is no harm. All
- * other structs, and TD_N_STAGES, stay as they are. A program that uses something new needs the version that brought
- * it, which the versions of symbols (TURBODIFF_0.1, ...) say as well.
+ * values, fields their places. TDSettings, TDParams, TDInfo and TDDeviceInfo grow at their ends and are passed with
+ * their size; a field that a program does not know has its default, and 0 in a field that a library does not know is no
+ * harm. All other structs, and TD_N_STAGES, stay as they are. A program that uses something new needs the version that
+ * brought it, which the versions of symbols (TURBODIFF_0.1, ...) say as well.
  */
 #ifndef TURBODIFF_H
 #define TURBODIFF_H
@@ -97,6 +97,8 @@ enum TDFit {
     TD_FIT_ALL
 };
 
+struct TDParams;
+
 /** Fixed for the life of a context. Strings are copied by td_open(). */
 typedef struct TDSettings {
     size_t struct_size;              ///< set by td_default_settings()
@@ -109,7 +111,7 @@ typedef struct TDSettings {
     const char *vae;                 ///< Wan 2.1 VAE weights; NULL = from model
     enum TDBackend backend;          ///< default AUTO: CUDA if usable, else CPU
     int device;                      ///< CUDA ordinal: that GPU or an error, never the CPU; -1 (default) = that of
-                                     ///< cuda_context, else 0
+                                     ///< cuda_context, else as card says
     int n_threads;                   ///< CPU threads, 0 = number of cores (default)
     enum TDAttention attention;      ///< default AUTO
     enum TDQuant quant;              ///< default AUTO
@@ -129,6 +131,11 @@ typedef struct TDSettings {
                                      ///< NULL (default) = the primary one of the device
     void *cuda_stream;               ///< CUstream of that context: frames in CUDA memory are written after all that it
                                      ///< holds when td_read_frame() is called; NULL = its default stream
+    const char *card;                ///< 0.2. As device, but by any name: a number, a UUID as nvidia-smi prints it,
+                                     ///< a PCI bus id. NULL (default), "" or "auto" = chosen: of the GPUs that the
+                                     ///< first clip has room on the fastest, but one that has the weights before all
+    const struct TDParams *clip;     ///< 0.2. That first clip, borrowed during td_open(), without prompt and image;
+                                     ///< NULL (default) = what the model makes by itself
 } TDSettings;
 
 enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };
@@ -227,6 +234,20 @@ typedef struct TDInfo {
                                                   ///< 1); else 0
 } TDInfo;
 
+/** A GPU of this machine, as td_list_devices() tells of it; strings are valid during the call alone. */
+typedef struct TDDeviceInfo {
+    int number;                      ///< as TDSettings.device has it
+    const char *name, *uuid, *pci;   ///< uuid as nvidia-smi prints it; "" what is not known
+    const char *driver;              ///< its version
+    const char *fault;               ///< why the GPU cannot be used, in words; NULL: it can
+    int capability;                  ///< compute capability: 89 for 8.9
+    int multiprocessors, clock_khz;
+    uint64_t free_bytes, total_bytes;            ///< free_bytes is total_bytes where nothing tells
+    enum TDFit fit;                  ///< of the model and the first clip of the settings, as residency asks for it
+    uint64_t all_bytes, stage_bytes; ///< what these take: all weights at once; at most while they come and go; else 0
+    int chosen;                      ///< the one that td_open() takes now if the settings name none
+} TDDeviceInfo;
+
 TD_API const char *td_version(void);              ///< "0.2.0"
 TD_API unsigned    td_version_api(void);          ///< 0x00XXYYZZ; check the major number
 TD_API const char *td_strerror(int err);          ///< static text for a TD_ERR() code
@@ -238,6 +259,12 @@ TD_API int  td_default_params(TDParams *p, size_t struct_size);
 
 /** Load weights and open the device. @return 0; on error *c is NULL and the reason has been logged. */
 TD_API int  td_open(TDContext **c, const TDSettings *s);
+/** The GPUs of this machine, one call of `tell` for each, the first one first; nothing is opened on any. Where the
+ *  settings name a model or files of one, with what of it fits how; device and card are of no effect.
+ *  @param tell  gets the cookie, and sizeof(TDDeviceInfo) as the library has it
+ *  @return how many there are, 0 after a line at level INFO that says why there is none; or an error of the model */
+TD_API int  td_list_devices(const TDSettings *s, void (*tell)(void *cookie, const TDDeviceInfo *d, size_t struct_size),
+                            void *cookie);                                      ///< since 0.2
 /** What there is to know at any time, as many bytes of it as the caller's struct has; 0 in what this library does not
  *  know. @param struct_size sizeof the caller's struct. @return 0 or EINVAL */
 TD_API int  td_get_info(const TDContext *c, TDInfo *out, size_t struct_size);   ///< since 0.2

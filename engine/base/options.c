@@ -25,7 +25,7 @@ static const char *const residencies[] = { [TD_RESIDENT_AUTO] = "auto", [TD_RESI
 
 const TDOption td_options[] = {
     SETTING("backend", backend, WORD, .words = backends),
-    SETTING("device", device, INT, .words = NULL),
+    SETTING("device", card, TEXT, .words = NULL),
     SETTING("threads", n_threads, INT, .words = NULL),
     SETTING("attention", attention, WORD, .words = td_attention_words),
     SETTING("quant", quant, WORD, .words = td_quant_words),

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 
-enum TDOptionType { TD_OPTION_WORD, TD_OPTION_FLAG, TD_OPTION_INT, TD_OPTION_U64, TD_OPTION_DOUBLE };
+enum TDOptionType { TD_OPTION_WORD, TD_OPTION_FLAG, TD_OPTION_INT, TD_OPTION_U64, TD_OPTION_DOUBLE, TD_OPTION_TEXT };
 
 typedef struct TDOption {
     const char *name;                            ///< as the filter has it

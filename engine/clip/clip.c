@@ -191,16 +191,31 @@ fail:
     return ret;
 }
 
+int td_clip_need(TDModel *model, const TDClipConfig *cfg, TDNeed *need, TDLog *log)
+{
+    const TDCaps *caps = &model->dev->caps;
+    TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1,
+                 .n_ids = { TD_TEXT_LEN, TD_TEXT_LEN } }; /* the longest prompts */
+    int ret;
+
+    c.n_out = 1 + caps->ahead;
+    if (cfg->p.sampler == TD_SAMPLER_UNIPC && cfg->p.guidance != 1.0)
+        c.n_prompts = TD_MAX_PROMPTS;
+    *need = (TDNeed){ .reserve = caps->reserve + caps->context };
+    TRY(measure(&c, need->steps, &need->n_steps));
+    need->fixed = c.fixed_bytes;
+    td_model_costs(model, need->cost);
+fail:
+    return ret;
+}
+
 int td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *log)
 {
-    TDClip c = { .model = model, .dev = model->dev, .log = log, .cfg = *cfg, .n_prompts = 1,
-                 .n_ids = { TD_TEXT_LEN } };     /* the longest prompt */
-    TDStep steps[TD_N_PARTS];
-    int n, ret;
+    TDNeed need;
+    int ret;
 
-    c.n_out = 1 + model->dev->caps.ahead;
-    TRY(measure(&c, steps, &n));
-    TRY(td_model_plan(model, steps, n, c.fixed_bytes, plan, NULL));
+    TRY(td_clip_need(model, cfg, &need, log));
+    TRY(td_model_plan(model, need.steps, need.n_steps, need.fixed, plan, NULL));
 fail:
     return ret;
 }

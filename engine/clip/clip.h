@@ -4,6 +4,7 @@
 #define TD_CLIP_H
 
 #include "clip/condition.h"
+#include "model/choose.h"
 #include "model/model.h"
 #include "base/rng.h"
 #include "clip/sampler.h"
@@ -88,6 +89,8 @@ typedef struct TDClip {
  *  guidance. */
 int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
                  const TDImage *image, TDLog *log);
+/** What such a clip and all weights take on the model's device. @return 0 or a logged error */
+int  td_clip_need(TDModel *model, const TDClipConfig *cfg, TDNeed *need, TDLog *log);
 /** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
 int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *log);
 /** One bounded piece of work; f tells what frames are wanted.

@@ -211,7 +211,8 @@ int td_cpu_open(TDDev **dev, int n_threads, const char *kernels, TDCancel *cance
     *dev = (TDDev *)cpu;
     if (!cpu)
         return td_error(log, ENOMEM, "cpu: out of memory");
-    cpu->dev = (TDDev){ &cpu_ops, log, cpu->description, caps, NULL, cancel };
+    cpu->dev = (TDDev){ .ops = &cpu_ops, .log = log, .name = cpu->description, .caps = caps, .cancel = cancel,
+                        .ordinal = -1 };
     TRY(td_kernels_choose(&cpu->k, kernels, log));
     TRY(td_pool_open(&cpu->pool, n_threads, cancel, log));
     cpu->n_threads = td_pool_threads(cpu->pool);

@@ -20,7 +20,8 @@ double td_gpu_speed(const TDGpuInfo *gpu)
     return factor * gpu->n_sm * gpu->clock;
 }
 
-enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency residency, uint64_t max_bytes, TDPlan *plan)
+enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency residency, uint64_t max_bytes,
+                  TDPlan *plan)
 {
     static const int held[TD_N_PARTS] = { 0 };
     const TDNeed *need = c->need;
@@ -36,7 +37,10 @@ enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency res
 }
 
 /* what decides, in order, the greater the better; equal values leave it to the next */
-typedef struct Rank { double value[4]; int usable; } Rank;
+typedef struct Rank {
+    double value[4];
+    int usable;
+} Rank;
 
 static Rank rank(const TDCandidate *c, enum TDResidency residency, uint64_t max_bytes)
 {
@@ -60,34 +64,33 @@ static int better(const Rank *a, const Rank *b)
     return -1;
 }
 
-static double gb(uint64_t bytes)
+/* a few digits */
+static const char *size_of(char text[16], uint64_t bytes)
 {
-    return (double)bytes * 1e-9;
+    snprintf(text, 16, bytes >= 1000000000 ? "%.1f GB" : bytes >= 10000000 ? "%.0f MB" : "%.1f MB",
+             (double)bytes * (bytes >= 1000000000 ? 1e-9 : 1e-6));
+    return text;
 }
 
-/* how much is free, and what was wanted */
-static void tell_room(const TDCandidate *c, enum TDResidency residency, uint64_t max_bytes, char *text, size_t size)
+/* what is wrong with a GPU that is not taken, for the lack of room or another reason */
+static size_t tell(const TDCandidate *c, int i, enum TDResidency residency, uint64_t max_bytes, char *text, size_t size)
 {
+    char room[16], want[16];
     TDPlan plan;
 
-    td_fit(c, c->gpu.available, residency, max_bytes, &plan);
-    if (plan.weights + plan.clip > plan.limit)
-        snprintf(text, size, "%.2f GB free, %.2f GB wanted", gb(plan.limit), gb(plan.weights + plan.clip));
-    else
-        snprintf(text, size, "%.2f GB free, too few for all weights and the clip", gb(plan.limit));
-}
-
-static void tell_fault(const TDCandidate *c, enum TDResidency residency, uint64_t max_bytes, char *text, size_t size)
-{
     if (*c->gpu.fault)
-        snprintf(text, size, "%s", c->gpu.fault);
-    else
-        tell_room(c, residency, max_bytes, text, size);
+        return (size_t)snprintf(text, size, "device %d cannot be used (%s)", i, c->gpu.fault);
+    if (td_fit(c, c->gpu.available, residency, max_bytes, &plan) == TD_FIT_NONE)
+        return (size_t)snprintf(text, size, "device %d has room for %s, and %s are wanted", i,
+                                size_of(room, plan.limit), size_of(want, plan.weights + plan.clip));
+    return (size_t)snprintf(text, size, "device %d has room for %s, too little for all weights and the clip at once", i,
+                            size_of(room, plan.limit));
 }
 
 int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t max_bytes, char *why, size_t size)
 {
-    char reason[200];
+    static const char *const words[] = { "which has the weights already", NULL, "which is faster than device 0",
+                                         "which has more memory free than device 0" };
     int best = -1, by;
     Rank first, top = { .usable = 0 };
     size_t at = 0;
@@ -101,24 +104,18 @@ int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t 
             top = r;
         }
     }
-    for (int i = 0; i < n && best < 0 && at < size; i++) {
-        tell_fault(&c[i], residency, max_bytes, reason, sizeof(reason));
-        at += (size_t)snprintf(why + at, size - at, "%sdevice %d: %s", at ? "; " : "", i, reason);
+    for (int i = 0; i < n && best < 0 && at + 2 < size; i++) {
+        at += (size_t)snprintf(why + at, size - at, "%s", at ? "; " : "");
+        at += tell(&c[i], i, residency, max_bytes, why + at, size - at);
     }
     if (best <= 0)
         return best;
     first = rank(&c[0], residency, max_bytes);
-    by = first.usable ? better(&top, &first) : -1;
-    if (by == 0)
-        snprintf(why, size, "which has the weights already");
-    else if (by == 2)
-        snprintf(why, size, "which is faster than device 0");
-    else if (by == 3)
-        snprintf(why, size, "which has more memory free than device 0");
-    else {
-        tell_fault(&c[0], residency, max_bytes, reason, sizeof(reason));
-        snprintf(why, size, "since of device 0: %s", reason);
-    }
+    by = first.usable ? better(&top, &first) : 1;
+    if (words[by])
+        snprintf(why, size, "%s", words[by]);
+    else if ((at = (size_t)snprintf(why, size, "since ")) < size)
+        tell(&c[0], 0, residency, max_bytes, why + at, size - at);
     return best;
 }
 
@@ -163,6 +160,19 @@ static int same_pci(const char *a, const char *b)
     return parse_pci(a, x) && parse_pci(b, y) && !memcmp(x, y, sizeof(x));
 }
 
+int td_gpu_check_name(const char *text, TDLog *log)
+{
+    unsigned pci[4];
+
+    if (td_gpu_any(text) || number(text) >= 0 || !strncasecmp(text, "GPU-", 4) || !strncasecmp(text, "MIG-", 4) ||
+        parse_pci(text, pci))
+        return 0;
+    if (strchr(text, '+'))
+        return td_error(log, EINVAL, "device: '%.60s', but a clip is made on one card: want the name of one", text);
+    return td_error(log, EINVAL, "device: '%.60s', want auto, a number, a UUID (GPU-...) or a PCI bus id (3B:00.0)",
+                    text);
+}
+
 int td_gpu_by_name(const TDGpuInfo *gpus, int n, const char *text, TDLog *log)
 {
     char there[360] = "";
@@ -175,10 +185,6 @@ int td_gpu_by_name(const TDGpuInfo *gpus, int n, const char *text, TDLog *log)
     for (int i = 0; i < n && at < sizeof(there); i++)
         at += (size_t)snprintf(there + at, sizeof(there) - at, "%s%d: %s, %s, %s", i ? "; " : "", i, gpus[i].name,
                                gpus[i].uuid, gpus[i].pci);
-    if (strchr(text, '+'))
-        return td_error(log, EINVAL, "device: %.60s, but a clip is made on one card, want one of %s", text, there);
-    if (v < 0 && strncasecmp(text, "GPU-", 4) && strncasecmp(text, "MIG-", 4) && !strchr(text, ':'))
-        return td_error(log, EINVAL, "device: '%.60s', want auto, a number, a UUID or a PCI bus id of %s", text, there);
     if (v >= 0)
         return td_error(log, EINVAL, "device %ld, want 0..%d (%s)", v, n - 1, there);
     return td_error(log, EINVAL, "device: no %.60s here, want one of %s", text, there);

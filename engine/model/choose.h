@@ -28,17 +28,21 @@ typedef struct TDCandidate {
 } TDCandidate;
 
 /** How weights and clip fit in `available` bytes. plan: filled as td_plan_residency() does. */
-enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency residency, uint64_t max_bytes, TDPlan *plan);
+enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency residency, uint64_t max_bytes,
+                  TDPlan *plan);
 
 /** Multiprocessors x clock x what one does in a clock, as the kernels that run there use it. */
 double td_gpu_speed(const TDGpuInfo *gpu);
 
-/** @return the index of the one to use, -1: none. why (size bytes): if that is not 0, in words, why not 0; of -1 what is
- *  wrong with all of them */
+/** @return the index of the one to use, -1: none. why (size bytes): where that is not 0, in words, why not; of -1 what
+ *  is wrong with all of them */
 int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t max_bytes, char *why, size_t size);
 
-/** The GPU that `text` names: a number, a UUID (GPU-..., MIG-...) or a PCI bus id (00000000:3B:00.0, 3B:00.0, 3B:00).
- *  @return its index, or EINVAL, logged with a list of those there are */
+/** Whether text is what a GPU may be called: a number, a UUID (GPU-..., MIG-...), a PCI bus id (00000000:3B:00.0,
+ *  3B:00.0, 3B:00), or any (below). @return 0 or a logged EINVAL */
+int td_gpu_check_name(const char *text, TDLog *log);
+
+/** The GPU that text names. @return its index, or EINVAL, logged with a list of those there are */
 int td_gpu_by_name(const TDGpuInfo *gpus, int n, const char *text, TDLog *log);
 
 /** Whether text is the name of no GPU in particular: NULL, "", "auto" or "-1". */

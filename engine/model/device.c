@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Which backend is used, and what it can do of what was asked for. */
+ * The CUDA module and what it knows of GPUs; opening a device, and what it can do of what was asked for. */
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/options.h"
@@ -10,53 +11,51 @@
 
 #define MODULE "libturbodiff-cuda.so"
 
+/* the directories that were looked in, for a line */
+static void name_places(char *text, size_t size, const char *dir)
+{
+    char path[4200];
+    size_t at = 0;
+
+    *text = 0;
+    for (int i = 0; i < TD_N_MODULE_PLACES && at < size; i++)
+        if (td_module_path(path, sizeof(path), dir, i, MODULE) >= 0) {
+            *strrchr(path, '/') = 0;
+            at += (size_t)snprintf(text + at, size - at, "%s%.100s", at ? ", " : "", path);
+        }
+}
+
 /* By absolute path alone: what the loader would find by name depends on where the program was started. Of another build
- * than this library it is passed over. why: the reason of the last place that has one. @return NULL if there is none;
- * *refused then tells of one that is there all the same */
-static void *open_module(char *why, size_t size, int *refused)
+ * than this library it is passed over. why: the reason of the last place that has one. @return NULL if there is none */
+static void *open_module(char *why, size_t size)
 {
     char dir[4096], path[4200];
-    int known = td_own_dir(dir, sizeof(dir)) >= 0;
+    int known = td_own_dir(dir, sizeof(dir)) >= 0, there = 0;
 
-    snprintf(why, size, "it is neither beside this program or library nor where it is installed");
     for (int i = 0; i < TD_N_MODULE_PLACES; i++) {
         const char *seam;
         void *m;
 
         if (td_module_path(path, sizeof(path), known ? dir : NULL, i, MODULE) < 0 || access(path, F_OK) < 0)
             continue;
-        *refused = 1;
+        there = 1;
         m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
         if (!m) {
-            snprintf(why, size, "%s", dlerror());
+            snprintf(why, size, "%.300s cannot be loaded; install it anew with this program", dlerror());
             continue;
         }
         seam = dlsym(m, "td_cuda_seam");
-        if (seam && !strcmp(seam, TD_SEAM)) {
-            *refused = 0;
+        if (seam && !strcmp(seam, TD_SEAM))
             return m;
-        }
-        snprintf(why, size, "it is of another build, with seam %.16s where this library has " TD_SEAM ": %.360s",
-                 seam ? seam : "unknown", path);
+        snprintf(why, size, "%.300s is of another build, with seam %.16s where this library has " TD_SEAM
+                 "; install both of one build", path, seam ? seam : "unknown");
         dlclose(m);
     }
+    if (!there) {
+        name_places(path, 360, known ? dir : NULL);
+        snprintf(why, size, "%s, which uses the GPU, is in none of: %s; install it in one of them", MODULE, path);
+    }
     return NULL;
-}
-
-/* asked: what wants a GPU, for the line. *refused: as open_module() sets it */
-static int open_cuda(TDDev **dev, const TDGpu *gpu, const char *asked, int *refused, TDLog *log)
-{
-    char why[460];
-    void *m = open_module(why, sizeof(why), refused);
-    TDCudaOpen open;
-    int ret;
-
-    if (!m)
-        return td_error(log, ENOTSUP, "%s: %s cannot be loaded (%s)", asked, MODULE, why);
-    *(void **)&open = dlsym(m, "td_cuda_open");
-    ret = open(dev, gpu, log);
-    dlclose(m);                                  /* RTLD_NODELETE: the code stays */
-    return ret;
 }
 
 /* whether somebody expects a GPU to be used here */
@@ -69,29 +68,88 @@ static int has_driver(void)
     return driver != NULL;
 }
 
+void td_gpu_list(TDGpuList *list)
+{
+    TDLog quiet = { 0 };
+    TDCudaList module_list;
+    void *m;
+    int n;
+
+    list->n = 0;
+    list->no_driver = !has_driver();
+    if (list->no_driver) {
+        snprintf(list->why, sizeof(list->why), "there is no NVIDIA driver (libcuda.so.1) on this machine");
+        return;
+    }
+    m = open_module(list->why, sizeof(list->why));
+    if (!m)
+        return;
+    *(void **)&module_list = dlsym(m, "td_cuda_list");
+    n = module_list(list->gpu, TD_MAX_GPUS, &quiet);
+    list->n = n > TD_MAX_GPUS ? TD_MAX_GPUS : n < 0 ? 0 : n;
+    snprintf(list->why, sizeof(list->why), "%s", n < 0 ? quiet.last_error : "the driver knows no GPU");
+    dlclose(m);                                  /* RTLD_NODELETE: the code stays */
+}
+
+static int open_cuda(TDDev **dev, const TDGpu *gpu, TDLog *log)
+{
+    char why[512];
+    void *m = open_module(why, sizeof(why));
+    TDCudaOpen open;
+    int ret;
+
+    if (!m)
+        return td_error(log, ENOTSUP, "%s", why);
+    *(void **)&open = dlsym(m, "td_cuda_open");
+    ret = open(dev, gpu, log);
+    dlclose(m);
+    return ret;
+}
+
 int td_device_open(TDDev **dev, enum TDBackend backend, const TDGpu *gpu, int n_threads, TDCancel *cancel, TDLog *log)
 {
     static const TDGpu any = { .ordinal = -1 };
-    TDLog quiet = { 0 };
-    char asked[32] = "backend=cuda";
-    int order = backend == TD_BACKEND_CUDA, refused = 0, ret;
+    int ret;
 
-    if (gpu && gpu->ordinal >= 0) {              /* a device by its number is that one or none */
-        order = 1;
-        snprintf(asked, sizeof(asked), "device=%d", gpu->ordinal);
-    }
-    if (backend != TD_BACKEND_CPU) {
-        ret = open_cuda(dev, gpu ? gpu : &any, asked, &refused, order ? log : &quiet);
-        if (ret >= 0) {
-            (*dev)->log = log;
-            (*dev)->cancel = cancel;
-        }
-        if (ret >= 0 || order)
-            return ret;
-        td_log(log, refused || has_driver() ? TD_LOG_WARNING : TD_LOG_VERBOSE, "%s; using the CPU", quiet.last_error);
-    }
-    return td_cpu_open(dev, n_threads, NULL, cancel, log);
+    if (backend == TD_BACKEND_CPU)
+        return td_cpu_open(dev, n_threads, NULL, cancel, log);
+    ret = open_cuda(dev, gpu ? gpu : &any, log);
+    if (ret >= 0)
+        (*dev)->cancel = cancel;
+    return ret;
 }
+
+/* ---- a device to plan for ---- */
+
+static int look_alloc(TDDev *dev, TDBuf *buf, size_t bytes, const char *what)
+{
+    buf->ptr = malloc(bytes ? bytes : 1);
+    buf->bytes = bytes;
+    return buf->ptr ? 0 : td_error(dev->log, ENOMEM, "%zu bytes for %s wanted, out of memory", bytes, what);
+}
+
+static void look_free(TDDev *dev, TDBuf *buf)
+{
+    (void)dev;
+    free(buf->ptr);
+    *buf = (TDBuf){ 0 };
+}
+
+int td_device_look(TDDev **dev, TDOps *ops, int ordinal, TDLog *log)
+{
+    const TDGpu gpu = { .ordinal = ordinal, .look = 1 };
+    int ret = open_cuda(dev, &gpu, log);
+
+    if (ret < 0)
+        return ret;
+    *ops = *(*dev)->ops;
+    ops->alloc = look_alloc;
+    ops->free = look_free;
+    (*dev)->ops = ops;
+    return 0;
+}
+
+/* ---- attention ---- */
 
 enum TDAttention td_device_attention(enum TDAttention want, int has_sla, TDLog *log)
 {

@@ -74,7 +74,7 @@ fail:
     return ret;
 }
 
-static int names_no_file(const TDSettings *s)
+int td_model_unnamed(const TDSettings *s)
 {
     return !s->model && !s->dit && !s->dit_low && !s->text_encoder && !s->tokenizer && !s->vae;
 }
@@ -95,7 +95,7 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     m->residency = s->residency;
     m->plan.by_stage = s->residency == TD_RESIDENT_STAGE;
     m->max_bytes = s->max_bytes;
-    if (names_no_file(s)) {
+    if (td_model_unnamed(s)) {
         TRY(td_default_model(demo, sizeof(demo), td_own_dir(own, sizeof(own)) < 0 ? NULL : own, log));
         with_demo.model = demo;
         td_log(log, TD_LOG_INFO, "no model given: using the small demo model in %s; model= is for a directory with "
@@ -167,6 +167,12 @@ static uint64_t cost(const TDModel *m, enum TDFile file)
     return p ? p->bytes + p->scratch + (m->dev->caps.maps_files ? p->mapped : 0) : 0;
 }
 
+void td_model_costs(const TDModel *m, uint64_t costs[TD_N_PARTS])
+{
+    for (int f = 0; f < TD_N_PARTS; f++)
+        costs[f] = cost(m, f);
+}
+
 uint64_t td_model_bytes(const TDModel *m)
 {
     uint64_t bytes = 0;
@@ -212,8 +218,7 @@ int td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, 
 
     if (ret < 0)
         return ret;
-    for (int f = 0; f < TD_N_PARTS; f++)
-        costs[f] = cost(m, f);
+    td_model_costs(m, costs);
     td_plan_residency(plan, m->residency, costs, m->held, steps, n, fixed);
     if (plan->weights + plan->clip <= plan->limit)
         return 0;

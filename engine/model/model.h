@@ -43,6 +43,8 @@ typedef struct TDModel {
 /** Input channels of an image-to-video transformer. */
 #define TD_I2V_CHANNELS 36
 
+/** Whether the settings say nothing of a model, which is then the demo model. */
+int  td_model_unnamed(const TDSettings *s);
 /** Find, open and check every file, those of the demo model if s names none; load nothing.
  *  @return 0 or a logged error */
 int  td_model_open(TDModel **m, const TDSettings *s, TDDev *dev, TDLog *log);
@@ -66,6 +68,8 @@ int  td_model_check_file(const TDModel *m, enum TDFile file);
 void td_model_make_room(TDModel *m, uint64_t bytes);
 /** Account device memory that a clip allocates (or frees: negative). */
 void td_model_account(TDModel *m, int64_t bytes);
+/** Bytes of each part while it is held, 0 where there is none. */
+void td_model_costs(const TDModel *m, uint64_t costs[TD_N_PARTS]);
 /** All weights: device memory, and the file mapping where the backend computes from it. */
 uint64_t td_model_bytes(const TDModel *m);
 

@@ -87,11 +87,17 @@ static const TDKind kinds[] = {
 
 /* ---- opening ---- */
 
+/* of the same file, wherever it is */
+static int same_use(const TDPart *a, const TDPart *b)
+{
+    return a->key.kind == b->key.kind && a->key.quant == b->key.quant && a->key.norm == b->key.norm &&
+           td_checkpoint_same(a->file, b->file);
+}
+
 static TDPart *find(const TDPart *like)
 {
     for (TDPart *p = registry.first; p; p = p->next)
-        if (p->key.kind == like->key.kind && p->key.quant == like->key.quant && p->key.norm == like->key.norm &&
-            p->ops == like->ops && p->context == like->context && td_checkpoint_same(p->file, like->file))
+        if (p->ops == like->ops && p->context == like->context && same_use(p, like))
             return p;
     return NULL;
 }
@@ -136,6 +142,7 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
     p->kind = &kinds[key->kind];
     p->ops = dev->ops;
     p->context = dev->context;
+    p->ordinal = dev->own_context ? dev->ordinal : -1;
     TRY(td_checkpoint_open(&p->file, path, dev->log));
     found = enlist(p, 0);
     if (found == p) {
@@ -155,6 +162,21 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
 fail:
     destroy(p);
     return ret;
+}
+
+int td_part_on(const TDPart *like, int ordinal, uint64_t *loaded)
+{
+    int found = 0;
+
+    pthread_mutex_lock(&registry.lock);
+    for (const TDPart *p = registry.first; p; p = p->next) {
+        if (p->ordinal != ordinal || !same_use(p, like))
+            continue;
+        found = 1;
+        *loaded += p->loaded ? p->bytes : 0;
+    }
+    pthread_mutex_unlock(&registry.lock);
+    return found;
 }
 
 void td_part_close(TDPart **part)

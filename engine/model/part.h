@@ -56,6 +56,7 @@ struct TDPart {
     const TDKind *kind;
     const TDOps *ops;
     const void *context;                         ///< of the device
+    int ordinal;                                 ///< of the GPU, where the context is the process's own; else -1
     TDCheckpoint *file;
     uint64_t bytes;                              ///< device memory of the weights
     uint64_t scratch;                            ///< more of it while they are loaded
@@ -69,6 +70,10 @@ struct TDPart {
  *  @return 0 or a logged error */
 int  td_part_open(TDPart **part, const TDPartKey *key, const char *path, TDDev *dev);
 void td_part_close(TDPart **part);
+
+/** Whether this process uses the same file in the same way on that GPU, in its own context there.
+ *  *loaded += bytes of the weights that are there */
+int td_part_on(const TDPart *like, int ordinal, uint64_t *loaded);
 
 /** Fill view (empty at first) with the part's shapes. @return 0 or ENOMEM */
 int  td_part_view(TDPart *part, TDNet *view, TDDev *dev);

@@ -34,6 +34,7 @@ typedef struct TDCaps {
     int ahead;                                   ///< slots return before their work is done: 1, else 0
     int width_step;                              ///< bf16 and int8 weights have widths that are multiples of this
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
+    uint64_t context;                            ///< bytes that it takes when the first device of a process is opened
     int64_t noise_blocks;                        ///< blocks of 256 threads it holds at once (rng.h); 0: not a GPU
 } TDCaps;
 
@@ -45,6 +46,8 @@ typedef struct TDDev {
     TDCaps caps;
     void *context;                               ///< memory belongs to it: devices that have the same can share weights
     struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
+    int ordinal;                                 ///< number of the GPU; -1: it is none
+    int own_context;                             ///< the GPU's context is the process's own one, not a caller's
 } TDDev;
 
 /** Device memory that lives as long as a stage's weights: one block if its size is known, else one for each request. */
@@ -290,6 +293,7 @@ typedef struct TDGpu {
     int ordinal;                                 ///< -1: that of the context, else 0
     void *context, *stream;                      ///< CUcontext, CUstream of the caller
     const TDCard *as;                            ///< for tests: run as this card would. ENOTSUP if it has more
+    int look;                                    ///< no context: the device can name itself and plan, and no more
 } TDGpu;
 
 /** A GPU of this machine, as it is known without a context on it. */
@@ -304,5 +308,8 @@ typedef struct TDGpuInfo {
 /** What the CUDA module exports: td_cuda_open, and the string td_cuda_seam, the TD_SEAM that it was built with: a hash
  *  that the Makefile makes of all headers both sides share. With another one their structs may lie otherwise. */
 typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
+/** And td_cuda_list: the first `max` GPUs of this machine; opens none. @return how many there are, or ENOTSUP, logged,
+ *  where no use can be made of any */
+typedef int (*TDCudaList)(TDGpuInfo *list, int max, TDLog *log);
 
 #endif /* TD_BACKEND_H */

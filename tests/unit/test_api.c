@@ -102,11 +102,12 @@ static void test_settings(void)
     char path[256], twice[256], other[256], wide[256], i2v[256], file[256], text[256], int8[256], line[300];
     Seen seen;
     TDSettings s;
+    TDParams clip;
     TDContext *c = (TDContext *)&s;
 
     test_begin("td_open: struct_size");
     small_settings(&s, &seen, model);
-    s.struct_size--;
+    s.struct_size = offsetof(TDSettings, card) - 1;
     CHECK_INT(td_open(&c, &s), TD_ERR(EINVAL));
     CHECK(c == NULL);
     REFUSE(EINVAL, "settings: 5000 bytes", s.struct_size = 5000);
@@ -138,6 +139,17 @@ static void test_settings(void)
     REFUSE(EBADMSG, "decoder.conv1.weight is missing",
            s.vae = small_path(file, "model/models_t5_umt5-xxl-enc-bf16.safetensors"));
     REFUSE(EINVAL, "device: 0 with backend cpu, want auto or cuda", s.backend = TD_BACKEND_CPU, s.device = 0);
+    REFUSE(EINVAL, "device: 3B:00.0 with backend cpu, want auto or cuda", s.backend = TD_BACKEND_CPU,
+           s.card = "3B:00.0");
+    REFUSE(EINVAL, "device: '0+1', but a clip is made on one card", s.card = "0+1");
+    REFUSE(EINVAL, "device: 'x', want auto, a number", s.card = "x");
+    REFUSE(EINVAL, "device: 1 and card: 0, want one of the two", s.backend = TD_BACKEND_AUTO, s.device = 1,
+           s.card = "0");
+    td_default_params(&clip, sizeof(clip));
+    clip.n_frames = 4;
+    REFUSE(EINVAL, "frames: 4, want 4k+1", s.clip = &clip);
+    clip.struct_size = 8;
+    REFUSE(EINVAL, "params: 8 bytes", s.clip = &clip);
     REFUSE(EINVAL, "quant=none", s.dit = small_path(int8, "model/TurboWan2.1-T2V-1.3B-480P-quant.safetensors"),
            s.quant = TD_QUANT_NONE);
 

@@ -42,7 +42,7 @@ static const struct Case {
       .want = 0, .why = "" },
     { .name = "the first is full",
       .gpus = { H100(1, 80,), H100(79, 80,) },
-      .want = 1, .why = "since of device 0: 1.00 GB free, 11.00 GB wanted" },
+      .want = 1, .why = "since device 0 has room for 1.0 GB, and 11.0 GB are wanted" },
     { .name = "the first has less room, and enough",
       .gpus = { H100(40, 80,), H100(79, 80,) },
       .want = 1, .why = "which has more memory free than device 0" },
@@ -57,22 +57,24 @@ static const struct Case {
       .want = 1, .why = "which is faster than device 0" },
     { .name = "one with room for all before a faster one without",
       .gpus = { H100(14, 80,), RTX3060(24, 24,) },
-      .want = 1, .why = "since of device 0: 14.00 GB free, too few for all weights and the clip" },
+      .want = 1, .why = "since device 0 has room for 14.0 GB, too little for all weights and the clip at once" },
     { .name = "none has room for all: the faster one",
       .gpus = { RTX3060(14, 24,), H100(14, 80,) },
       .want = 1, .why = "which is faster than device 0" },
-    { .name = "none has room for all, the faster one none at all",
+    { .name = "none has room for all, the faster one for nothing",
       .gpus = { RTX3060(14, 24,), H100(3, 80,) },
       .want = 0, .why = "" },
     { .name = "nowhere",
       .gpus = { H100(1, 80,), H100(2, 80,) },
-      .want = -1, .why = "device 0: 1.00 GB free, 11.00 GB wanted; device 1: 2.00 GB free, 11.00 GB wanted" },
+      .want = -1,
+      .why = "device 0 has room for 1.0 GB, and 11.0 GB are wanted; "
+             "device 1 has room for 2.0 GB, and 11.0 GB are wanted" },
     { .name = "a fault",
       .gpus = { H100(80, 80, .fault = "no code for it"), RTX3060(24, 24,) },
-      .want = 1, .why = "since of device 0: no code for it" },
+      .want = 1, .why = "since device 0 cannot be used (no code for it)" },
     { .name = "nothing but faults",
       .gpus = { H100(80, 80, .fault = "no code for it") },
-      .want = -1, .why = "device 0: no code for it" },
+      .want = -1, .why = "device 0 cannot be used (no code for it)" },
     { .name = "weights that are there before speed",
       .gpus = { B200(180, 180,), RTX3060(20, 24, .shares = 1, .loaded = 14) },
       .want = 1, .why = "which has the weights already" },
@@ -87,13 +89,16 @@ static const struct Case {
       .want = 3, .why = "which is faster than device 0" },
     { .name = "residency=all wants room for all",
       .gpus = { H100(14, 80,), RTX3060(19, 24,) },
-      .want = -1, .why = "device 0: 14.00 GB free, 20.00 GB wanted; device 1: 19.00 GB free, 20.00 GB wanted", .residency = TD_RESIDENT_ALL },
+      .want = -1,
+      .why = "device 0 has room for 14.0 GB, and 20.0 GB are wanted; "
+             "device 1 has room for 19.0 GB, and 20.0 GB are wanted",
+      .residency = TD_RESIDENT_ALL },
     { .name = "residency=stage: room is no difference",
       .gpus = { RTX3060(24, 24,), H100(14, 80,) },
       .want = 1, .why = "which is faster than device 0", .residency = TD_RESIDENT_STAGE },
     { .name = "a limit is one on each",
       .gpus = { H100(80, 80,) },
-      .want = -1, .why = "device 0: 3.00 GB free, 11.00 GB wanted", .max_bytes = 3 },
+      .want = -1, .why = "device 0 has room for 3.0 GB, and 11.0 GB are wanted", .max_bytes = 3 },
     { .name = "none at all",
       .want = -1, .why = "" },
 };
@@ -156,14 +161,19 @@ static const struct { const char *text; int want; const char *words; } names[] =
     { "MIG-0a1b2c3d-0000-1111-2222-333344446666", 1, NULL },
     { "00000000:3B:00.0", 0, NULL }, { "0000:3b:00.0", 0, NULL }, { "3B:00.0", 0, NULL },
     { "3b:0", 0, NULL }, { "1:af:0.0", 1, NULL },
-    { "2", TD_ERR(EINVAL), "device 2, want 0..1 (0: Card A, GPU-0a1b2c3d-0000-1111-2222-333344445555, 00000000:3B:00.0; "
-      "1: Card B" },
+    { "2", TD_ERR(EINVAL),
+      "device 2, want 0..1 (0: Card A, GPU-0a1b2c3d-0000-1111-2222-333344445555, 00000000:3B:00.0; 1: Card B" },
     { "af:00.0", TD_ERR(EINVAL), "device: no af:00.0 here, want one of 0: Card A" },
     { "GPU-0a1b2c3d", TD_ERR(EINVAL), "device: no GPU-0a1b2c3d here" },
-    { "0+1", TD_ERR(EINVAL), "device: 0+1, but a clip is made on one card, want one of 0: Card A" },
-    { "first", TD_ERR(EINVAL), "device: 'first', want auto, a number, a UUID or a PCI bus id of 0: Card A" },
-    { "1x", TD_ERR(EINVAL), "device: '1x', want auto" },
-    { "-2", TD_ERR(EINVAL), "device: '-2', want auto" },
+    { "1048576", TD_ERR(EINVAL), "device 1048576, want 0..1" },
+};
+
+/* no names of any GPU */
+static const struct { const char *text, *words; } wrong[] = {
+    { "0+1", "device: '0+1', but a clip is made on one card" },
+    { "first", "device: 'first', want auto, a number, a UUID (GPU-...) or a PCI bus id" },
+    { "1x", "device: '1x', want auto" }, { "-2", "device: '-2', want auto" }, { "3b:", "device: '3b:', want auto" },
+    { "3b:00.0 ", "device: '3b:00.0 ', want" }, { "99999999999999999999", "device: '99999999999999999999', want" },
 };
 
 static void test_names(void)
@@ -176,7 +186,15 @@ static void test_names(void)
         CHECK_INT(td_gpu_by_name(named, 2, names[i].text, &log), names[i].want);
         if (!CHECK(!strncmp(line, names[i].words ? names[i].words : "", names[i].words ? strlen(names[i].words) : 1)))
             printf("  %s: %s\n", names[i].text, line);
+        CHECK_INT(td_gpu_check_name(names[i].text, &log), 0);
     }
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        line[0] = 0;
+        CHECK_INT(td_gpu_check_name(wrong[i].text, &log), TD_ERR(EINVAL));
+        if (!CHECK(!strncmp(line, wrong[i].words, strlen(wrong[i].words))))
+            printf("  %s\n", line);
+    }
+    CHECK(td_gpu_check_name(NULL, &log) == 0 && td_gpu_check_name("auto", &log) == 0);
     CHECK(td_gpu_any(NULL) && td_gpu_any("") && td_gpu_any("auto") && td_gpu_any("-1"));
     CHECK(!td_gpu_any("0") && !td_gpu_any("automatic"));
 }

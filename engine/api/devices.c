@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Which device a context gets. A GPU that the caller names is an order. Else the GPUs are compared by what model and
+ * clip take there (model/choose.h), which is known before anything is opened on one; the CPU is what is left where no
+ * GPU can be had, and says so. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/context.h"
+#include "clip/estimate.h"
+#include "model/device.h"
+
+typedef struct Choice {
+    TDGpuList list;
+    TDCandidate c[TD_MAX_GPUS];
+    TDNeed need[2];                              /* of GPUs with sagesla, and without */
+    int measured[2];
+    int error;                                   /* of the last that could not be opened; else ENOTSUP */
+    char why[400];
+} Choice;
+
+/* ---- what is needed ---- */
+
+static int kind(const TDGpuInfo *gpu)
+{
+    return gpu->sm < 89;
+}
+
+/* what of the model this process has where */
+static void find_shared(Choice *h, const TDModel *m)
+{
+    for (int i = 0; i < h->list.n; i++) {
+        h->c[i].shares = 0;
+        h->c[i].loaded = 0;
+        for (int f = 0; f < TD_N_PARTS; f++)
+            if (m->part[f] && td_part_on(m->part[f], i, &h->c[i].loaded) && f == TD_FILE_DIT)
+                h->c[i].shares = 1;
+    }
+}
+
+/* for GPUs like this one; nothing is opened on it. Only errors are told: the model is opened again */
+static int measure(TDContext *c, Choice *h, int gpu)
+{
+    TDContext *look = calloc(1, sizeof(*look));
+    TDClipConfig cfg;
+    TDOps ops;
+    int ret;
+
+    if (!look)
+        return td_error(&c->log, ENOMEM, "open: out of memory");
+    look->settings = c->settings;
+    look->log.out = c->log.out;
+    look->log.out.level = TD_LOG_ERROR;
+    TRY(td_device_look(&look->dev, &ops, gpu, &look->log));
+    TRY(td_model_open(&look->model, &c->settings, look->dev, &look->log));
+    look->info.model = look->model->name;
+    td_default_info(look);
+    look->info.attention = td_device_attention(c->settings.attention, look->model->dit->has_sla, &look->log);
+    TRY(td_first_clip(look, &cfg));
+    TRY(td_clip_need(look->model, &cfg, &h->need[kind(&h->list.gpu[gpu])], &look->log));
+    find_shared(h, look->model);
+fail:
+    memcpy(c->log.last_error, look->log.last_error, sizeof(c->log.last_error));
+    td_model_close(&look->model);
+    if (look->dev)
+        look->dev->ops->close(&look->dev);
+    free(look);
+    return ret;
+}
+
+/* @return 0, or a logged error of the model or the clip */
+static int measure_all(TDContext *c, Choice *h)
+{
+    int ret = 0;
+
+    for (int i = 0; i < h->list.n; i++) {
+        int k = kind(&h->list.gpu[i]);
+
+        h->c[i].gpu = h->list.gpu[i];
+        if (*h->c[i].gpu.fault)
+            continue;
+        if (!h->measured[k])
+            TRY(measure(c, h, i));
+        h->measured[k] = 1;
+        h->c[i].need = &h->need[k];
+    }
+fail:
+    return ret;
+}
+
+/* ---- opening ---- */
+
+/* what is wrong goes to quiet alone */
+static int open_gpu(TDContext *c, int ordinal, TDLog *quiet)
+{
+    const TDSettings *s = &c->settings;
+    TDGpu gpu = { .ordinal = ordinal, .context = s->cuda_context, .stream = s->cuda_stream };
+    int ret = td_device_open(&c->dev, TD_BACKEND_CUDA, &gpu, 0, &c->cancel, quiet);
+
+    if (ret >= 0)
+        c->dev->log = &c->log;
+    return ret;
+}
+
+/* where nothing could tell what is free, the context can. @return 1 if another GPU is to be taken then */
+static int look_again(TDContext *c, Choice *h, int i)
+{
+    const TDSettings *s = &c->settings;
+    uint64_t available, total;
+    int ret = 0;
+
+    if (!h->c[i].gpu.guessed || c->dev->ops->attach(c->dev) < 0)
+        return 0;
+    h->c[i].gpu.guessed = 0;
+    if (c->dev->ops->memory(c->dev, &available, &total) >= 0) {
+        h->c[i].gpu.available = available + c->dev->caps.context;    /* it is there */
+        ret = td_choose(h->c, h->list.n, s->residency, s->max_bytes, h->why, sizeof(h->why)) != i;
+    }
+    c->dev->ops->detach(c->dev);
+    if (ret)
+        c->dev->ops->close(&c->dev);
+    return ret;
+}
+
+/* the usable GPU with the most memory, free or in all. @return -1: none */
+static int largest(const Choice *h, int in_all)
+{
+    int best = -1;
+
+    for (int i = 0; i < h->list.n; i++) {
+        const TDGpuInfo *a = &h->c[i].gpu, *b = best < 0 ? NULL : &h->c[best].gpu;
+
+        if (!*a->fault && (!b || (in_all ? a->total > b->total : a->available > b->available)))
+            best = i;
+    }
+    return best;
+}
+
+/* whether the clip had room on a GPU if nothing else used it */
+static int fits_when_empty(const TDSettings *s, const Choice *h)
+{
+    TDPlan plan;
+
+    for (int i = 0; i < h->list.n; i++)
+        if (!*h->c[i].gpu.fault &&
+            td_fit(&h->c[i], h->c[i].gpu.total, s->residency, s->max_bytes, &plan) != TD_FIT_NONE)
+            return 1;
+    return 0;
+}
+
+/* one after the other, as long as opening fails. A clip that no GPU has room for is td_start()'s to refuse, where a GPU
+ * is an order or nothing could be done about it. @return 0; 1 with h->why where none is to be used */
+static int open_chosen(TDContext *c, Choice *h, int order)
+{
+    const TDSettings *s = &c->settings;
+    TDLog quiet = { 0 };
+    int i, ret;
+
+    for (;;) {
+        i = td_choose(h->c, h->list.n, s->residency, s->max_bytes, h->why, sizeof(h->why));
+        if (i < 0 && (order || !fits_when_empty(s, h)) && (i = largest(h, !order)) >= 0)
+            h->why[0] = 0;
+        if (i < 0)
+            return 1;
+        ret = open_gpu(c, i, &quiet);
+        if (ret >= 0 && !look_again(c, h, i))
+            break;
+        if (ret < 0) {
+            h->error = -ret;
+            snprintf(h->c[i].gpu.fault, sizeof(h->c[i].gpu.fault), "%.150s", quiet.last_error);
+        }
+    }
+    if (i > 0)
+        snprintf(c->why_gpu, sizeof(c->why_gpu), "%s", h->why);
+    return 0;
+}
+
+/* "backend=cuda" or "device=...", whichever asks for a GPU */
+static const char *name_order(const TDSettings *s, char *text, size_t size)
+{
+    if (s->device >= 0)
+        snprintf(text, size, "device=%d", s->device);
+    else if (!td_gpu_any(s->card))
+        snprintf(text, size, "device=%.60s", s->card);
+    else
+        snprintf(text, size, "backend=cuda");
+    return text;
+}
+
+/* @return 0 or a logged error */
+static int open_named(TDContext *c, const TDGpuList *list, const char *order)
+{
+    const TDSettings *s = &c->settings;
+    char number[16];
+    TDLog quiet = { 0 };
+    int i = -1, ret;
+
+    if (!list->n)
+        return td_error(&c->log, ENOTSUP, "%s: %s", order, list->why);
+    if (s->device >= 0 || !td_gpu_any(s->card)) {
+        snprintf(number, sizeof(number), "%d", s->device);
+        TRY(td_gpu_by_name(list->gpu, list->n, s->device >= 0 ? number : s->card, &c->log));
+        i = ret;
+        if (*list->gpu[i].fault)
+            return td_error(&c->log, ENOTSUP, "%s: %s cannot be used (%s)", order, list->gpu[i].name,
+                            list->gpu[i].fault);
+    }
+    ret = open_gpu(c, i, &quiet);
+    if (ret < 0)
+        return td_error(&c->log, -ret, "%s: %s", order, quiet.last_error);
+fail:
+    return ret < 0 ? ret : 0;
+}
+
+/* @return 0; 1 with h->why where none is to be used, or a logged error */
+static int open_any(TDContext *c, Choice *h, const char *order)
+{
+    TDLog quiet = { 0 };
+    int ret;
+
+    snprintf(h->why, sizeof(h->why), "%.399s", h->list.why);
+    if (!h->list.n)
+        return order ? td_error(&c->log, ENOTSUP, "%s: %s", order, h->list.why) : 1;
+    if (c->settings.cuda_context) {
+        ret = open_gpu(c, -1, &quiet);
+        snprintf(h->why, sizeof(h->why), "%.399s", quiet.last_error);
+        if (ret < 0 && order)
+            return td_error(&c->log, -ret, "%s", quiet.last_error);
+        return ret < 0;
+    }
+    TRY(measure_all(c, h));
+    TRY(open_chosen(c, h, order != NULL));
+    if (ret > 0 && largest(h, 0) >= 0) {
+        size_t at = strlen(h->why);
+
+        snprintf(h->why + at, sizeof(h->why) - at, "; end what else uses it, or make a smaller or shorter clip");
+    }
+    if (ret > 0 && order)
+        return td_error(&c->log, h->error, "%s: %s", order, h->why);
+fail:
+    return ret;
+}
+
+int td_choose_device(TDContext *c)
+{
+    const TDSettings *s = &c->settings;
+    int named = s->device >= 0 || !td_gpu_any(s->card), ret;
+    char text[80], *order = NULL;
+    Choice *h;
+
+    if (s->backend == TD_BACKEND_CPU)
+        return td_device_open(&c->dev, TD_BACKEND_CPU, NULL, s->n_threads, &c->cancel, &c->log);
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        return td_error(&c->log, ENOMEM, "open: out of memory");
+    h->error = ENOTSUP;
+    td_gpu_list(&h->list);
+    if (named || s->backend == TD_BACKEND_CUDA) {
+        name_order(s, text, sizeof(text));
+        order = text;
+    }
+    TRY(named ? open_named(c, &h->list, order) : open_any(c, h, order));
+    if (ret > 0) {                               /* no GPU, and nobody has ordered one */
+        if (h->list.no_driver)
+            td_log(&c->log, TD_LOG_INFO, "%s: the CPU makes the clip", h->why);
+        else
+            snprintf(c->why_cpu, sizeof(c->why_cpu), "%s", h->why);
+        ret = td_device_open(&c->dev, TD_BACKEND_CPU, NULL, s->n_threads, &c->cancel, &c->log);
+    }
+fail:
+    free(h);
+    return ret;
+}
+
+int td_warn_of_cpu(TDContext *c)
+{
+    static const struct { double seconds; const char *name; } units[] = { { 1, "s" }, { 60, "min" }, { 3600, "h" } };
+    TDClipConfig cfg;
+    double seconds;
+    int u = 0, ret;
+
+    if (!*c->why_cpu)
+        return 0;
+    TRY(td_first_clip(c, &cfg));
+    TRY(td_clip_seconds(c->model, &cfg, &seconds));
+    while (u < 2 && seconds >= 2 * units[u + 1].seconds)
+        u++;
+    td_log(&c->log, TD_LOG_WARNING, "the CPU makes the clip, which takes about %.0f %s: %s",
+           seconds < 1 ? 1 : seconds / units[u].seconds, units[u].name, c->why_cpu);
+fail:
+    return ret;
+}
+
+/* ---- the list ---- */
+
+/* bytes at the moment with the highest sum */
+static uint64_t most_bytes(const TDCandidate *c, enum TDResidency residency)
+{
+    TDPlan plan;
+
+    td_fit(c, UINT64_MAX / 2, residency, 0, &plan);
+    return plan.weights + plan.clip;
+}
+
+static void describe(TDDeviceInfo *d, const TDSettings *s, const TDCandidate *c, int i)
+{
+    TDPlan plan;
+
+    *d = (TDDeviceInfo){ .number = i, .name = c->gpu.name, .uuid = c->gpu.uuid, .pci = c->gpu.pci,
+                         .driver = c->gpu.driver, .fault = *c->gpu.fault ? c->gpu.fault : NULL,
+                         .capability = c->gpu.sm, .multiprocessors = c->gpu.n_sm, .clock_khz = c->gpu.clock,
+                         .free_bytes = c->gpu.available, .total_bytes = c->gpu.total };
+    if (!c->need)
+        return;
+    d->fit = td_fit(c, c->gpu.available, s->residency, s->max_bytes, &plan);
+    d->all_bytes = most_bytes(c, TD_RESIDENT_ALL);
+    d->stage_bytes = most_bytes(c, TD_RESIDENT_STAGE);
+}
+
+int td_list_devices(const TDSettings *theirs, void (*tell)(void *cookie, const TDDeviceInfo *d, size_t struct_size),
+                    void *cookie)
+{
+    TDContext *c;
+    Choice *h = NULL;
+    int chosen = -1, ret;
+
+    if (!theirs || theirs->struct_size < TD_SETTINGS_0_1 || !tell)
+        return TD_ERR(EINVAL);
+    c = calloc(1, sizeof(*c));
+    h = calloc(1, sizeof(*h));
+    if (!c || !h) {
+        ret = td_error(&(TDLog){ .out = theirs->logger }, ENOMEM, "devices: out of memory");
+        goto fail;
+    }
+    c->log.out = theirs->logger;
+    TRY(td_take_settings(&c->settings, theirs, &c->log));
+    td_gpu_list(&h->list);
+    for (int i = 0; i < h->list.n; i++)
+        h->c[i].gpu = h->list.gpu[i];
+    if (!h->list.n)
+        td_log(&c->log, TD_LOG_INFO, "no GPU: %s", h->list.why);
+    if (!td_model_unnamed(&c->settings)) {
+        TRY(measure_all(c, h));
+        chosen = td_choose(h->c, h->list.n, c->settings.residency, c->settings.max_bytes, h->why, sizeof(h->why));
+    }
+    for (int i = 0; i < h->list.n; i++) {
+        TDDeviceInfo d;
+
+        describe(&d, &c->settings, &h->c[i], i);
+        d.chosen = i == chosen;
+        tell(cookie, &d, sizeof(d));
+    }
+    ret = h->list.n;
+fail:
+    free(h);
+    free(c);
+    return ret;
+}
