@@ -256,8 +256,8 @@ regolden: $(UNITS) $(CHECKOPS) $(BUILD)/models/stamp $(TOOLS)
 mutate:
 	@CC="$(CC)" tests/mutate.sh
 
-check-tools: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
-	@tests/tools/run.sh $(BUILD) $(MODEL)
+check-tools: $(TOOLS) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp
+	@r=0; tests/tools/run.sh $(BUILD) $(MODEL) || r=1; CC="$(CC)" tests/tools/devices.sh $(BUILD) $(MODEL) || r=1; exit $$r
 
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
@@ -269,15 +269,17 @@ check-cases: $(BUILD)/td $(BUILD)/tdsynth $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i
 check-build: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 	@CC="$(CC)" tests/build.sh $(BUILD) $(MODEL)
 
-fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
+fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
+	    CC="$(CC)" tests/fate/devices.sh $(BUILD) $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
 
-$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(MODEL)/stamp $(MODEL)-i2v/stamp
+$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD)/small-$* $(MODEL) || r=1; \
 	    tests/fate/i2v.sh $(BUILD)/small-$* $(MODEL)-i2v $(MODEL) || r=1; \
 	    tests/fate/failure.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
+	    CC="$(CC)" tests/fate/devices.sh $(BUILD)/small-$* $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/demo.sh $(BUILD)/small-$* || r=1; exit $$r
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"; CHECK_JOBS=2: two at a time

@@ -146,6 +146,7 @@ int td_device_look(TDDev **dev, TDOps *ops, int ordinal, TDLog *log)
     ops->alloc = look_alloc;
     ops->free = look_free;
     (*dev)->ops = ops;
+    (*dev)->own_context = 0;
     return 0;
 }
 

@@ -1,0 +1,123 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Which GPU the filters take, and what they say of it: devices.sh DIR BUILD MODEL I2V
+#
+# 1. DIR has ffmpeg, BUILD the module that claims GPUs (tests/cards/module.c): they compute with the CPU's kernels, so
+#    clips are the CPU's to the bit.
+# 2. Output as that of run.sh.
+set -u
+LC_ALL=C
+export LC_ALL
+dir=$1
+build=$(realpath "$2")
+model=$3
+i2v=$4
+case $dir in
+*/small-*) suite=fate-devices-${dir##*/small-} ;;
+*)         suite=fate-devices ;;
+esac
+. "$(dirname "$0")/cases.sh"
+. "$(dirname "$0")/../cards/place.sh"
+place "$build" "$dir/ffmpeg"
+ffmpeg=$here/ffmpeg
+
+clip="turbodiff=model=$model:prompt=a cat:s=64x48:frames=5:steps=1:seed=1"
+# made_by OPTIONS: the checksum of the clip with these, and the GPUs that were opened; lines of level info in $tmp/lines
+made_by() {
+    rm -f "$tmp/opened"
+    "$ffmpeg" -hide_banner -nostdin -y -v info -f lavfi -i "$clip$1" -f hash -hash md5 - > "$tmp/sum" 2> "$tmp/lines"
+    echo "$? $(cat "$tmp/sum") $(opened)"
+}
+# said NAME N PATTERN: lines with PATTERN
+said() {
+    equal "$1" "$(grep -c "$3" "$tmp/lines")" "$2"
+}
+# bad NAME PATTERN OPTIONS
+bad() {
+    rm -f "$tmp/opened"
+    run -f lavfi -i "$clip$3" -f null -
+    refused "$1" "$2" 'Failed to configure output\|Error opening input\|^Error \|Error setting option' $?
+    equal "$1: none is opened" "$(opened)" .
+}
+
+claim h100:1000:900 h100:1000:900
+want=$(made_by ":backend=cpu" | cut -d ' ' -f 2)
+case $want in MD5=*) ok "the CPU's clip" ;; *) fail "the CPU's clip" "$(cat "$tmp/lines")" ;; esac
+
+# ---- a named device is an order ----
+
+bad "a device that is not there" 'device 2, want 0..1 (0: Claimed h100, GPU-' ":device=2"
+bad "a device with the CPU" 'device: 1 with backend cpu, want auto or cuda' ":device=1:backend=cpu"
+bad "two devices" "device: '0+1', but a clip is made on one card" ":device=0+1"
+equal "by number" "$(made_by ":device=1")" "0 $want 1 ."
+said "the load line has the number" 1 'load: .* on cuda (Claimed h100, sm_90, device 1), '
+equal "by UUID" "$(made_by ":device=MIG-00000000-1111-2222-3333-000000000001")" "0 $want 1 ."
+equal "by PCI bus id" "$(made_by ":device='00000000\:3C\:00.0'")" "0 $want 1 ."
+take_module
+bad "a device without the module" 'device=0: libturbodiff-cuda.so, which uses the GPU, is in none of: ' ":device=0"
+bad "backend=cuda without the module" 'backend=cuda: libturbodiff-cuda.so, which uses the GPU, is in none of: ' ":backend=cuda"
+put_module
+
+# ---- auto chooses ----
+
+equal "the first of two alike" "$(made_by "")" "0 $want 0 ."
+equal "device=auto" "$(made_by ":device=auto")" "0 $want 0 ."
+equal "device=-1 is auto, as it was" "$(made_by ":device=-1")" "0 $want 0 ."
+claim h100:1000:1 h100:1000:900
+equal "the first is full" "$(made_by "")" "0 $want 1 ."
+said "the load line says why not the first" 1 'load: .*, device 1, since device 0 has room for .* MB are wanted), '
+said "and it is no warning" 0 'the CPU makes'
+claim h100:1000:40 h100:1000:900
+made_by ":s=256x256:frames=17" > "$tmp/out"
+equal "it is chosen for the filter's clip" "$(cut -d ' ' -f 3- "$tmp/out")" "1 ."
+ffmpeg_two() {
+    rm -f "$tmp/opened"
+    "$ffmpeg" -hide_banner -nostdin -y -v info -filter_complex "$clip$1[a];$clip:seed=2$2[b];[a][b]hstack" \
+        -f hash -hash md5 - > "$tmp/sum" 2> "$tmp/lines"
+    echo "$? $(opened)"
+}
+claim h100:1000:700 h100:1000:720
+equal "two sources with the same weights share a card" "$(ffmpeg_two "" "")" "0 1 1 ."
+said "and load them once" 1 'load: .*shares the weights of '
+claim h100:1000:100 h100:1000:110
+equal "also where the other one has more free by now" "$(ffmpeg_two "" "")" "0 1 1 ."
+said "and the load line says so" 1 'device 1, which has the weights already), '
+equal "unless device says otherwise" "$(ffmpeg_two ":device=0" ":device=1")" "0 0 1 ."
+claim h100:1000:1 h100:1000:900
+rm -f "$tmp/opened"
+run -f lavfi -i "testsrc=s=64x48:d=1:r=1" -vf "turbodiff_i2v=model=$i2v:prompt=a cat:s=64x48:frames=5:steps=1:seed=1" -f null -
+equal "turbodiff_i2v" "$? $(opened)" "0 1 ."
+
+# ---- the CPU only with its reason ----
+
+# on_cpu NAME PATTERN: one warning, before the first stage
+on_cpu() {
+    cpu_got=$(made_by "")
+    cpu_warned=$(sed '/ text: /q' "$tmp/lines" | grep -c "the CPU makes the clip, which takes about [0-9]* s: $2")
+    equal "$1" "${cpu_got%% .} $cpu_warned" "0 $want $3 1"
+    run -v warning -f lavfi -i "$clip" -f null -
+    grep -q 'the CPU makes the clip' "$tmp/err" && ok "$1: at level warning" || fail "$1: at level warning" "$(cat "$tmp/err")"
+}
+claim h100:1000:1 h100:1000:2
+on_cpu "no memory on any card" 'device 0 has room for .*; device 1 has room for .*; end what else uses it' .
+claim h100:1000:900:full
+on_cpu "no memory for a context" 'device 0 cannot be used (no memory for a context' "0 ."
+claim h100:1000:900:nocode
+on_cpu "no code for the card" 'device 0 cannot be used (this build has no code' "0 ."
+claim olddriver
+on_cpu "a driver that is too old" 'the driver supports CUDA 11.4, this build wants 13.0; install a newer driver' .
+claim h100:1000:900
+take_module
+on_cpu "no module beside ffmpeg" "libturbodiff-cuda.so, which uses the GPU, is in none of: $here, " .
+said "no line has the name of an error, or of a source file" 0 'cudaError\|[a-z]\.cu\?:[0-9]'
+put_module
+if ! PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q 'libcuda\.so\.1'; then
+    unset LD_LIBRARY_PATH
+    equal "no driver" "$(made_by "")" "0 $want ."
+    said "one line of information" 1 'there is no NVIDIA driver (libcuda.so.1) on this machine: the CPU makes the clip'
+    run -v warning -f lavfi -i "$clip" -f null -
+    equal "and no warning" "$? $(grep -c 'GPU\|CPU\|driver' "$tmp/err")" "0 0"
+fi
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
