@@ -58,6 +58,7 @@ OPS_OBJS  := $(OPS_SRCS:%.c=$(BUILD)/%.o)
 CHECKOPS  := $(if $(OPS_SRCS),$(BUILD)/checkops)
 GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/hog
 CARDS_SO  := $(BUILD)/tests/cards/libturbodiff-cuda.so
+CARDS     := $(CARDS_SO) $(BUILD)/tests/cards/devices
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS   := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/%)
 ifeq ($(HAVE_CUDA),yes)
@@ -78,7 +79,7 @@ all: lib tools cuda
 lib: $(LIB_A) $(LIB_SO) $(DEMO_LINK)
 cuda: $(CUDA_SO)
 tools: $(TOOLS) $(DEMO_LINK)
-tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS) $(CARDS_SO)
+tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS) $(CARDS)
 
 $(DEMO_LINK):
 	@mkdir -p $(@D)
@@ -153,6 +154,10 @@ $(BUILD)/tests/gpu/peak: tests/gpu/peak.cu cuda/ptx_sm80.cuh
 $(CARDS_SO): tests/cards/module.c tests/cards.h $(LIB_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -fPIC -DTD_SEAM='"$(SEAM)"' -MF $@.d $< -shared -Wl,-Bsymbolic -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
+
+$(BUILD)/tests/cards/devices: tests/cards/devices.c $(LIB_A)
+	@mkdir -p $(@D)
+	$(COMPILE) -MF $@.d $< -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
 
 $(BUILD)/checkops: $(OPS_OBJS) $(LIB_A)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(OPS_OBJS) $(LIB_A) $(LIBS_ALL)
@@ -256,7 +261,7 @@ regolden: $(UNITS) $(CHECKOPS) $(BUILD)/models/stamp $(TOOLS)
 mutate:
 	@CC="$(CC)" tests/mutate.sh
 
-check-tools: $(TOOLS) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp
+check-tools: $(TOOLS) $(CUDA_SO) $(CARDS) $(MODEL)/stamp
 	@r=0; tests/tools/run.sh $(BUILD) $(MODEL) || r=1; CC="$(CC)" tests/tools/devices.sh $(BUILD) $(MODEL) || r=1; exit $$r
 
 check-api: all $(MODEL)/stamp
@@ -380,7 +385,7 @@ uninstall:
 	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo) $(addprefix $(DEMO_DIR)/,$(DEMO_FILES))
 	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(dir $(DEMO_DIR)) 2> /dev/null || true
 
--include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CARDS_SO:=.d) $(CUDA_OBJS:.o=.d) \
+-include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CARDS:=.d) $(CUDA_OBJS:.o=.d) \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \

@@ -93,6 +93,20 @@ static void ask_nvml(TDGpuInfo *g, const Nvml *n, const cudaUUID_t *uuid)
     g->available = m.available < g->total ? m.available : g->total;
 }
 
+/* whether the process's own context is there, which takes no more memory then */
+static int is_opened(int ordinal)
+{
+    CUresult (*state)(CUdevice, unsigned *, int *) = NULL;
+    cudaDriverEntryPointQueryResult found;
+    unsigned flags;
+    int active = 0;
+
+    if (cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", (void **)&state, 12000, cudaEnableDefault,
+                                         &found) != cudaSuccess || found != cudaDriverEntryPointSuccess)
+        return 0;
+    return state(ordinal, &flags, &active) == CUDA_SUCCESS && active;
+}
+
 static void describe(TDGpuInfo *g, int ordinal, const Nvml *n)
 {
     cudaDeviceProp prop;
@@ -113,6 +127,7 @@ static void describe(TDGpuInfo *g, int ordinal, const Nvml *n)
     cudaDeviceGetAttribute(&mode, cudaDevAttrComputeMode, ordinal);
     g->total = g->available = prop.totalGlobalMem;
     g->guessed = 1;
+    g->opened = is_opened(ordinal);
     cudaDriverGetVersion(&version);
     snprintf(g->driver, sizeof(g->driver), "CUDA %d.%d", version / 1000, version % 1000 / 10);
     if (n->library)

@@ -112,7 +112,8 @@ static int look_again(TDContext *c, Choice *h, int i)
         return 0;
     h->c[i].gpu.guessed = 0;
     if (c->dev->ops->memory(c->dev, &available, &total) >= 0) {
-        h->c[i].gpu.available = available + c->dev->caps.context;    /* it is there */
+        h->c[i].gpu.available = available;
+        h->c[i].gpu.opened = 1;
         ret = td_choose(h->c, h->list.n, s->residency, s->max_bytes, h->why, sizeof(h->why)) != i;
     }
     c->dev->ops->detach(c->dev);
@@ -166,7 +167,7 @@ static int open_chosen(TDContext *c, Choice *h, int order)
             break;
         if (ret < 0) {
             h->error = -ret;
-            snprintf(h->c[i].gpu.fault, sizeof(h->c[i].gpu.fault), "%.150s", quiet.last_error);
+            snprintf(h->c[i].gpu.fault, sizeof(h->c[i].gpu.fault), "%.239s", quiet.last_error);
         }
     }
     if (i > 0)

@@ -201,7 +201,7 @@ int td_clip_need(TDModel *model, const TDClipConfig *cfg, TDNeed *need, TDLog *l
     c.n_out = 1 + caps->ahead;
     if (cfg->p.sampler == TD_SAMPLER_UNIPC && cfg->p.guidance != 1.0)
         c.n_prompts = TD_MAX_PROMPTS;
-    *need = (TDNeed){ .reserve = caps->reserve + caps->context };
+    *need = (TDNeed){ .reserve = caps->reserve, .context = caps->context };
     TRY(measure(&c, need->steps, &need->n_steps));
     need->fixed = c.fixed_bytes;
     td_model_costs(model, need->cost);

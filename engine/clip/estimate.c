@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * How long a clip will take on the CPU, before it has begun: its products, at the speed of one that is timed. It is right
- * to a factor of two or so, which tells seconds from hours. */
+ * How long a clip will take on the CPU, before it has begun: its products, at the speed of one that is timed. It is
+ * right to a factor of two or so, which tells seconds from hours. */
 #include <stdlib.h>
 #include "clip/estimate.h"
 
 enum { ROWS = 256, WIDTH = 1024 };               /* of the product that is timed */
 
-/* of the decoder with a base width of 96, for a pixel of a frame; they go with the square of the width. Twice as many as
- * there are: a convolution has half the speed of the product that is timed. */
+/* of the decoder with a base width of 96, for a pixel of a frame; they go with the square of the width. Twice as many
+ * as there are: a convolution has half the speed of the product that is timed. */
 #define DECODER_PRODUCTS 1e7
 
 static double denoise_products(const TDDit *d, const TDClipConfig *g)

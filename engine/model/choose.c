@@ -25,8 +25,9 @@ enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency res
 {
     static const int held[TD_N_PARTS] = { 0 };
     const TDNeed *need = c->need;
+    uint64_t driver = need->reserve + (c->gpu.opened ? 0 : need->context);
 
-    available -= available < need->reserve ? available : need->reserve;
+    available -= available < driver ? available : driver;
     available += c->loaded;
     plan->limited = max_bytes && max_bytes < available;
     plan->limit = plan->limited ? max_bytes : available;

@@ -16,7 +16,7 @@ typedef struct TDNeed {
     TDStep steps[TD_N_PARTS];
     int n_steps;
     uint64_t fixed;
-    uint64_t reserve;                            ///< bytes that stay the driver's
+    uint64_t reserve, context;                   ///< bytes that stay the driver's; and where it is not opened yet
 } TDNeed;
 
 /** A GPU, what is needed there, and what the process has there of it. */

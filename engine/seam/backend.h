@@ -299,9 +299,10 @@ typedef struct TDGpu {
 /** A GPU of this machine, as it is known without a context on it. */
 typedef struct TDGpuInfo {
     char name[96], uuid[48], pci[24], driver[40];    ///< "" what is not known; uuid as nvidia-smi prints it
-    char fault[160];                             ///< why it cannot be used; "" it can
+    char fault[240];                             ///< why it cannot be used; "" it can
     int sm, n_sm, clock;                         ///< compute capability (89 for 8.9), multiprocessors, kHz
     int guessed;                                 ///< nothing tells what is free: that is taken for all
+    int opened;                                  ///< the process has its context there
     uint64_t available, total;                   ///< bytes
 } TDGpuInfo;
 

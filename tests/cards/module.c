@@ -8,7 +8,8 @@
  *   nocode    opening finds no code for the architecture
  *   unknown   nothing tells what is free before the card is opened
  * Or one word alone: "olddriver", or "none".
- * Each GPU counts what is allocated on it. What TD_TEST_CARDS_LOG names gets a line for each one that is opened. */
+ * A context of a caller's is the number of its GPU and 1, as a pointer. Each GPU counts what is allocated on it. The
+ * file that TD_TEST_CARDS_LOG names gets a line for each one that is opened. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static struct {
     TDGpuInfo info;
     char fault[16], description[128];
     uint64_t used;
+    int opened;
 } gpus[MAX];
 static int n_gpus, all_claimed;
 static const TDOps *real;
@@ -138,6 +140,7 @@ int td_cuda_list(TDGpuInfo *list, int max, TDLog *log)
     for (int i = 0; i < n_gpus && i < max; i++) {
         list[i] = gpus[i].info;
         list[i].available -= gpus[i].used;
+        list[i].opened = gpus[i].opened;
         list[i].guessed = !strcmp(gpus[i].fault, "unknown");
         if (list[i].guessed)
             list[i].available = list[i].total;
@@ -160,13 +163,16 @@ static void tell(int i)
 int td_cuda_open(TDDev **dev, const TDGpu *gpu, TDLog *log)
 {
     TDGpuInfo list[MAX];
-    int i = gpu->ordinal < 0 ? 0 : gpu->ordinal, ret = td_cuda_list(list, MAX, log);
+    int given = gpu->context ? (int)(uintptr_t)gpu->context - 1 : -1;
+    int i = gpu->ordinal >= 0 ? gpu->ordinal : given >= 0 ? given : 0, ret = td_cuda_list(list, MAX, log);
 
     *dev = NULL;
     if (ret < 0)
         return ret;
     if (i >= n_gpus)
         return td_error(log, EINVAL, "device %d, want 0..%d", i, n_gpus - 1);
+    if (given >= 0 && given != i)
+        return td_error(log, EINVAL, "device %d, but the context given is of device %d", i, given);
     if (!gpu->look) {
         tell(i);
         if (!strcmp(gpus[i].fault, "full"))
@@ -188,5 +194,10 @@ int td_cuda_open(TDDev **dev, const TDGpu *gpu, TDLog *log)
         ops.reopen = gpu_reopen;
     }
     dress(*dev, i);
+    gpus[i].opened |= !gpu->look && given < 0;
+    if (given >= 0) {
+        (*dev)->context = gpu->context;
+        (*dev)->own_context = 0;
+    }
     return 0;
 }

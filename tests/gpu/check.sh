@@ -27,7 +27,9 @@ TD_BUILD=$build
 for dir in "$build/tests" "$build/tests/gpu"; do  # a program finds the module beside itself
     ln -sfn "$(realpath "$build")/libturbodiff-cuda.so" "$dir/" || exit 1
 done
-export TD_MODELS TD_TEST_BACKEND TD_BUILD
+CUDA_VISIBLE_DEVICES_ALL=${CUDA_VISIBLE_DEVICES-}
+CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0}  # tests that fill a card's memory want no other one to go to
+export TD_MODELS TD_TEST_BACKEND TD_BUILD CUDA_VISIBLE_DEVICES
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --vocab=2048 "$tmp/tiny" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --dim=384 --ffn=640 --only=dit "$tmp/wide" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --in-dim=36 --only=dit "$tmp/i2v" &&
@@ -50,6 +52,13 @@ for test in device golden_text golden_dit golden_sage golden_vae golden_encode c
 done
 tests/gpu/memory.sh "$build" "$tmp/tiny" > "$tmp/log" 2>&1
 one "memory" $?
+count "$tmp/log"
+if [ -n "$CUDA_VISIBLE_DEVICES_ALL" ]; then
+    CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES_ALL tests/gpu/devices.sh "$build" > "$tmp/log" 2>&1
+else
+    env -u CUDA_VISIBLE_DEVICES tests/gpu/devices.sh "$build" > "$tmp/log" 2>&1
+fi
+one "devices" $?
 count "$tmp/log"
 if [ -x "$build/ffmpeg" ]; then
     tests/gpu/ffmpeg.sh "$build" "$build/ffmpeg" "$tmp/tiny" "$tmp/tiny-i2v" > "$tmp/log" 2>&1

@@ -4,13 +4,15 @@
 #
 # 1. BUILD holds td, tests/gpu/hog, libturbodiff-cuda.so and, if it is to be tested, ffmpeg. MODEL is small.
 # 2. Cases print "ok NAME", "FAIL NAME" after what was seen, or "skip NAME (why)"; the last line has the counts.
-# 3. What a context takes for itself differs from GPU to GPU: 64 MiB are too few for one, 4 GiB are plenty.
+# 3. Of several GPUs the first one, or what CUDA_VISIBLE_DEVICES says.
+# 4. What a context takes for itself differs from GPU to GPU: 64 MiB are too few for one, 4 GiB are plenty.
 set -u
 LC_ALL=C
 build=$(realpath "$1")
 model=$(realpath "$2")
 ln -sfn "$build/libturbodiff-cuda.so" "$build/tests/gpu/" || exit 1   # a program finds the module beside itself
-export LC_ALL
+CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0}  # no other card to go to
+export LC_ALL CUDA_VISIBLE_DEVICES
 . "$(dirname "$0")/../fate/cases.sh"
 
 # hog MIB: leave that much, until let_go
@@ -62,7 +64,7 @@ ff_refused() {
     empty "$1: no file" "$(test -s "$tmp/out.mkv" && echo "a file of $(wc -c < "$tmp/out.mkv") bytes")"
 }
 
-none='cuda: .*cudaErrorMemoryAllocation\|for kernels and their stacks wanted\|are [0-9]* more than the free [0-9]*'
+none='cuda: the GPU is out of memory, [0-9]* bytes free\|for kernels and their stacks wanted\|are [0-9]* more than the free [0-9]*'
 big="-s 2048x2048 -n 509 -i 1"
 small="-s 320x192 -n 17 -i 1 -r 1"
 # options are lists
@@ -75,7 +77,7 @@ small="-s 320x192 -n 17 -i 1 -r 1"
     code=$(td_run -B cuda $small)
     td_refused "td: no memory for a context" "$code" "$none"
     code=$(td_run -s 32x32 -n 1 -i 1)
-    equal "td: no memory for a context, backend=auto takes the CPU" "$code $(grep -c '^warning: .*; using the CPU' "$tmp/err")" "0 1"
+    equal "td: no memory for a context, backend=auto takes the CPU" "$code $(grep -c '^warning: the CPU makes the clip, which takes about .*: device 0 ' "$tmp/err")" "0 1"
     if [ -x "$build/ffmpeg" ]; then
         ff_refused "ffmpeg: no memory for a context" "$none"
     fi

@@ -11,7 +11,7 @@ build=$(realpath "$1")
 model=$(realpath "$2")
 . "$(dirname "$0")/../fate/cases.sh"
 . "$(dirname "$0")/../cards/place.sh"
-place "$build" "$build/td" "$build/tdinfo"
+place "$build" "$build/td" "$build/tdinfo" "$build/tests/cards/devices"
 
 # td OPTION...: the status; lines in $tmp/err, the clip in $tmp/clip
 td() {
@@ -145,6 +145,12 @@ echo nothing > "$here/libturbodiff-cuda.so"
 on_cpu "a module that is none" "$here/libturbodiff-cuda.so: file too short cannot be loaded; install it anew"
 put_module
 check "no line has a source file or the name of an error" sh -c "! grep -E '\.cu|cudaError|[a-z]\.c:' '$tmp/err'"
+
+# ---- by the library's functions ----
+
+timeout 120 "$here/devices" "$model" > "$tmp/out" 2> "$tmp/err"
+equal "the library's functions" "$? $(wc -c < "$tmp/err") $(grep -v '^ok ' "$tmp/out")" "0 0 "
+passed=$((passed + $(grep -c '^ok ' "$tmp/out")))
 
 # ---- lists ----
 

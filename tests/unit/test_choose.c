@@ -135,7 +135,13 @@ static void test_fit(void)
     reserved.reserve = 1 * GB;
     c.need = &reserved;
     CHECK_INT(td_fit(&c, 20 * GB, TD_RESIDENT_AUTO, 0, &plan), TD_FIT_STAGE);
+    CHECK_INT(td_fit(&c, 21 * GB, TD_RESIDENT_AUTO, 0, &plan), TD_FIT_ALL);
     CHECK_INT(td_fit(&c, 1, TD_RESIDENT_AUTO, 0, &plan), TD_FIT_NONE);
+    reserved.context = 2 * GB;                   /* where it is not there yet */
+    CHECK_INT(td_fit(&c, 23 * GB - 1, TD_RESIDENT_AUTO, 0, &plan), TD_FIT_STAGE);
+    CHECK_INT(td_fit(&c, 23 * GB, TD_RESIDENT_AUTO, 0, &plan), TD_FIT_ALL);
+    c.gpu.opened = 1;
+    CHECK_INT(td_fit(&c, 21 * GB, TD_RESIDENT_AUTO, 0, &plan), TD_FIT_ALL);
 }
 
 /* ---- names ---- */
