@@ -45,8 +45,8 @@ int td_cuda_context_given(TDDev *dev, const TDGpu *gpu)
         d->pop(&none);
     }
     if (r != CUDA_SUCCESS)
-        return td_error(dev->log, EINVAL, "cuda: the context given, %p, cannot be made current (error %d)",
-                        gpu->context, (int)r);
+        return td_error(dev->log, EINVAL, "cuda: the context given, %p, cannot be made current; want one of this "
+                        "process that has not been destroyed (the driver's error %d)", gpu->context, (int)r);
     if (gpu->ordinal >= 0 && gpu->ordinal != ordinal)
         return td_error(dev->log, EINVAL, "cuda: device %d, but the context given is of device %d", gpu->ordinal,
                         (int)ordinal);

@@ -23,8 +23,9 @@ static int encode(TDDev *dev, CUtensorMap *map, const void *p, int elem, int ran
                                              row_bytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B,
                                              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return r == CUDA_SUCCESS ? 0
-                             : td_error(dev->log, EIO, "cuda: cuTensorMapEncodeTiled of [%llu,%llu,...] failed with %d",
-                                        (unsigned long long)dims[1], (unsigned long long)dims[0], (int)r);
+                             : td_error(dev->log, EIO, "cuda: the driver refuses to describe a matrix of %llux%llu for "
+                                        "bulk copies (its error %d)", (unsigned long long)dims[1],
+                                        (unsigned long long)dims[0], (int)r);
 }
 
 int td_cuda_map_matrix(TDDev *dev, CUtensorMap *map, const void *p, int64_t rows, int64_t k, int elem, int box_rows,

@@ -91,7 +91,7 @@ int td_take_settings(TDSettings *own, const TDSettings *theirs, TDLog *log)
     if (own->device < -1)
         return td_error(log, EINVAL, "device: %d, want -1 or more", own->device);
     TRY(td_gpu_check_name(own->card, log));
-    if (own->device >= 0 && own->card)
+    if (own->device >= 0 && !td_gpu_any(own->card))
         return td_error(log, EINVAL, "device: %d and card: %.60s, want one of the two", own->device, own->card);
     if (own->backend == TD_BACKEND_CPU && own->device >= 0)
         return td_error(log, EINVAL, "device: %d with backend cpu, want auto or cuda", own->device);

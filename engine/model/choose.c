@@ -141,6 +141,8 @@ static int parse_pci(const char *text, unsigned v[4])
 {
     int n = 0;
 
+    if (text[strspn(text, "0123456789abcdefABCDEF:.")])
+        return 0;
     v[0] = v[3] = 0;
     if (sscanf(text, "%x:%x:%x.%x%n", &v[0], &v[1], &v[2], &v[3], &n) == 4 && !text[n])
         return 1;

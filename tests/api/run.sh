@@ -103,14 +103,19 @@ echo '#include <fcntl.h>
 __attribute__((constructor)) static void run(void) { creat("ran", 0600); }' > "$tmp/here/module.c"
 $cc -shared -fPIC "$tmp/here/module.c" -o "$tmp/here/libturbodiff-cuda.so" && ln -s "$lib/libturbodiff.so" "$tmp/here/"
 check "a module can be seen to run" sh -c "cd '$tmp/here' && LD_PRELOAD=./libturbodiff-cuda.so env true && rm ran"
+# where there is a driver, a module is looked for
+mkdir "$tmp/driver"
+echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$tmp/driver/cuda.c"
+$cc -shared -fPIC "$tmp/driver/cuda.c" -o "$tmp/driver/libcuda.so.1" || exit 1
 # shellcheck disable=SC2016
 check "the module beside the name that td was given is not loaded" bash -c 'cd "$1/here" &&
+    LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$1/driver && export LD_LIBRARY_PATH &&
     (exec -a ./td "$2" -r 8 -s 64x48 -n 5 "$3" "a cat" clip) && test -s clip && test ! -e ran' - "$tmp" "$td" "$(realpath "$model")"
 # shellcheck disable=SC2016
-check "nor the one that the loader would find where td is started" bash -c 'cd "$1/here" && LD_LIBRARY_PATH=.: \
+check "nor the one that the loader would find where td is started" bash -c 'cd "$1/here" && LD_LIBRARY_PATH=.:$1/driver \
     "$2" -r 8 -s 64x48 -n 5 "$3" "a cat" clip && test ! -e ran' - "$tmp" "$td" "$(realpath "$model")"
 # shellcheck disable=SC2016
-check "nor the one beside a relative path of the library" bash -c 'cd "$1/here" && LD_LIBRARY_PATH=. \
+check "nor the one beside a relative path of the library" bash -c 'cd "$1/here" && LD_LIBRARY_PATH=.:$1/driver \
     "$1/api" "$2" > /dev/null; test ! -e ran' - "$tmp" "$(realpath "$model")"
 "$td" -i 1 "a red star bounces on green grass" "$tmp/demo.rgb" 2> "$tmp/td.log"
 check "td without a model takes the demo model that is installed" grep "small demo model in $tmp/root/" "$tmp/td.log"

@@ -179,6 +179,7 @@ static const struct { const char *text, *words; } wrong[] = {
     { "0+1", "device: '0+1', but a clip is made on one card" },
     { "first", "device: 'first', want auto, a number, a UUID (GPU-...) or a PCI bus id" },
     { "1x", "device: '1x', want auto" }, { "-2", "device: '-2', want auto" }, { "3b:", "device: '3b:', want auto" },
+    { "3b:-0", "device: '3b:-0', want auto" }, { "3b: 0", "device: '3b: 0', want auto" },
     { "3b:00.0 ", "device: '3b:00.0 ', want" }, { "99999999999999999999", "device: '99999999999999999999', want" },
 };
 
