@@ -268,7 +268,7 @@ check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
 
 # no case of the suites of fate passes with an ffmpeg that fails
-check-cases: $(BUILD)/td $(BUILD)/tdsynth $(DEMO_LINK) $(MODEL)/stamp $(MODEL)-i2v/stamp
+check-cases: $(BUILD)/td $(BUILD)/tdsynth $(DEMO_LINK) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@tests/fate/selftest.sh $(BUILD) $(MODEL) $(MODEL)-i2v
 
 check-build: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
