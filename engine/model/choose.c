@@ -20,12 +20,17 @@ double td_gpu_speed(const TDGpuInfo *gpu)
     return factor * gpu->n_sm * gpu->clock;
 }
 
+static uint64_t drivers_bytes(const TDCandidate *c)
+{
+    return c->need->reserve + (c->gpu.opened ? 0 : c->need->context);
+}
+
 enum TDFit td_fit(const TDCandidate *c, uint64_t available, enum TDResidency residency, uint64_t max_bytes,
                   TDPlan *plan)
 {
     static const int held[TD_N_PARTS] = { 0 };
     const TDNeed *need = c->need;
-    uint64_t driver = need->reserve + (c->gpu.opened ? 0 : need->context);
+    uint64_t driver = drivers_bytes(c);
 
     available -= available < driver ? available : driver;
     available += c->loaded;
@@ -77,15 +82,21 @@ static const char *size_of(char text[16], uint64_t bytes)
 static size_t tell(const TDCandidate *c, int i, enum TDResidency residency, uint64_t max_bytes, char *text, size_t size)
 {
     char room[16], want[16];
+    uint64_t wanted;
     TDPlan plan;
 
     if (*c->gpu.fault)
         return (size_t)snprintf(text, size, "device %d cannot be used (%s)", i, c->gpu.fault);
-    if (td_fit(c, c->gpu.available, residency, max_bytes, &plan) == TD_FIT_NONE)
-        return (size_t)snprintf(text, size, "device %d has room for %s, and %s are wanted", i,
-                                size_of(room, plan.limit), size_of(want, plan.weights + plan.clip));
-    return (size_t)snprintf(text, size, "device %d has room for %s, too little for all weights and the clip at once", i,
-                            size_of(room, plan.limit));
+    if (td_fit(c, c->gpu.available, residency, max_bytes, &plan) != TD_FIT_NONE)
+        return (size_t)snprintf(text, size, "device %d has %s free, too little for all weights and the clip at once", i,
+                                size_of(room, c->gpu.available));
+    wanted = plan.weights + plan.clip;
+    if (plan.limited)
+        return (size_t)snprintf(text, size, "%s are allowed of device %d, and %s are wanted",
+                                size_of(room, plan.limit), i, size_of(want, wanted));
+    wanted += drivers_bytes(c) - c->loaded;      /* more than there is, or it would fit */
+    return (size_t)snprintf(text, size, "device %d has %s free, and %s are wanted", i,
+                            size_of(room, c->gpu.available), size_of(want, wanted));
 }
 
 int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t max_bytes, char *why, size_t size)

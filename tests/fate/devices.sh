@@ -72,7 +72,7 @@ equal "device=auto" "$(made_by ":device=auto")" "0 $want 0 ."
 equal "device=-1 is auto, as it was" "$(made_by ":device=-1")" "0 $want 0 ."
 claim h100:1000:1 h100:1000:900
 equal "the first is full" "$(made_by "")" "0 $want 1 ."
-said "the load line says why not the first" 1 'load: .*, device 1, since device 0 has room for .* MB are wanted), '
+said "the load line says why not the first" 1 'load: .*, device 1, since device 0 has .* MB free, and .* MB are wanted), '
 said "and it is no warning" 0 'the CPU makes'
 claim h100:1000:40 h100:1000:900
 made_by ":s=256x256:frames=17" > "$tmp/out"
@@ -106,7 +106,7 @@ on_cpu() {
     grep -q 'the CPU makes the clip' "$tmp/err" && ok "$1: at level warning" || fail "$1: at level warning" "$(cat "$tmp/err")"
 }
 claim h100:1000:1 h100:1000:2
-on_cpu "no memory on any card" 'device 0 has room for .*; device 1 has room for .*; end what else uses it' .
+on_cpu "no memory on any card" 'device 0 has .* MB free, .*; device 1 has .* MB free, .*; end what else uses it' .
 claim h100:1000:900:full
 on_cpu "no memory for a context" 'device 0 cannot be used (no memory for a context' "0 ."
 claim h100:1000:900:nocode

@@ -64,7 +64,7 @@ ff_refused() {
     empty "$1: no file" "$(test -s "$tmp/out.mkv" && echo "a file of $(wc -c < "$tmp/out.mkv") bytes")"
 }
 
-none='cuda: the GPU is out of memory, [0-9]* bytes free\|for kernels and their stacks wanted\|are [0-9]* more than the free [0-9]*'
+none='cuda: the GPU is out of memory\|for kernels and their stacks wanted\|are [0-9]* more than the free [0-9]*'
 big="-s 2048x2048 -n 509 -i 1"
 small="-s 320x192 -n 17 -i 1 -r 1"
 # options are lists

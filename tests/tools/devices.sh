@@ -98,14 +98,14 @@ on "device=auto" 0 "), " -D auto
 on "backend=cuda" 0 "), " -B cuda
 on "device=auto with the CPU is the CPU" 0 "), " -D auto
 claim h100:1000:1 h100:1000:900
-on "the first is full" 1 ", since device 0 has room for [0-9.]* MB, and [0-9.]* MB are wanted), "
-on "the first is full, backend=cuda" 1 ", since device 0 has room for" -B cuda
+on "the first is full" 1 ", since device 0 has [0-9.]* MB free, and [0-9.]* MB are wanted), "
+on "the first is full, backend=cuda" 1 ", since device 0 has " -B cuda
 claim h100:1000:500 h100:1000:900
 on "more memory free" 1 ", which has more memory free than device 0), "
 claim rtx4090:1000:900 h100:1000:500
 on "the faster one" 1 ", which is faster than device 0), "
 claim h100:1000:11 rtx4090:1000:900
-on "room for all before speed" 1 ", since device 0 has room for [0-9]* MB, too little for all weights and the clip at once), "
+on "room for all before speed" 1 ", since device 0 has [0-9]* MB free, too little for all weights and the clip at once), "
 claim h100:1000:900:old rtx4090:1000:900
 on "the first is too old" 1 ", since device 0 cannot be used (it has compute capability 7.5"
 claim h100:1000:1 h100:1000:9
@@ -119,12 +119,12 @@ td
 equal "what is free is known when it is opened" "$code $(opened) $(md5sum < "$tmp/clip")" "0 0 1 . $want"
 claim h100:1000:40 h100:1000:900
 td -s 256x256 -n 17
-check "it is chosen for the clip at hand" grep '^load: .*device 1, since device 0 has room for' "$tmp/err"
+check "it is chosen for the clip at hand" grep '^load: .*device 1, since device 0 has ' "$tmp/err"
 
 # ---- the CPU only with its reason ----
 
 claim h100:1000:1 h100:1000:2
-on_cpu "no memory on any card" "device 0 has room for [0-9.]* MB, and [0-9.]* MB are wanted; device 1 has .*; end what else uses it"
+on_cpu "no memory on any card" "device 0 has [0-9.]* MB free, and [0-9.]* MB are wanted; device 1 has .*; end what else uses it"
 equal "and none is opened" "$(opened)" .
 td -B cuda
 equal "backend=cuda is no matter for the CPU" "$code $(grep -c '^error: clip: .* more than the free' "$tmp/err")" "1 1"

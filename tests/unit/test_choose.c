@@ -42,7 +42,7 @@ static const struct Case {
       .want = 0, .why = "" },
     { .name = "the first is full",
       .gpus = { H100(1, 80,), H100(79, 80,) },
-      .want = 1, .why = "since device 0 has room for 1.0 GB, and 11.0 GB are wanted" },
+      .want = 1, .why = "since device 0 has 1.0 GB free, and 11.0 GB are wanted" },
     { .name = "the first has less room, and enough",
       .gpus = { H100(40, 80,), H100(79, 80,) },
       .want = 1, .why = "which has more memory free than device 0" },
@@ -57,7 +57,7 @@ static const struct Case {
       .want = 1, .why = "which is faster than device 0" },
     { .name = "one with room for all before a faster one without",
       .gpus = { H100(14, 80,), RTX3060(24, 24,) },
-      .want = 1, .why = "since device 0 has room for 14.0 GB, too little for all weights and the clip at once" },
+      .want = 1, .why = "since device 0 has 14.0 GB free, too little for all weights and the clip at once" },
     { .name = "none has room for all: the faster one",
       .gpus = { RTX3060(14, 24,), H100(14, 80,) },
       .want = 1, .why = "which is faster than device 0" },
@@ -67,8 +67,8 @@ static const struct Case {
     { .name = "nowhere",
       .gpus = { H100(1, 80,), H100(2, 80,) },
       .want = -1,
-      .why = "device 0 has room for 1.0 GB, and 11.0 GB are wanted; "
-             "device 1 has room for 2.0 GB, and 11.0 GB are wanted" },
+      .why = "device 0 has 1.0 GB free, and 11.0 GB are wanted; "
+             "device 1 has 2.0 GB free, and 11.0 GB are wanted" },
     { .name = "a fault",
       .gpus = { H100(80, 80, .fault = "no code for it"), RTX3060(24, 24,) },
       .want = 1, .why = "since device 0 cannot be used (no code for it)" },
@@ -90,15 +90,15 @@ static const struct Case {
     { .name = "residency=all wants room for all",
       .gpus = { H100(14, 80,), RTX3060(19, 24,) },
       .want = -1,
-      .why = "device 0 has room for 14.0 GB, and 20.0 GB are wanted; "
-             "device 1 has room for 19.0 GB, and 20.0 GB are wanted",
+      .why = "device 0 has 14.0 GB free, and 20.0 GB are wanted; "
+             "device 1 has 19.0 GB free, and 20.0 GB are wanted",
       .residency = TD_RESIDENT_ALL },
     { .name = "residency=stage: room is no difference",
       .gpus = { RTX3060(24, 24,), H100(14, 80,) },
       .want = 1, .why = "which is faster than device 0", .residency = TD_RESIDENT_STAGE },
     { .name = "a limit is one on each",
       .gpus = { H100(80, 80,) },
-      .want = -1, .why = "device 0 has room for 3.0 GB, and 11.0 GB are wanted", .max_bytes = 3 },
+      .want = -1, .why = "3.0 GB are allowed of device 0, and 11.0 GB are wanted", .max_bytes = 3 },
     { .name = "none at all",
       .want = -1, .why = "" },
 };
