@@ -21,7 +21,7 @@ struct TDContext {
     double open_seconds;                         /* of td_open(), until the first clip counts them */
     int stage, nonblocking, ended;               /* ended: all has been said about this clip */
     char noise_name[32];
-    char why_gpu[400];                           /* of a GPU that is not the first: why; else "" */
+    char why_gpu[440];                           /* of a GPU that is not the first: why; else "" */
     char why_cpu[512];                           /* of the CPU in place of a GPU that somebody expects: why; else "" */
 };
 

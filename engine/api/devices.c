@@ -15,8 +15,27 @@ typedef struct Choice {
     TDNeed need[2];                              /* of GPUs with sagesla, and without */
     int measured[2];
     int error;                                   /* of the last that could not be opened; else ENOTSUP */
-    char why[400];
+    char why[440];
 } Choice;
+
+/* all but errors: who tries to open a device says himself what became of it */
+static void pass_on(void *cookie, int level, const char *line)
+{
+    const TDLogger *out = cookie;
+
+    if (level != TD_LOG_ERROR && out->callback)
+        out->callback(out->cookie, level, line);
+}
+
+static TDLog without_errors(TDContext *c)
+{
+    return (TDLog){ .out = { &c->log.out, pass_on, c->log.out.level } };
+}
+
+static void set_fault(TDCandidate *c, const TDLog *log)
+{
+    snprintf(c->gpu.fault, sizeof(c->gpu.fault), "%.239s", log->last_error);
+}
 
 /* ---- what is needed ---- */
 
@@ -37,10 +56,12 @@ static void find_shared(Choice *h, const TDModel *m)
     }
 }
 
-/* for GPUs like this one; nothing is opened on it. Only errors are told: the model is opened again */
+/* for GPUs like this one; nothing is opened on it. Of the model errors alone are told: it is opened again.
+ * @return 0, 1 where the GPU has a fault, or a logged error */
 static int measure(TDContext *c, Choice *h, int gpu)
 {
     TDContext *look = calloc(1, sizeof(*look));
+    TDLog quiet = without_errors(c);
     TDClipConfig cfg;
     TDOps ops;
     int ret;
@@ -50,7 +71,13 @@ static int measure(TDContext *c, Choice *h, int gpu)
     look->settings = c->settings;
     look->log.out = c->log.out;
     look->log.out.level = TD_LOG_ERROR;
-    TRY(td_device_look(&look->dev, &ops, gpu, &look->log));
+    if (td_device_look(&look->dev, &ops, gpu, &quiet) < 0) {
+        set_fault(&h->c[gpu], &quiet);
+        free(look);
+        return 1;
+    }
+    look->dev->log = &look->log;
+    look->dev->cancel = &c->cancel;
     TRY(td_model_open(&look->model, &c->settings, look->dev, &look->log));
     look->info.model = look->model->name;
     td_default_info(look);
@@ -75,14 +102,18 @@ static int measure_all(TDContext *c, Choice *h)
     for (int i = 0; i < h->list.n; i++) {
         int k = kind(&h->list.gpu[i]);
 
+        ret = 0;
         h->c[i].gpu = h->list.gpu[i];
         if (*h->c[i].gpu.fault)
             continue;
         if (!h->measured[k])
             TRY(measure(c, h, i));
+        if (ret > 0)
+            continue;
         h->measured[k] = 1;
         h->c[i].need = &h->need[k];
     }
+    ret = 0;
 fail:
     return ret;
 }
@@ -153,7 +184,7 @@ static int fits_when_empty(const TDSettings *s, const Choice *h)
 static int open_chosen(TDContext *c, Choice *h, int order)
 {
     const TDSettings *s = &c->settings;
-    TDLog quiet = { 0 };
+    TDLog quiet = without_errors(c);
     int i, ret;
 
     for (;;) {
@@ -167,7 +198,7 @@ static int open_chosen(TDContext *c, Choice *h, int order)
             break;
         if (ret < 0) {
             h->error = -ret;
-            snprintf(h->c[i].gpu.fault, sizeof(h->c[i].gpu.fault), "%.239s", quiet.last_error);
+            set_fault(&h->c[i], &quiet);
         }
     }
     if (i > 0)
@@ -191,39 +222,34 @@ static const char *name_order(const TDSettings *s, char *text, size_t size)
 static int open_named(TDContext *c, const TDGpuList *list, const char *order)
 {
     const TDSettings *s = &c->settings;
+    TDLog quiet = without_errors(c);
     char number[16];
-    TDLog quiet = { 0 };
-    int i = -1, ret;
+    int i, ret;
 
     if (!list->n)
         return td_error(&c->log, ENOTSUP, "%s: %s", order, list->why);
-    if (s->device >= 0 || !td_gpu_any(s->card)) {
-        snprintf(number, sizeof(number), "%d", s->device);
-        TRY(td_gpu_by_name(list->gpu, list->n, s->device >= 0 ? number : s->card, &c->log));
-        i = ret;
-        if (*list->gpu[i].fault)
-            return td_error(&c->log, ENOTSUP, "%s: %s cannot be used (%s)", order, list->gpu[i].name,
-                            list->gpu[i].fault);
-    }
+    snprintf(number, sizeof(number), "%d", s->device);
+    i = td_gpu_by_name(list->gpu, list->n, s->device >= 0 ? number : s->card, &c->log);
+    if (i < 0)
+        return i;
+    if (*list->gpu[i].fault)
+        return td_error(&c->log, ENOTSUP, "%s: %s cannot be used (%s)", order, list->gpu[i].name, list->gpu[i].fault);
     ret = open_gpu(c, i, &quiet);
-    if (ret < 0)
-        return td_error(&c->log, -ret, "%s: %s", order, quiet.last_error);
-fail:
-    return ret < 0 ? ret : 0;
+    return ret < 0 ? td_error(&c->log, -ret, "%s: %s", order, quiet.last_error) : 0;
 }
 
 /* @return 0; 1 with h->why where none is to be used, or a logged error */
 static int open_any(TDContext *c, Choice *h, const char *order)
 {
-    TDLog quiet = { 0 };
+    TDLog quiet = without_errors(c);
     int ret;
 
-    snprintf(h->why, sizeof(h->why), "%.399s", h->list.why);
+    snprintf(h->why, sizeof(h->why), "%.439s", h->list.why);
     if (!h->list.n)
         return order ? td_error(&c->log, ENOTSUP, "%s: %s", order, h->list.why) : 1;
     if (c->settings.cuda_context) {
         ret = open_gpu(c, -1, &quiet);
-        snprintf(h->why, sizeof(h->why), "%.399s", quiet.last_error);
+        snprintf(h->why, sizeof(h->why), "%.439s", quiet.last_error);
         if (ret < 0 && order)
             return td_error(&c->log, -ret, "%s", quiet.last_error);
         return ret < 0;

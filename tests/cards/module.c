@@ -175,6 +175,7 @@ int td_cuda_open(TDDev **dev, const TDGpu *gpu, TDLog *log)
         return td_error(log, EINVAL, "device %d, but the context given is of device %d", i, given);
     if (!gpu->look) {
         tell(i);
+        td_log(log, TD_LOG_DEBUG, "cuda: module.c: GPU %d is being opened", i);
         if (!strcmp(gpus[i].fault, "full"))
             return td_error(log, ENOMEM, "no memory for a context, %llu bytes free of %llu on the GPU",
                             (unsigned long long)gpus[i].info.available, (unsigned long long)gpus[i].info.total);

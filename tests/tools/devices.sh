@@ -144,7 +144,11 @@ on_cpu "no module" "libturbodiff-cuda.so, which uses the GPU, is in none of: $he
 echo nothing > "$here/libturbodiff-cuda.so"
 on_cpu "a module that is none" "$here/libturbodiff-cuda.so: file too short cannot be loaded; install it anew"
 put_module
-check "no line has a source file or the name of an error" sh -c "! grep -E '\.cu|cudaError|[a-z]\.c:' '$tmp/err'"
+claim h100:1000:900:full
+td -v
+check "where an error was is told at level debug" grep '^cuda: module.c: GPU 0 is being opened' "$tmp/err"
+td
+check "no line has a source file or the name of an error" sh -c "! grep -E '[a-z]\.cu?:|cudaError' '$tmp/err'"
 
 # ---- by the library's functions ----
 
