@@ -138,7 +138,7 @@ typedef struct TurboDiffContext {
         TD_CONST("128x64",    NULL,                                   TD_SLA_BLOCK_128X64,   "sla_block"), \
         TD_CONST("64x128",    NULL,                                   TD_SLA_BLOCK_64X128,   "sla_block"), \
     { "quant",           "set the precision of the transformer's weights", TD_OFFSET(settings.quant), AV_OPT_TYPE_INT, { .i64 = TD_QUANT_AUTO }, TD_QUANT_AUTO, TD_QUANT_INT8, TD_FLAGS, .unit = "quant" }, \
-        TD_CONST("auto",      "as the file is",                       TD_QUANT_AUTO,         "quant"), \
+        TD_CONST("auto",      "as the file is, or 8 bits",            TD_QUANT_AUTO,         "quant"), \
         TD_CONST("none",      "bfloat16",                             TD_QUANT_NONE,         "quant"), \
         TD_CONST("int8",      "8-bit integers",                       TD_QUANT_INT8,         "quant"), \
     { "norm",            "set the arithmetic of the norm layers", TD_OFFSET(settings.norm), AV_OPT_TYPE_INT, { .i64 = TD_NORM_OFFICIAL }, TD_NORM_OFFICIAL, TD_NORM_EXACT, TD_FLAGS, .unit = "norm" }, \

@@ -118,7 +118,8 @@ static void check_dit(Check *k, char *title)
     td_dit_each_tensor(&s, expect, k);
     snprintf(title, 256, "%s: dim %lld, ffn %lld, %lld blocks, %lld input channels, %s, %s",
              dit_name(s.dim, s.in_dim, (int)s.n_blocks), (long long)s.dim, (long long)s.ffn, (long long)s.n_blocks,
-             (long long)s.in_dim, s.int8 ? "int8" : "not quantised", s.has_sla ? "SLA" : "dense attention");
+             (long long)s.in_dim, s.int8 ? "int8" : s.few_bits ? s.few_bits : "not quantised",
+             s.has_sla ? "SLA" : "dense attention");
     if (strstr(quiet.last_error, "k_img"))
         snprintf(title, 256, "Wan2.1 I2V (with CLIP branch), not supported");
     else if (s.in_dim == 48)
@@ -195,7 +196,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
     else if (td_checkpoint_find(c, "decoder.head.0.gamma"))
         part = PART_VAE;
     for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
-        bytes += (unsigned long long)td_entry_count(e) * td_dtype_size(e->dtype);
+        bytes += (unsigned long long)td_dtype_bytes(e->dtype, td_entry_count(e));
     if (part == PART_DIT)
         check_dit(&k, title);
     else if (part == PART_TEXT)
@@ -213,7 +214,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         report(&k.n_missing, "missing", "blocks.0");
     if (part != PART_UNKNOWN)
         for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
-            if (!k.seen[i])
+            if (!k.seen[i] && !e->aside)
                 report(&k.n_unexpected, "unexpected", e->name);
     printf("%s: %s: %d tensors, %llu bytes", path, title, count, bytes);
     if (part == PART_UNKNOWN || k.n_missing || k.n_wrong || k.n_unexpected) {
@@ -266,7 +267,7 @@ static enum Part show_file(const char *path, int summary, int *bad, TDLog *log)
     for (int i = 0; !summary && (e = td_checkpoint_entry(c, i)); i++) {
         printf("%-60s %-5s ", e->name, td_dtype_name(e->dtype));
         print_shape(e);
-        printf(" %llu%s\n", (unsigned long long)td_entry_count(e) * td_dtype_size(e->dtype),
+        printf(" %llu%s\n", (unsigned long long)td_dtype_bytes(e->dtype, td_entry_count(e)),
                td_entry_is_contiguous(e) ? "" : " strided");
     }
     part = check_checkpoint(c, path, bad, log);

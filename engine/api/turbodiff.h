@@ -74,7 +74,8 @@ enum TDBackend { TD_BACKEND_AUTO, TD_BACKEND_CPU, TD_BACKEND_CUDA };
 /** AUTO: sagesla if proj_l is in the file, else dense */
 enum TDAttention { TD_ATTN_AUTO, TD_ATTN_DENSE, TD_ATTN_SLA, TD_ATTN_SAGESLA };
 
-/** AUTO: as the file is; INT8: quantise a bf16 file at load */
+/** AUTO: as the file is, int8 where that has 8 bits or less; NONE: bf16, of any file but one of TurboDiffusion's int8;
+ *  INT8: quantise any file at load */
 enum TDQuant { TD_QUANT_AUTO, TD_QUANT_NONE, TD_QUANT_INT8 };
 
 /** OFFICIAL: the official fast kernels, padded lanes included; EXACT: the textbook norms */

@@ -112,7 +112,8 @@ int td_ckpt_parse(TDCheckpoint *ckpt, TDMapping map, TDLog *log)
 {
     int ret = add_tensors(ckpt, map, log);
 
-    return ret < 0 ? ret : index_names(ckpt, log);
+    ret = ret < 0 ? ret : index_names(ckpt, log);
+    return ret < 0 ? ret : td_ckpt_set_scales(ckpt, log);
 }
 
 int td_checkpoint_open(TDCheckpoint **ckpt, const char *path, TDLog *log)
@@ -147,24 +148,15 @@ void td_checkpoint_close(TDCheckpoint **ckpt)
         free((char *)c->entries[i].name);
     for (int i = 0; i < c->n_files; i++)
         td_map_close(&c->files[i]);
+    for (int i = 0; i < c->n_owned; i++)
+        free(c->owned[i]);
+    free(c->owned);
     free(c->by_name);
     free(c->entries);
     free(c->files);
     free(c->path);
     free(c);
     *ckpt = NULL;
-}
-
-static int compare_key(const void *key, const void *entry)
-{
-    return strcmp(key, (*(const TDEntry *const *)entry)->name);
-}
-
-const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name)
-{
-    const TDEntry **e = bsearch(name, ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_key);
-
-    return e ? *e : NULL;
 }
 
 const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * One view of a weight file: name -> dtype, shape, bytes. Reads .pth (zip and legacy torch.save) and .safetensors
- * (single, or sharded through NAME.safetensors.index.json). Files are memory-mapped read-only; nothing is copied at
- * open and nothing in them is executed. Every offset, size product, shape and dtype is checked: all bytes are hostile.
+ * (single, or sharded through NAME.safetensors.index.json), with the scales of 8-bit values. Files are memory-mapped
+ * read-only; nothing is copied at open and nothing in them is executed. Every offset, size product, shape and dtype is
+ * checked: all bytes are hostile.
  */
 #ifndef TD_CHECKPOINT_H
 #define TD_CHECKPOINT_H
@@ -22,6 +23,10 @@ typedef struct TDEntry {
     size_t bytes;                                ///< readable bytes from data on; covers every element
     const char *file;                            ///< path of the checkpoint, for messages
     int ema;                                     ///< its name says that it is an average of trained weights
+    const struct TDEntry *scale;                 ///< its values are times this: one number, or one a row; or NULL
+    int64_t row0;                                ///< of a part of it (td_entry_rows()): where its scales begin
+    int rotated;                                 ///< inputs that were rotated with each other (ConvRot), or 0
+    int aside;                                   ///< tells of other tensors, or of the file, and is no weight
 } TDEntry;
 
 /** @param path .pth/.pt/.bin (by magic: zip or legacy), .safetensors, or .safetensors.index.json
@@ -42,8 +47,12 @@ int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b);
 
 int64_t td_entry_count(const TDEntry *e);        ///< elements
 int td_entry_is_contiguous(const TDEntry *e);
+/** Rows [row0, row0 + n) of it as an entry. Where it is stored in blocks, it has more dimensions than one. */
+TDEntry td_entry_rows(const TDEntry *e, int64_t row0, int64_t n);
+int td_dtype_has_values(enum TDDtype t);         ///< whether td_entry_to_f32() reads it
 
-/** Copy the entry as dense row-major f32 (float dtypes and int8; else ENOTSUP). dst holds td_entry_count() floats. */
+/** Copy the entry as dense row-major f32, scaled and rotated back (dtypes with values; else ENOTSUP). dst holds
+ *  td_entry_count() floats. */
 int td_entry_to_f32(const TDEntry *e, float *dst);
 
 /** Copy the entry as dense rows of its own dtype. dst: td_entry_count() elements. */

@@ -6,6 +6,7 @@
 #define TD_CHECKPOINT_PRIV_H
 
 #include "files/checkpoint.h"
+#include "files/json.h"
 #include "files/mapping.h"
 
 /* Lets the compiler see that the result is negative, so that it can tell which outputs are set. */
@@ -19,6 +20,8 @@ struct TDCheckpoint {
     int n_entries, cap_entries;
     size_t name_bytes;                           /* of all names as the file has them */
     const TDEntry **by_name;                     ///< sorted; set once all entries are in
+    void **owned;                                ///< memory that entries point into
+    int n_owned;
 };
 
 #define TD_CKPT_MAX_NAME 1024                    /* bytes of a tensor's name, and of a storage's key */
@@ -50,6 +53,14 @@ int td_ckpt_safetensors_parse(TDCheckpoint *ckpt, const char *label, TDMapping m
 
 /** Sharded set: maps each shard named by the index through td_ckpt_map(). */
 int td_ckpt_index_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
+
+/** Give 8-bit values their scales and forms, once all entries are in and have their final names.
+ *  @return 0, EBADMSG, ENOTSUP, ENOMEM */
+int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log);
+
+/** Add what a header's __metadata__ says of quantised layers, as the tensors LAYER.comfy_quant that other files have.
+ *  @return 0, EBADMSG, ENOMEM */
+int td_ckpt_quant_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log);
 
 /** Map a file and keep the mapping in ckpt. @return 0, ENOENT, EACCES, EBADMSG, ENOMEM */
 int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What all readers of containers stand on: text of a file in a log line, growing arrays, mapped files, and tensors put
- * into a checkpoint under the name that is left without wrappers.
+ * What all readers of containers stand on: text of a file in a log line, growing arrays, mapped files, tensors put
+ * into a checkpoint under the name that is left without wrappers, and found by it.
  * 1. A name holds printable characters only, and is not empty. */
 #include <errno.h>
 #include <stdlib.h>
@@ -70,6 +70,18 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
     if (ret >= 0)
         *map = files[ckpt->n_files++].map;
     return ret;
+}
+
+static int compare_key(const void *key, const void *entry)
+{
+    return strcmp(key, (*(const TDEntry *const *)entry)->name);
+}
+
+const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name)
+{
+    const TDEntry **e = bsearch(name, ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_key);
+
+    return e ? *e : NULL;
 }
 
 /* Wrappers that training and repacking tools put around the official names. */

@@ -48,6 +48,8 @@ static const struct Global {
     { "torch.storage", "UntypedStorage",                STORAGE_CLASS,        TD_N_DTYPES },
     { "torch",         "float32",                       DTYPE,                TD_F32 },
     { "torch",         "bfloat16",                      DTYPE,                TD_BF16 },
+    { "torch",         "float8_e4m3fn",                 DTYPE,                TD_F8_E4M3 },
+    { "torch",         "float8_e5m2",                   DTYPE,                TD_F8_E5M2 },
     { "torch",         "float16",                       DTYPE,                TD_F16 },
     { "torch",         "float64",                       DTYPE,                TD_F64 },
     { "torch",         "int8",                          DTYPE,                TD_I8 },

@@ -14,6 +14,7 @@
 static const struct { const char *name; enum TDDtype dtype; } dtype_names[] = {
     { "F32", TD_F32 }, { "BF16", TD_BF16 }, { "F16", TD_F16 }, { "F64", TD_F64 }, { "I8", TD_I8 }, { "U8", TD_U8 },
     { "I16", TD_I16 }, { "I32", TD_I32 }, { "I64", TD_I64 }, { "BOOL", TD_BOOL },
+    { "F8_E4M3", TD_F8_E4M3 }, { "F8_E5M2", TD_F8_E5M2 },
 };
 
 typedef struct Range {
@@ -94,8 +95,8 @@ static int parse_tensor(TDCheckpoint *ckpt, const char *label, const Name *raw, 
         if (!strcmp(dtype, dtype_names[i].name))
             e.dtype = dtype_names[i].dtype;
     if (e.dtype == TD_N_DTYPES)
-        return td_error(log, ENOTSUP, "%s: %s: dtype %s, want F32, BF16, F16, F64, BOOL, U8 or I8 to I64", label, name,
-                        td_ckpt_quote(q, dtype, strlen(dtype)));
+        return td_error(log, ENOTSUP, "%s: %s: dtype %s, want F32, BF16, F16, F64, F8_E4M3, F8_E5M2, BOOL, U8 "
+                        "or I8 to I64", label, name, td_ckpt_quote(q, dtype, strlen(dtype)));
     if ((ret = parse_shape(&e, label, name, t, &bytes, log)) < 0)
         return ret;
     if (get_range(range, t) < 0)
@@ -204,8 +205,11 @@ static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, Inde
     }
     for (w = td_json_walk(root); td_json_next(&w, &key, &value);) {
         get_name(&name, key);
-        if (!strcmp(name.text, "__metadata__"))
+        if (!strcmp(name.text, "__metadata__")) {
+            if ((ret = td_ckpt_quant_metadata(ckpt, label, value, log)) < 0)
+                goto end;
             continue;
+        }
         if ((ret = parse_tensor(ckpt, label, &name, value, data, &ranges[n++], log)) < 0)
             goto end;
         if (ix)

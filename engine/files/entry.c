@@ -1,12 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Reading one tensor of a weight file: counting, and copying strided views of any float type as dense f32. Apart from
- * the file readers, so that a device module can link it alone. */
+ * Reading one tensor of a weight file: counting, and copying strided views of any type with values as dense f32, times
+ * their scale. */
 #include <string.h>
 #include "files/checkpoint.h"
+#include "files/values.h"
 
 int64_t td_entry_count(const TDEntry *e)
 {
     return td_shape_count(e->shape, e->n_dims);
+}
+
+TDEntry td_entry_rows(const TDEntry *e, int64_t row0, int64_t n)
+{
+    TDEntry part = *e;
+
+    part.data += td_dtype_bytes(e->dtype, row0 * e->stride[0]);
+    part.shape[0] = n;
+    part.row0 += row0;
+    return part;
+}
+
+int td_dtype_has_values(enum TDDtype t)
+{
+    return t <= TD_I8 || t >= TD_F8_E4M3;
 }
 
 int td_entry_is_contiguous(const TDEntry *e)
@@ -53,9 +69,17 @@ static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64
             dst[i] = (float)d;
         }
         break;
-    default:                                     /* TD_I8, checked by the caller */
+    case TD_I8:
         for (int64_t i = 0; i < n; i++, src += s)
             dst[i] = (float)(int8_t)*src;
+        break;
+    case TD_F8_E4M3:
+    case TD_F8_E5M2:
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = dtype == TD_F8_E4M3 ? td_e4m3_to_f32(*src) : td_f16_to_f32((uint16_t)(*src << 8));
+        break;
+    default:                                     /* in blocks, which are never apart; types are checked by the caller */
+        td_blocks_to_f32(dst, src, dtype, n);
         break;
     }
 }
@@ -102,11 +126,32 @@ static void copy_rows(const TDEntry *e, void *dst, int as_f32)
     }
 }
 
+/* of a row */
+static float scale_of(const TDEntry *e, int64_t row)
+{
+    const TDEntry *s = e->scale;
+    int64_t at = td_entry_count(s) > 1 ? (e->row0 + row) * s->stride[0] : 0;
+    float scale;
+
+    row_to_f32(&scale, s->data + at * (int64_t)td_dtype_size(s->dtype), s->dtype, 1, 1);
+    return scale;
+}
+
 int td_entry_to_f32(const TDEntry *e, float *dst)
 {
-    if (e->dtype > TD_I8)
+    int64_t n = td_entry_count(e), k = n ? n / e->shape[0] : 0;
+
+    if (!td_dtype_has_values(e->dtype))
         return TD_ERR(ENOTSUP);
     copy_rows(e, dst, 1);
+    for (int64_t r = 0; e->scale && r < (n ? e->shape[0] : 0); r++) {
+        float *row = dst + r * k, scale = scale_of(e, r);
+
+        for (int64_t i = 0; i < k; i++)
+            row[i] *= scale;
+        for (int64_t i = 0; e->rotated && i < k; i += e->rotated)
+            td_rotate(row + i, e->rotated);
+    }
     return 0;
 }
 

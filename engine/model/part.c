@@ -153,7 +153,7 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
             const TDEntry *e = td_checkpoint_entry(p->file, i);
 
             if (p->kind->belongs(e->name))
-                p->mapped += (uint64_t)td_entry_count(e) * td_dtype_size(e->dtype);
+                p->mapped += td_dtype_bytes(e->dtype, td_entry_count(e));
         }
         found = enlist(p, 1);
     }

@@ -20,24 +20,6 @@ static int has(const TDBind *b, const char *prefix, const char *suffix)
     return td_checkpoint_find(b->ckpt, name) != NULL;
 }
 
-int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const char *suffix)
-{
-    char name[MAX_NAME];
-    int ret = b->dev->cancel ? td_cancel_check(b->dev->cancel) : 0;
-
-    if (ret < 0)
-        return ret;
-    join(name, prefix, suffix);
-    *e = td_checkpoint_find(b->ckpt, name);
-    if (!*e)
-        return td_error(b->dev->log, EBADMSG, "%s: tensor %s is missing", td_checkpoint_path(b->ckpt), name);
-    if (td_entry_count(*e) < 1 || (uint64_t)td_entry_count(*e) > (*e)->bytes / td_dtype_size((*e)->dtype))
-        return td_error(b->dev->log, EBADMSG,
-                        "%s: %s: %lld values over %zu bytes, want at least one, and each stored once",
-                        td_checkpoint_path(b->ckpt), name, (long long)td_entry_count(*e), (*e)->bytes);
-    return 0;
-}
-
 static int check_count(const TDBind *b, const TDEntry *e, int64_t n, int64_t k)
 {
     if (td_entry_count(e) == n * k && (k == 1 || e->shape[0] == n))
@@ -57,10 +39,11 @@ static int check_dtype(const TDBind *b, const TDEntry *e, enum TDDtype want)
 
 static int check_float(const TDBind *b, const TDEntry *e)
 {
-    if (e->dtype == TD_F32 || e->dtype == TD_BF16 || e->dtype == TD_F16 || e->dtype == TD_F64)
+    if (td_dtype_has_values(e->dtype) && (e->dtype != TD_I8 || e->scale))
         return 0;
-    return td_error(b->dev->log, ENOTSUP, "%s: %s: dtype %s, want a float type", td_checkpoint_path(b->ckpt), e->name,
-                    td_dtype_name(e->dtype));
+    return td_error(b->dev->log, ENOTSUP, "%s: %s: dtype %s%s, want a float type%s", td_checkpoint_path(b->ckpt),
+                    e->name, td_dtype_name(e->dtype), e->dtype == TD_I8 ? " without a scale" : "",
+                    e->dtype == TD_I8 ? ", or its scale beside it" : "");
 }
 
 /* dst: one f32 a value */
@@ -86,6 +69,25 @@ static int check_finite(const TDBind *b, const TDEntry *e)
 
     free(tmp);
     return ret;
+}
+
+int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const char *suffix)
+{
+    char name[MAX_NAME];
+    int ret = b->dev->cancel ? td_cancel_check(b->dev->cancel) : 0;
+
+    if (ret < 0)
+        return ret;
+    join(name, prefix, suffix);
+    *e = td_checkpoint_find(b->ckpt, name);
+    if (!*e)
+        return td_error(b->dev->log, EBADMSG, "%s: tensor %s is missing", td_checkpoint_path(b->ckpt), name);
+    if (td_entry_count(*e) < 1 || (uint64_t)td_entry_count(*e) / (uint64_t)td_dtype_block((*e)->dtype) >
+                                      (*e)->bytes / td_dtype_size((*e)->dtype))
+        return td_error(b->dev->log, EBADMSG,
+                        "%s: %s: %lld values over %zu bytes, want at least one, and each stored once",
+                        td_checkpoint_path(b->ckpt), name, (long long)td_entry_count(*e), (*e)->bytes);
+    return (*e)->scale ? check_finite(b, (*e)->scale) : 0;
 }
 
 int td_bind_source(const TDBind *b, TDLinearSource *src, enum TDDtype want, int64_t n, int64_t k, const char *prefix)
@@ -125,7 +127,8 @@ int td_bind_linear(const TDBind *b, TDLinear *lin, enum TDDtype want, int64_t n,
 
     for (int i = 0; i < n_parts; i++) {
         TRY(td_bind_source(b, &src[i], want, n, k, prefix[i]));
-        TRY(check_dtype(b, src[i].w, src[0].w->dtype));
+        if (want == TD_F32)                      /* it depends on the file's type what that is packed as */
+            TRY(check_dtype(b, src[i].w, src[0].w->dtype));
     }
     TRY(td_pack_linear(b->dev, b->weights, lin, src, n_parts, want));
 fail:

@@ -11,6 +11,7 @@
  *     such a row depend on whether there are tokens in its 128 rows. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "nets/dit.h"
 #include "nets/rope.h"
 #include "nets/tensors.h"
@@ -91,6 +92,15 @@ fail:
     return ret;
 }
 
+/* a matrix of a block that is stored in 8 bits or less, but for TurboDiffusion's own int8 */
+static int is_few_bits(const TDEntry *e)
+{
+    size_t n = strlen(e->name);
+
+    return !strncmp(e->name, "blocks.", 7) && n > 7 && !strcmp(e->name + n - 7, ".weight") && e->n_dims == 2 &&
+           (e->dtype == TD_I8 || e->dtype >= TD_F8_E4M3);
+}
+
 int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
 {
     const TDEntry *patch = td_checkpoint_find(ckpt, "patch_embedding.weight"),
@@ -110,6 +120,8 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
 
         s->int8 |= strstr(e->name, ".int8_weight") != NULL;
         s->has_sla |= strstr(e->name, ".proj_l.") != NULL;
+        if (!s->few_bits && is_few_bits(e))
+            s->few_bits = td_dtype_name(e->dtype);
         if (!strcmp(e->name, "blocks.0.ffn.0.weight") || !strcmp(e->name, "blocks.0.ffn.0.int8_weight"))
             s->ffn = e->shape[0];
     }
@@ -186,7 +198,7 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     dit->n_blocks = s.n_blocks;
     dit->in_dim = s.in_dim;
     dit->text_dim = s.text_dim;
-    dit->int8 = s.int8 || quant == TD_QUANT_INT8;
+    dit->int8 = s.int8 || quant == TD_QUANT_INT8 || (quant == TD_QUANT_AUTO && s.few_bits);
     dit->has_sla = s.has_sla;
     dit->head_norm = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = TD_NORM_EXACT };
     b = (TDBind){ dev, &dit->weights, ckpt, 1 };

@@ -48,7 +48,11 @@ typedef struct TDDitClip {
 } TDDitClip;
 
 /** What a DiT file holds, from tensor names and shapes alone. */
-typedef struct TDDitShape { int64_t dim, ffn, n_blocks, in_dim, text_dim; int int8, has_sla; } TDDitShape;
+typedef struct TDDitShape {
+    int64_t dim, ffn, n_blocks, in_dim, text_dim;
+    int int8, has_sla;                           ///< int8: of 128x128 blocks
+    const char *few_bits;                        ///< name of another type of 8 bits or less that blocks have, or NULL
+} TDDitShape;
 int  td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log);
 /** The tensors of such a file. @return 0, or what fn returned */
 int  td_dit_each_tensor(const TDDitShape *s, TDTensorFn fn, void *cookie);

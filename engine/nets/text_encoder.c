@@ -184,10 +184,8 @@ static int embed(const TDTextEncoder *te, TDTensor *x, const int32_t *ids, int64
     int ret = rows && wide ? 0 : td_error(te->dev->log, ENOMEM, "text encoder: out of memory");
 
     for (int64_t i = 0; i < n && ret >= 0; i++) {
-        TDEntry row = *te->table;
+        TDEntry row = td_entry_rows(te->table, ids[i], 1);
 
-        row.data += ids[i] * row.stride[0] * (int64_t)td_dtype_size(row.dtype);
-        row.shape[0] = 1;
         ret = td_entry_to_f32(&row, wide);
         for (int64_t k = 0; k < te->dim; k++)
             rows[i * te->dim + k] = td_f32_to_bf16(wide[k]);

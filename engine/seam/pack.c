@@ -17,15 +17,19 @@ static int no_memory(TDDev *dev, const TDEntry *e)
     return td_error(dev->log, ENOMEM, "%s: %s: out of memory", e->file, e->name);
 }
 
+/* whether its bytes are those of rows of this type */
+static int is_dense(const TDEntry *e, enum TDDtype want)
+{
+    return e->dtype == want && !e->scale && td_entry_is_contiguous(e);
+}
+
 /* rows of a tensor in its own type, or as bf16 or f32. dst: as many, f: the same as f32 */
 static int strip(const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
 {
-    TDEntry part = *e;
+    TDEntry part = td_entry_rows(e, row0, rows);
     int64_t n;
     int ret;
 
-    part.data += row0 * e->stride[0] * (int64_t)td_dtype_size(e->dtype);
-    part.shape[0] = rows;
     if (e->dtype == want) {
         td_entry_to_rows(&part, dst);
         return 0;
@@ -47,7 +51,7 @@ static int put_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e,
     float *f;
     int ret = 0;
 
-    if (e->dtype == want && td_entry_is_contiguous(e))
+    if (is_dense(e, want))
         return dev->ops->put(dev, w, dst, e->data + (size_t)row0 * row_bytes, (size_t)rows * row_bytes, 1);
     most = rows < most ? rows : most;
     f = malloc((size_t)most * ((size_t)k * sizeof(*f) + row_bytes));
@@ -68,7 +72,7 @@ static const void *in_place(const TDDev *dev, const TDEntry *e, int64_t row0, en
 {
     size_t size = td_dtype_size(want);
 
-    return dev->caps.maps_files && e->dtype == want && td_entry_is_contiguous(e) && (uintptr_t)e->data % size == 0
+    return dev->caps.maps_files && is_dense(e, want) && (uintptr_t)e->data % size == 0
                ? e->data + (size_t)(row0 * (td_entry_count(e) / e->shape[0])) * size
                : NULL;
 }
@@ -114,7 +118,7 @@ static int pack_part(TDDev *dev, TDWeights *w, void *dst, float *scale, const TD
 {
     int ret = 0;
 
-    if (lin->dtype == TD_I8 && s->w->dtype != TD_I8)
+    if (lin->dtype == TD_I8 && !s->scale)
         return quantise_rows(dev, w, dst, scale, s, lin->part_n, lin->k);
     if (w->measure)
         return 0;
@@ -155,7 +159,7 @@ int td_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource
     size_t bytes;
 
     *lin = (TDLinear){ .n = rows * n_src, .k = k, .part_n = rows };
-    lin->dtype = e->dtype == TD_I8 || want == TD_I8 ? TD_I8 : want == TD_F32 && e->dtype != TD_BF16 ? TD_F32 : TD_BF16;
+    lin->dtype = src->scale || want == TD_I8 ? TD_I8 : want == TD_F32 && e->dtype != TD_BF16 ? TD_F32 : TD_BF16;
     bytes = (size_t)(rows * k) * td_dtype_size(lin->dtype);
     if (lin->dtype == TD_I8 && (k % 128 || (n_src > 1 && rows % 128)))
         step = 128;

@@ -127,14 +127,12 @@ int run_linear(Run *r, TDLinear *lin, enum TDDtype want, int64_t n, int64_t k, i
 
     for (int64_t i = 0; i < n * k; i++)
         half[i] = td_f32_to_bf16(wv[i]);
-    e[0] = (TDEntry){ "weight",
-                      want == TD_F32 ? TD_F32 : TD_BF16,
-                      2,
-                      { n, k, 1, 1, 1 },
-                      { k, 1 },
-                      want == TD_F32 ? (void *)wv : (void *)half,
-                      (size_t)(n * k) * (want == TD_F32 ? 4 : 2), "checkops", 0 };
-    e[1] = (TDEntry){ "bias", TD_F32, 1, { n, 1, 1, 1, 1 }, { 1 }, (void *)bv, (size_t)n * 4, "checkops", 0 };
+    e[0] = (TDEntry){ .name = "weight", .dtype = want == TD_F32 ? TD_F32 : TD_BF16, .n_dims = 2,
+                      .shape = { n, k, 1, 1, 1 }, .stride = { k, 1 },
+                      .data = want == TD_F32 ? (const uint8_t *)wv : (const uint8_t *)half,
+                      .bytes = (size_t)(n * k) * (want == TD_F32 ? 4 : 2), .file = "checkops" };
+    e[1] = (TDEntry){ .name = "bias", .dtype = TD_F32, .n_dims = 1, .shape = { n, 1, 1, 1, 1 }, .stride = { 1 },
+                      .data = (const uint8_t *)bv, .bytes = (size_t)n * 4, .file = "checkops" };
     TRY(td_pack_linear(r->dev, &r->weights, lin, &src, 1, want));
     *w = run_floats(r, n * k);
     *bias = no_bias ? run_floats(r, n) : bv;

@@ -64,15 +64,9 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
             n_w = taps * c_file * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
     int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part;
     TDTensor x, y, cache, spare, res;
-    TDEntry e = { "weight",
-                  TD_F32,
-                  5,
-                  { f->c_out, c_file, f->kt, f->k, f->k },
-                  { c_file * taps, taps, f->k * f->k, f->k, 1 },
-                  NULL,
-                  (size_t)n_w * 4,
-                  "checkops",
-                  0 };
+    TDEntry e = { .name = "weight", .dtype = TD_F32, .n_dims = 5, .shape = { f->c_out, c_file, f->kt, f->k, f->k },
+                  .stride = { c_file * taps, taps, f->k * f->k, f->k, 1 }, .bytes = (size_t)n_w * 4,
+                  .file = "checkops" };
     float *p;
     int ret;
 

@@ -72,8 +72,10 @@ static void check_kind(TDDev *dev, const TDCheckpoint *in, const TDCheckpoint *g
           *out, *map, *ours;
     double *exact;
     char prefix[64], key[96];
-    TDEntry e[2] = { { "w", TD_F32, 2, { D, D, 1, 1, 1 }, { D, 1 }, (uint8_t *)w, D * D * 4, "f", 0 },
-                     { "b", TD_F32, 1, { D, 1, 1, 1, 1 }, { 1 }, (uint8_t *)b, D * 4, "f", 0 } };
+    TDEntry e[2] = { { .name = "w", .dtype = TD_F32, .n_dims = 2, .shape = { D, D, 1, 1, 1 }, .stride = { D, 1 },
+                       .data = (uint8_t *)w, .bytes = D * D * 4, .file = "f" },
+                     { .name = "b", .dtype = TD_F32, .n_dims = 1, .shape = { D, 1, 1, 1, 1 }, .stride = { 1 },
+                       .data = (uint8_t *)b, .bytes = D * 4, .file = "f" } };
     TDLinearSource src = { .w = &e[0], .bias = &e[1] };
     TDLinear proj, none = { 0 };
     TDWeights weights = { 0 };

@@ -20,8 +20,8 @@ static void keep_line(void *cookie, int level, const char *text)
 
 static TDEntry matrix(const char *name, enum TDDtype dtype, int64_t n, int64_t k, void *data)
 {
-    return (TDEntry){ name, dtype, 2, { n, k, 1, 1, 1 }, { k, 1 }, data, (size_t)(n * k) * td_dtype_size(dtype),
-                      "test_pack", 0 };
+    return (TDEntry){ .name = name, .dtype = dtype, .n_dims = 2, .shape = { n, k, 1, 1, 1 }, .stride = { k, 1 },
+                      .data = data, .bytes = (size_t)(n * k) * td_dtype_size(dtype), .file = "test_pack" };
 }
 
 static float value(int64_t i)

@@ -37,9 +37,10 @@ static void test_int8_matrix(void)
 {
     static int8_t plain[N * K], turned[K * N];
     static float fa[N * K], fb[N * K], scale[N / 128 * (K / 128)], scale_turned[N / 128 * (K / 128)];
-    TDEntry w = { "w", TD_I8, 2, { N, K, 1, 1, 1 }, { K, 1, 1, 1, 1 }, (uint8_t *)plain, sizeof(plain), "f", 0 }, t = w;
-    TDEntry s = { "s", TD_F32, 2, { N / 128, K / 128, 1, 1, 1 }, { K / 128, 1, 1, 1, 1 }, (uint8_t *)scale,
-                  sizeof(scale), "f", 0 }, st = s;
+    TDEntry w = { .name = "w", .dtype = TD_I8, .n_dims = 2, .shape = { N, K, 1, 1, 1 }, .stride = { K, 1, 1, 1, 1 },
+                  .data = (uint8_t *)plain, .bytes = sizeof(plain), .file = "f" }, t = w;
+    TDEntry s = { .name = "s", .dtype = TD_F32, .n_dims = 2, .shape = { N / 128, K / 128, 1, 1, 1 },
+                  .stride = { K / 128, 1, 1, 1, 1 }, .data = (uint8_t *)scale, .bytes = sizeof(scale), .file = "f" }, st = s;
     TDLinearSource a = { &w, &s, NULL, 0, 0 }, b = { &t, &st, NULL, 0, 0 };
     TDLinear la = { 0 }, lb = { 0 };
     TDWeights wa, wb;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Which scales belong to which tensor of 8-bit values, and what ComfyUI says of its layers: `L.comfy_quant`, a tensor
+ * that holds JSON, or the same for all layers in a header.
+ * 1. A tensor of fp8 has at most one scale, for all of it or for each row; one of int8 has one, or is never used.
+ * 2. A form that this does not know is an error: its numbers would be taken for others. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "files/checkpoint_priv.h"
+#include "files/json.h"
+
+#define MAX_GROUP 4096                           /* inputs that are rotated with each other */
+
+static const struct { const char *format; enum TDDtype dtype; } formats[] = {
+    { "float8_e4m3fn", TD_F8_E4M3 }, { "float8_e5m2", TD_F8_E5M2 }, { "int8_tensorwise", TD_I8 },
+};
+
+/* ENDING of the layer whose weight is e, or NULL */
+static TDEntry *beside(TDCheckpoint *ckpt, const TDEntry *e, const char *ending)
+{
+    char name[TD_CKPT_MAX_NAME + 64];
+    const TDEntry *found;
+
+    snprintf(name, sizeof(name), "%.*s%s", (int)(strlen(e->name) - strlen("weight")), e->name, ending);
+    found = td_checkpoint_find(ckpt, name);
+    return found ? &ckpt->entries[found - ckpt->entries] : NULL;
+}
+
+static int set_scale(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *scale, TDLog *log)
+{
+    int64_t n = td_entry_count(scale);
+
+    if (e->scale)
+        return td_error(log, EBADMSG, "%s: %s and %s, want one scale", ckpt->path, e->scale->name, scale->name);
+    if (scale->dtype > TD_F64)
+        return td_error(log, ENOTSUP, "%s: %s: dtype %s, want a float type", ckpt->path, scale->name,
+                        td_dtype_name(scale->dtype));
+    if (n != 1 && (n != e->shape[0] || scale->shape[0] != n))
+        return td_error(log, EBADMSG, "%s: %s: %lld values, want 1 or %lld", ckpt->path, scale->name, (long long)n,
+                        (long long)e->shape[0]);
+    scale->aside = 1;
+    e->scale = scale;
+    return 0;
+}
+
+static int get_flag(TDJson from, const char *key)
+{
+    TDJson v;
+
+    return td_json_get(from, key, &v) && *v.p == 't';
+}
+
+/* what the JSON says of a weight */
+static int set_form(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *form, TDLog *log)
+{
+    char format[TD_QUOTE_MAX] = "", q[TD_QUOTE_MAX];
+    int64_t group = 256, k = e->n_dims == 2 ? e->shape[1] : 0;
+    TDJson root, params, v;
+    int ret, known = 0, rotated;
+
+    form->aside = 1;
+    if (form->dtype != TD_U8 || !td_entry_is_contiguous(form))
+        return td_error(log, EBADMSG, "%s: %s: dtype %s, want bytes of JSON", ckpt->path, form->name,
+                        td_dtype_name(form->dtype));
+    if ((ret = td_json_check(&root, form->name, form->data, (size_t)td_entry_count(form), log)) < 0)
+        return ret;
+    if (!td_json_get(root, "params", &params))
+        params = root;
+    if (td_json_get(root, "format", &v) && td_json_string(v, format, sizeof(format)) < 0)
+        return td_error(log, EBADMSG, "%s: %s: its format is no string", ckpt->path, form->name);
+    for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++)
+        known |= !strcmp(format, formats[i].format) && e->dtype == formats[i].dtype;
+    if (*format ? !known : e->dtype != TD_I8)
+        return td_error(log, ENOTSUP, "%s: %s: format '%s' of %s values, want float8_e4m3fn, float8_e5m2 or "
+                        "int8_tensorwise", ckpt->path, form->name, td_ckpt_quote(q, format, strlen(format)),
+                        td_dtype_name(e->dtype));
+    rotated = get_flag(root, "convrot") || get_flag(params, "convrot");
+    if (!rotated)
+        return 0;
+    if ((td_json_get(root, "convrot_groupsize", &v) || td_json_get(params, "convrot_groupsize", &v)) &&
+        td_json_integer(v, &group) < 0)
+        group = 0;
+    if (group < 4 || group > MAX_GROUP || group & (group - 1) || group & 0xaaaa || k % group || e->dtype != TD_I8)
+        return td_error(log, ENOTSUP, "%s: %s: groups of %lld rotated %s inputs, of %lld; want int8 and a power of 4 "
+                        "that divides them", ckpt->path, form->name, (long long)group, td_dtype_name(e->dtype),
+                        (long long)k);
+    e->rotated = (int)group;
+    return 0;
+}
+
+static int ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+/* what else stands beside a weight: scales of its inputs, which only a product of 8-bit numbers wants */
+static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_fp8" };
+
+int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
+{
+    static const char *const endings[] = { "scale_weight", "weight_scale" };
+    int ret = 0;
+
+    for (int i = 0; i < ckpt->n_entries && ret >= 0; i++) {
+        TDEntry *e = &ckpt->entries[i], *other;
+
+        for (size_t k = 0; k < sizeof(ignored) / sizeof(*ignored); k++)
+            e->aside |= ends_with(e->name, ignored[k]);
+        if (!ends_with(e->name, ".weight"))
+            continue;
+        if ((other = beside(ckpt, e, "comfy_quant")))
+            ret = set_form(ckpt, e, other, log);
+        for (int k = 0; k < 2 && ret >= 0; k++) {
+            if (!(other = beside(ckpt, e, endings[k])))
+                continue;
+            ret = e->dtype == TD_I8 || e->dtype == TD_F8_E4M3 || e->dtype == TD_F8_E5M2
+                      ? set_scale(ckpt, e, other, log)
+                      : td_error(log, ENOTSUP, "%s: %s: a scale of %s values, want one of fp8 or int8", ckpt->path,
+                                 other->name, td_dtype_name(e->dtype));
+        }
+    }
+    return ret;
+}
+
+int td_ckpt_quant_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log)
+{
+    char name[TD_CKPT_MAX_NAME + 16], *text;
+    TDJson v, root, layers, key, form;
+    void **owned;
+    ptrdiff_t n;
+    TDJsonWalk w;
+    int ret;
+
+    if (!td_json_get(metadata, "_quantization_metadata", &v) || (n = td_json_string(v, name, sizeof(name))) < 0)
+        return 0;
+    text = malloc((size_t)n + 1);
+    owned = realloc(ckpt->owned, ((size_t)ckpt->n_owned + 1) * sizeof(*owned));
+    ckpt->owned = owned ? owned : ckpt->owned;
+    if (!text || !owned) {
+        free(text);
+        return td_error(log, ENOMEM, "%s: out of memory", label);
+    }
+    owned[ckpt->n_owned++] = text;
+    td_json_string(v, text, (size_t)n + 1);
+    if ((ret = td_json_check(&root, label, text, (size_t)n, log)) < 0)
+        return ret;
+    if (!td_json_get(root, "layers", &layers))
+        return 0;
+    for (w = td_json_walk(layers); ret >= 0 && td_json_next(&w, &key, &form);) {
+        TDEntry e = { .dtype = TD_U8, .n_dims = 1, .shape = { w.p - form.p }, .data = form.p,
+                      .bytes = (size_t)(w.p - form.p), .aside = 1 };
+
+        n = td_json_string(key, name, TD_CKPT_MAX_NAME - 16);
+        if (n < 0 || n >= TD_CKPT_MAX_NAME - 16)
+            return td_error(log, EBADMSG, "%s: a layer of _quantization_metadata has a name of %td bytes, want at "
+                            "most %d", label, n, TD_CKPT_MAX_NAME - 17);
+        strcpy(name + n, ".comfy_quant");
+        td_ckpt_set_contiguous(&e);
+        ret = td_ckpt_add(ckpt, label, name, strlen(name), &e, log);
+    }
+    return ret;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The forms that files of weights have in the wild, made of tdsynth's: other types of values and scales beside them,
+ * other names, other containers. A form is a list of tensors that is read, changed and written. */
+#ifndef FORMS_H
+#define FORMS_H
+
+#include <stdlib.h>
+#include "files/checkpoint.h"
+#include "files/values.h"
+#include "small_model.h"
+
+typedef struct FormTensor {
+    char name[300];
+    enum TDDtype dtype;
+    int n_dims;
+    int64_t shape[TD_MAX_DIMS];
+    uint8_t *data;                               /* owned */
+    size_t bytes;
+} FormTensor;
+
+typedef struct Form {
+    FormTensor *t;
+    int n;
+} Form;
+
+/* data: copied; NULL for zeros. The list may move. */
+static inline FormTensor *form_add(Form *f, const char *name, enum TDDtype dtype, int n_dims, const int64_t *shape,
+                                   const void *data)
+{
+    FormTensor *t;
+
+    f->t = realloc(f->t, ((size_t)f->n + 1) * sizeof(*f->t));
+    t = &f->t[f->n++];
+    *t = (FormTensor){ .dtype = dtype, .n_dims = n_dims };
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    memcpy(t->shape, shape, (size_t)n_dims * sizeof(*shape));
+    t->bytes = td_dtype_bytes(dtype, td_shape_count(shape, n_dims));
+    t->data = calloc(1, t->bytes + 1);
+    if (data)
+        memcpy(t->data, data, t->bytes);
+    return t;
+}
+
+static inline void form_free(Form *f)
+{
+    for (int i = 0; i < f->n; i++)
+        free(f->t[i].data);
+    free(f->t);
+    *f = (Form){ 0 };
+}
+
+static inline FormTensor *form_find(Form *f, const char *name)
+{
+    for (int i = 0; i < f->n; i++)
+        if (!strcmp(f->t[i].name, name))
+            return &f->t[i];
+    return NULL;
+}
+
+/* plain: what is stored in few bits becomes bf16, and what stands beside it goes */
+static inline int form_read(Form *f, const char *path, int plain)
+{
+    Seen seen = { 0 };
+    TDLog log = { .out = { &seen, on_line, TD_LOG_WARNING } };
+    const TDEntry *e;
+    TDCheckpoint *c;
+
+    *f = (Form){ 0 };
+    if (!CHECK_INT(td_checkpoint_open(&c, path, &log), 0)) {
+        printf("  %s\n", seen.error);
+        return -1;
+    }
+    for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
+        int few = e->dtype >= TD_F8_E4M3 || e->scale;
+        int64_t n = td_entry_count(e);
+        FormTensor *t;
+        float *wide;
+
+        if (plain && e->aside)
+            continue;
+        t = form_add(f, e->name, plain && few ? TD_BF16 : e->dtype, e->n_dims, e->shape, NULL);
+        if (!plain || !few) {
+            td_entry_to_rows(e, t->data);
+            continue;
+        }
+        wide = malloc((size_t)n * sizeof(*wide));
+        CHECK_INT(td_entry_to_f32(e, wide), 0);
+        for (int64_t k = 0; k < n; k++)
+            ((uint16_t *)t->data)[k] = td_f32_to_bf16(wide[k]);
+        free(wide);
+    }
+    td_checkpoint_close(&c);
+    return 0;
+}
+
+/* metadata: JSON of __metadata__, or NULL */
+static inline int form_write(const Form *f, const char *path, const char *metadata)
+{
+    static const char *const names[TD_N_DTYPES] = { [TD_F32] = "F32", [TD_BF16] = "BF16", [TD_F16] = "F16",
+                                                    [TD_I8] = "I8", [TD_U8] = "U8", [TD_F8_E4M3] = "F8_E4M3",
+                                                    [TD_F8_E5M2] = "F8_E5M2" };
+    size_t size = 400 * (size_t)(f->n + 1) + (metadata ? strlen(metadata) : 0), n = 0, at = 0;
+    char *header = malloc(size);
+    FILE *file = fopen(path, "wb");
+    uint64_t length;
+    int ok = header && file;
+
+    n += (size_t)snprintf(header + n, size - n, "{\"__metadata__\":%s", metadata ? metadata : "{}");
+    for (int i = 0; i < f->n; i++) {
+        const FormTensor *t = &f->t[i];
+
+        n += (size_t)snprintf(header + n, size - n, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, names[t->dtype]);
+        for (int d = 0; d < t->n_dims; d++)
+            n += (size_t)snprintf(header + n, size - n, "%s%lld", d ? "," : "", (long long)t->shape[d]);
+        n += (size_t)snprintf(header + n, size - n, "],\"data_offsets\":[%zu,%zu]}", at, at + t->bytes);
+        at += t->bytes;
+    }
+    n += (size_t)snprintf(header + n, size - n, "}");
+    length = n;
+    ok = ok && fwrite(&length, 1, 8, file) == 8 && fwrite(header, 1, n, file) == n;
+    for (int i = 0; i < f->n && ok; i++)
+        ok = fwrite(f->t[i].data, 1, f->t[i].bytes, file) == f->t[i].bytes;
+    ok = file && fclose(file) == 0 && ok;
+    free(header);
+    return CHECK(ok) ? 0 : -1;
+}
+
+/* whether these files quantise it: a matrix of a block, but not proj_l, relative positions and modulations */
+static inline int form_is_linear(const FormTensor *t)
+{
+    size_t n = strlen(t->name);
+
+    return strstr(t->name, "blocks.") && n > 7 && !strcmp(t->name + n - 7, ".weight") && t->n_dims == 2 &&
+           t->dtype == TD_BF16 && !strstr(t->name, "proj_l") && !strstr(t->name, "pos_embedding");
+}
+
+/* ---- values ---- */
+
+static inline uint8_t form_fp8(float v, enum TDDtype type)
+{
+    int best = 0, top = type == TD_F8_E4M3 ? 0x7e : 0x7b;
+
+    for (int lo = 0, hi = top; lo <= hi;) {      /* codes of one sign are in the order of their values */
+        int mid = (lo + hi) / 2;
+        float x = type == TD_F8_E4M3 ? td_e4m3_to_f32((uint8_t)mid) : td_f16_to_f32((uint16_t)(mid << 8));
+
+        best = mid;
+        if (x == fabsf(v))
+            break;
+        if (x < fabsf(v))
+            lo = mid + 1;
+        else
+            hi = mid - 1;
+        best = lo > 0 ? lo - 1 : 0;
+    }
+    if (best < top) {
+        float a = type == TD_F8_E4M3 ? td_e4m3_to_f32((uint8_t)best) : td_f16_to_f32((uint16_t)(best << 8));
+        float b = type == TD_F8_E4M3 ? td_e4m3_to_f32((uint8_t)(best + 1)) : td_f16_to_f32((uint16_t)((best + 1) << 8));
+
+        best += fabsf(v) - a > b - fabsf(v);
+    }
+    return (uint8_t)(best | (v < 0 ? 0x80 : 0));
+}
+
+enum FormScale { FORM_PLAIN, FORM_TENSOR, FORM_ROWS };
+
+/* Every linear to 8 bits. scale_name: of its scale; "scale_weight", ... comfy: JSON of L.comfy_quant, or NULL;
+ *  rotated: the inputs first, in such groups */
+static inline void form_to_8_bits(Form *f, enum TDDtype type, enum FormScale scales, const char *scale_name,
+                                  const char *comfy, int rotated)
+{
+    float top = type == TD_I8 ? 127 : type == TD_F8_E4M3 ? 448 : 57344;
+
+    for (int i = 0, n = f->n; i < n; i++) {
+        FormTensor *t = &f->t[i];
+        int64_t rows = t->shape[0], k = t->shape[1], per = scales == FORM_ROWS ? k : rows * k;
+        float *x, *scale;
+        uint8_t *code;
+        char name[300];
+
+        if (!form_is_linear(t))
+            continue;
+        x = malloc((size_t)(rows * k) * sizeof(*x));
+        scale = malloc((size_t)rows * sizeof(*scale));
+        code = calloc(1, (size_t)(rows * k) + 1);
+        for (int64_t e = 0; e < rows * k; e++)
+            x[e] = td_bf16_to_f32(((uint16_t *)t->data)[e]);
+        for (int64_t e = 0; rotated && e < rows * k; e += rotated)
+            td_rotate(x + e, rotated);
+        for (int64_t at = 0; at < rows * k; at += per) {
+            float most = 1e-5f, s;
+
+            for (int64_t e = at; e < at + per; e++)
+                most = fmaxf(most, fabsf(x[e]));
+            s = scale[at / per] = scales == FORM_PLAIN ? 1 : most / top;
+            for (int64_t e = at; e < at + per; e++)
+                code[e] = type == TD_I8 ? (uint8_t)(int8_t)rintf(x[e] / s) : form_fp8(x[e] / s, type);
+        }
+        free(t->data);
+        t->data = code;
+        t->dtype = type;
+        t->bytes = (size_t)(rows * k);
+        snprintf(name, sizeof(name), "%.*s%.40s", (int)strlen(t->name) - 6, t->name, scale_name ? scale_name : "");
+        if (scales != FORM_PLAIN)
+            form_add(f, name, TD_F32, scales == FORM_ROWS ? 2 : 0, (int64_t[]){ rows, 1 }, scale);
+        if (comfy) {
+            strcpy(strrchr(name, '.'), ".comfy_quant");
+            form_add(f, name, TD_U8, 1, (int64_t[]){ (int64_t)strlen(comfy) }, comfy);
+        }
+        free(x);
+        free(scale);
+    }
+}
+
+#endif /* FORMS_H */

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Every form of weight files that is read, made of a small model: its clip equals that of a file of plain bf16 that has
+ * the same values, bit for bit, and its values are as near to the original ones as the form allows. */
+#include "forms.h"
+
+enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };
+
+#define DIT "TurboWan2.1-T2V-1.3B-480P.safetensors"
+
+static char original[256];                       /* the directory of the model as tdsynth makes it */
+
+/* one clip of the original with another transformer */
+static int dit_clip(const char *dit, enum TDQuant quant, enum TDQuant want, uint8_t *rgb)
+{
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    TDInfo info;
+    Seen seen;
+    int ret;
+
+    small_settings(&s, &seen, original);
+    small_params(&p);
+    s.dit = dit;
+    s.quant = quant;
+    ret = td_open(&c, &s);
+    if (ret >= 0 && CHECK_INT(td_info(c, &info), 0))
+        CHECK_INT(info.quant, want);
+    if (ret >= 0 && (ret = td_start(c, &p)) >= 0)
+        ret = read_clip(c, rgb);
+    CHECK_STR(seen.error, "");
+    td_close(&c);
+    return ret;
+}
+
+/* tdinfo of a file or directory: complete, and with these words */
+static void check_tdinfo(const char *path, const char *words)
+{
+    const char *build = getenv("TD_BUILD");
+    char line[600], out[4096];
+    size_t n;
+    FILE *f;
+
+    snprintf(line, sizeof(line), "%s/tdinfo --summary %s 2>&1", build ? build : "build", path);
+    f = popen(line, "r");
+    if (!CHECK(f != NULL))
+        return;
+    n = fread(out, 1, sizeof(out) - 1, f);
+    out[n] = 0;
+    if (!CHECK_INT(pclose(f), 0) || !CHECK(strstr(out, words) && strstr(out, "complete")))
+        printf("  %s: want \"%s\" and complete: %s\n", path, words, out);
+}
+
+/* root mean square of the difference of all linears, as a share of the original */
+static double distance(const Form *a, Form *b)
+{
+    double d = 0, s = 0;
+
+    for (int i = 0; i < a->n; i++) {
+        const FormTensor *x = &a->t[i], *y = form_find(b, x->name);
+
+        if (!form_is_linear(x) || !CHECK(y && y->bytes == x->bytes && y->dtype == TD_BF16))
+            continue;
+        for (size_t k = 0; k < x->bytes / 2; k++) {
+            double u = td_bf16_to_f32(((uint16_t *)x->data)[k]), v = td_bf16_to_f32(((uint16_t *)y->data)[k]);
+
+            d += (u - v) * (u - v);
+            s += u * u;
+        }
+    }
+    return sqrt(d / s);
+}
+
+/* a file of few bits against plain bf16 of its values; error: what its values may be from the original ones */
+static void check_values_of(const char *path, double error)
+{
+    static uint8_t a[BYTES], b[BYTES];
+    char plain[256], from[256];
+    Form was, is;
+
+    if (form_read(&is, path, 1) < 0 || form_read(&was, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    CHECK_INT(form_write(&is, small_path(plain, "plain.safetensors"), NULL), 0);
+    if (!CHECK_NEAR(distance(&was, &is), error, 0.15 * error))
+        printf("  %s\n", path);
+    form_free(&was);
+    form_free(&is);
+    CHECK_INT(dit_clip(path, TD_QUANT_NONE, TD_QUANT_NONE, a), N);
+    CHECK_INT(dit_clip(plain, TD_QUANT_NONE, TD_QUANT_NONE, b), N);
+    CHECK(!memcmp(a, b, BYTES));
+    /* 8 bits or less: int8, unless somebody says otherwise */
+    CHECK_INT(dit_clip(path, TD_QUANT_AUTO, TD_QUANT_INT8, a), N);
+    CHECK_INT(dit_clip(plain, TD_QUANT_INT8, TD_QUANT_INT8, b), N);
+    CHECK(!memcmp(a, b, BYTES));
+}
+
+static void test_8_bits(void)
+{
+    static const struct {
+        const char *name;
+        enum TDDtype type;
+        enum FormScale scales;
+        const char *scale_name, *comfy, *metadata;
+        int rotated;
+        double error;
+    } forms[] = {
+        { "fp8 e4m3, plain", TD_F8_E4M3, FORM_PLAIN, NULL, NULL, NULL, 0, 0.027 },
+        { "fp8 e5m2, plain", TD_F8_E5M2, FORM_PLAIN, NULL, NULL, NULL, 0, 0.053 },
+        { "fp8 e4m3, scale_weight", TD_F8_E4M3, FORM_TENSOR, "scale_weight", NULL, NULL, 0, 0.0267 },
+        { "fp8 e4m3, comfy_quant", TD_F8_E4M3, FORM_TENSOR, "weight_scale", "{\"format\":\"float8_e4m3fn\"}", NULL, 0,
+          0.0267 },
+        { "fp8 e4m3, _quantization_metadata", TD_F8_E4M3, FORM_TENSOR, "weight_scale", NULL,
+          "{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"blocks.0.ffn.0\\\":"
+          "{\\\"format\\\":\\\"float8_e4m3fn\\\"} }}\"}", 0, 0.0267 },
+        { "fp8 e4m3, rows", TD_F8_E4M3, FORM_ROWS, "weight_scale", NULL, NULL, 0, 0.0263 },
+        { "int8, rows", TD_I8, FORM_ROWS, "weight_scale", NULL, NULL, 0, 0.0065 },
+        { "int8, one scale", TD_I8, FORM_TENSOR, "weight_scale", "{\"format\":\"int8_tensorwise\"}", NULL, 0, 0.0077 },
+        { "int8, rows, rotated", TD_I8, FORM_ROWS, "weight_scale",
+          "{\"format\":\"int8_tensorwise\",\"convrot\":true,\"convrot_groupsize\":64}", NULL, 64, 0.0070 },
+        { "int8, rows, rotated, older", TD_I8, FORM_ROWS, "weight_scale", "{\"params\":{\"convrot\":true}}", NULL, 256,
+          0.0070 },
+    };
+    char from[256], to[256];
+    Form f;
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        test_begin(forms[i].name);
+        if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+            return;
+        form_to_8_bits(&f, forms[i].type, forms[i].scales, forms[i].scale_name, forms[i].comfy, forms[i].rotated);
+        if (!strcmp(forms[i].name, "fp8 e4m3, scale_weight"))    /* a marker without values, and what is not needed */
+            form_add(&f, "scaled_fp8", TD_F8_E4M3, 1, (int64_t[]){ 0 }, NULL),
+            form_add(&f, "blocks.0.ffn.0.scale_input", TD_F32, 0, NULL, NULL);
+        if (form_write(&f, small_path(to, "form.safetensors"), forms[i].metadata) >= 0)
+            check_values_of(to, forms[i].error);
+        check_tdinfo(to, forms[i].type == TD_I8 ? " i8, SLA" : forms[i].type == TD_F8_E4M3 ? "f8_e4m3" : "f8_e5m2");
+        form_free(&f);
+    }
+}
+
+/* ---- what is refused ---- */
+
+static void refuse(const Form *f, enum TDQuant quant, int err, const char *words)
+{
+    char path[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    Seen seen;
+
+    if (form_write(f, small_path(path, "bad.safetensors"), NULL) < 0)
+        return;
+    small_settings(&s, &seen, original);
+    s.dit = path;
+    s.quant = quant;
+    if (!check_error(&seen, td_open(&c, &s), TD_ERR(err), words))
+        td_close(&c);
+}
+
+static void test_refused(void)
+{
+    static const struct { const char *json; int err; const char *words; } forms[] = {
+        { "{\"format\":\"nvfp4\"}", ENOTSUP, "blocks.0.ffn.2.comfy_quant: format 'nvfp4' of i8 values, want float8_" },
+        { "{\"format\":\"float8_e4m3fn\"}", ENOTSUP, "format 'float8_e4m3fn' of i8 values" },
+        { "{\"format\":8}", EBADMSG, "its format is no string" },
+        { "{\"format\":", EBADMSG, "blocks.0.ffn.2.comfy_quant: JSON line 1" },
+        { "{\"convrot\":true,\"convrot_groupsize\":128}", ENOTSUP, "groups of 128 rotated i8 inputs, of 256" },
+        { "{\"convrot\":true,\"convrot_groupsize\":1024}", ENOTSUP, "groups of 1024 rotated i8 inputs, of 256" },
+        { "{\"convrot\":true,\"convrot_groupsize\":0}", ENOTSUP, "groups of 0 rotated" },
+        { "{\"convrot\":true,\"convrot_groupsize\":-256}", ENOTSUP, "groups of -256 rotated" },
+        { "{\"convrot\":true,\"convrot_groupsize\":\"x\"}", ENOTSUP, "groups of 0 rotated" },
+    };
+    char from[256];
+    float scale[256], nan = NAN;
+    FormTensor *t;
+    Form f;
+
+    test_begin("what comfy_quant says and is not read");
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+            return;
+        form_to_8_bits(&f, TD_I8, FORM_ROWS, "weight_scale", NULL, 0);
+        form_add(&f, "blocks.0.ffn.2.comfy_quant", TD_U8, 1, (int64_t[]){ (int64_t)strlen(forms[i].json) },
+                 forms[i].json);
+        refuse(&f, TD_QUANT_AUTO, forms[i].err, forms[i].words);
+        form_free(&f);
+    }
+
+    test_begin("scales that do not fit");
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    form_to_8_bits(&f, TD_I8, FORM_ROWS, "weight_scale", NULL, 0);
+    t = form_find(&f, "blocks.0.ffn.0.weight_scale");
+    memcpy(scale, t->data, sizeof(scale));
+    memcpy(t->data + 4 * 17, &nan, 4);
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.weight_scale[17] is nan, want a finite value");
+    memcpy(t->data, scale, t->bytes);
+    t->shape[0] = 128;
+    t->bytes = 512;
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.weight_scale: 128 values, want 1 or 256");
+    t->shape[0] = 1;
+    t->shape[1] = 256;
+    t->bytes = 1024;
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.weight_scale: 256 values, want 1 or 256");
+    t->dtype = TD_I8;
+    t->bytes = 256;
+    refuse(&f, TD_QUANT_AUTO, ENOTSUP, "blocks.0.ffn.0.weight_scale: dtype i8, want a float type");
+    strcpy(t->name, "blocks.0.ffn.0.weight_something");
+    refuse(&f, TD_QUANT_AUTO, ENOTSUP, "blocks.0.ffn.0.weight: dtype i8 without a scale, want a float type, or its");
+    refuse(&f, TD_QUANT_NONE, ENOTSUP, "blocks.0.ffn.0.weight: dtype i8 without a scale, want a float type, or its");
+    t->dtype = TD_F32;
+    t->n_dims = 0;
+    t->bytes = 4;
+    strcpy(t->name, "blocks.0.ffn.0.weight_scale");
+    form_add(&f, "blocks.0.ffn.0.scale_weight", TD_F32, 0, NULL, NULL);
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.scale_weight and blocks.0.ffn.0.weight_scale, want one scale");
+    strcpy(f.t[f.n - 1].name, "head.head.weight_scale");
+    refuse(&f, TD_QUANT_AUTO, ENOTSUP, "head.head.weight_scale: a scale of bf16 values, want one of fp8 or int8");
+    form_free(&f);
+}
+
+int main(void)
+{
+    test_begin("a model");
+    if (small_model_make("own", "--dim=256 --ffn=256") < 0)
+        return test_end();
+    small_path(original, "own");
+    test_8_bits();
+    test_refused();
+    small_model_remove();
+    return test_end();
+}
