@@ -203,11 +203,6 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         check_text(&k, title);
     else if (part == PART_VAE)
         check_vae(&k, title);
-    else if (td_checkpoint_find(c, "condition_embedder.time_proj.weight") ||
-             td_checkpoint_find(c, "encoder.conv_in.weight"))
-        snprintf(title, sizeof(title), "Diffusers layout, want the official names");
-    else if (td_checkpoint_find(c, "shared.weight") || td_checkpoint_find(c, "encoder.final_layer_norm.weight"))
-        snprintf(title, sizeof(title), "Hugging Face T5 layout, want the official names");
     else
         snprintf(title, sizeof(title), "unknown model");
     if ((part == PART_DIT || part == PART_TEXT) && !td_count_blocks(c))
@@ -216,7 +211,9 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
             if (!k.seen[i] && !e->aside)
                 report(&k.n_unexpected, "unexpected", e->name);
-    printf("%s: %s: %d tensors, %llu bytes", path, title, count, bytes);
+    printf("%s: %s%s%s%s: %d tensors, %llu bytes", path, title, td_checkpoint_naming(c) ? ", " : "",
+           td_checkpoint_naming(c) ? td_checkpoint_naming(c) : "",
+           td_checkpoint_naming(c) ? " names" : "", count, bytes);
     if (part == PART_UNKNOWN || k.n_missing || k.n_wrong || k.n_unexpected) {
         if (part != PART_UNKNOWN)
             printf("; %d missing, %d of wrong shape, %d unexpected", k.n_missing, k.n_wrong, k.n_unexpected);

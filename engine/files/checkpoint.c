@@ -24,9 +24,18 @@ static int compare_names(const void *a, const void *b)
 
 static void sort_names(TDCheckpoint *ckpt)
 {
-    for (int i = 0; i < ckpt->n_entries; i++)
+    int n = 0;
+
+    for (int i = 0; i < ckpt->n_entries; i++) {
+        if (ckpt->entries[i].n_dims == TD_CKPT_DROPPED)
+            free((char *)ckpt->entries[i].name);
+        else
+            ckpt->entries[n++] = ckpt->entries[i];
+    }
+    ckpt->n_entries = n;
+    for (int i = 0; i < n; i++)
         ckpt->by_name[i] = &ckpt->entries[i];
-    qsort(ckpt->by_name, (size_t)ckpt->n_entries, sizeof(*ckpt->by_name), compare_names);
+    qsort(ckpt->by_name, (size_t)n, sizeof(*ckpt->by_name), compare_names);
 }
 
 static int same_name(const TDCheckpoint *ckpt, int i)
@@ -37,26 +46,19 @@ static int same_name(const TDCheckpoint *ckpt, int i)
 /* Where weights stand beside their averages, these are what was trained for use: the others leave. */
 static void drop_trained_twins(TDCheckpoint *ckpt, TDLog *log)
 {
-    int n = 0, dropped = 0;
+    int dropped = 0;
 
     for (int i = 1; i < ckpt->n_entries; i++) {
         const TDEntry *a = ckpt->by_name[i - 1], *b = ckpt->by_name[i];
         TDEntry *leaves = &ckpt->entries[(a->ema ? b : a) - ckpt->entries];
 
         if (same_name(ckpt, i) && !same_name(ckpt, i - 1) && !same_name(ckpt, i + 1) && a->ema != b->ema) {
-            leaves->n_dims = -1;
+            leaves->n_dims = TD_CKPT_DROPPED;
             dropped++;
         }
     }
     if (!dropped)
         return;
-    for (int i = 0; i < ckpt->n_entries; i++) {
-        if (ckpt->entries[i].n_dims < 0)
-            free((char *)ckpt->entries[i].name);
-        else
-            ckpt->entries[n++] = ckpt->entries[i];
-    }
-    ckpt->n_entries = n;
     sort_names(ckpt);
     td_log(log, TD_LOG_VERBOSE, "%s: %d tensors are in it twice, as trained and averaged (EMA): the averaged ones are "
            "used", ckpt->path, dropped);
@@ -65,6 +67,7 @@ static void drop_trained_twins(TDCheckpoint *ckpt, TDLog *log)
 static int index_names(TDCheckpoint *ckpt, TDLog *log)
 {
     char q[TD_QUOTE_MAX];
+    int ret;
 
     if (!ckpt->n_entries)
         return td_error(log, EBADMSG, "%s: no tensors in it", ckpt->path);
@@ -72,11 +75,19 @@ static int index_names(TDCheckpoint *ckpt, TDLog *log)
     if (!ckpt->by_name)
         return td_error(log, ENOMEM, "%s: out of memory", ckpt->path);
     sort_names(ckpt);
+    if ((ret = td_ckpt_rename(ckpt, log)) < 0)
+        return ret;
+    sort_names(ckpt);
+    if ((ret = td_ckpt_rename_blocks(ckpt, log)) < 0)
+        return ret;
+    sort_names(ckpt);
     drop_trained_twins(ckpt, log);
     for (int i = 1; i < ckpt->n_entries; i++)
         if (same_name(ckpt, i))
-            return td_error(log, EBADMSG, "%s: tensor '%s' occurs twice", ckpt->path,
-                            td_ckpt_quote(q, ckpt->by_name[i]->name, strlen(ckpt->by_name[i]->name)));
+            return td_error(log, EBADMSG, "%s: tensor '%s' occurs twice%s%s%s", ckpt->path,
+                            td_ckpt_quote(q, ckpt->by_name[i]->name, strlen(ckpt->by_name[i]->name)),
+                            ckpt->naming ? " when " : "", ckpt->naming ? ckpt->naming : "",
+                            ckpt->naming ? " names are made the official ones" : "");
     return 0;
 }
 
@@ -177,6 +188,11 @@ int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b)
         if (!td_map_same(&a->files[i], &b->files[i]))
             return 0;
     return 1;
+}
+
+const char *td_checkpoint_naming(const TDCheckpoint *ckpt)
+{
+    return ckpt->naming;
 }
 
 const char *td_checkpoint_path(const TDCheckpoint *ckpt)

@@ -39,6 +39,7 @@ const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name);
 const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index);   ///< in file order; NULL past the end
 int td_checkpoint_count(const TDCheckpoint *ckpt);
 const char *td_checkpoint_path(const TDCheckpoint *ckpt);
+const char *td_checkpoint_naming(const TDCheckpoint *ckpt);    ///< "diffusers'", ...; NULL: the official names
 /** Whether its files are as they were when it was opened; what was read from one that is not may be anything.
  *  @return 0, or a logged EBADMSG */
 int td_checkpoint_check(const TDCheckpoint *ckpt, TDLog *log);

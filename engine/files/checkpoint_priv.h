@@ -20,6 +20,7 @@ struct TDCheckpoint {
     int n_entries, cap_entries;
     size_t name_bytes;                           /* of all names as the file has them */
     const TDEntry **by_name;                     ///< sorted; set once all entries are in
+    const char *naming;                          ///< whose names it has, or NULL: the official ones
     void **owned;                                ///< memory that entries point into
     int n_owned;
 };
@@ -53,6 +54,14 @@ int td_ckpt_safetensors_parse(TDCheckpoint *ckpt, const char *label, TDMapping m
 
 /** Sharded set: maps each shard named by the index through td_ckpt_map(). */
 int td_ckpt_index_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
+
+/* of TDEntry.n_dims: not of the file any more */
+#define TD_CKPT_DROPPED (-1)
+
+/** Make names of other projects the official ones, once all entries are in and sorted. @return 0 or ENOMEM */
+int td_ckpt_rename(TDCheckpoint *ckpt, TDLog *log);
+/** The same for int8 of 128x128 blocks as diffusers' files have it: `weight` with `weight_scale_inv`. */
+int td_ckpt_rename_blocks(TDCheckpoint *ckpt, TDLog *log);
 
 /** Give 8-bit values their scales and forms, once all entries are in and have their final names.
  *  @return 0, EBADMSG, ENOTSUP, ENOMEM */

@@ -90,6 +90,7 @@ static const struct {
     int ema;                                     /* of averaged weights */
 } prefixes[] = {
     { "model.diffusion_model.", 0 }, { "diffusion_model.", 0 }, { "net.", 0 }, { "module.", 0 }, { "model.", 0 },
+    { "transformer.", 0 },
     { "_orig_mod.", 0 }, { "ema.", 1 }, { "ema_model.", 1 }, { "model_ema.", 1 }, { "net_ema.", 1 },
     { "generator.", 0 }, { "generator_ema.", 1 },
 };

@@ -102,6 +102,7 @@ static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_f
 int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
 {
     static const char *const endings[] = { "scale_weight", "weight_scale" };
+    static const char *const unread[] = { "weight_scale_2", "weight_scale_inv" };
     int ret = 0;
 
     for (int i = 0; i < ckpt->n_entries && ret >= 0; i++) {
@@ -111,7 +112,11 @@ int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
             e->aside |= ends_with(e->name, ignored[k]);
         if (!ends_with(e->name, ".weight"))
             continue;
-        if ((other = beside(ckpt, e, "comfy_quant")))
+        for (int k = 0; k < 2 && ret >= 0; k++)
+            if ((other = beside(ckpt, e, unread[k])))
+                ret = td_error(log, ENOTSUP, "%s: %s: scales of %s values in blocks, which are not read", ckpt->path,
+                               other->name, td_dtype_name(e->dtype));
+        if (ret >= 0 && (other = beside(ckpt, e, "comfy_quant")))
             ret = set_form(ckpt, e, other, log);
         for (int k = 0; k < 2 && ret >= 0; k++) {
             if (!(other = beside(ckpt, e, endings[k])))

@@ -134,6 +134,24 @@ static inline int form_is_linear(const FormTensor *t)
            t->dtype == TD_BF16 && !strstr(t->name, "proj_l") && !strstr(t->name, "pos_embedding");
 }
 
+/* tdinfo of a file or directory: complete, and with these words */
+static inline void form_tdinfo(const char *path, const char *words)
+{
+    const char *build = getenv("TD_BUILD");
+    char line[600], out[4096];
+    size_t n;
+    FILE *f;
+
+    snprintf(line, sizeof(line), "%s/tdinfo --summary %s 2>&1", build ? build : "build", path);
+    f = popen(line, "r");
+    if (!CHECK(f != NULL))
+        return;
+    n = fread(out, 1, sizeof(out) - 1, f);
+    out[n] = 0;
+    if (!CHECK_INT(pclose(f), 0) || !CHECK(strstr(out, words) && strstr(out, "complete")))
+        printf("  %s: want \"%s\" and complete: %s\n", path, words, out);
+}
+
 /* ---- values ---- */
 
 static inline uint8_t form_fp8(float v, enum TDDtype type)

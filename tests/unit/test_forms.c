@@ -33,24 +33,6 @@ static int dit_clip(const char *dit, enum TDQuant quant, enum TDQuant want, uint
     return ret;
 }
 
-/* tdinfo of a file or directory: complete, and with these words */
-static void check_tdinfo(const char *path, const char *words)
-{
-    const char *build = getenv("TD_BUILD");
-    char line[600], out[4096];
-    size_t n;
-    FILE *f;
-
-    snprintf(line, sizeof(line), "%s/tdinfo --summary %s 2>&1", build ? build : "build", path);
-    f = popen(line, "r");
-    if (!CHECK(f != NULL))
-        return;
-    n = fread(out, 1, sizeof(out) - 1, f);
-    out[n] = 0;
-    if (!CHECK_INT(pclose(f), 0) || !CHECK(strstr(out, words) && strstr(out, "complete")))
-        printf("  %s: want \"%s\" and complete: %s\n", path, words, out);
-}
-
 /* root mean square of the difference of all linears, as a share of the original */
 static double distance(const Form *a, Form *b)
 {
@@ -133,7 +115,7 @@ static void test_8_bits(void)
             form_add(&f, "blocks.0.ffn.0.scale_input", TD_F32, 0, NULL, NULL);
         if (form_write(&f, small_path(to, "form.safetensors"), forms[i].metadata) >= 0)
             check_values_of(to, forms[i].error);
-        check_tdinfo(to, forms[i].type == TD_I8 ? " i8, SLA" : forms[i].type == TD_F8_E4M3 ? "f8_e4m3" : "f8_e5m2");
+        form_tdinfo(to, forms[i].type == TD_I8 ? " i8, SLA" : forms[i].type == TD_F8_E4M3 ? "f8_e4m3" : "f8_e5m2");
         form_free(&f);
     }
 }

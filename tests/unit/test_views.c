@@ -40,7 +40,8 @@ static void test_int8_matrix(void)
     TDEntry w = { .name = "w", .dtype = TD_I8, .n_dims = 2, .shape = { N, K, 1, 1, 1 }, .stride = { K, 1, 1, 1, 1 },
                   .data = (uint8_t *)plain, .bytes = sizeof(plain), .file = "f" }, t = w;
     TDEntry s = { .name = "s", .dtype = TD_F32, .n_dims = 2, .shape = { N / 128, K / 128, 1, 1, 1 },
-                  .stride = { K / 128, 1, 1, 1, 1 }, .data = (uint8_t *)scale, .bytes = sizeof(scale), .file = "f" }, st = s;
+                  .stride = { K / 128, 1, 1, 1, 1 }, .data = (uint8_t *)scale, .bytes = sizeof(scale),
+                  .file = "f" }, st = s;
     TDLinearSource a = { &w, &s, NULL, 0, 0 }, b = { &t, &st, NULL, 0, 0 };
     TDLinear la = { 0 }, lb = { 0 };
     TDWeights wa, wb;
