@@ -20,8 +20,8 @@
 static const char usage[] =
     "usage: tdinfo [--summary] FILE|DIR...\n"
     "       tdinfo --tokenize spiece.model < PROMPTS\n"
-    "FILE      a .pth, .safetensors, .safetensors.index.json or SentencePiece .model file: lists its tensors (name,\n"
-    "          dtype, shape, bytes), then says which model it is and what is missing or unexpected\n"
+    "FILE      a .pth, .safetensors, .safetensors.index.json, .gguf or SentencePiece .model file: lists its tensors\n"
+    "          (name, dtype, shape, bytes), then says which model it is and what is missing or unexpected\n"
     "DIR       a model directory: the same for each such file in it, and which parts are missing; and for each GPU of\n"
     "          this machine, how the model and a clip of its own size fit there\n"
     "--summary without the tensor lists\n"

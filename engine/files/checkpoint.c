@@ -111,12 +111,12 @@ static int add_tensors(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
     if (m.data[0] == '{')
         return td_ckpt_index_parse(ckpt, ckpt->path, m, log);
     if (starts_with(m, "GGUF"))
-        return td_error(log, ENOTSUP, "%s: is a GGUF file, want .pth or .safetensors", ckpt->path);
+        return td_ckpt_gguf_parse(ckpt, ckpt->path, m, log);
     if (starts_with(m, "version https://git-lfs"))
         return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the weight file it stands for", ckpt->path);
     memcpy(head, m.data, m.size < 8 ? m.size : 8);
-    return td_error(log, EBADMSG, "%s: starts with %02x %02x %02x %02x, want a .pth (50 4b 03 04) or .safetensors file",
-                    ckpt->path, head[0], head[1], head[2], head[3]);
+    return td_error(log, EBADMSG, "%s: starts with %02x %02x %02x %02x, want a .pth (50 4b 03 04), .safetensors or "
+                    ".gguf file", ckpt->path, head[0], head[1], head[2], head[3]);
 }
 
 int td_ckpt_parse(TDCheckpoint *ckpt, TDMapping map, TDLog *log)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * One view of a weight file: name -> dtype, shape, bytes. Reads .pth (zip and legacy torch.save) and .safetensors
+ * One view of a weight file: name -> dtype, shape, bytes. Reads .pth (zip and legacy torch.save), GGUF and .safetensors
  * (single, or sharded through NAME.safetensors.index.json), with the scales of 8-bit values. Files are memory-mapped
  * read-only; nothing is copied at open and nothing in them is executed. Every offset, size product, shape and dtype is
  * checked: all bytes are hostile.

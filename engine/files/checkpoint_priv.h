@@ -50,6 +50,7 @@ int td_ckpt_parse(TDCheckpoint *ckpt, TDMapping map, TDLog *log);
 int td_ckpt_pth_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 int td_ckpt_pth_legacy_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 int td_ckpt_is_legacy_pth(TDMapping map);
+int td_ckpt_gguf_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 int td_ckpt_safetensors_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 
 /** Sharded set: maps each shard named by the index through td_ckpt_map(). */

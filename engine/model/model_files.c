@@ -63,7 +63,8 @@ static int kind_of(const char *name)
 
     if (name[0] == '.')
         return -1;
-    if (!ends_with(name, ".pth") && !ends_with(name, ".safetensors") && !ends_with(name, ".safetensors.index.json"))
+    if (!ends_with(name, ".pth") && !ends_with(name, ".safetensors") && !ends_with(name, ".safetensors.index.json") &&
+        !ends_with(name, ".gguf"))
         return -1;
     if (of && ends_with(name, ".safetensors"))
         return -1;                               /* a shard */

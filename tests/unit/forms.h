@@ -125,6 +125,52 @@ static inline int form_write(const Form *f, const char *path, const char *metada
     return CHECK(ok) ? 0 : -1;
 }
 
+static inline void form_gguf_text(FILE *file, const char *s, size_t n)
+{
+    uint64_t length = n;
+
+    fwrite(&length, 1, 8, file);
+    fwrite(s, 1, n, file);
+}
+
+/* pairs: n_pairs key-value pairs as the file has them, size bytes */
+static inline int form_write_gguf(const Form *f, const char *path, const uint8_t *pairs, size_t size, uint64_t n_pairs)
+{
+    static const uint32_t ids[TD_N_DTYPES] = {
+        [TD_F32] = 0, [TD_F16] = 1, [TD_BF16] = 30, [TD_Q4_0] = 2, [TD_Q4_1] = 3, [TD_Q5_0] = 6, [TD_Q5_1] = 7,
+        [TD_Q8_0] = 8, [TD_Q2_K] = 10, [TD_Q3_K] = 11, [TD_Q4_K] = 12, [TD_Q5_K] = 13, [TD_Q6_K] = 14,
+        [TD_IQ4_NL] = 20, [TD_IQ4_XS] = 23,
+    };
+    static const uint8_t zeros[32];
+    uint64_t counts[2] = { (uint64_t)f->n, n_pairs }, at = 0;
+    FILE *file = fopen(path, "wb");
+
+    if (!CHECK(file != NULL))
+        return -1;
+    fwrite("GGUF\3\0\0\0", 1, 8, file);
+    fwrite(counts, 8, 2, file);
+    if (size)
+        fwrite(pairs, 1, size, file);
+    for (int i = 0; i < f->n; i++) {
+        const FormTensor *t = &f->t[i];
+        uint32_t n_dims = (uint32_t)t->n_dims;
+
+        form_gguf_text(file, t->name, strlen(t->name));
+        fwrite(&n_dims, 4, 1, file);
+        for (int d = t->n_dims - 1; d >= 0; d--)
+            fwrite(&t->shape[d], 8, 1, file);
+        fwrite(&ids[t->dtype], 4, 1, file);
+        fwrite(&at, 8, 1, file);
+        at += (t->bytes + 31) / 32 * 32;
+    }
+    fwrite(zeros, 1, (size_t)(-ftell(file) & 31), file);
+    for (int i = 0; i < f->n; i++) {
+        fwrite(f->t[i].data, 1, f->t[i].bytes, file);
+        fwrite(zeros, 1, -f->t[i].bytes & 31, file);
+    }
+    return CHECK(!ferror(file) && fclose(file) == 0) ? 0 : -1;
+}
+
 /* whether these files quantise it: a matrix of a block, but not proj_l, relative positions and modulations */
 static inline int form_is_linear(const FormTensor *t)
 {
@@ -227,6 +273,74 @@ static inline void form_to_8_bits(Form *f, enum TDDtype type, enum FormScale sca
         }
         free(x);
         free(scale);
+    }
+}
+
+/* Blocks of any bytes, with scales that bring the values to about the size of the weights that they replace. */
+static inline void form_random_blocks(FormTensor *t, enum TDDtype type, uint32_t seed)
+{
+    static const int scales[TD_N_DTYPES][2] = { [TD_Q4_1] = { 0, 2 }, [TD_Q5_1] = { 0, 2 }, [TD_Q2_K] = { 80, 82 },
+                                                [TD_Q3_K] = { 108, 108 }, [TD_Q4_K] = { 0, 2 }, [TD_Q5_K] = { 0, 2 },
+                                                [TD_Q6_K] = { 208, 208 } };
+    int64_t n = td_shape_count(t->shape, t->n_dims);
+    size_t size = td_dtype_size(type);
+    float *x = malloc((size_t)n * sizeof(*x));
+    double was = 0, is = 0;
+    int exponent = 15;
+
+    for (int64_t i = 0; i < n; i++)
+        was += pow(td_bf16_to_f32(((uint16_t *)t->data)[i]), 2);
+    t->dtype = type;
+    t->bytes = td_dtype_bytes(type, n);
+    free(t->data);
+    t->data = malloc(t->bytes);
+    for (size_t i = 0; i < t->bytes; i++) {
+        seed = seed * 1664525 + 1013904223;
+        t->data[i] = (uint8_t)(seed >> 24);
+    }
+    for (int pass = 0; pass < 2; pass++) {       /* with scales of 1, then with the power of 2 that it takes */
+        for (size_t b = 0; b < t->bytes; b += size)
+            for (int k = 0; k < 2; k++) {
+                t->data[b + (size_t)scales[type][k]] = 0;
+                t->data[b + (size_t)scales[type][k] + 1] = (uint8_t)(exponent << 2);
+            }
+        td_blocks_to_f32(x, t->data, type, n);
+        for (int64_t i = 0; i < n && !pass; i++)
+            is += x[i] * x[i];
+        exponent = 15 + (int)lrint(log2(sqrt(was / is)));
+        exponent = exponent < 1 ? 1 : exponent;
+    }
+    free(x);
+}
+
+/* Every linear to Q8_0 as its writers do it, but for the scale's rounding up to a power of 2. */
+static inline void form_to_q8_0(Form *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        FormTensor *t = &f->t[i];
+        int64_t n = td_shape_count(t->shape, t->n_dims);
+        uint8_t *out;
+
+        if (!form_is_linear(t))
+            continue;
+        out = calloc(1, td_dtype_bytes(TD_Q8_0, n));
+        for (int64_t b = 0; b < n / 32; b++) {
+            const uint16_t *x = (const uint16_t *)t->data + 32 * b;
+            float most = 0;
+            int e;
+
+            for (int k = 0; k < 32; k++)
+                most = fmaxf(most, fabsf(td_bf16_to_f32(x[k])));
+            e = most > 0 ? (int)ceilf(log2f(most / 127)) : 0;
+            e = e < -14 ? -14 : e;
+            out[34 * b + 1] = (uint8_t)((e + 15) << 2);
+            for (int k = 0; k < 32; k++)
+                out[34 * b + 2 + k] = (uint8_t)(int8_t)rintf(ldexpf(td_bf16_to_f32(x[k]), -e));
+        }
+        free(t->data);
+        t->data = out;
+        t->dtype = TD_Q8_0;
+        t->bytes = td_dtype_bytes(TD_Q8_0, n);
     }
 }
 

@@ -53,19 +53,16 @@ static double distance(const Form *a, Form *b)
     return sqrt(d / s);
 }
 
-/* a file of few bits against plain bf16 of its values; error: what its values may be from the original ones */
-static void check_values_of(const char *path, double error)
+/* a file of few bits against plain bf16 of its values */
+static void check_clips_of(const char *path)
 {
     static uint8_t a[BYTES], b[BYTES];
-    char plain[256], from[256];
-    Form was, is;
+    char plain[256];
+    Form is;
 
-    if (form_read(&is, path, 1) < 0 || form_read(&was, small_path(from, "own/" DIT), 0) < 0)
+    if (form_read(&is, path, 1) < 0)
         return;
     CHECK_INT(form_write(&is, small_path(plain, "plain.safetensors"), NULL), 0);
-    if (!CHECK_NEAR(distance(&was, &is), error, 0.15 * error))
-        printf("  %s\n", path);
-    form_free(&was);
     form_free(&is);
     CHECK_INT(dit_clip(path, TD_QUANT_NONE, TD_QUANT_NONE, a), N);
     CHECK_INT(dit_clip(plain, TD_QUANT_NONE, TD_QUANT_NONE, b), N);
@@ -74,6 +71,21 @@ static void check_values_of(const char *path, double error)
     CHECK_INT(dit_clip(path, TD_QUANT_AUTO, TD_QUANT_INT8, a), N);
     CHECK_INT(dit_clip(plain, TD_QUANT_INT8, TD_QUANT_INT8, b), N);
     CHECK(!memcmp(a, b, BYTES));
+}
+
+/* the same; error: what its values may be from the original ones */
+static void check_values_of(const char *path, double error)
+{
+    char from[256];
+    Form was, is;
+
+    if (form_read(&is, path, 1) < 0 || form_read(&was, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    if (!CHECK_NEAR(distance(&was, &is), error, 0.15 * error))
+        printf("  %s\n", path);
+    form_free(&was);
+    form_free(&is);
+    check_clips_of(path);
 }
 
 static void test_8_bits(void)
@@ -118,6 +130,69 @@ static void test_8_bits(void)
         form_tdinfo(to, forms[i].type == TD_I8 ? " i8, SLA" : forms[i].type == TD_F8_E4M3 ? "f8_e4m3" : "f8_e5m2");
         form_free(&f);
     }
+}
+
+/* ---- GGUF ---- */
+
+static void test_gguf(void)
+{
+    char from[256], to[256], name[64];
+    Form f;
+
+    for (int type = TD_Q4_0; type <= TD_IQ4_XS; type++) {
+        snprintf(name, sizeof(name), "GGUF: %s, two matrices in q6_k", td_dtype_name(type));
+        test_begin(name);
+        if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+            return;
+        for (int i = 0; i < f.n; i++)
+            if (form_is_linear(&f.t[i]))
+                form_random_blocks(&f.t[i], strstr(f.t[i].name, "self_attn.v") || strstr(f.t[i].name, "ffn.2")
+                                                ? TD_Q6_K : (enum TDDtype)type, (uint32_t)i);
+        if (form_write_gguf(&f, small_path(to, "form.gguf"), NULL, 0, 0) >= 0)
+            check_clips_of(to);
+        form_tdinfo(to, td_dtype_name(type));
+        form_free(&f);
+    }
+
+    test_begin("GGUF: q8_0 of the model's weights");
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    form_to_q8_0(&f);
+    if (form_write_gguf(&f, small_path(to, "form.gguf"), NULL, 0, 0) >= 0)
+        check_values_of(to, 0.0078);
+    form_free(&f);
+}
+
+/* what is not quantised, in the types and shapes that writers of GGUF choose; frames as of the original */
+static void test_gguf_plain(void)
+{
+    static const char pair[] = "\x2e\0\0\0\0\0\0\0" "comfy.gguf.orig_shape.time_projection.1.weight"
+                               "\x09\0\0\0\x05\0\0\0\x02\0\0\0\0\0\0\0\0\x06\0\0\0\x01\0\0";
+    static uint8_t a[BYTES], b[BYTES];
+    char from[256], to[256];
+    FormTensor *t;
+    Form f;
+
+    test_begin("GGUF: bf16, patches of 4 dimensions, and a shape that the writer had changed");
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    t = form_find(&f, "patch_embedding.weight");
+    if (!CHECK(t && t->n_dims >= 2))
+        return;
+    t->n_dims = 4;
+    memcpy(t->shape, (int64_t[]){ 256 * 16, 1, 2, 2 }, 4 * sizeof(*t->shape));
+    t = form_find(&f, "time_projection.1.weight");
+    if (!CHECK(t && t->shape[0] == 1536 && t->shape[1] == 256))
+        return;
+    t->shape[0] = 384;
+    t->shape[1] = 1024;
+    if (form_write_gguf(&f, small_path(to, "form.gguf"), (const uint8_t *)pair, sizeof(pair) - 1, 1) >= 0) {
+        CHECK_INT(dit_clip(to, TD_QUANT_AUTO, TD_QUANT_NONE, a), N);
+        CHECK_INT(dit_clip(from, TD_QUANT_AUTO, TD_QUANT_NONE, b), N);
+        CHECK(!memcmp(a, b, BYTES));
+    }
+    form_tdinfo(to, "not quantised");
+    form_free(&f);
 }
 
 /* ---- what is refused ---- */
@@ -207,6 +282,8 @@ int main(void)
         return test_end();
     small_path(original, "own");
     test_8_bits();
+    test_gguf();
+    test_gguf_plain();
     test_refused();
     small_model_remove();
     return test_end();
