@@ -14,6 +14,7 @@
 #include "cli.h"
 #include "model/device.h"
 #include "model/model.h"
+#include "model/vocabulary.h"
 
 #define MAX_REPORTED 8
 
@@ -240,7 +241,7 @@ static int ends_with(const char *s, const char *end)
     return strlen(s) >= strlen(end) && !strcmp(s + strlen(s) - strlen(end), end);
 }
 
-static enum Part show_file(const char *path, int summary, int *bad, TDLog *log)
+static enum Part show_file(const char *path, int summary, int found[N_PARTS], int *bad, TDLog *log)
 {
     enum Part part = PART_UNKNOWN;
     const TDEntry *e;
@@ -268,6 +269,15 @@ static enum Part show_file(const char *path, int summary, int *bad, TDLog *log)
                td_entry_is_contiguous(e) ? "" : " strided");
     }
     part = check_checkpoint(c, path, bad, log);
+    if (part == PART_TEXT && td_vocabulary_is_in(c)) {
+        if (td_vocabulary_open(&tok, c, log) < 0) {
+            *bad = 1;
+        } else {
+            printf("%s: with its vocabulary, %d ids\n", path, td_tokenizer_n_ids(tok));
+            found[PART_TOKENIZER]++;
+        }
+        td_tokenizer_free(&tok);
+    }
     td_checkpoint_close(&c);
     return part;
 }
@@ -319,7 +329,7 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
             if (S_ISDIR(st.st_mode) && depth < 2)
                 show_dir(full, summary, found, depth + 1, bad, log);
             else if (is_model_file(dirfd(dir), names[i])) {
-                enum Part part = show_file(full, summary, bad, log);
+                enum Part part = show_file(full, summary, found, bad, log);
 
                 if (part < N_PARTS)
                     found[part]++;
@@ -374,7 +384,7 @@ static int show(const char *path, int summary, TDLog *log)
     struct stat st;
 
     if (stat(path, &st) || !S_ISDIR(st.st_mode)) {
-        show_file(path, summary, &bad, log);
+        show_file(path, summary, found, &bad, log);
         return bad;
     }
     show_dir(path, summary, found, 0, &bad, log);

@@ -333,13 +333,16 @@ int td_ckpt_gguf_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDL
         else
             ret = parse_info(&g, &infos[n++]);
     }
+    if (ret < 0)
+        goto end;
     data = ((size_t)(g.p - g.begin) + g.alignment - 1) / g.alignment * g.alignment;
-    if (ret >= 0 && n && data > map.size)
+    if (n && data > map.size)
         ret = truncated(&g, "the data section");
     for (size_t i = 0; i < n && ret >= 0; i++)
         ret = add_info(&g, &infos[i], map.data + data);
     if (ret >= 0)
         split_patches(ckpt);
+end:
     free(infos);
     free(g.shapes);
     return ret;

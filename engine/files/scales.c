@@ -96,8 +96,8 @@ static int ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
-/* what else stands beside a weight: scales of its inputs, which only a product of 8-bit numbers wants */
-static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_fp8" };
+/* what else stands beside weights: scales of their inputs, which only a product of 8-bit numbers wants; a vocabulary */
+static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_fp8", "spiece_model" };
 
 int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
 {

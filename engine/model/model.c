@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include "model/install.h"
 #include "model/model.h"
+#include "model/vocabulary.h"
 
 /* the named views are net[] by another name */
 _Static_assert(offsetof(TDModel, low) == offsetof(TDModel, net[TD_FILE_DIT_LOW]) &&
@@ -74,6 +75,18 @@ fail:
     return ret;
 }
 
+/* that of the text encoder's file, for want of a tokenizer's */
+static int open_vocabulary(TDModel *m, const TDSettings *s)
+{
+    const TDCheckpoint *file = m->part[TD_FILE_TEXT]->file;
+
+    if (!td_vocabulary_is_in(file))
+        return td_model_no_tokenizer(s, m->log);
+    if (!(m->path[TD_FILE_TOKENIZER] = strdup(m->path[TD_FILE_TEXT])))
+        return td_error(m->log, ENOMEM, "model: out of memory");
+    return td_vocabulary_open(&m->tokenizer, file, m->log);
+}
+
 int td_model_unnamed(const TDSettings *s)
 {
     return !s->model && !s->dit && !s->dit_low && !s->text_encoder && !s->tokenizer && !s->vae;
@@ -104,9 +117,12 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     TRY(td_model_find_files(m->path, s, log));
     if (s->model)
         TRY(td_model_conf_read(&m->conf, s->model, log));
-    TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));
+    if (m->path[TD_FILE_TOKENIZER])
+        TRY(td_tokenizer_open(&m->tokenizer, m->path[TD_FILE_TOKENIZER], log));
     TRY(open_part(m, TD_FILE_DIT, s));
     TRY(open_part(m, TD_FILE_TEXT, s));
+    if (!m->tokenizer)
+        TRY(open_vocabulary(m, s));
     TRY(open_part(m, TD_FILE_VAE, s));
     TRY(open_more(m, s));
     if (m->text->dim != m->dit->text_dim) {

@@ -74,8 +74,11 @@ void td_model_costs(const TDModel *m, uint64_t costs[TD_N_PARTS]);
 uint64_t td_model_bytes(const TDModel *m);
 
 /** Where the files are (model_files.c): fills path[] with malloc'd strings. Those of s->model are visible, regular
- *  files (or links to such). @return 0 or a logged error */
+ *  files (or links to such). No tokenizer is no error yet: the text encoder's file may bring its vocabulary.
+ *  @return 0 or a logged error */
 int  td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log);
+/** The error of a model without a vocabulary. */
+int  td_model_no_tokenizer(const TDSettings *s, TDLog *log);
 /** Whether td_model_find_files() would look at this entry of a directory (an open one) as a file of weights. */
 int  td_model_is_weight_file(int dir, const char *name);
 /** Whether the transformers found go together: a pair for image to video; for text to video one, or a pair that the

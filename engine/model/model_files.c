@@ -142,21 +142,30 @@ static int join_path(char **out, const char *dir, const char *name, TDLog *log)
     return 0;
 }
 
+static const char *const tokenizers[] = { "google/umt5-xxl/spiece.model", "umt5-xxl/spiece.model",
+                                          "tokenizer/spiece.model", "spiece.model" };
+
+/* NULL if there is none: the text encoder's file may have it */
 static int find_tokenizer(char **out, const char *dir, TDLog *log)
 {
-    static const char *const names[] = { "google/umt5-xxl/spiece.model", "umt5-xxl/spiece.model",
-                                         "tokenizer/spiece.model", "spiece.model" };
     int ret;
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        if ((ret = join_path(out, dir, names[i], log)) < 0)
+    for (size_t i = 0; i < sizeof(tokenizers) / sizeof(*tokenizers); i++) {
+        if ((ret = join_path(out, dir, tokenizers[i], log)) < 0)
             return ret;
         if (is_file(AT_FDCWD, *out))
             return 0;
         free(*out);
         *out = NULL;
     }
-    return td_error(log, ENOENT, "model=%s: no tokenizer; want %s, or set tokenizer=", dir, names[0]);
+    return 0;
+}
+
+int td_model_no_tokenizer(const TDSettings *s, TDLog *log)
+{
+    if (!s->model)
+        return td_error(log, EINVAL, "no tokenizer: set model= to a directory, or tokenizer= to a file");
+    return td_error(log, ENOENT, "model=%s: no tokenizer; want %s, or set tokenizer=", s->model, tokenizers[0]);
 }
 
 static int pick(char **out, const Scan *scan, enum TDFile k, const char *dir, TDLog *log)
@@ -193,6 +202,8 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
         if (given[k]) {
             path[k] = strdup(given[k]);
             ret = path[k] ? 0 : td_error(log, ENOMEM, "%s=: out of memory", kinds[k].option);
+        } else if (!s->model && k == TD_FILE_TOKENIZER) {
+            continue;
         } else if (!s->model) {
             ret = td_error(log, EINVAL, "no %s: set model= to a directory, or %s= to a file", kinds[k].what + 2,
                            kinds[k].option);
