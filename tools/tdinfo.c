@@ -296,7 +296,31 @@ static int is_model_file(int dir, const char *name)
            (name[0] != '.' && ends_with(name, ".model") && !fstatat(dir, name, &st, 0) && S_ISREG(st.st_mode));
 }
 
-static void show_dir(const char *path, int summary, int found[N_PARTS], int depth, int *bad, TDLog *log)
+/* files of a directory that are not complete */
+typedef struct Refused {
+    char **path;
+    int n;
+} Refused;
+
+static void refuse(Refused *r, const char *path)
+{
+    r->path = realloc(r->path, ((size_t)r->n + 1) * sizeof(*r->path));
+    if (!r->path || !(r->path[r->n++] = strdup(path))) {
+        fprintf(stderr, "tdinfo: out of memory\n");
+        exit(1);
+    }
+}
+
+static int is_refused(const Refused *r, const char *path)
+{
+    for (int i = 0; i < r->n; i++)
+        if (!strcmp(r->path[i], path))
+            return 1;
+    return 0;
+}
+
+static void show_dir(const char *path, int summary, int found[N_PARTS], int depth, Refused *refused, int *bad,
+                     TDLog *log)
 {
     struct dirent *d;
     char **names = NULL, **grown, full[4096];
@@ -327,12 +351,15 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
 
         if (len < (int)sizeof(full) && !stat(full, &st)) {
             if (S_ISDIR(st.st_mode) && depth < 2)
-                show_dir(full, summary, found, depth + 1, bad, log);
+                show_dir(full, summary, found, depth + 1, refused, bad, log);
             else if (is_model_file(dirfd(dir), names[i])) {
-                enum Part part = show_file(full, summary, found, bad, log);
+                int wrong = 0;
+                enum Part part = show_file(full, summary, found, &wrong, log);
 
                 if (part < N_PARTS)
                     found[part]++;
+                if (wrong)
+                    refuse(refused, full);
             }
         }
         free(names[i]);
@@ -341,11 +368,13 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
     closedir(dir);
 }
 
-/* what the library makes of the directory: its choice of files, and turbodiff.conf. @return 0 or a logged error */
-static int find_as_library(const char *path, TDLog *log)
+/* what the library makes of the directory: its choice of files, and what it says of clips. @return 0, or an error,
+ * which is logged or was printed */
+static int find_as_library(const char *path, const Refused *refused, TDLog *log)
 {
     char *file[TD_N_FILES] = { NULL };
     TDCheckpoint *c = NULL;
+    double boundary;
     TDModelConf conf;
     TDDitShape shape;
     TDSettings s;
@@ -359,6 +388,11 @@ static int find_as_library(const char *path, TDLog *log)
         ret = td_model_check_experts(file, &s, shape.in_dim, log);
     if (ret >= 0)
         ret = td_model_conf_read(&conf, path, log);
+    if (ret >= 0)
+        ret = td_model_index_read(&boundary, path, log);
+    for (int i = 0; i < TD_N_FILES && ret >= 0; i++)
+        if (file[i] && is_refused(refused, file[i]))
+            ret = TD_ERR(EBADMSG);
     td_checkpoint_close(&c);
     for (int i = 0; i < TD_N_FILES; i++)
         free(file[i]);
@@ -381,22 +415,26 @@ static int show_fit(const char *path, TDLog *log)
 static int show(const char *path, int summary, TDLog *log)
 {
     int bad = 0, missing = 0, found[N_PARTS] = { 0 };
+    Refused refused = { 0 };
     struct stat st;
 
     if (stat(path, &st) || !S_ISDIR(st.st_mode)) {
         show_file(path, summary, found, &bad, log);
         return bad;
     }
-    show_dir(path, summary, found, 0, &bad, log);
+    show_dir(path, summary, found, 0, &refused, &bad, log);
     for (int i = 0; i < N_PARTS; i++)
         if (!found[i]) {
             printf("%s: no %s in it\n", path, part_names[i]);
             bad = missing = 1;
         }
-    if (!missing && find_as_library(path, log) < 0)
+    if (!missing && find_as_library(path, &refused, log) < 0)
         bad = 1;
     if (!bad)
         bad = show_fit(path, log);
+    for (int i = 0; i < refused.n; i++)
+        free(refused.path[i]);
+    free(refused.path);
     return bad;
 }
 

@@ -13,11 +13,11 @@ static const struct {
     int width[2], height[2];                     /* text to video, image to video */
     double sigma_max[2];
     int n_frames, fps, steps[2];                 /* of each sampler */
-    double topk, boundary;                       /* between the two experts of Wan 2.2 */
+    double topk, boundary[2];                    /* between the two experts of Wan 2.2 */
     const char *negative_prompt;                 /* Wan shared configuration; where guidance needs one */
 } wan = {
     { 832, 1280 }, { 480, 720 }, { 80, 200 }, 81, 16,
-    { [TD_SAMPLER_RCM] = 4, [TD_SAMPLER_UNIPC] = 50 }, 0.1, 0.9,
+    { [TD_SAMPLER_RCM] = 4, [TD_SAMPLER_UNIPC] = 50 }, 0.1, { 0.875, 0.9 },
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
     "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 };
@@ -149,7 +149,8 @@ static void fill(const TDContext *c, TDClipConfig *g)
     p->n_frames = p->n_frames ? p->n_frames : c->info.default_frames;
     p->n_steps = p->n_steps ? p->n_steps : wan.steps[p->sampler];
     p->sigma_max = p->sigma_max != 0.0 ? p->sigma_max : wan.sigma_max[c->info.needs_image];
-    p->boundary = p->boundary != 0.0 ? p->boundary : wan.boundary;
+    if (p->boundary == 0.0)
+        p->boundary = c->model->boundary != 0.0 ? c->model->boundary : wan.boundary[c->info.needs_image];
     p->negative_prompt = p->negative_prompt ? p->negative_prompt : wan.negative_prompt;
     g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64 };
     g->attn.topk = p->sla_topk != 0.0 ? p->sla_topk : own->topk != 0.0 ? own->topk : wan.topk;

@@ -55,7 +55,7 @@ static int open_more(TDModel *m, const TDSettings *s)
         return td_error(m->log, ENOTSUP, "%s: %lld input channels, want 16 (text to video) or %d (image to video)",
                         m->path[TD_FILE_DIT], (long long)d->in_dim, TD_I2V_CHANNELS);
     TRY(td_model_check_experts(m->path, s, d->in_dim, m->log));
-    if (i2v || s->dit_low) {
+    if (ret) {
         TRY(open_part(m, TD_FILE_DIT_LOW, s));
         low = m->low;
         if (low->dim != d->dim || low->ffn != d->ffn || low->n_blocks != d->n_blocks || low->in_dim != d->in_dim ||
@@ -124,6 +124,8 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     if (!m->tokenizer)
         TRY(open_vocabulary(m, s));
     TRY(open_part(m, TD_FILE_VAE, s));
+    if (s->model)
+        TRY(td_model_index_read(&m->boundary, s->model, log));
     TRY(open_more(m, s));
     if (m->text->dim != m->dit->text_dim) {
         ret =

@@ -37,6 +37,7 @@ typedef struct TDModel {
     double load_seconds;                         ///< of all loads so far
     uint64_t loaded_bytes;
     TDModelConf conf;                            ///< of its directory
+    double boundary;                             ///< between two experts, where its directory says; or 0
     char name[64];
 } TDModel;
 
@@ -81,8 +82,14 @@ int  td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log
 int  td_model_no_tokenizer(const TDSettings *s, TDLog *log);
 /** Whether td_model_find_files() would look at this entry of a directory (an open one) as a file of weights. */
 int  td_model_is_weight_file(int dir, const char *name);
-/** Whether the transformers found go together: a pair for image to video; for text to video one, or a pair that the
- *  caller has named. in_dim: input channels of path[TD_FILE_DIT]. @return 0 or a logged error */
+/** Whether the transformers found go together: a pair for image to video; for text to video one, or a pair by their
+ *  names or the caller's. in_dim: input channels of path[TD_FILE_DIT]. @return 1 for a pair, 0 for one, or a logged
+ *  error */
 int  td_model_check_experts(char *const path[TD_N_FILES], const TDSettings *s, int64_t in_dim, TDLog *log);
+
+/** What model_index.json of a diffusers directory says of the boundary between two experts, or 0.
+ *  @return 0 or a logged error */
+int  td_model_index_read(double *boundary, const char *dir, TDLog *log);
+int  td_model_index_parse(double *boundary, const char *path, const char *text, size_t size, TDLog *log);
 
 #endif /* TD_MODEL_H */

@@ -1,20 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Which file is which in a model directory. Official names: TurboWan*.pth and TurboWan*-quant.pth (of two experts, the
- * low-noise one has the word "low" in its name), Wan2.1_VAE.pth,
- * models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model. Others are told apart by what their names contain:
- * "vae", "t5" or "text_encoder", else a transformer. Shards are entered through their .safetensors.index.json. Hidden
- * files, and what is no regular file (or a link to one), are none of the model. */
-#include <ctype.h>
-#include <dirent.h>
-#include <fcntl.h>
+ * Which file of a model directory is which part. Official names: TurboWan*.pth and TurboWan*-quant.pth (of two experts,
+ * the low-noise one has the word "low" in its name), Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth,
+ * google/umt5-xxl/spiece.model. Others are told apart as model_scan.c says. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include "model/model.h"
-
-#define MAX_CANDIDATES 64
+#include "model/model_scan.h"
 
 static const struct { const char *option, *what, *example; } kinds[TD_N_FILES] = {
     [TD_FILE_DIT]       = { "dit", "a transformer", "TurboWan2.1-T2V-1.3B-480P.pth" },
@@ -24,86 +17,18 @@ static const struct { const char *option, *what, *example; } kinds[TD_N_FILES] =
     [TD_FILE_TOKENIZER] = { "tokenizer", "a tokenizer", "google/umt5-xxl/spiece.model" },
 };
 
-typedef struct Scan {
-    char *name[TD_N_FILES][MAX_CANDIDATES];
-    int n[TD_N_FILES];
-    char passed[TD_N_FILES][80];                 /* a name of this kind that is no regular file, "" if there is none */
-} Scan;
-
-static int ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-
-    return n >= m && !strcmp(s + n - m, end);
-}
-
-/* the word somewhere in s, in any case, with no letter or digit next to it */
-static int has_word(const char *s, const char *lower)
-{
-    size_t n = strlen(lower);
-
-    for (size_t i = 0; s[i]; i++)
-        if ((i == 0 || !isalnum((unsigned char)s[i - 1])) && !strncasecmp(s + i, lower, n) &&
-            !isalnum((unsigned char)s[i + n]))
-            return 1;
-    return 0;
-}
-
-static int is_file(int dir, const char *name)
+static int is_file(const char *path)
 {
     struct stat st;
 
-    return fstatat(dir, name, &st, 0) == 0 && S_ISREG(st.st_mode);
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* kind of a weight file by its name, or -1 */
-static int kind_of(const char *name)
+static const char *base_name(const char *path)
 {
-    const char *of = strstr(name, "-of-");
+    const char *slash = strrchr(path, '/');
 
-    if (name[0] == '.')
-        return -1;
-    if (!ends_with(name, ".pth") && !ends_with(name, ".safetensors") && !ends_with(name, ".safetensors.index.json") &&
-        !ends_with(name, ".gguf"))
-        return -1;
-    if (of && ends_with(name, ".safetensors"))
-        return -1;                               /* a shard */
-    return strcasestr(name, "vae")                                        ? TD_FILE_VAE
-           : strcasestr(name, "t5") || strcasestr(name, "text_encoder") ? TD_FILE_TEXT
-           : has_word(name, "low")                                      ? TD_FILE_DIT_LOW
-                                                                        : TD_FILE_DIT;
-}
-
-int td_model_is_weight_file(int dir, const char *name)
-{
-    return kind_of(name) >= 0 && is_file(dir, name);
-}
-
-static int scan_directory(Scan *scan, const char *dir, TDLog *log)
-{
-    DIR *d = opendir(dir);
-    struct dirent *e;
-    int ret = 0;
-
-    if (!d)
-        return td_error(log, errno == ENOENT || errno == ENOMEM ? errno : errno == ENOTDIR ? EINVAL : EACCES,
-                        "model=%s: %s, want a directory with the model's files", dir, strerror(errno));
-    while ((e = readdir(d))) {
-        int k = kind_of(e->d_name);
-
-        if (k < 0 || scan->n[k] == MAX_CANDIDATES)
-            continue;
-        if (!is_file(dirfd(d), e->d_name)) {
-            snprintf(scan->passed[k], sizeof(scan->passed[k]), "%.79s", e->d_name);
-            continue;
-        }
-        if (!(scan->name[k][scan->n[k]++] = strdup(e->d_name))) {
-            ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);
-            break;
-        }
-    }
-    closedir(d);
-    return ret;
+    return slash ? slash + 1 : path;
 }
 
 static int is_quant(const char *name)
@@ -112,33 +37,35 @@ static int is_quant(const char *name)
 }
 
 /* of FILE.pth and FILE-quant.pth the one `quant` asks for (auto: the int8 one); drops the other from the list */
-static void choose_quant(Scan *scan, enum TDFile k, enum TDQuant quant)
+static int choose_quant(TDScan *scan, enum TDFile k, enum TDQuant quant, TDLog *log)
 {
-    int n = 0, has_quant = 0, has_plain = 0;
+    int has_quant = 0, has_plain = 0;
+    char *keep;
 
     for (int i = 0; i < scan->n[k]; i++) {
         has_quant |= is_quant(scan->name[k][i]);
         has_plain |= !is_quant(scan->name[k][i]);
     }
     if (!has_quant || !has_plain)
-        return;
+        return 0;
+    keep = malloc((size_t)scan->n[k]);
+    if (!keep)
+        return td_error(log, ENOMEM, "model: out of memory");
     for (int i = 0; i < scan->n[k]; i++) {
-        if (is_quant(scan->name[k][i]) == (quant != TD_QUANT_NONE))
-            scan->name[k][n++] = scan->name[k][i];
-        else
-            free(scan->name[k][i]);
+        const char *name = scan->name[k][i], *end = strcasestr(name, "-quant.");
+        int twin = 0;                            /* the same file in the other form */
+
+        for (int j = 0; j < scan->n[k]; j++) {
+            const char *other = scan->name[k][j], *quant_end = end ? end : strcasestr(other, "-quant.");
+            const char *with = end ? name : other, *without = end ? other : name;
+            size_t n = quant_end ? (size_t)(quant_end - with) : 0;
+
+            twin |= quant_end && !strncmp(with, without, n) && !strcmp(quant_end + 6, without + n);
+        }
+        keep[i] = !twin || is_quant(name) == (quant != TD_QUANT_NONE);
     }
-    scan->n[k] = n;
-}
-
-static int join_path(char **out, const char *dir, const char *name, TDLog *log)
-{
-    size_t n = strlen(dir) + strlen(name) + 2;
-
-    *out = malloc(n);
-    if (!*out)
-        return td_error(log, ENOMEM, "model=%s: out of memory", dir);
-    snprintf(*out, n, "%s/%s", dir, name);
+    td_scan_keep(scan, k, keep);
+    free(keep);
     return 0;
 }
 
@@ -151,9 +78,9 @@ static int find_tokenizer(char **out, const char *dir, TDLog *log)
     int ret;
 
     for (size_t i = 0; i < sizeof(tokenizers) / sizeof(*tokenizers); i++) {
-        if ((ret = join_path(out, dir, tokenizers[i], log)) < 0)
+        if ((ret = td_join_path(out, dir, tokenizers[i], log)) < 0)
             return ret;
-        if (is_file(AT_FDCWD, *out))
+        if (is_file(*out))
             return 0;
         free(*out);
         *out = NULL;
@@ -168,20 +95,80 @@ int td_model_no_tokenizer(const TDSettings *s, TDLog *log)
     return td_error(log, ENOENT, "model=%s: no tokenizer; want %s, or set tokenizer=", s->model, tokenizers[0]);
 }
 
-static int pick(char **out, const Scan *scan, enum TDFile k, const char *dir, TDLog *log)
+/* of several names those with this part, of a name or else of its folders */
+static int keep_part(TDScan *scan, enum TDFile k, const char *part, TDLog *log)
 {
-    char list[300] = "";
+    char *keep = malloc((size_t)scan->n[k] + 1);
+    int n = 0;
 
+    if (!keep)
+        return td_error(log, ENOMEM, "model: out of memory");
+    for (int pass = 0; pass < 2 && !n; pass++)
+        for (int i = 0; i < scan->n[k]; i++)
+            n += keep[i] = strcasestr(pass ? scan->name[k][i] : base_name(scan->name[k][i]), part) != NULL;
+    if (n)
+        td_scan_keep(scan, k, keep);
+    free(keep);
+    return n;
+}
+
+/* of several low-noise experts the one whose name is that of the other, but for the noise */
+static int keep_pair(TDScan *scan, const char *high, const char *dir, TDLog *log)
+{
+    char *keep = malloc((size_t)scan->n[TD_FILE_DIT_LOW] + 1), *path;
+    int n = 0, ret = 0;
+
+    if (!keep)
+        return td_error(log, ENOMEM, "model: out of memory");
+    for (int i = 0; i < scan->n[TD_FILE_DIT_LOW] && ret >= 0; i++)
+        if ((ret = td_join_path(&path, dir, scan->name[TD_FILE_DIT_LOW][i], log)) >= 0) {
+            n += keep[i] = td_is_pair(high, path);
+            free(path);
+        }
+    if (n && ret >= 0)
+        td_scan_keep(scan, TD_FILE_DIT_LOW, keep);
+    free(keep);
+    return ret;
+}
+
+static void list_names(char list[400], const TDScan *scan, enum TDFile k)
+{
+    *list = 0;
+    for (int i = 0; i < scan->n[k]; i++) {
+        size_t n = strlen(list);
+
+        if (n + strlen(scan->name[k][i]) + 40 > 400) {
+            snprintf(list + n, 400 - n, " and %d more", scan->n[k] - i);
+            break;
+        }
+        snprintf(list + n, 400 - n, "%s%s", i ? ", " : "", scan->name[k][i]);
+    }
+}
+
+static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const char *part, TDLog *log)
+{
+    char list[400];
+    int ret;
+
+    if (part && scan->n[k]) {
+        list_names(list, scan, k);
+        if ((ret = keep_part(scan, k, part, log)) < 0)
+            return ret;
+        if (!ret)
+            return td_error(log, ENOENT, "%s=%s: no such file, and it is in no name of model=%s that could be %s (%s)",
+                            kinds[k].option, part, dir, kinds[k].what, list);
+    }
+    if ((ret = td_scan_ask_tensors(scan, dir, k, log)) < 0)
+        return ret;
     if (scan->n[k] == 1)
-        return join_path(out, dir, scan->name[k][0], log);
+        return td_join_path(out, dir, scan->name[k][0], log);
     if (scan->n[k] == 0)
         return td_error(log, ENOENT, "model=%s: no file of %s%s%s%s; want e.g. %s, or set %s=", dir, kinds[k].what,
                         *scan->passed[k] ? " (" : "", scan->passed[k],
                         *scan->passed[k] ? " is no regular file)" : "", kinds[k].example, kinds[k].option);
-    for (int i = 0; i < scan->n[k]; i++)
-        snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", scan->name[k][i]);
-    return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s=", dir, kinds[k].what, list,
-                    kinds[k].option);
+    list_names(list, scan, k);
+    return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s= to a file, or to a part of "
+                    "one of these names", dir, kinds[k].what, list, kinds[k].option);
 }
 
 int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
@@ -189,17 +176,29 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
     const char *given[TD_N_FILES] = { [TD_FILE_DIT] = s->dit, [TD_FILE_DIT_LOW] = s->dit_low,
                                       [TD_FILE_TEXT] = s->text_encoder, [TD_FILE_VAE] = s->vae,
                                       [TD_FILE_TOKENIZER] = s->tokenizer };
-    Scan scan = { 0 };
+    struct stat st;
+    TDScan scan = { 0 };
     int ret = 0;
 
-    if (s->model)
-        TRY(scan_directory(&scan, s->model, log));
-    choose_quant(&scan, TD_FILE_DIT, s->quant);
-    choose_quant(&scan, TD_FILE_DIT_LOW, s->quant);
+    if (s->model) {
+        TRY(td_scan(&scan, s->model, log));
+        TRY(choose_quant(&scan, TD_FILE_DIT, s->quant, log));
+        TRY(choose_quant(&scan, TD_FILE_DIT_LOW, s->quant, log));
+    }
     for (int k = 0; k < TD_N_FILES; k++) {
+        /* no such file, but maybe a part of a name */
+        int part = given[k] && s->model && k != TD_FILE_TOKENIZER && !strchr(given[k], '/') &&
+                   stat(given[k], &st) != 0;
+
         if (k == TD_FILE_ENCODER || (k == TD_FILE_DIT_LOW && !given[k] && !scan.n[k]))
             continue;                            /* the former is in the VAE's file; only some models have the latter */
-        if (given[k]) {
+        if (k == TD_FILE_DIT_LOW && !given[k]) {
+            TRY(keep_pair(&scan, path[TD_FILE_DIT], s->model, log));
+            TRY(td_scan_ask_tensors(&scan, s->model, k, log));
+            if (scan.n[k] > 1)
+                continue;                        /* none of them belongs to the first */
+        }
+        if (given[k] && !part) {
             path[k] = strdup(given[k]);
             ret = path[k] ? 0 : td_error(log, ENOMEM, "%s=: out of memory", kinds[k].option);
         } else if (!s->model && k == TD_FILE_TOKENIZER) {
@@ -209,27 +208,33 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
                            kinds[k].option);
         } else {
             ret = k == TD_FILE_TOKENIZER ? find_tokenizer(&path[k], s->model, log)
-                                         : pick(&path[k], &scan, k, s->model, log);
+                                         : pick(&path[k], &scan, k, s->model, part ? given[k] : NULL, log);
         }
         if (ret < 0)
             goto fail;
     }
 fail:
-    for (int k = 0; k < TD_N_FILES; k++)
-        for (int i = 0; i < scan.n[k]; i++)
-            free(scan.name[k][i]);
+    td_scan_free(&scan);
     return ret;
 }
 
 int td_model_check_experts(char *const path[TD_N_FILES], const TDSettings *s, int64_t in_dim, TDLog *log)
 {
     const char *high = path[TD_FILE_DIT], *low = path[TD_FILE_DIT_LOW];
+    int is_high = td_has_noise_word(base_name(high), "high"), alone = s->dit && !strcmp(s->dit, high);
 
-    if (in_dim == TD_I2V_CHANNELS && !low)
+    if (in_dim == TD_I2V_CHANNELS ? !low : is_high && !low && !alone)
         return td_error(log, ENOENT,
                         "%s is one of two experts, and there is no other; want e.g. "
-                        "TurboWan2.2-I2V-A14B-low-720P.pth beside it, or set dit_low=", high);
-    if (in_dim != TD_I2V_CHANNELS && low && !s->dit && !s->dit_low)
+                        "TurboWan2.2-%s-A14B-low-720P.pth beside it, or set dit_low=", high,
+                        in_dim == TD_I2V_CHANNELS ? "I2V" : "T2V");
+    if (in_dim == TD_I2V_CHANNELS || s->dit_low)
+        return 1;
+    if (!low || alone)
+        return 0;
+    if (is_high || td_is_pair(high, low))
+        return 1;
+    if (!s->dit)
         return td_error(log, EINVAL,
                         "%s and %s: two text-to-video experts, want one transformer; set dit= to the one to use, or "
                         "dit= and dit_low= to use both", high, low);

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * 1. Hidden files, and what is no regular file or a link to one, are none of the model. Shards are entered through
+ *    their index.
+ * 2. A file that cannot be read as weights, or whose tensors are of something else, leaves only where another stays. */
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "model/model.h"
+#include "model/model_scan.h"
+
+#define BY_NAME TD_N_FILES                       /* a kind, as NONE */
+#define NONE (TD_N_FILES + 1)
+
+/* folders of Wan's repositories, of diffusers, and of ComfyUI: what is in them, and how deep they are looked through */
+static const struct { const char *folder; int kind, depth; } places[] = {
+    { "", BY_NAME, 0 },
+    { "high_noise_model", TD_FILE_DIT, 0 }, { "low_noise_model", TD_FILE_DIT_LOW, 0 },
+    { "distill_models/high_noise_model", TD_FILE_DIT, 0 }, { "distill_models/low_noise_model", TD_FILE_DIT_LOW, 0 },
+    { "transformer", TD_FILE_DIT, 0 }, { "transformer_2", TD_FILE_DIT_LOW, 0 }, { "text_encoder", TD_FILE_TEXT, 0 },
+    { "diffusion_models", BY_NAME, 2 }, { "unet", BY_NAME, 2 }, { "text_encoders", TD_FILE_TEXT, 2 },
+    { "clip", TD_FILE_TEXT, 2 }, { "vae", TD_FILE_VAE, 2 },
+};
+
+/* ---- names ---- */
+
+static int ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+int td_has_noise_word(const char *name, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (size_t i = 0; name[i]; i++) {
+        const char *end = name + i + n;
+        int camel = isupper((unsigned char)name[i]) && i && islower((unsigned char)name[i - 1]);
+
+        if (strncasecmp(name + i, word, n) != 0 || (i && isalpha((unsigned char)name[i - 1]) && !camel))
+            continue;
+        if (!isalpha((unsigned char)*end) || !strncasecmp(end, "noise", 5) ||
+            (isupper((unsigned char)*end) && islower((unsigned char)end[-1])))
+            return 1;
+    }
+    return 0;
+}
+
+int td_is_pair(const char *high, const char *low)
+{
+    int n = 0;
+
+    while (*high && *low) {
+        if (*high == *low) {
+            high++;
+            low++;
+        } else if (!strncasecmp(high, "high", 4) && !strncasecmp(low, "low", 3)) {
+            high += 4;
+            low += 3;
+            n++;
+        } else if (*high == '/' && !strncmp(low, "_2/", 3)) {
+            low += 2;
+            n++;
+        } else {
+            return 0;
+        }
+    }
+    return n && *high == *low;
+}
+
+static const char *const endings[] = { ".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".sft", ".gguf",
+                                       ".safetensors.index.json" };
+/* of what lies beside a model and is none of it */
+static const char *const strangers[] = { "lora", "clip", "vace", "control", "adapter", "lighttae", "taehv", "taew" };
+
+/* by a name without folders */
+static int kind_of(const char *name)
+{
+    int known = 0;
+
+    if (name[0] == '.' || (strstr(name, "-of-") && !ends_with(name, ".json")))
+        return NONE;                             /* hidden; a shard */
+    for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++)
+        known |= ends_with(name, endings[i]);
+    for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++)
+        known &= !strcasestr(name, strangers[i]);
+    return !known                                                       ? NONE
+           : strcasestr(name, "vae")                                    ? TD_FILE_VAE
+           : strcasestr(name, "t5") || strcasestr(name, "text_encoder") ? TD_FILE_TEXT
+           : td_has_noise_word(name, "low")                             ? TD_FILE_DIT_LOW
+                                                                        : TD_FILE_DIT;
+}
+
+static int is_file(int dir, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, 0) == 0 && S_ISREG(st.st_mode);
+}
+
+int td_model_is_weight_file(int dir, const char *name)
+{
+    return kind_of(name) != NONE && is_file(dir, name);
+}
+
+/* ---- folders ---- */
+
+int td_join_path(char **out, const char *dir, const char *name, TDLog *log)
+{
+    size_t n = strlen(dir) + strlen(name) + 2;
+
+    *out = malloc(n);
+    if (!*out)
+        return td_error(log, ENOMEM, "model=%s: out of memory", dir);
+    snprintf(*out, n, "%s%s%s", dir, !*dir || dir[strlen(dir) - 1] == '/' ? "" : "/", name);
+    return 0;
+}
+
+static int add(TDScan *scan, int kind, const char *folder, const char *name, TDLog *log)
+{
+    char **grown = realloc(scan->name[kind], ((size_t)scan->n[kind] + 1) * sizeof(*grown));
+    int ret;
+
+    if (!grown)
+        return td_error(log, ENOMEM, "model: out of memory");
+    scan->name[kind] = grown;
+    ret = td_join_path(&grown[scan->n[kind]], folder, name, log);
+    scan->n[kind] += ret >= 0;
+    return ret;
+}
+
+/* d stays open; folder: its path in the model's directory */
+static int scan_folder(TDScan *scan, DIR *d, const char *folder, int place_kind, int depth, TDLog *log)
+{
+    struct dirent *e;
+    int ret = 0;
+
+    while (ret >= 0 && (e = readdir(d))) {
+        int kind = kind_of(e->d_name), fd;
+        char *inner;
+        DIR *sub;
+
+        if (depth && e->d_name[0] != '.' &&
+            (fd = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) {
+            if (!(sub = fdopendir(fd))) {
+                close(fd);
+                continue;
+            }
+            if ((ret = td_join_path(&inner, folder, e->d_name, log)) >= 0) {
+                ret = scan_folder(scan, sub, inner, place_kind, depth - 1, log);
+                free(inner);
+            }
+            closedir(sub);
+            continue;
+        }
+        if (kind == NONE)
+            continue;
+        /* a folder says what is in it, but in one of transformers a name may say that it is something else */
+        if (place_kind == TD_FILE_TEXT || place_kind == TD_FILE_VAE ||
+            (place_kind != BY_NAME && kind != TD_FILE_TEXT && kind != TD_FILE_VAE))
+            kind = place_kind;
+        if (is_file(dirfd(d), e->d_name))
+            ret = add(scan, kind, folder, e->d_name, log);
+        else if (!depth)
+            snprintf(scan->passed[kind], sizeof(scan->passed[kind]), "%.79s", e->d_name);
+    }
+    return ret;
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int td_scan(TDScan *scan, const char *dir, TDLog *log)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(*places) && ret >= 0; i++) {
+        char *path;
+        DIR *d;
+
+        if ((ret = td_join_path(&path, dir, places[i].folder, log)) < 0)
+            return ret;
+        d = opendir(path);
+        free(path);
+        if (!d && !i)
+            return td_error(log, errno == ENOENT || errno == ENOMEM ? errno : errno == ENOTDIR ? EINVAL : EACCES,
+                            "model=%s: %s, want a directory with the model's files", dir, strerror(errno));
+        if (!d)
+            continue;
+        ret = scan_folder(scan, d, places[i].folder, places[i].kind, places[i].depth, log);
+        closedir(d);
+    }
+    for (int k = 0; k < TD_N_FILES; k++)
+        if (scan->n[k])
+            qsort(scan->name[k], (size_t)scan->n[k], sizeof(*scan->name[k]), compare_strings);
+    return ret;
+}
+
+void td_scan_free(TDScan *scan)
+{
+    for (int k = 0; k < TD_N_FILES; k++) {
+        for (int i = 0; i < scan->n[k]; i++)
+            free(scan->name[k][i]);
+        free(scan->name[k]);
+    }
+}
+
+void td_scan_keep(TDScan *scan, enum TDFile kind, const char *keep)
+{
+    int n = 0;
+
+    for (int i = 0; i < scan->n[kind]; i++) {
+        if (keep[i])
+            scan->name[kind][n++] = scan->name[kind][i];
+        else
+            free(scan->name[kind][i]);
+    }
+    scan->n[kind] = n;
+}
+
+/* ---- tensors ---- */
+
+/* of Wan's VAE, whose latents have 16 channels */
+static int is_vae(const TDCheckpoint *c)
+{
+    const TDEntry *e = td_checkpoint_find(c, "conv2.weight");
+
+    return td_checkpoint_find(c, "decoder.head.0.gamma") && e && e->shape[0] == TD_LATENT_CHANNELS;
+}
+
+/* of umT5, whose blocks all have their relative positions; the first alone of T5 */
+static int is_text(const TDCheckpoint *c)
+{
+    return td_checkpoint_find(c, "token_embedding.weight") &&
+           td_checkpoint_find(c, "blocks.0.pos_embedding.embedding.weight") &&
+           (td_count_blocks(c) == 1 || td_checkpoint_find(c, "blocks.1.pos_embedding.embedding.weight"));
+}
+
+/* bytes of a file that is of this kind, or 0 */
+static uint64_t ask(const char *path, enum TDFile kind)
+{
+    TDLog quiet = { 0 };
+    TDCheckpoint *c;
+    TDDitShape shape;
+    uint64_t bytes = 0;
+
+    if (td_checkpoint_open(&c, path, &quiet) < 0)
+        return 0;
+    if (kind == TD_FILE_VAE ? is_vae(c) : kind == TD_FILE_TEXT ? is_text(c) : td_dit_shape(&shape, c, &quiet) >= 0)
+        for (int i = 0; i < td_checkpoint_count(c); i++) {
+            const TDEntry *e = td_checkpoint_entry(c, i);
+
+            bytes += e->aside ? 0 : td_dtype_bytes(e->dtype, td_entry_count(e));
+        }
+    td_checkpoint_close(&c);
+    return bytes;
+}
+
+int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, TDLog *log)
+{
+    int n = scan->n[kind], ret = 0, any = 0;
+    char *keep = n > 1 ? calloc((size_t)n, 1) : NULL, *path;
+    uint64_t most = 0, *bytes = n > 1 ? calloc((size_t)n, sizeof(*bytes)) : NULL;
+
+    if (n < 2)
+        return 0;
+    if (!keep || !bytes)
+        ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);
+    for (int i = 0; i < n && ret >= 0; i++) {
+        if ((ret = td_join_path(&path, dir, scan->name[kind][i], log)) < 0)
+            break;
+        bytes[i] = ask(path, kind);
+        most = bytes[i] > most ? bytes[i] : most;
+        free(path);
+    }
+    for (int i = 0; i < n && ret >= 0; i++)
+        any |= keep[i] = kind == TD_FILE_VAE || kind == TD_FILE_TEXT ? bytes[i] == most : bytes[i] > 0;
+    if (ret >= 0 && any)
+        td_scan_keep(scan, kind, keep);
+    free(keep);
+    free(bytes);
+    return ret;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * The weight files in a model directory and its folders, by kind: what places and names say, and where several could be
+ * the one that is wanted, what their tensors say. */
+#ifndef TD_MODEL_SCAN_H
+#define TD_MODEL_SCAN_H
+
+#include "model/residency.h"
+#include "base/log.h"
+
+typedef struct TDScan {
+    char **name[TD_N_FILES];                     ///< relative to the directory, sorted
+    int n[TD_N_FILES];
+    char passed[TD_N_FILES][80];                 ///< a name of this kind that is no regular file, "" if there is none
+} TDScan;
+
+/** @return 0 or a logged error */
+int td_scan(TDScan *scan, const char *dir, TDLog *log);
+void td_scan_free(TDScan *scan);
+/** Keep the names that keep[] has; keep: one for each. */
+void td_scan_keep(TDScan *scan, enum TDFile kind, const char *keep);
+
+/** Where several files could be of this kind, drop those whose tensors say that they are not, and, of text encoders and
+ *  VAEs, those of fewer bits than another. None is dropped if all would be. @return 0 or ENOMEM */
+int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, TDLog *log);
+
+/** The word high or low (lower case here) in a name, in any case, where it stands for the noise. */
+int td_has_noise_word(const char *name, const char *word);
+/** Whether two paths differ only in high and low, or in diffusers' folders of the two experts. */
+int td_is_pair(const char *high, const char *low);
+
+/** dir/name, malloc'd. @return 0 or ENOMEM */
+int td_join_path(char **out, const char *dir, const char *name, TDLog *log);
+
+#endif /* TD_MODEL_SCAN_H */

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Directories of models as users have them: Wan's repositories, diffusers, ComfyUI's tree with files of much else
+ * beside, and flat ones. Each makes the clip that the same files make when they are named one by one. */
+#include "forms.h"
+#include "model/model.h"
+#include "model/model_scan.h"
+
+enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };
+
+#define SPIECE "tests/data/spiece.model"
+
+static char dir[256];                            /* that of the test */
+
+/* in `dir`, with the parts a, b (transformers), text, vae, vae16 (the same in bf16), i2v_high, i2v_low */
+static void shell(const char *command)
+{
+    char line[3000];
+
+    snprintf(line, sizeof(line), "cd %s && { %s; }", dir, command);
+    if (!CHECK_INT(system(line), 0))
+        printf("  %s\n", command);
+}
+
+typedef struct Want { const char *dit, *low, *text, *vae; } Want;
+
+static int clip(const TDSettings *s, Seen *seen, double boundary, uint8_t *rgb)
+{
+    static uint8_t pixels[32 * 32 * 3];
+    TDImage image = { 32, 32, 96, pixels };
+    TDContext *c = NULL;
+    TDParams p;
+    TDInfo info;
+    int ret;
+
+    small_params(&p);
+    p.n_steps = 4;
+    p.boundary = boundary;
+    ret = td_open(&c, s);
+    if (ret >= 0 && CHECK_INT(td_info(c, &info), 0) && info.needs_image)
+        p.image = &image;
+    if (ret >= 0 && (ret = td_start(c, &p)) >= 0)
+        ret = read_clip(c, rgb);
+    CHECK_STR(seen->error, "");
+    td_close(&c);
+    return ret;
+}
+
+/* model=NAME, with dit=PART or NULL, makes the clip of these files; boundary: of two experts of text to video */
+static void check_dir(const char *name, const char *part, Want want, double boundary)
+{
+    static uint8_t a[BYTES], b[BYTES];
+    char model[256], dit[256], low[256], text[256], vae[256];
+    TDSettings s;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(model, name));
+    s.dit = part;
+    if (!strcmp(name, "comfy"))
+        s.tokenizer = SPIECE;
+    CHECK_INT(clip(&s, &seen, 0, a), N);
+    small_settings(&s, &seen, NULL);
+    s.dit = small_path(dit, want.dit);
+    s.dit_low = want.low ? small_path(low, want.low) : NULL;
+    s.text_encoder = small_path(text, want.text ? want.text : "text");
+    s.vae = small_path(vae, want.vae ? want.vae : "vae");
+    s.tokenizer = SPIECE;
+    CHECK_INT(clip(&s, &seen, boundary, b), N);
+    if (!CHECK(!memcmp(a, b, BYTES)))
+        printf("  %s, dit=%s\n", name, part ? part : "");
+}
+
+static void refuse(const char *name, const char *part, int err, const char *words)
+{
+    char model[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(model, name));
+    s.dit = part;
+    if (!check_error(&seen, td_open(&c, &s), TD_ERR(err), words))
+        td_close(&c);
+}
+
+static void test_words(void)
+{
+    static const struct { const char *name; int low, high; } names[] = {
+        { "TurboWan2.2-I2V-A14B-low-720P.pth", 1, 0 }, { "Wan2.2-T2V-A14B-HighNoise-Q8_0.gguf", 0, 1 },
+        { "Wan2.2-T2V-A14B-LowNoise-Q8_0.gguf", 1, 0 }, { "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors", 1, 0 },
+        { "wan2.2_t2v_lownoise.gguf", 1, 0 }, { "low.pth", 1, 0 }, { "wan_flow_highway.pth", 0, 0 },
+        { "slow-motion.pth", 0, 0 }, { "Wan22LowNoise.pth", 1, 0 }, { "wanLow_fp8.pth", 1, 0 }, { "lowres.pth", 0, 0 },
+    };
+    static const struct { const char *high, *low; int pair; } pairs[] = {
+        { "x/wan_high_noise_14B.gguf", "x/wan_low_noise_14B.gguf", 1 },
+        { "x/HighNoise/Wan-HighNoise-Q8_0.gguf", "x/LowNoise/Wan-LowNoise-Q8_0.gguf", 1 },
+        { "x/transformer/a.safetensors", "x/transformer_2/a.safetensors", 1 },
+        { "x/high_noise_model/a.json", "x/low_noise_model/a.json", 1 },
+        { "x/wan_t2v_high_noise.gguf", "x/wan_i2v_low_noise.gguf", 0 }, { "a", "a", 0 }, { "a-high", "a-low-b", 0 },
+        { "high", "low", 1 }, { "", "", 0 }, { "low", "high", 0 },
+    };
+
+    test_begin("words for the noise");
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (!CHECK_INT(td_has_noise_word(names[i].name, "low"), names[i].low) ||
+            !CHECK_INT(td_has_noise_word(names[i].name, "high"), names[i].high))
+            printf("  %s\n", names[i].name);
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++)
+        if (!CHECK_INT(td_is_pair(pairs[i].high, pairs[i].low), pairs[i].pair))
+            printf("  %s, %s\n", pairs[i].high, pairs[i].low);
+}
+
+static void test_wan(void)
+{
+    test_begin("Wan 2.2: folders of two experts of text to video");
+    shell("mkdir -p wan/high_noise_model wan/low_noise_model wan/google/umt5-xxl wan/assets && "
+          "cp a wan/high_noise_model/diffusion_pytorch_model.safetensors && "
+          "cp b wan/low_noise_model/diffusion_pytorch_model.safetensors && "
+          "echo {} > wan/high_noise_model/config.json && "
+          "cp text wan/models_t5_umt5-xxl-enc-bf16.safetensors && cp vae wan/Wan2.1_VAE.safetensors && "
+          "cp spiece.model wan/google/umt5-xxl && echo {} > wan/configuration.json && cp vae wan/assets/dit.pth");
+    check_dir("wan", NULL, (Want){ "a", "b", NULL, NULL }, 0.875);
+    form_tdinfo(small_path((char[256]){ 0 }, "wan"), "VAE");
+
+    test_begin("the same of LightX2V beside it: a part of the name says which");
+    shell("mkdir -p wan/distill_models/high_noise_model wan/distill_models/low_noise_model && "
+          "cp b wan/distill_models/high_noise_model/distill_model.safetensors && "
+          "cp a wan/distill_models/low_noise_model/distill_model.safetensors");
+    check_dir("wan", "distill", (Want){ "b", "a", NULL, NULL }, 0.875);
+    check_dir("wan", "diffusion_pytorch", (Want){ "a", "b", NULL, NULL }, 0.875);
+    refuse("wan", NULL, EINVAL, "more than one file could be a transformer (distill_models/high_noise_model/"
+           "distill_model.safetensors, high_noise_model/diffusion_pytorch_model.safetensors); set dit= to a file, or");
+
+    test_begin("Wan 2.2: one of two experts alone");
+    shell("rm -r wan/distill_models wan/low_noise_model && mv wan/high_noise_model/*.safetensors wan/T2V_high.pth");
+    refuse("wan", NULL, ENOENT, "T2V_high.pth is one of two experts, and there is no other; want e.g. TurboWan2.2-T2V");
+    check_dir("wan", small_path((char[256]){ 0 }, "wan/T2V_high.pth"), (Want){ "a", NULL, NULL, NULL }, 0);
+}
+
+static void test_diffusers(void)
+{
+    test_begin("diffusers: two transformers, and where the second takes over");
+    shell("mkdir -p diff/transformer diff/transformer_2 diff/text_encoder diff/vae diff/tokenizer diff/scheduler && "
+          "cp a diff/transformer/diffusion_pytorch_model.safetensors && "
+          "cp b diff/transformer_2/diffusion_pytorch_model.safetensors && "
+          "cp text diff/text_encoder/model.safetensors && "
+          "cp vae diff/vae/diffusion_pytorch_model.safetensors && cp spiece.model diff/tokenizer && "
+          "echo '{\"boundary_ratio\": 0.95, \"x\": [1]}' > diff/model_index.json");
+    check_dir("diff", NULL, (Want){ "a", "b", NULL, NULL }, 0.95);
+    shell("echo '{\"boundary_ratio\": null}' > diff/model_index.json");
+    check_dir("diff", NULL, (Want){ "a", "b", NULL, NULL }, 0.875);
+    shell("echo '{\"boundary_ratio\": 1.5}' > diff/model_index.json");
+    refuse("diff", NULL, EBADMSG, "model_index.json: its boundary_ratio is no number such as 0.875, from 0 to 1");
+    shell("echo '{\"boundary_ratio\": \"0.9\"}' > diff/model_index.json");
+    refuse("diff", NULL, EBADMSG, "model_index.json: its boundary_ratio is no number");
+    shell("echo '{' > diff/model_index.json");
+    refuse("diff", NULL, EBADMSG, "model_index.json: JSON line");
+    shell("rm -r diff/model_index.json diff/transformer_2");
+    check_dir("diff", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+}
+
+static void test_comfy(void)
+{
+    test_begin("ComfyUI: what is wanted among much else");
+    shell("mkdir -p comfy/diffusion_models/wan comfy/unet comfy/text_encoders comfy/clip comfy/vae comfy/vae_approx "
+          "comfy/loras comfy/checkpoints && cd comfy && "
+          "cp ../a diffusion_models/wan2.2_t2v_high_noise_14B.safetensors && "
+          "cp ../b diffusion_models/wan2.2_t2v_low_noise_14B.safetensors && "
+          "cp ../b diffusion_models/wan/Wan2_1_T2V_1_3B.sft && "
+          "cp ../i2v_high unet/wan2.2_i2v_high_noise_14B.ckpt && cp ../i2v_low unet/wan2.2_i2v_low_noise_14B.ckpt && "
+          "echo nothing > diffusion_models/flux.safetensors && cp ../text diffusion_models/other.safetensors && "
+          "cp ../a diffusion_models/wan_lora.safetensors && cp ../a diffusion_models/._wan.safetensors && "
+          "cp ../text text_encoders/umt5.safetensors && cp ../vae text_encoders/t5.bin && echo x > clip/clip_l.pt && "
+          "cp ../vae vae/wan_2.1_vae.pt && cp ../vae16 vae/Wan2_1_VAE_bf16.pt && echo x > vae/ae.safetensors && "
+          "cp ../a vae/taew2_1.safetensors && cp ../text vae/sdxl_vae.safetensors && cp ../a loras/b.safetensors && "
+          "cp ../a checkpoints/c.safetensors");
+    check_dir("comfy", "1_3B", (Want){ "b", NULL, NULL, NULL }, 0);
+    check_dir("comfy", "t2v_high", (Want){ "a", "b", NULL, NULL }, 0.875);
+    check_dir("comfy", "WAN2.2_I2V", (Want){ "i2v_high", "i2v_low", NULL, NULL }, 0);
+    refuse("comfy", NULL, EINVAL, "more than one file could be a transformer (diffusion_models/wan/Wan2_1_T2V_1_3B"
+           ".sft, diffusion_models/wan2.2_t2v_high_noise_14B.safetensors, unet/wan2.2_i2v_high_noise_14B.ckpt); "
+           "set dit=");
+    refuse("comfy", "wan2.2", EINVAL, "(diffusion_models/wan2.2_t2v_high_noise_14B.safetensors, unet/wan2.2_i2v_hi");
+    refuse("comfy", "14B_720p", ENOENT, "dit=14B_720p: no such file, and it is in no name of model=");
+    refuse("comfy", "no/such.pth", ENOENT, "no/such.pth: no such file");
+
+    test_begin("a tree without one of the parts");
+    shell("rm comfy/vae/*");
+    refuse("comfy", "1_3B", ENOENT, "no file of a VAE; want e.g. Wan2.1_VAE.pth, or set vae=");
+}
+
+static void test_flat(void)
+{
+    test_begin("flat: HighNoise and LowNoise, every ending");
+    shell("mkdir flat && cp a flat/Wan2.2-T2V-A14B-HighNoise.ckpt && cp b flat/Wan2.2-T2V-A14B-LowNoise.ckpt && "
+          "cp text flat/umt5.pt && cp vae flat/wan_vae.bin && cp spiece.model flat && "
+          "echo x > flat/lora.safetensors && echo x > flat/taew2_1.pth && "
+          "echo x > flat/clip_vision_h.safetensors && echo x > flat/Wan_VACE.gguf && "
+          "echo x > flat/controlnet.pt && mkdir flat/dir.pth");
+    check_dir("flat", NULL, (Want){ "a", "b", NULL, NULL }, 0.875);
+    form_tdinfo(small_path((char[256]){ 0 }, "flat"), "umT5");
+    shell("cd flat && mv Wan2.2-T2V-A14B-HighNoise.ckpt T2V.sft && rm *LowNoise*");
+    check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+
+    test_begin("a VAE of more bits beside one of fewer");
+    shell("cd flat && cp ../vae16 a_vae.safetensors");
+    check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+}
+
+int main(void)
+{
+    test_words();
+    test_begin("models");
+    if (small_model_make("m", "") < 0 || small_model_make("n", "--seed=4 --only=dit") < 0 ||
+        small_model_make("i", "--in-dim=36 --only=dit") < 0 || small_model_make("v", "--vae-dtype=bf16 --only=vae") < 0)
+        return test_end();
+    snprintf(dir, sizeof(dir), "%s", small_dir);
+    shell("cp m/TurboWan*480P.safetensors a && cp n/TurboWan*480P.safetensors b && cp m/models_t5* text && "
+          "cp m/Wan2.1_VAE* vae && cp v/Wan2.1_VAE* vae16 && cp i/*high-720P.safetensors i2v_high && "
+          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i v");
+    test_wan();
+    test_diffusers();
+    test_comfy();
+    test_flat();
+    small_model_remove();
+    return test_end();
+}
