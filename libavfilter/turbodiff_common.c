@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libavutil/avstring.h"
@@ -28,6 +29,7 @@
 #include "libavutil/file_open.h"
 #include "libavutil/hwcontext.h"
 #include "libavutil/log.h"
+#include "libavutil/macros.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
 #include "libavutil/parseutils.h"
@@ -243,10 +245,32 @@ static int parse_seed(AVFilterContext *ctx)
     return AVERROR(EINVAL);
 }
 
+/* a leading ~/ is the home directory: no shell looks into a filter string */
+static int expand_home(const char **path)
+{
+    const char *home = getenv("HOME");
+    char *whole;
+
+    if (!*path || strncmp(*path, "~/", 2) || !home)
+        return 0;
+    if (!(whole = av_asprintf("%s%s", home, *path + 1)))
+        return AVERROR(ENOMEM);
+    av_free((char *)*path);
+    *path = whole;
+    return 0;
+}
+
 av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 {
     TurboDiffContext *s = ctx->priv;
-    int ret;
+    const char **paths[] = { &s->settings.model, &s->settings.dit, &s->settings.dit_low, &s->settings.text_encoder,
+                             &s->settings.vae, &s->settings.tokenizer };
+    int ret = 0;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(paths) && ret >= 0; i++)
+        ret = expand_home(paths[i]);
+    if (ret < 0)
+        return ret;
 
     if (s->aspect && !s->size && !(s->size = av_strdup(named_size)))
         return AVERROR(ENOMEM);

@@ -39,7 +39,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'M', "residency",       "KIND",    "weights in memory: auto, all, stage (auto)" },
     { 'm', "max-bytes",       "N",       "limit on memory (none)" },
     { 'I', "image",           "FILE",    "first frame, JPEG (image to video)" },
-    { 'e', "boundary",        "T",       "between the two experts (0.9)" },
+    { 'e', "boundary",        "T",       "between the two experts (the model's)" },
     { 'A', "adaptive",        NULL,      "shape of the first frame, area of --size" },
     { 'c', "clips",           "N",       "make the clip N times (1)" },
     { 'j', "stats",           "FILE",    "statistics, a line of JSON a clip" },

@@ -224,9 +224,9 @@ static int load(TDPart *p, TDNet *net, TDDev *dev)
     TRY(p->kind->bind(net, p, dev, p->bytes));
     TRY(dev->ops->sync(dev));
     TRY(td_checkpoint_check(p->file, dev->log));
-    return 0;
 fail:
-    if (net->text)                               /* any member */
+    td_pack_end(dev);
+    if (net->text && ret < 0)                    /* any member */
         p->kind->free(net);
     return ret;
 }

@@ -7,9 +7,12 @@
  *  2. Every value on its way is in strip() once, between the file's type and the device's: what changes weights at load
  *     has its place there. */
 #include <stdlib.h>
+#include "base/thread.h"
 #include "seam/backend.h"
 
 #define STRIP ((int64_t)1 << 22)                 /* values of host memory at a time */
+#define TASK ((int64_t)1 << 16)                  /* values that a thread converts at a time */
+#define MIN_TASKS 8                              /* fewer are not worth other threads */
 #define UNCODED ((int64_t)1 << 25)               /* bf16 values on the device at a time, before they are quantised */
 
 static int no_memory(TDDev *dev, const TDEntry *e)
@@ -23,23 +26,63 @@ static int is_dense(const TDEntry *e, enum TDDtype want)
     return e->dtype == want && !e->scale && td_entry_is_contiguous(e);
 }
 
-/* rows of a tensor in its own type, or as bf16 or f32. dst: as many, f: the same as f32 */
-static int strip(const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
+/* rows of a tensor on their way, cut into tasks */
+typedef struct Strip {
+    const TDEntry *e;
+    int64_t row0, rows, k, step;                 /* step: rows of a task */
+    enum TDDtype want;
+    void *dst;
+    float *f;                                    /* as many values as dst */
+} Strip;
+
+static void convert_task(void *arg, int64_t i, int worker)
 {
-    TDEntry part = td_entry_rows(e, row0, rows);
+    const Strip *s = arg;
+    int64_t first = i * s->step, n = s->rows - first < s->step ? s->rows - first : s->step, at = first * s->k;
+    TDEntry part = td_entry_rows(s->e, s->row0 + first, n);
+    float *f = (s->want == TD_F32 ? (float *)s->dst : s->f) + at;
+
+    (void)worker;
+    td_entry_to_f32(&part, f);
+    for (int64_t k = 0; s->want != TD_F32 && k < n * s->k; k++)
+        ((uint16_t *)s->dst)[at + k] = td_f32_to_bf16(f[k]);
+}
+
+/* The threads that convert are there from the first strip that is worth it until td_pack_end(). */
+static int convert(TDDev *dev, Strip *s)
+{
     int64_t n;
     int ret;
+
+    s->step = TASK / s->k + 1;
+    n = td_blocks(s->rows, s->step);
+    if (n >= MIN_TASKS && dev->cancel) {
+        if (!dev->helpers && (ret = td_pool_open(&dev->helpers, 0, dev->cancel, dev->log)) < 0)
+            return ret;
+        return td_parallel(dev->helpers, n, convert_task, s);
+    }
+    for (int64_t i = 0; i < n; i++)
+        convert_task(s, i, 0);
+    return 0;
+}
+
+void td_pack_end(TDDev *dev)
+{
+    if (dev->helpers)
+        td_pool_close(&dev->helpers);
+}
+
+/* rows of a tensor in its own type, or as bf16 or f32. dst: as many, f: the same as f32 */
+static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
+{
+    TDEntry part = td_entry_rows(e, row0, rows);
+    Strip s = { e, row0, rows, td_entry_count(&part) / rows, 0, want, dst, f };
 
     if (e->dtype == want) {
         td_entry_to_rows(&part, dst);
         return 0;
     }
-    if ((ret = td_entry_to_f32(&part, want == TD_F32 ? dst : f)) < 0 || want == TD_F32)
-        return ret;
-    n = td_entry_count(&part);
-    for (int64_t i = 0; i < n; i++)
-        ((uint16_t *)dst)[i] = td_f32_to_bf16(f[i]);
-    return 0;
+    return td_dtype_has_values(e->dtype) ? convert(dev, &s) : TD_ERR(ENOTSUP);
 }
 
 /* dst: device memory */
@@ -59,7 +102,7 @@ static int put_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e,
         return no_memory(dev, e);
     for (int64_t r = 0, n; r < rows; r += n) {
         n = rows - r < most ? rows - r : most;
-        TRY(strip(e, row0 + r, n, want, f + most * k, f));
+        TRY(strip(dev, e, row0 + r, n, want, f + most * k, f));
         TRY(dev->ops->put(dev, w, (uint8_t *)dst + (size_t)r * row_bytes, f + most * k, (size_t)n * row_bytes, 0));
     }
 fail:

@@ -66,6 +66,11 @@ equal "aspect with a colon" "$("$ffprobe" -v error -nofind_stream_info -f lavfi 
     -i "turbodiff=model=$model:prompt=a cat:aspect=9\\\\\\:16" -show_entries stream=width,height -of csv=p=0 2>&1)" "480,832"
 equal "sample aspect ratio" "$(probe frame=sample_aspect_ratio "$base")" "1:1"
 
+# ---- files ----
+
+equal "~/ is the home directory" "$(HOME=$(cd "$(dirname "$model")" && pwd) && export HOME &&
+    md5 "turbodiff=model=~/$(basename "$model"):prompt=a cat:s=64x48:frames=9:seed=1")" "$(md5 "$base")"
+
 # ---- formats and tags ----
 
 entries=frame=width,height,pix_fmt,color_range,color_space,color_primaries,color_transfer

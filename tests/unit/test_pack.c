@@ -274,6 +274,9 @@ int main(void)
     test_blocks();
     test_begin("channels of a transformer");
     test_channels();
+    CHECK(dev->helpers != NULL);                 /* what was put in strips was converted by several threads */
+    td_pack_end(dev);
+    CHECK(dev->helpers == NULL);
     dev->ops->close(&dev);
     return test_end();
 }
