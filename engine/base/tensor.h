@@ -9,10 +9,13 @@
 
 #define TD_MAX_DIMS 5
 
-/** The last ones are found in files alone; those from Q4_0 on, which are GGUF's, in blocks with scales of their own. */
-enum TDDtype { TD_F32, TD_BF16, TD_F16, TD_F64, TD_I8, TD_U8, TD_I16, TD_I32, TD_I64, TD_BOOL, TD_F8_E4M3, TD_F8_E5M2,
-               TD_Q4_0, TD_Q4_1, TD_Q5_0, TD_Q5_1, TD_Q8_0, TD_Q2_K, TD_Q3_K, TD_Q4_K, TD_Q5_K, TD_Q6_K, TD_IQ4_NL,
-               TD_IQ4_XS, TD_N_DTYPES };
+/** The last ones are found in files alone; two values of FP4 are a byte, and those from Q4_0 on, which are GGUF's, are
+ *  in blocks with scales of their own. */
+enum TDDtype {
+    TD_F32, TD_BF16, TD_F16, TD_F64, TD_I8, TD_U8, TD_I16, TD_I32, TD_I64, TD_BOOL, TD_F8_E4M3, TD_F8_E5M2, TD_F8_E8M0,
+    TD_FP4, TD_Q4_0, TD_Q4_1, TD_Q5_0, TD_Q5_1, TD_Q8_0, TD_Q2_K, TD_Q3_K, TD_Q4_K, TD_Q5_K, TD_Q6_K, TD_IQ4_NL,
+    TD_IQ4_XS, TD_N_DTYPES
+};
 
 size_t td_dtype_size(enum TDDtype t);            ///< bytes of one element, or of a block
 int td_dtype_block(enum TDDtype t);              ///< elements of a block; 1 where there are none

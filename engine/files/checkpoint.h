@@ -24,6 +24,8 @@ typedef struct TDEntry {
     const char *file;                            ///< path of the checkpoint, for messages
     int ema;                                     ///< its name says that it is an average of trained weights
     const struct TDEntry *scale;                 ///< its values are times this: one number, or one a row; or NULL
+    int group;                                   ///< or one for so many values of a row, swizzled (td_swizzled()); or 0
+    const struct TDEntry *scale_2;               ///< and times this number, where there are groups; or NULL
     int64_t row0;                                ///< of a part of it (td_entry_rows()): where its scales begin
     int rotated;                                 ///< inputs that were rotated with each other (ConvRot), or 0
     int aside;                                   ///< tells of other tensors, or of the file, and is no weight

@@ -14,7 +14,7 @@
 static const struct { const char *name; enum TDDtype dtype; } dtype_names[] = {
     { "F32", TD_F32 }, { "BF16", TD_BF16 }, { "F16", TD_F16 }, { "F64", TD_F64 }, { "I8", TD_I8 }, { "U8", TD_U8 },
     { "I16", TD_I16 }, { "I32", TD_I32 }, { "I64", TD_I64 }, { "BOOL", TD_BOOL },
-    { "F8_E4M3", TD_F8_E4M3 }, { "F8_E5M2", TD_F8_E5M2 },
+    { "F8_E4M3", TD_F8_E4M3 }, { "F8_E5M2", TD_F8_E5M2 }, { "F8_E8M0", TD_F8_E8M0 },
 };
 
 typedef struct Range {
@@ -95,7 +95,7 @@ static int parse_tensor(TDCheckpoint *ckpt, const char *label, const Name *raw, 
         if (!strcmp(dtype, dtype_names[i].name))
             e.dtype = dtype_names[i].dtype;
     if (e.dtype == TD_N_DTYPES)
-        return td_error(log, ENOTSUP, "%s: %s: dtype %s, want F32, BF16, F16, F64, F8_E4M3, F8_E5M2, BOOL, U8 "
+        return td_error(log, ENOTSUP, "%s: %s: dtype %s, want F32, BF16, F16, F64, F8_E4M3, F8_E5M2, F8_E8M0, BOOL, U8 "
                         "or I8 to I64", label, name, td_ckpt_quote(q, dtype, strlen(dtype)));
     if ((ret = parse_shape(&e, label, name, t, &bytes, log)) < 0)
         return ret;

@@ -78,6 +78,10 @@ static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64
         for (int64_t i = 0; i < n; i++, src += s)
             dst[i] = dtype == TD_F8_E4M3 ? td_e4m3_to_f32(*src) : td_f16_to_f32((uint16_t)(*src << 8));
         break;
+    case TD_F8_E8M0:
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = td_e8m0_to_f32(*src);
+        break;
     default:                                     /* in blocks, which are never apart; types are checked by the caller */
         td_blocks_to_f32(dst, src, dtype, n);
         break;
@@ -126,15 +130,29 @@ static void copy_rows(const TDEntry *e, void *dst, int as_f32)
     }
 }
 
-/* of a row */
-static float scale_of(const TDEntry *e, int64_t row)
+static float value_at(const TDEntry *e, int64_t at)
 {
-    const TDEntry *s = e->scale;
-    int64_t at = td_entry_count(s) > 1 ? (e->row0 + row) * s->stride[0] : 0;
-    float scale;
+    float v;
 
-    row_to_f32(&scale, s->data + at * (int64_t)td_dtype_size(s->dtype), s->dtype, 1, 1);
-    return scale;
+    row_to_f32(&v, e->data + at * (int64_t)td_dtype_size(e->dtype), e->dtype, 1, 1);
+    return v;
+}
+
+/* k values of a row times their scales, and the inputs rotated back */
+static void scale_row(const TDEntry *e, float *x, int64_t row, int64_t k)
+{
+    int64_t group = e->group ? e->group : k;
+    const TDEntry *s = e->scale;
+
+    for (int64_t i = 0; i < k; i += group) {
+        int64_t at = e->group ? td_swizzled(row, i / group, k / group) : td_entry_count(s) > 1 ? row * s->stride[0] : 0;
+        float scale = value_at(s, at) * (e->scale_2 ? value_at(e->scale_2, 0) : 1);
+
+        for (int64_t j = i; j < i + group; j++)
+            x[j] *= scale;
+    }
+    for (int64_t i = 0; e->rotated && i < k; i += e->rotated)
+        td_rotate(x + i, e->rotated);
 }
 
 int td_entry_to_f32(const TDEntry *e, float *dst)
@@ -144,14 +162,8 @@ int td_entry_to_f32(const TDEntry *e, float *dst)
     if (!td_dtype_has_values(e->dtype))
         return TD_ERR(ENOTSUP);
     copy_rows(e, dst, 1);
-    for (int64_t r = 0; e->scale && r < (n ? e->shape[0] : 0); r++) {
-        float *row = dst + r * k, scale = scale_of(e, r);
-
-        for (int64_t i = 0; i < k; i++)
-            row[i] *= scale;
-        for (int64_t i = 0; e->rotated && i < k; i += e->rotated)
-            td_rotate(row + i, e->rotated);
-    }
+    for (int64_t r = 0; e->scale && r < (n ? e->shape[0] : 0); r++)
+        scale_row(e, dst + r * k, e->row0 + r, k);
     return 0;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Which scales belong to which tensor of 8-bit values, and what ComfyUI says of its layers: `L.comfy_quant`, a tensor
  * that holds JSON, or the same for all layers in a header.
- * 1. A tensor of fp8 has at most one scale, for all of it or for each row; one of int8 has one, or is never used.
+ * 1. A tensor of fp8 has at most one scale, for all of it or for each row; one of int8 has one, or is never used. Those
+ *    of mxfp8 and nvfp4 have one for each group of a row.
  * 2. A form that this does not know is an error: its numbers would be taken for others. */
 #include <errno.h>
 #include <stdio.h>
@@ -12,8 +13,10 @@
 
 #define MAX_GROUP 4096                           /* inputs that are rotated with each other */
 
-static const struct { const char *format; enum TDDtype dtype; } formats[] = {
-    { "float8_e4m3fn", TD_F8_E4M3 }, { "float8_e5m2", TD_F8_E5M2 }, { "int8_tensorwise", TD_I8 },
+/* group: values of a row that have a scale */
+static const struct { const char *format; enum TDDtype dtype; int group; } formats[] = {
+    { "float8_e4m3fn", TD_F8_E4M3, 0 }, { "float8_e5m2", TD_F8_E5M2, 0 }, { "int8_tensorwise", TD_I8, 0 },
+    { "mxfp8", TD_F8_E4M3, 32 }, { "nvfp4", TD_U8, 16 },
 };
 
 /* ENDING of the layer whose weight is e, or NULL */
@@ -44,6 +47,42 @@ static int set_scale(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *scale, TDLog
     return 0;
 }
 
+/* Groups of values with a scale each. Those of nvfp4, two values a byte, are fp8 and times another one for all. */
+static int set_group_scales(TDCheckpoint *ckpt, TDEntry *e, TDLog *log)
+{
+    TDEntry *scale = beside(ckpt, e, "weight_scale"), *all = beside(ckpt, e, "weight_scale_2");
+    int64_t k = e->n_dims == 2 ? e->shape[1] : 0, want;
+    int fp4 = e->dtype == TD_U8;
+
+    k *= fp4 ? 2 : 1;
+    if (!scale || (fp4 && !all) || !td_entry_is_contiguous(e) || k < e->group || k % e->group)
+        return td_error(log, EBADMSG, "%s: %s: [%lld,%lld] of %s with %s scales; want rows of groups of %d values, and "
+                        "weight_scale%s", ckpt->path, e->name, (long long)e->shape[0], (long long)k,
+                        fp4 ? "fp4" : td_dtype_name(e->dtype), scale ? "these" : "no", e->group,
+                        fp4 ? ", weight_scale_2" : "");
+    want = td_blocks(e->shape[0], 128) * td_blocks(k / e->group, 4) * 512;
+    if (!fp4 && scale->dtype == TD_U8)
+        scale->dtype = TD_F8_E8M0;
+    if (scale->dtype != (fp4 ? TD_F8_E4M3 : TD_F8_E8M0) || !td_entry_is_contiguous(scale) ||
+        td_entry_count(scale) != want || scale->bytes != (size_t)want)
+        return td_error(log, EBADMSG, "%s: %s: %lld values of %s, want %lld of %s", ckpt->path, scale->name,
+                        (long long)td_entry_count(scale), td_dtype_name(scale->dtype), (long long)want,
+                        td_dtype_name(fp4 ? TD_F8_E4M3 : TD_F8_E8M0));
+    scale->aside = 1;
+    e->scale = scale;
+    if (!fp4)
+        return 0;
+    if (all->dtype != TD_F32 || td_entry_count(all) != 1)
+        return td_error(log, EBADMSG, "%s: %s: %lld values of %s, want one of f32", ckpt->path, all->name,
+                        (long long)td_entry_count(all), td_dtype_name(all->dtype));
+    all->aside = 1;
+    e->scale_2 = all;
+    e->dtype = TD_FP4;
+    e->shape[1] = k;
+    td_ckpt_set_contiguous(e);
+    return 0;
+}
+
 static int get_flag(TDJson from, const char *key)
 {
     TDJson v;
@@ -70,11 +109,14 @@ static int set_form(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *form, TDLog *
     if (td_json_get(root, "format", &v) && td_json_string(v, format, sizeof(format)) < 0)
         return td_error(log, EBADMSG, "%s: %s: its format is no string", ckpt->path, form->name);
     for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++)
-        known |= !strcmp(format, formats[i].format) && e->dtype == formats[i].dtype;
+        if (!strcmp(format, formats[i].format) && e->dtype == formats[i].dtype) {
+            e->group = formats[i].group;
+            known = 1;
+        }
     if (*format ? !known : e->dtype != TD_I8)
-        return td_error(log, ENOTSUP, "%s: %s: format '%s' of %s values, want float8_e4m3fn, float8_e5m2 or "
-                        "int8_tensorwise", ckpt->path, form->name, td_ckpt_quote(q, format, strlen(format)),
-                        td_dtype_name(e->dtype));
+        return td_error(log, ENOTSUP, "%s: %s: format '%s' of %s values, want float8_e4m3fn, float8_e5m2, "
+                        "int8_tensorwise, mxfp8 or nvfp4", ckpt->path, form->name,
+                        td_ckpt_quote(q, format, strlen(format)), td_dtype_name(e->dtype));
     rotated = get_flag(root, "convrot") || get_flag(params, "convrot");
     if (!rotated)
         return 0;
@@ -112,12 +154,16 @@ int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
             e->aside |= ends_with(e->name, ignored[k]);
         if (!ends_with(e->name, ".weight"))
             continue;
+        if ((other = beside(ckpt, e, "comfy_quant")) && (ret = set_form(ckpt, e, other, log)) < 0)
+            break;
+        if (e->group) {
+            ret = set_group_scales(ckpt, e, log);
+            continue;
+        }
         for (int k = 0; k < 2 && ret >= 0; k++)
             if ((other = beside(ckpt, e, unread[k])))
                 ret = td_error(log, ENOTSUP, "%s: %s: scales of %s values in blocks, which are not read", ckpt->path,
                                other->name, td_dtype_name(e->dtype));
-        if (ret >= 0 && (other = beside(ckpt, e, "comfy_quant")))
-            ret = set_form(ckpt, e, other, log);
         for (int k = 0; k < 2 && ret >= 0; k++) {
             if (!(other = beside(ckpt, e, endings[k])))
                 continue;

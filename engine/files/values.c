@@ -181,12 +181,20 @@ static void iq4_xs(float *dst, const uint8_t *b)
     }
 }
 
+static void fp4(float *dst, const uint8_t *b)
+{
+    static const float e2m1[16] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6 };
+
+    dst[0] = e2m1[*b >> 4];
+    dst[1] = e2m1[*b & 15];
+}
+
 void td_blocks_to_f32(float *dst, const uint8_t *src, enum TDDtype type, int64_t n)
 {
     static void (*const block[TD_N_DTYPES])(float *dst, const uint8_t *b) = {
-        [TD_Q4_0] = q4_0, [TD_Q4_1] = q4_1, [TD_Q5_0] = q5_0, [TD_Q5_1] = q5_1, [TD_Q8_0] = q8_0, [TD_Q2_K] = q2_k,
-        [TD_Q3_K] = q3_k, [TD_Q4_K] = q4_k, [TD_Q5_K] = q5_k, [TD_Q6_K] = q6_k, [TD_IQ4_NL] = iq4_nl,
-        [TD_IQ4_XS] = iq4_xs,
+        [TD_FP4] = fp4, [TD_Q4_0] = q4_0, [TD_Q4_1] = q4_1, [TD_Q5_0] = q5_0, [TD_Q5_1] = q5_1, [TD_Q8_0] = q8_0,
+        [TD_Q2_K] = q2_k, [TD_Q3_K] = q3_k, [TD_Q4_K] = q4_k, [TD_Q5_K] = q5_k, [TD_Q6_K] = q6_k,
+        [TD_IQ4_NL] = iq4_nl, [TD_IQ4_XS] = iq4_xs,
     };
 
     for (; n > 0; n -= td_dtype_block(type), dst += td_dtype_block(type), src += td_dtype_size(type))

@@ -18,6 +18,22 @@ static inline float td_e4m3_to_f32(uint8_t code)
     return f * 0x1p120f;                         /* exact, also of what is subnormal on the way */
 }
 
+/** powers of 2 alone; 0xff is NaN */
+static inline float td_e8m0_to_f32(uint8_t code)
+{
+    uint32_t u = code == 0xff ? 0x7fc00000 : code ? (uint32_t)code << 23 : 0x00400000;
+    float f;
+
+    memcpy(&f, &u, sizeof(f));
+    return f;
+}
+
+/** Where the scale of a group of a row is, of n_groups a row: in tiles of 128 rows x 4 groups, as cuBLAS wants them. */
+static inline int64_t td_swizzled(int64_t row, int64_t group, int64_t n_groups)
+{
+    return (row / 128 * td_blocks(n_groups, 4) + group / 4) * 512 + row % 32 * 16 + row % 128 / 32 * 4 + group % 4;
+}
+
 /** n values of a type that is stored in blocks; whole blocks */
 void td_blocks_to_f32(float *dst, const uint8_t *src, enum TDDtype type, int64_t n);
 

@@ -98,7 +98,7 @@ static inline int form_write(const Form *f, const char *path, const char *metada
 {
     static const char *const names[TD_N_DTYPES] = { [TD_F32] = "F32", [TD_BF16] = "BF16", [TD_F16] = "F16",
                                                     [TD_I8] = "I8", [TD_U8] = "U8", [TD_F8_E4M3] = "F8_E4M3",
-                                                    [TD_F8_E5M2] = "F8_E5M2" };
+                                                    [TD_F8_E5M2] = "F8_E5M2", [TD_F8_E8M0] = "F8_E8M0" };
     size_t size = 400 * (size_t)(f->n + 1) + (metadata ? strlen(metadata) : 0), n = 0, at = 0;
     char *header = malloc(size);
     FILE *file = fopen(path, "wb");
@@ -272,6 +272,66 @@ static inline void form_to_8_bits(Form *f, enum TDDtype type, enum FormScale sca
             form_add(f, name, TD_U8, 1, (int64_t[]){ (int64_t)strlen(comfy) }, comfy);
         }
         free(x);
+        free(scale);
+    }
+}
+
+/* Every linear to a group format of ComfyUI: mxfp8, or nvfp4 where `fp4`, with the scales swizzled. */
+static inline void form_to_groups(Form *f, int fp4)
+{
+    static const float e2m1[8] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6 };
+    const char *json = fp4 ? "{\"format\":\"nvfp4\"}" : "{\"format\":\"mxfp8\"}";
+    int group = fp4 ? 16 : 32;
+
+    for (int i = 0, n = f->n; i < n; i++) {
+        FormTensor *t = &f->t[i];
+        int64_t rows = t->shape[0], k = t->shape[1], groups = k / group, wide = (groups + 3) / 4;
+        int64_t shape[2] = { (rows + 127) / 128 * 128, wide * 4 };
+        uint8_t *code, *scale;
+        float all = 0x1p-9f;
+        char name[300];
+
+        if (!form_is_linear(t))
+            continue;
+        code = calloc(1, (size_t)(rows * k) + 1);
+        scale = calloc(1, (size_t)(shape[0] * shape[1]));
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t g = 0; g < groups; g++) {
+                /* a tile of 128 rows and 4 groups is 32 lines of 16: 4 rows, 32 apart, of 4 groups */
+                uint8_t *to = scale + (r / 128 * wide + g / 4) * 512 + r % 32 * 16 + r % 128 / 32 * 4 + g % 4;
+                const uint16_t *x = (const uint16_t *)t->data + r * k + g * group;
+                float most = 1e-9f, s;
+
+                for (int e = 0; e < group; e++)
+                    most = fmaxf(most, fabsf(td_bf16_to_f32(x[e])));
+                *to = fp4 ? form_fp8(most / 6 / all, TD_F8_E4M3) : (uint8_t)(127 + (int)ceilf(log2f(most / 448)));
+                s = fp4 ? td_e4m3_to_f32(*to) * all : ldexpf(1, *to - 127);
+                for (int e = 0; e < group; e++) {
+                    float v = td_bf16_to_f32(x[e]) / (s > 0 ? s : 1);
+                    int64_t at = r * k + g * group + e;
+                    int best = 0;
+
+                    for (int c = 1; c < 8; c++)
+                        best = fabsf(fabsf(v) - e2m1[c]) < fabsf(fabsf(v) - e2m1[best]) ? c : best;
+                    if (fp4)                     /* the first of two values is in the high bits */
+                        code[at / 2] |= (uint8_t)((best | (v < 0 ? 8 : 0)) << (at % 2 ? 0 : 4));
+                    else
+                        code[at] = form_fp8(v, TD_F8_E4M3);
+                }
+            }
+        free(t->data);
+        t->data = code;
+        t->dtype = fp4 ? TD_U8 : TD_F8_E4M3;
+        t->shape[1] = fp4 ? k / 2 : k;
+        t->bytes = (size_t)(rows * t->shape[1]);
+        snprintf(name, sizeof(name), "%.*sweight_scale", (int)strlen(t->name) - 6, t->name);
+        form_add(f, name, fp4 ? TD_F8_E4M3 : i % 2 ? TD_U8 : TD_F8_E8M0, 2, shape, scale);
+        if (fp4) {
+            strcat(name, "_2");
+            form_add(f, name, TD_F32, 0, NULL, &all);
+        }
+        strcpy(strrchr(name, '.'), ".comfy_quant");
+        form_add(f, name, TD_U8, 1, (int64_t[]){ (int64_t)strlen(json) }, json);
         free(scale);
     }
 }

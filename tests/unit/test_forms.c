@@ -132,6 +132,23 @@ static void test_8_bits(void)
     }
 }
 
+static void test_groups(void)
+{
+    char from[256], to[256];
+    Form f;
+
+    for (int fp4 = 0; fp4 < 2; fp4++) {
+        test_begin(fp4 ? "nvfp4" : "mxfp8");
+        if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+            return;
+        form_to_groups(&f, fp4);
+        if (form_write(&f, small_path(to, "form.safetensors"), NULL) >= 0)
+            check_values_of(to, fp4 ? 0.095 : 0.027);
+        form_tdinfo(to, fp4 ? "fp4, SLA" : "f8_e4m3, SLA");
+        form_free(&f);
+    }
+}
+
 /* ---- GGUF ---- */
 
 static void test_gguf(void)
@@ -216,6 +233,7 @@ static void refuse(const Form *f, enum TDQuant quant, int err, const char *words
 static void test_refused(void)
 {
     static const struct { const char *json; int err; const char *words; } forms[] = {
+        { "{\"format\":\"svdquant\"}", ENOTSUP, "blocks.0.ffn.2.comfy_quant: format 'svdquant' of i8 values, want f" },
         { "{\"format\":\"nvfp4\"}", ENOTSUP, "blocks.0.ffn.2.comfy_quant: format 'nvfp4' of i8 values, want float8_" },
         { "{\"format\":\"float8_e4m3fn\"}", ENOTSUP, "format 'float8_e4m3fn' of i8 values" },
         { "{\"format\":8}", EBADMSG, "its format is no string" },
@@ -273,6 +291,35 @@ static void test_refused(void)
     strcpy(f.t[f.n - 1].name, "head.head.weight_scale");
     refuse(&f, TD_QUANT_AUTO, ENOTSUP, "head.head.weight_scale: a scale of bf16 values, want one of fp8 or int8");
     form_free(&f);
+
+    test_begin("scales of groups that do not fit");
+    for (int fp4 = 0; fp4 < 2; fp4++) {
+        if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+            return;
+        form_to_groups(&f, fp4);
+        t = form_find(&f, "blocks.0.ffn.0.weight_scale");
+        t->data[0] = fp4 ? 0x7f : 0xff;
+        refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.weight_scale[0] is nan, want a finite value");
+        t->shape[0] = 128;
+        t->bytes = (size_t)(128 * t->shape[1]);
+        refuse(&f, TD_QUANT_AUTO, EBADMSG, fp4 ? "weight_scale: 2048 values of f8_e4m3, want 4096 of f8_e4m3"
+                                               : "weight_scale: 1024 values of f8_e8m0, want 2048 of f8_e8m0");
+        t->dtype = TD_I8;
+        refuse(&f, TD_QUANT_AUTO, EBADMSG, "values of i8, want");
+        strcpy(t->name, "nothing");
+        refuse(&f, TD_QUANT_AUTO, EBADMSG, " with no scales; want rows of groups of");
+        form_free(&f);
+    }
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    form_to_groups(&f, 1);
+    t = form_find(&f, "blocks.0.ffn.0.weight_scale_2");
+    memcpy(t->data, &nan, 4);
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.weight_scale_2[0] is nan");
+    t->dtype = TD_I8;
+    t->bytes = 1;
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "weight_scale_2: 1 values of i8, want one of f32");
+    form_free(&f);
 }
 
 int main(void)
@@ -282,6 +329,7 @@ int main(void)
         return test_end();
     small_path(original, "own");
     test_8_bits();
+    test_groups();
     test_gguf();
     test_gguf_plain();
     test_refused();
