@@ -2,7 +2,8 @@
  * tdinfo: what is in a model directory or file: tensors, which model it is, what is missing from it or unexpected in
  * it; and the token ids of prompts, for comparing tokenizers. See usage[].
  * 1. The model is told from tensor names and shapes, never from the file name.
- * 2. A complete file has every tensor of its model with the right shape, and no other, and the library binds it.
+ * 2. A complete file has every tensor of its model with the right shape, and the library binds it; what it has more is
+ *    told, and of no effect.
  * 3. A complete directory is one whose files the library finds, by the library's own finder. */
 #include <dirent.h>
 #include <fcntl.h>
@@ -147,7 +148,11 @@ static void check_vae(Check *k, char *title)
 
     td_vae_encode_each_tensor(base, expect, k);
     td_vae_each_tensor(base, expect, k);
-    snprintf(title, 256, "%s: base dim %lld", base == 96 ? "Wan2.1 VAE" : "Wan VAE, other size", (long long)base);
+    if (dim(k->ckpt, "conv2.weight", 0) == 48)
+        snprintf(title, 256, "Wan2.2 VAE (of TI2V-5B), not supported");
+    else
+        snprintf(title, 256, "%s: base dim %lld", base == 96 ? "Wan2.1 VAE" : "Wan VAE, other size",
+                 (long long)base);
 }
 
 /* all that the library checks when it opens a model with this file. @return 0 or a logged error */
@@ -174,6 +179,24 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
     td_vae_free(&encoder);
     dev->ops->close(&dev);
     return ret;
+}
+
+/* what a file is that is no part of a model here, by a part of a name in it */
+static const char *stranger(const TDCheckpoint *c)
+{
+    static const struct { const char *part, *title; } files[] = {
+        { "lora", "LoRA, not supported" }, { "lokr_", "LoRA (LoKr), not supported" },
+        { "hada_", "LoRA (LoHa), not supported" }, { ".diff", "LoRA (differences), not supported" },
+        { "decoder.3.conv.0.weight", "tiny VAE (TAEHV), not supported" }, { "text_model.", "CLIP, not supported" },
+        { "visual.", "CLIP, not supported" }, { "double_blocks.", "transformer of another family, not supported" },
+    };
+    const TDEntry *e;
+
+    for (size_t f = 0; f < sizeof(files) / sizeof(*files); f++)
+        for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
+            if (strstr(e->name, files[f].part))
+                return files[f].title;
+    return "unknown model";
 }
 
 static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *bad, TDLog *log)
@@ -205,7 +228,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
     else if (part == PART_VAE)
         check_vae(&k, title);
     else
-        snprintf(title, sizeof(title), "unknown model");
+        snprintf(title, sizeof(title), "%s", stranger(c));
     if ((part == PART_DIT || part == PART_TEXT) && !td_count_blocks(c))
         report(&k.n_missing, "missing", "blocks.0");
     if (part != PART_UNKNOWN)
@@ -215,7 +238,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
     printf("%s: %s%s%s%s: %d tensors, %llu bytes", path, title, td_checkpoint_naming(c) ? ", " : "",
            td_checkpoint_naming(c) ? td_checkpoint_naming(c) : "",
            td_checkpoint_naming(c) ? " names" : "", count, bytes);
-    if (part == PART_UNKNOWN || k.n_missing || k.n_wrong || k.n_unexpected) {
+    if (part == PART_UNKNOWN || k.n_missing || k.n_wrong) {
         if (part != PART_UNKNOWN)
             printf("; %d missing, %d of wrong shape, %d unexpected", k.n_missing, k.n_wrong, k.n_unexpected);
         *bad = 1;
@@ -224,6 +247,8 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         *bad = 1;
     } else {
         printf(", complete");
+        if (k.n_unexpected)
+            printf(", %d unexpected", k.n_unexpected);
     }
     printf("\n");
     free(k.seen);

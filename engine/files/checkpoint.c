@@ -175,6 +175,12 @@ const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index)
     return index >= 0 && index < ckpt->n_entries ? &ckpt->entries[index] : NULL;
 }
 
+void td_checkpoint_use(const TDCheckpoint *ckpt, const TDEntry *e)
+{
+    if (!e->used)
+        ckpt->entries[e - ckpt->entries].used = 1;
+}
+
 int td_checkpoint_count(const TDCheckpoint *ckpt)
 {
     return ckpt->n_entries;

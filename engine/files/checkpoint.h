@@ -29,6 +29,7 @@ typedef struct TDEntry {
     int64_t row0;                                ///< of a part of it (td_entry_rows()): where its scales begin
     int rotated;                                 ///< inputs that were rotated with each other (ConvRot), or 0
     int aside;                                   ///< tells of other tensors, or of the file, and is no weight
+    int used;                                    ///< a network has it (td_checkpoint_use())
 } TDEntry;
 
 /** @param path .pth/.pt/.bin (by magic: zip or legacy), .safetensors, or .safetensors.index.json
@@ -40,6 +41,8 @@ void td_checkpoint_close(TDCheckpoint **ckpt);
 const TDEntry *td_checkpoint_find(const TDCheckpoint *ckpt, const char *name);
 const TDEntry *td_checkpoint_entry(const TDCheckpoint *ckpt, int index);   ///< in file order; NULL past the end
 int td_checkpoint_count(const TDCheckpoint *ckpt);
+/** Mark an entry of it. Not by two threads at a time, but for one that is marked. */
+void td_checkpoint_use(const TDCheckpoint *ckpt, const TDEntry *e);
 const char *td_checkpoint_path(const TDCheckpoint *ckpt);
 const char *td_checkpoint_naming(const TDCheckpoint *ckpt);    ///< "diffusers'", ...; NULL: the official names
 /** Whether its files are as they were when it was opened; what was read from one that is not may be anything.

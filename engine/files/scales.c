@@ -140,6 +140,8 @@ static int ends_with(const char *s, const char *end)
 
 /* what else stands beside weights: scales of their inputs, which only a product of 8-bit numbers wants; a vocabulary */
 static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_fp8", "spiece_model" };
+/* counters of a trainer */
+static const char accumulated[] = "accum_";
 
 int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
 {
@@ -152,6 +154,7 @@ int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
 
         for (size_t k = 0; k < sizeof(ignored) / sizeof(*ignored); k++)
             e->aside |= ends_with(e->name, ignored[k]);
+        e->aside |= !strncmp(e->name, accumulated, sizeof(accumulated) - 1);
         if (!ends_with(e->name, ".weight"))
             continue;
         if ((other = beside(ckpt, e, "comfy_quant")) && (ret = set_form(ckpt, e, other, log)) < 0)

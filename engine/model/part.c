@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include "model/part.h"
 #include "base/thread.h"
 
@@ -130,6 +131,26 @@ static TDPart *enlist(TDPart *p, int add)
     return other;
 }
 
+/* what the file has beside the network, in one line: who meant it to be used should know */
+static void warn_of_unused(const TDPart *p, TDLog *log)
+{
+    const char *example = NULL, *gate = NULL;
+    int n = 0;
+
+    for (int i = 0; i < td_checkpoint_count(p->file); i++) {
+        const TDEntry *e = td_checkpoint_entry(p->file, i);
+
+        if (e->used || e->aside || !p->kind->belongs(e->name))
+            continue;
+        n++;
+        example = example ? example : e->name;
+        gate = strstr(e->name, "to_gate_compress") ? e->name : gate;
+    }
+    if (n)
+        td_log(log, TD_LOG_WARNING, "%s: %d of its tensors are not used, such as %s%s", td_checkpoint_path(p->file), n,
+               gate ? gate : example, gate ? " (a gate of FastVideo's sparse attention: attention is dense)" : "");
+}
+
 int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *dev)
 {
     TDPart *p = calloc(1, sizeof(*p)), *found;
@@ -155,6 +176,7 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
             if (p->kind->belongs(e->name))
                 p->mapped += td_dtype_bytes(e->dtype, td_entry_count(e));
         }
+        warn_of_unused(p, dev->log);
         found = enlist(p, 1);
     }
     *out = found;

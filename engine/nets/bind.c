@@ -87,6 +87,7 @@ int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const 
         return td_error(b->dev->log, EBADMSG,
                         "%s: %s: %lld values over %zu bytes, want at least one, and each stored once",
                         td_checkpoint_path(b->ckpt), name, (long long)td_entry_count(*e), (*e)->bytes);
+    td_checkpoint_use(b->ckpt, *e);
     if ((*e)->scale && (ret = check_finite(b, (*e)->scale)) < 0)
         return ret;
     return (*e)->scale_2 ? check_finite(b, (*e)->scale_2) : 0;

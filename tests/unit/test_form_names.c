@@ -317,6 +317,49 @@ static void test_shards(void)
     form_free(&f);
 }
 
+static void count_warnings(void *cookie, int level, const char *line)
+{
+    if (level == TD_LOG_WARNING) {
+        ((int *)cookie)[0]++;
+        ((int *)cookie)[1] += strstr(line, "2 of its tensors are not used, such as blocks.0.to_gate_compress.w") ||
+                              strstr(line, "1 of its tensors are not used, such as unknown");
+    }
+}
+
+/* what a file has more: none, gates and another tensor, or that alone */
+static void test_unused(void)
+{
+    char from[256], to[256], own[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    Seen seen;
+    Form f;
+
+    test_begin("tensors that are not used: one warning");
+    for (int more = 0; more < 3; more++) {
+        int seen_warnings[2] = { 0 };
+
+        if (form_read(&f, small_path(from, DIT), 0) < 0)
+            return;
+        rename_all(&f, "", "blocks.", fastvideo_block, fastvideo);
+        form_add(&f, "accum_video_sample_counter", TD_F32, 0, NULL, NULL);    /* that of a trainer does not count */
+        if (more)
+            form_add(&f, "unknown", TD_F32, 1, (int64_t[]){ 1 }, NULL);
+        if (more == 1)
+            form_add(&f, "blocks.0.to_gate_compress.weight", TD_BF16, 1, (int64_t[]){ 1 }, NULL);
+        CHECK_INT(form_write(&f, small_path(to, "form.safetensors"), NULL), 0);
+        form_free(&f);
+        form_tdinfo(to, more == 1 ? ", complete, 2 unexpected" : more ? ", complete, 1 unexpected" : "complete\n");
+        small_settings(&s, &seen, small_path(own, "own"));
+        s.dit = to;
+        s.logger = (TDLogger){ seen_warnings, count_warnings, TD_LOG_WARNING };
+        CHECK_INT(td_open(&c, &s), 0);
+        td_close(&c);
+        CHECK_INT(seen_warnings[0], more > 0);
+        CHECK_INT(seen_warnings[1], more > 0);
+    }
+}
+
 int main(void)
 {
     test_begin("a model");
@@ -326,6 +369,7 @@ int main(void)
     test_twice();
     test_blocks();
     test_shards();
+    test_unused();
     small_model_remove();
     return test_end();
 }

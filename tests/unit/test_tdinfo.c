@@ -106,6 +106,17 @@ int main(void)
     expect("%B/tdinfo --summary %D/text.safetensors", 1, "1 missing, 1 of wrong shape, 1 unexpected");
     CHECK(strstr(output, "  missing: blocks.0\n") && strstr(output, "  unexpected: extra\n"));
     CHECK(strstr(output, "  wrong shape: norm.weight: [3], want [2]\n"));
+    test_begin("what is none of a model, by name");
+    save("lora.safetensors", "{\"blocks.0.ffn.0.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
+         "\"data_offsets\":[0,4]}}", 4);
+    expect("%B/tdinfo --summary %D/lora.safetensors", 1, "lora.safetensors: LoRA, not supported: 1 tensors");
+    save("tae.safetensors", "{\"decoder.3.conv.0.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
+         "\"data_offsets\":[0,4]}}", 4);
+    expect("%B/tdinfo --summary %D/tae.safetensors", 1, "tiny VAE (TAEHV), not supported");
+    save("clip.safetensors", "{\"text_model.a\":{\"dtype\":\"F8_E8M0\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
+    expect("%B/tdinfo %D/clip.safetensors", 1, "text_model.a ");
+    CHECK(strstr(output, " f8_e8m0 [1] 1\n") && strstr(output, "CLIP, not supported"));
+
     test_begin("a file that the library refuses is not complete");
     expect("%B/tdsynth --only=text --format=safetensors %D/odd && cd %D/odd && LC_ALL=C sed -i "
            "'s/\"norm.weight\":{\"dtype\":\"BF16\"/\"norm.weight\":{\"dtype\":\"I16\" /' *.safetensors && "
