@@ -9,11 +9,10 @@
 /** sign, 4 bits of exponent, 3 of mantissa; 0x7f and 0xff are NaN, there is no infinity */
 static inline float td_e4m3_to_f32(uint8_t code)
 {
-    uint32_t u = (uint32_t)(code & 0x80) << 24 | (uint32_t)(code & 0x7f) << 20;
+    uint32_t nan = (code & 0x7f) == 0x7f ? 0x7fc00000 : 0;
+    uint32_t u = (uint32_t)(code & 0x80) << 24 | (uint32_t)(code & 0x7f) << 20 | nan;
     float f;
 
-    if ((code & 0x7f) == 0x7f)
-        u = 0x7fc00000;
     memcpy(&f, &u, sizeof(f));
     return f * 0x1p120f;                         /* exact, also of what is subnormal on the way */
 }

@@ -23,18 +23,21 @@ typedef struct Form {
     int n;
 } Form;
 
-/* data: copied; NULL for zeros. The list may move. */
+/* data: copied; NULL for zeros. The list may move: shape and data may be in it all the same. */
 static inline FormTensor *form_add(Form *f, const char *name, enum TDDtype dtype, int n_dims, const int64_t *shape,
                                    const void *data)
 {
+    int64_t own[TD_MAX_DIMS] = { 0 };
     FormTensor *t;
 
+    if (n_dims)
+        memcpy(own, shape, (size_t)n_dims * sizeof(*shape));
     f->t = realloc(f->t, ((size_t)f->n + 1) * sizeof(*f->t));
     t = &f->t[f->n++];
     *t = (FormTensor){ .dtype = dtype, .n_dims = n_dims };
     snprintf(t->name, sizeof(t->name), "%s", name);
-    memcpy(t->shape, shape, (size_t)n_dims * sizeof(*shape));
-    t->bytes = td_dtype_bytes(dtype, td_shape_count(shape, n_dims));
+    memcpy(t->shape, own, sizeof(own));
+    t->bytes = td_dtype_bytes(dtype, td_shape_count(own, n_dims));
     t->data = calloc(1, t->bytes + 1);
     if (data)
         memcpy(t->data, data, t->bytes);
