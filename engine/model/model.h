@@ -87,9 +87,4 @@ int  td_model_is_weight_file(int dir, const char *name);
  *  error */
 int  td_model_check_experts(char *const path[TD_N_FILES], const TDSettings *s, int64_t in_dim, TDLog *log);
 
-/** What model_index.json of a diffusers directory says of the boundary between two experts, or 0.
- *  @return 0 or a logged error */
-int  td_model_index_read(double *boundary, const char *dir, TDLog *log);
-int  td_model_index_parse(double *boundary, const char *path, const char *text, size_t size, TDLog *log);
-
 #endif /* TD_MODEL_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Reads turbodiff.conf: lines `key = number`, empty lines, and comments from # to the end of a line. A byte order mark
- * at its beginning is passed over. */
+ * at its beginning is passed over. And model_index.json of a diffusers directory. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +9,11 @@
 #include "base/io.h"
 #include "base/options.h"
 #include "base/wan.h"
+#include "files/json.h"
 #include "model/model_conf.h"
 
 #define MAX_FILE 4096
+#define MAX_INDEX (1 << 20)
 #define MAX_LINE 200
 
 #define TOPK_DECIMALS 4
@@ -143,6 +145,18 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
     return 0;
 }
 
+/* text: malloc'd; NULL if the directory has no such file. path: of 4,096 bytes, for messages */
+static int read_file(uint8_t **text, size_t *size, char *path, const char *dir, const char *name, size_t most,
+                     TDLog *log)
+{
+    *text = NULL;
+    if ((size_t)snprintf(path, 4096, "%s/%s", dir, name) >= 4096)
+        return td_error(log, EINVAL, "model=%s: longer than 4096 bytes", dir);
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    return td_read_file(text, size, path, 0, most, "a few lines of text", log);
+}
+
 int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log)
 {
     char path[4096];
@@ -151,13 +165,61 @@ int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log)
     int ret;
 
     *conf = (TDModelConf){ 0 };
-    if ((size_t)snprintf(path, sizeof(path), "%s/turbodiff.conf", dir) >= sizeof(path))
-        return td_error(log, EINVAL, "model=%s: longer than %zu bytes", dir, sizeof(path));
-    if (access(path, F_OK) < 0 && errno == ENOENT)
-        return 0;
-    ret = td_read_file(&text, &size, path, 0, MAX_FILE, "a few lines of text", log);
-    if (ret >= 0)
+    ret = read_file(&text, &size, path, dir, "turbodiff.conf", MAX_FILE, log);
+    if (ret >= 0 && text)
         ret = td_model_conf_parse(conf, path, (const char *)text, size, log);
+    free(text);
+    return ret;
+}
+
+/* ---- model_index.json ---- */
+
+/* a number as JSON has it, in 0..1. @return 0 or -1 */
+static int parse_share(double *share, const char *s, size_t n)
+{
+    double units = 1, digits = 0;                /* both exact, of so few digits */
+
+    if (n < 1 || (*s != '0' && *s != '1') || (n > 1 && (s[1] != '.' || n < 3 || n > 12)))
+        return -1;
+    digits = *s - '0';
+    for (size_t i = 2; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9')
+            return -1;
+        digits = 10 * digits + s[i] - '0';
+        units *= 10;
+    }
+    if (digits > units)
+        return -1;
+    *share = digits / units;
+    return 0;
+}
+
+int td_model_index_parse(double *boundary, const char *path, const char *text, size_t size, TDLog *log)
+{
+    TDJson root, v;
+    size_t n;
+    int ret = td_json_check(&root, path, text, size, log);
+
+    *boundary = 0;
+    if (ret < 0 || !td_json_get(root, "boundary_ratio", &v) || *v.p == 'n')
+        return ret;
+    n = strspn((const char *)v.p, "+-.0123456789eE");    /* a whole text ends with a bracket */
+    if (parse_share(boundary, (const char *)v.p, n) < 0)
+        return td_error(log, EBADMSG, "%s: its boundary_ratio is no number such as 0.875, from 0 to 1", path);
+    return 0;
+}
+
+int td_model_index_read(double *boundary, const char *dir, TDLog *log)
+{
+    char path[4096];
+    uint8_t *text;
+    size_t size;
+    int ret;
+
+    *boundary = 0;
+    ret = read_file(&text, &size, path, dir, "model_index.json", MAX_INDEX, log);
+    if (ret >= 0 && text)
+        ret = td_model_index_parse(boundary, path, (const char *)text, size, log);
     free(text);
     return ret;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * turbodiff.conf of a model directory: what a clip is like that says nothing else (doc/formats.md). */
+ * turbodiff.conf of a model directory, and model_index.json of a diffusers one: what a clip is like that says nothing
+ * else (doc/formats.md). */
 #ifndef TD_MODEL_CONF_H
 #define TD_MODEL_CONF_H
 
@@ -19,5 +20,10 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
 
 /** Of the model directory dir; all 0 if it has no such file. @return 0 or a logged error */
 int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log);
+
+/** What model_index.json of a diffusers directory says of the boundary between two experts, or 0.
+ *  @return 0 or a logged error */
+int  td_model_index_read(double *boundary, const char *dir, TDLog *log);
+int  td_model_index_parse(double *boundary, const char *path, const char *text, size_t size, TDLog *log);
 
 #endif /* TD_MODEL_CONF_H */

@@ -12,7 +12,8 @@
 
 static volatile uint8_t fuzz_sum;                /* keeps the reads */
 
-static void fuzz_ckpt(const uint8_t *data, size_t size)
+/* more: with what opened, or NULL */
+static void fuzz_ckpt(const uint8_t *data, size_t size, void (*more)(const TDCheckpoint *c))
 {
     TDCheckpoint *c = calloc(1, sizeof(*c));
     char *path = malloc(32);
@@ -25,7 +26,9 @@ static void fuzz_ckpt(const uint8_t *data, size_t size)
         abort();
     strcpy(path, "/nonexistent/input");
     c->path = path;
-    if (size && !td_ckpt_parse(c, (TDMapping){ data, size }, &log))
+    if (size && !td_ckpt_parse(c, (TDMapping){ data, size }, &log)) {
+        if (more)
+            more(c);
         for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
             if (td_checkpoint_find(c, e->name) != e)
                 abort();
@@ -39,6 +42,7 @@ static void fuzz_ckpt(const uint8_t *data, size_t size)
             td_entry_to_f32(e, dst);
             free(dst);
         }
+    }
     td_checkpoint_close(&c);
     fuzz_sum = sum;
 }
