@@ -53,6 +53,7 @@ static int load(TDContext *c)
     TDModel *m = c->model;
     TDClipConfig cfg;
     char shared[256] = "", rate[64] = "", number[32] = "";
+    const char *how = "";
     int ret;
 
     TRY(td_first_clip(c, &cfg));
@@ -64,14 +65,17 @@ static int load(TDContext *c)
     if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->plan.by_stage))
         TRY(td_model_load_all(m, shared, sizeof(shared)));
     c->open_seconds = td_now() - c->started;
+    if (m->plan.by_stage)
+        how = m->residency != TD_RESIDENT_AUTO || m->dit->int8
+                  ? " by stage" : " by stage, as it does not fit at once (quant=int8 is half of that)";
     if (m->loaded_bytes && !c->dev->caps.maps_files)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
     if (c->dev->ordinal >= 0)
         snprintf(number, sizeof(number), ", device %d", c->dev->ordinal);
     td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s%s%s%s), %.2f GB%s%s, %.2f s%s%s", m->name,
            m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, number, *c->why_gpu ? ", " : "", c->why_gpu,
-           (double)c->info.weight_bytes * 1e-9, rate, m->plan.by_stage ? " by stage" : "", c->open_seconds,
-           *shared ? "; shares the weights of " : "", shared);
+           (double)c->info.weight_bytes * 1e-9, rate, how, c->open_seconds, *shared ? "; shares the weights of " : "",
+           shared);
     ret = 0;
 fail:
     return ret;

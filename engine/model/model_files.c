@@ -148,7 +148,7 @@ static void list_names(char list[400], const TDScan *scan, enum TDFile k)
 static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const char *part, TDLog *log)
 {
     char list[400];
-    int ret;
+    int ret, n;
 
     if (part && scan->n[k]) {
         list_names(list, scan, k);
@@ -158,8 +158,12 @@ static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const 
             return td_error(log, ENOENT, "%s=%s: no such file, and it is in no name of model=%s that could be %s (%s)",
                             kinds[k].option, part, dir, kinds[k].what, list);
     }
+    n = scan->n[k];
     if ((ret = td_scan_ask_tensors(scan, dir, k, log)) < 0)
         return ret;
+    if (scan->n[k] == 1 && n > 1)
+        td_log(log, TD_LOG_INFO, "model=%s: %s is used, of %d files that could be %s", dir, scan->name[k][0], n,
+               kinds[k].what);
     if (scan->n[k] == 1)
         return td_join_path(out, dir, scan->name[k][0], log);
     if (scan->n[k] == 0)

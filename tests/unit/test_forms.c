@@ -322,6 +322,39 @@ static void test_refused(void)
     form_free(&f);
 }
 
+static void count_hints(void *cookie, int level, const char *line)
+{
+    *(int *)cookie += level == TD_LOG_INFO && !strncmp(line, "load: ", 6) && strstr(line, "quant=int8 is half of that");
+}
+
+/* bf16 that does not fit at once: the load line says what would */
+static void test_hint(void)
+{
+    static const struct { enum TDQuant quant; enum TDResidency residency; uint64_t limit; int n; } rows[] = {
+        { TD_QUANT_NONE, TD_RESIDENT_AUTO, 1 << 20, 1 }, { TD_QUANT_INT8, TD_RESIDENT_AUTO, 1 << 20, 0 },
+        { TD_QUANT_NONE, TD_RESIDENT_STAGE, 0, 0 },
+    };
+    char dit[256];
+
+    test_begin("bf16 that does not fit at once");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        TDContext *c = NULL;
+        TDSettings s;
+        Seen seen;
+        int n = 0;
+
+        small_settings(&s, &seen, original);
+        s.dit = small_path(dit, "own/" DIT);
+        s.quant = rows[i].quant;
+        s.residency = rows[i].residency;
+        s.max_bytes = rows[i].limit;
+        s.logger = (TDLogger){ &n, count_hints, TD_LOG_INFO };
+        CHECK_INT(td_open(&c, &s), 0);
+        td_close(&c);
+        CHECK_INT(n, rows[i].n);
+    }
+}
+
 int main(void)
 {
     test_begin("a model");
@@ -333,6 +366,7 @@ int main(void)
     test_gguf();
     test_gguf_plain();
     test_refused();
+    test_hint();
     small_model_remove();
     return test_end();
 }

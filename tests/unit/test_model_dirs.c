@@ -188,8 +188,19 @@ static void test_comfy(void)
     refuse("comfy", "1_3B", ENOENT, "no file of a VAE; want e.g. Wan2.1_VAE.pth, or set vae=");
 }
 
+static void count_used(void *cookie, int level, const char *line)
+{
+    *(int *)cookie += level == TD_LOG_INFO && strstr(line, ": wan_vae.bin is used, of 2 files that could be a VAE");
+}
+
 static void test_flat(void)
 {
+    char model[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    Seen seen;
+    int n = 0;
+
     test_begin("flat: HighNoise and LowNoise, every ending");
     shell("mkdir flat && cp a flat/Wan2.2-T2V-A14B-HighNoise.ckpt && cp b flat/Wan2.2-T2V-A14B-LowNoise.ckpt && "
           "cp text flat/umt5.pt && cp vae flat/wan_vae.bin && cp spiece.model flat && "
@@ -204,6 +215,11 @@ static void test_flat(void)
     test_begin("a VAE of more bits beside one of fewer");
     shell("cd flat && cp ../vae16 a_vae.safetensors");
     check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+    small_settings(&s, &seen, small_path(model, "flat"));
+    s.logger = (TDLogger){ &n, count_used, TD_LOG_INFO };
+    CHECK_INT(td_open(&c, &s), 0);
+    td_close(&c);
+    CHECK_INT(n, 1);
 }
 
 int main(void)
