@@ -308,6 +308,7 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
     dev->caps.memory = "GPU";
     dev->caps.ahead = 1;
     dev->caps.width_step = 8;
+    dev->caps.gelu_codes = 1;
     dev->caps.reserve = (uint64_t)256 << 20;     /* what kernels and their stacks take at first, a margin later */
     dev->caps.context = (uint64_t)512 << 20;     /* with kernels it is 300 to 500 MiB */
     dev->ordinal = c->ordinal;

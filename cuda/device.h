@@ -254,7 +254,7 @@ int td_cuda_norm_quant(TDDev *, const struct NormArgs &);
 int td_cuda_norm_quant_cluster(TDDev *, const struct NormArgs &);
 int td_cuda_norm_modulate(TDDev *, TDAct *, const TDTensor *, const TDNormW *, const float *, const float *);
 int td_cuda_rms_norm(TDDev *, TDAct *, const TDTensor *, const TDNormW *);
-int td_cuda_qk_norm_rope(TDDev *, TDQkv *, const TDTensor *, const TDNormW *, const TDNormW *, const TDTensor *);
+int td_cuda_qk_norm_rope(TDDev *, TDQkv *, const TDNormW *, const TDNormW *, const TDTensor *);
 
 int td_cuda_plan_qkv(TDDev *, TDArena *, TDQkv *);
 int td_cuda_attn_dense(TDDev *, TDAct *, TDQkv *);

@@ -476,11 +476,10 @@ int td_cuda_rms_norm(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *nor
     return y->code.data ? td_cuda_quantise(dev, y) : 0;
 }
 
-/* ---- q, k, v of a fused row: RMS norm and rotation for q and k, v copied ---- */
+/* ---- q and k: RMS norm and rotation, in place ---- */
 
 struct QkArgs {
-    const bf16 *x;
-    bf16 *q, *k, *v;
+    bf16 *q, *k;
     const float *wq, *wk, *rope;
     int rows, dim, head_dim;
     float eps;
@@ -490,18 +489,12 @@ struct QkArgs {
 __global__ void __launch_bounds__(WARPS * 32) qk_norm_rope_kernel(QkArgs a)
 {
     int row = blockIdx.x * WARPS + threadIdx.x / 32, part = blockIdx.y;
-    const bf16 *x = a.x + (int64_t)row * 3 * a.dim + part * a.dim;
     const float *w = part ? a.wk : a.wq, *rope = a.rope + (int64_t)row * a.head_dim;
-    bf16 *y = (part == 0 ? a.q : part == 1 ? a.k : a.v) + (int64_t)row * a.dim;
+    bf16 *x = (part ? a.k : a.q) + (int64_t)row * a.dim;
     float r, v[8];
 
     if (row >= a.rows)
         return;
-    if (part == 2) {
-        for (int i = threadIdx.x % 32 * 8; i < a.dim; i += 256)
-            *(uint4 *)(y + i) = *(const uint4 *)(x + i);
-        return;
-    }
     r = rms_factor(x, a.dim, a.eps);
     for (int i = threadIdx.x % 32 * 8; i < a.dim; i += 256) {
         float4 c0 = *(const float4 *)(rope + i % a.head_dim), c1 = *(const float4 *)(rope + i % a.head_dim + 4);
@@ -515,28 +508,25 @@ __global__ void __launch_bounds__(WARPS * 32) qk_norm_rope_kernel(QkArgs a)
             v[j] = __fsub_rn(__fmul_rn(p, cs[j]), __fmul_rn(q, cs[j + 1]));
             v[j + 1] = __fadd_rn(__fmul_rn(q, cs[j]), __fmul_rn(p, cs[j + 1]));
         }
-        *(uint4 *)(y + i) = pack8(v);
+        *(uint4 *)(x + i) = pack8(v);
     }
 }
 
-int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
-                         const TDTensor *rope)
+int td_cuda_qk_norm_rope(TDDev *dev, TDQkv *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope)
 {
     QkArgs a = {};
 
-    a.x = (const bf16 *)qkv->data;
-    a.q = (bf16 *)out->q.data;
-    a.k = (bf16 *)out->k.data;
-    a.v = (bf16 *)out->v.data;
+    a.q = (bf16 *)qkv->q.data;
+    a.k = (bf16 *)qkv->k.data;
     a.wq = norm_q->weight;
     a.wk = norm_k->weight;
     a.rope = (const float *)rope->data;
-    a.rows = (int)qkv->shape[0];
+    a.rows = (int)qkv->n_q;
     a.dim = (int)norm_q->dim;
-    a.head_dim = (int)out->head_dim;
+    a.head_dim = (int)qkv->head_dim;
     a.eps = norm_q->eps;
     a.exact = norm_q->profile == TD_NORM_EXACT;
-    qk_norm_rope_kernel<<<dim3((unsigned)td_blocks(a.rows, WARPS), 3), WARPS * 32, 0, td_cuda(dev)->stream>>>(a);
+    qk_norm_rope_kernel<<<dim3((unsigned)td_blocks(a.rows, WARPS), 2), WARPS * 32, 0, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "qk_norm_rope_kernel");
     return 0;
 }

@@ -67,7 +67,7 @@ int td_cpu_linear_f32(TDCpu *, float *y, const float *x, int64_t m, const TDLine
 
 int td_cpu_norm_modulate(TDDev *, TDAct *, const TDTensor *, const TDNormW *, const float *, const float *);
 int td_cpu_rms_norm(TDDev *, TDAct *, const TDTensor *, const TDNormW *);
-int td_cpu_qk_norm_rope(TDDev *, TDQkv *, const TDTensor *, const TDNormW *, const TDNormW *, const TDTensor *);
+int td_cpu_qk_norm_rope(TDDev *, TDQkv *, const TDNormW *, const TDNormW *, const TDTensor *);
 int td_cpu_rms_silu(TDDev *, TDTensor *, const TDTensor *, const float *, int);
 /** mean and 1/std of one row by the profile's rule; x: bf16 [n] */
 void td_cpu_layer_stats(const uint16_t *x, int64_t n, const TDNormW *norm, float *mean, float *rstd);

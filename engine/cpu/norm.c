@@ -137,28 +137,25 @@ static void rope_row(uint16_t *x, int64_t n, int64_t head_dim, const float *rope
 static void qk_norm_rope_task(void *arg, int64_t task, int worker)
 {
     const NormJob *job = arg;
-    TDQkv *out = job->qkv;
-    int64_t n = job->norm->dim, d = out->head_dim;
+    const TDQkv *qkv = job->qkv;
+    int64_t n = job->norm->dim, d = qkv->head_dim;
 
     (void)worker;
-    for (int64_t r = task * ROWS; r < (task + 1) * ROWS && r < job->x->shape[0]; r++) {
-        const uint16_t *x = (const uint16_t *)job->x->data + r * 3 * n;
-        uint16_t *q = (uint16_t *)out->q.data + r * n, *k = (uint16_t *)out->k.data + r * n;
+    for (int64_t r = task * ROWS; r < (task + 1) * ROWS && r < qkv->n_q; r++) {
+        uint16_t *q = (uint16_t *)qkv->q.data + r * n, *k = (uint16_t *)qkv->k.data + r * n;
 
-        rms_row(q, x, job->norm);
-        rms_row(k, x + n, job->norm_k);
+        rms_row(q, q, job->norm);
+        rms_row(k, k, job->norm_k);
         rope_row(q, n, d, job->rope + r * d);
         rope_row(k, n, d, job->rope + r * d);
-        memcpy((uint16_t *)out->v.data + r * n, x + 2 * n, (size_t)n * sizeof(*x));
     }
 }
 
-int td_cpu_qk_norm_rope(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
-                        const TDTensor *rope)
+int td_cpu_qk_norm_rope(TDDev *dev, TDQkv *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope)
 {
-    NormJob job = { .x = qkv, .qkv = out, .norm = norm_q, .norm_k = norm_k, .rope = rope->data };
+    NormJob job = { .qkv = qkv, .norm = norm_q, .norm_k = norm_k, .rope = rope->data };
 
-    return td_parallel(td_cpu(dev)->pool, (qkv->shape[0] + ROWS - 1) / ROWS, qk_norm_rope_task, &job);
+    return td_parallel(td_cpu(dev)->pool, (qkv->n_q + ROWS - 1) / ROWS, qk_norm_rope_task, &job);
 }
 
 static void rms_silu_task(void *arg, int64_t task, int worker)

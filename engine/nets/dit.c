@@ -42,9 +42,9 @@ static const TDNetTensor after_blocks[] = {
 
 static const TDNetTensor of_block[] = {
     { "modulation",        TD_IS_ROWS,      TD_SIZE_6, TD_DIM,    .at = TD_BY_HAND },
-    { "self_attn.q",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(qkv) },
-    { "self_attn.k",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(qkv) },
-    { "self_attn.v",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(qkv) },
+    { "self_attn.q",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(q) },
+    { "self_attn.k",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(k) },
+    { "self_attn.v",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(v) },
     { "self_attn.o",       TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(o) },
     { "self_attn.norm_q",  TD_IS_NORM,      TD_DIM,               .at = AT(norm_q) },
     { "self_attn.norm_k",  TD_IS_NORM,      TD_DIM,               .at = AT(norm_k) },
@@ -284,9 +284,8 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     /* self attention, cross attention with the text path, and the ffn never live at the same time */
     mark = td_arena_mark(a);
     c->self = (TDQkv){ .cfg = *attn, .n_q = L, .n_kv = L, .n_heads = dit->n_heads, .head_dim = TD_HEAD_DIM };
-    TRY(TD_CARVE(a, &c->qkv, TD_BF16, L, 3 * d));
+    c->self.q_code = c->act.code;
     TRY(td_plan_qkv(dit->dev, a, &c->self));
-    TRY(td_plan_act(a, &c->o, L, d, dit->int8));
     top = a->used;
     td_arena_reset(a, mark);
     c->cross = (TDQkv){ .cfg = { .kind = TD_ATTN_DENSE },
@@ -300,7 +299,8 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     TRY(td_plan_act(a, &c->text_pad, 1, d, dit->int8));
     top = a->used > top ? a->used : top;
     td_arena_reset(a, mark);
-    TRY(td_plan_act(a, &c->ffn, L, dit->ffn, dit->int8));
+    TRY(dit->int8 && dit->dev->caps.gelu_codes ? td_plan_codes(a, &c->ffn, L, dit->ffn)
+                                               : td_plan_act(a, &c->ffn, L, dit->ffn, dit->int8));
     a->used = a->used > top ? a->used : top;
 fail:
     return ret;
@@ -432,13 +432,15 @@ int td_dit_block(const TDDit *dit, TDDitClip *c, const TDDitText *text, int i)
     int ret;
 
     TRY(op->norm_modulate  (d, &c->act, &c->x, &b->norm1, shift1, scale1));   /* [L,D] bf16 | int8      */
-    TRY(op->linear         (d, &c->qkv, &c->act, &b->qkv));                 /* [L,3D]                 */
-    TRY(op->qk_norm_rope   (d, &c->self, &c->qkv, &b->norm_q, &b->norm_k, &c->rope));
+    TRY(op->linear         (d, &c->self.q, &c->act, &b->q));                  /* [L,D]                  */
+    TRY(op->linear         (d, &c->self.k, &c->act, &b->k));
+    TRY(op->linear         (d, &c->self.v, &c->act, &b->v));
+    TRY(op->qk_norm_rope   (d, &c->self, &b->norm_q, &b->norm_k, &c->rope));
     if (c->self.cfg.kind == TD_ATTN_DENSE)
-        TRY(op->attn_dense (d, &c->o, &c->self));                             /* [L,D]                  */
+        TRY(op->attn_dense (d, &c->act, &c->self));                           /* [L,D]                  */
     else
-        TRY(op->attn_sla   (d, &c->o, &c->self, &b->proj_l));
-    TRY(op->linear_residual(d, &c->x, &c->o, &b->o, gate1));                  /* x += gate (o Wo + b)   */
+        TRY(op->attn_sla   (d, &c->act, &c->self, &b->proj_l));
+    TRY(op->linear_residual(d, &c->x, &c->act, &b->o, gate1));                /* x += gate (o Wo + b)   */
 
     c->cross.k = text_rows(&text->k, i);                                      /* [keys,D]               */
     c->cross.v = text_rows(&text->v, i);

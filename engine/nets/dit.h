@@ -15,7 +15,7 @@
 typedef struct TDDitBlock {
     TDNormW norm1, norm2, norm3;                 ///< norm1, norm2 without weights
     TDNormW norm_q, norm_k, cross_norm_q, cross_norm_k;
-    TDLinear qkv, o, cross_q, cross_k, cross_v, cross_o, ffn1, ffn2, proj_l;
+    TDLinear q, k, v, o, cross_q, cross_k, cross_v, cross_o, ffn1, ffn2, proj_l;
 } TDDitBlock;
 
 typedef struct TDDit {
@@ -41,9 +41,9 @@ typedef struct TDDitText {
 typedef struct TDDitClip {
     int64_t t, h, w;                             ///< latent grid; t*(h/2)*(w/2) tokens
     TDTensor rope;
-    TDTensor x, qkv, mod, head_mod, e6, e;
+    TDTensor x, mod, head_mod, e6, e;
     TDTensor v;                                  ///< out: velocity f32 [16,T,h,w]
-    TDAct act, o, ffn, text_hidden, text_ctx, text_pad;
+    TDAct act, ffn, text_hidden, text_ctx, text_pad;
     TDQkv self, cross;
 } TDDitClip;
 

@@ -32,6 +32,7 @@ typedef struct TDCaps {
     const char *memory;                          ///< whose it is: "host", "GPU"
     int maps_files;                              ///< computes in the host's memory, from the file mapping where it can
     int ahead;                                   ///< slots return before their work is done: 1, else 0
+    int gelu_codes;                              ///< linear_gelu makes codes without x, which may have no memory then
     int width_step;                              ///< bf16 and int8 weights have widths that are multiples of this
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
     uint64_t context;                            ///< bytes that it takes when the first device of a process is opened
@@ -200,9 +201,8 @@ struct TDOps {
     int  (*linear_gelu)(TDDev *dev, TDAct *y, const TDAct *x, const TDLinear *lin);
     /** x += bf16(linear(y) * bf16(gate)) -> bf16; gate f32 [D] or NULL = 1 */
     int  (*linear_residual)(TDDev *dev, TDTensor *x, const TDAct *y, const TDLinear *lin, const float *gate);
-    /** q, k = RoPE(RMS(.)), each rounded; v copied; then what attn needs. qkv: bf16 [L,3D]; rope: f32 [L,d/2,2] */
-    int  (*qk_norm_rope)(TDDev *dev, TDQkv *out, const TDTensor *qkv, const TDNormW *norm_q, const TDNormW *norm_k,
-                         const TDTensor *rope);
+    /** q, k = RoPE(RMS(.)), each rounded, in place. rope: f32 [L,d/2,2] */
+    int  (*qk_norm_rope)(TDDev *dev, TDQkv *qkv, const TDNormW *norm_q, const TDNormW *norm_k, const TDTensor *rope);
     /** sparse + linear attention by out->cfg; proj_l: bf16 [d,d] with bias, shared by all heads; its n 0: sparse branch
      *  alone */
     int  (*attn_sla)(TDDev *dev, TDAct *o, TDQkv *qkv, const TDLinear *proj_l);
@@ -274,7 +274,9 @@ void td_pack_end(TDDev *dev);
 
 /* plan.c: at td_start */
 int td_plan_act(TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8);
-/** cfg, n_q, n_kv, n_heads, head_dim set by caller. ENOTSUP (logged) if the device has no such attention */
+int td_plan_codes(TDArena *a, TDAct *act, int64_t rows, int64_t k);     ///< x has a shape, and no memory
+/** cfg, n_q, n_kv, n_heads, head_dim set by caller, and q_code, if it is to lie in the codes of what attention writes.
+ *  ENOTSUP (logged) if the device has no such attention */
 int td_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv);
 
 /* ---- devices ---- */

@@ -2,16 +2,25 @@
  * A clip's buffers that have the same form on every device. */
 #include "seam/backend.h"
 
-int td_plan_act(TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8)
+int td_plan_codes(TDArena *a, TDAct *act, int64_t rows, int64_t k)
 {
     int ret;
 
+    *act = (TDAct){ .x = { NULL, { rows, k, 1, 1, 1 }, 2, TD_BF16 } };
+    TRY(TD_CARVE(a, &act->code, TD_I8, rows, k));
+    TRY(TD_CARVE(a, &act->scale, TD_F32, td_blocks(rows, 128), td_blocks(k, 128)));
+fail:
+    return ret;
+}
+
+int td_plan_act(TDArena *a, TDAct *act, int64_t rows, int64_t k, int int8)
+{
+    int ret = 0;
+
     *act = (TDAct){ 0 };
+    if (int8)
+        TRY(td_plan_codes(a, act, rows, k));
     TRY(TD_CARVE(a, &act->x, TD_BF16, rows, k));
-    if (int8) {
-        TRY(TD_CARVE(a, &act->code, TD_I8, rows, k));
-        TRY(TD_CARVE(a, &act->scale, TD_F32, td_blocks(rows, 128), td_blocks(k, 128)));
-    }
 fail:
     return ret;
 }
@@ -33,7 +42,8 @@ static int plan_steps(TDDev *dev, TDArena *a, TDQkv *qkv)
     TRY(TD_CARVE(a, &qkv->k_mean, TD_F32, dim));
     TRY(TD_CARVE(a, &qkv->map, TD_I32, h, n_q, qkv->n_keep));
     if (qkv->cfg.kind == TD_ATTN_SAGESLA) {
-        TRY(TD_CARVE(a, &qkv->q_code, TD_I8, qkv->n_q, dim));
+        if (!qkv->q_code.n_dims)
+            TRY(TD_CARVE(a, &qkv->q_code, TD_I8, qkv->n_q, dim));
         TRY(TD_CARVE(a, &qkv->q_scale, TD_F32, h, n_q));
         TRY(TD_CARVE(a, &qkv->k_scale, TD_F32, h, n_k));
         TRY(TD_CARVE(a, &qkv->v_scale, TD_F32, 2, dim));

@@ -55,15 +55,14 @@ static int spy_norm_modulate(TDDev *d, TDAct *y, const TDTensor *x, const TDNorm
     return ret;
 }
 
-static int spy_qk_norm_rope(TDDev *d, TDQkv *out, const TDTensor *qkv, const TDNormW *nq, const TDNormW *nk,
-                            const TDTensor *rope)
+static int spy_qk_norm_rope(TDDev *d, TDQkv *qkv, const TDNormW *nq, const TDNormW *nk, const TDTensor *rope)
 {
-    int ret = spy.real->qk_norm_rope(d, out, qkv, nq, nk, rope);
+    int ret = spy.real->qk_norm_rope(d, qkv, nq, nk, rope);
 
     if (spy.n_attn == 0) {
-        keep_tensor(d, "self.q_rope", &out->q);
-        keep_tensor(d, "self.k_rope", &out->k);
-        keep_tensor(d, "self.v", &out->v);
+        keep_tensor(d, "self.q_rope", &qkv->q);
+        keep_tensor(d, "self.k_rope", &qkv->k);
+        keep_tensor(d, "self.v", &qkv->v);
     }
     return ret;
 }

@@ -30,6 +30,7 @@ static int attend(TDDev *dev, const TDDit *dit, const uint16_t *e, int64_t n, Ro
     TDBuf buf = { 0 };
     TDArena a;
     TDQkv x;
+    TDAct out;
     int ret = 0;
 
     for (int64_t i = 0; i < N_Q * d; i++)
@@ -43,7 +44,7 @@ static int attend(TDDev *dev, const TDDit *dit, const uint16_t *e, int64_t n, Ro
         TRY(td_dit_plan(&clip, dit, &a, 1, 4, 4, &dense, text.k.shape[1]));
         x = (TDQkv){ .cfg = dense, .n_q = N_Q, .n_kv = text.k.shape[1], .n_heads = dit->n_heads, .head_dim = 128 };
         TRY(td_plan_qkv(dev, &a, &x));
-        TRY(td_plan_act(&a, &clip.o, N_Q, d, 0));
+        TRY(td_plan_act(&a, &out, N_Q, d, 0));
     }
     TRY(dev->ops->upload(dev, &emb, e));
     TRY(td_dit_text(&text, dit, &clip, &emb));
@@ -57,8 +58,8 @@ static int attend(TDDev *dev, const TDDit *dit, const uint16_t *e, int64_t n, Ro
     x.k.data = (uint16_t *)text.k.data + last * rows->n * d;
     x.v.data = (uint16_t *)text.v.data + last * rows->n * d;
     x.doubled = text.doubled;
-    TRY(dev->ops->attn_dense(dev, &clip.o, &x));
-    TRY(td_unpack(dev, o, &clip.o, TD_UNPACK_ACT));
+    TRY(dev->ops->attn_dense(dev, &out, &x));
+    TRY(td_unpack(dev, o, &out, TD_UNPACK_ACT));
 fail:
     dev->ops->free(dev, &buf);
     return ret;
@@ -159,7 +160,8 @@ int main(void)
     for (int i = 0; i < 2; i++) {
         TDDit *dit = NULL;
 
-        test_begin(quant[i] == TD_QUANT_INT8 ? "int8: two kinds of rows fill up a prompt" : "bf16: one kind of rows fills up a prompt");
+        test_begin(quant[i] == TD_QUANT_INT8 ? "int8: two kinds of rows fill up a prompt"
+                                             : "bf16: one kind of rows fills up a prompt");
         if (CHECK_INT(td_dit_bind(&dit, dev, ckpt, quant[i], TD_NORM_OFFICIAL, 0), 0) && CHECK(dit->dim <= 512))
             for (size_t t = 0; t < sizeof(tokens) / sizeof(*tokens); t++)
                 test_prompt(dev, dit, tokens[t]);
