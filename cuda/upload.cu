@@ -115,7 +115,8 @@ static int start(TDCuda *c)
     }
     if (l->n_threads)
         return 0;
-    CU(&c->dev, cudaStreamSynchronize(c->stream));   /* it may still read the staging memory */
+    for (cudaEvent_t e : c->staged)                  /* the stream may still read the staging memory */
+        CU(&c->dev, cudaEventSynchronize(e));
     l->quit = 0;
     l->failed = cudaSuccess;
     for (int i = 0; i < N_SLICES; i++) {

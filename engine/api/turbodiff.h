@@ -85,9 +85,9 @@ enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT };
 enum TDSlaBlock { TD_SLA_BLOCK_AUTO, TD_SLA_BLOCK_128X64, TD_SLA_BLOCK_64X128 };
 
 enum TDResidency {
-    TD_RESIDENT_AUTO,  ///< all weights if they and the clip fit in free memory, else as many as do
+    TD_RESIDENT_AUTO,  ///< all weights if they and the clip fit in free memory, else as many as do, or a few blocks
     TD_RESIDENT_ALL,   ///< all weights, from td_open() to td_close(); ENOMEM where they do not fit
-    TD_RESIDENT_STAGE  ///< those of the stage at work
+    TD_RESIDENT_STAGE  ///< those of the stage at work, or a few blocks of them
 };
 
 /** How a model's weights and a clip fit in a GPU's free memory. */

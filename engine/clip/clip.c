@@ -36,7 +36,11 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
     int ret;
 
     if (file == TD_FILE_TEXT) {
-        TRY(td_text_plan(&c->text, m->text, a));
+        int n = 0;
+
+        for (int i = 0; i < c->n_prompts; i++)
+            n = c->n_ids[i] > n ? c->n_ids[i] : n;
+        TRY(td_text_plan(&c->text, m->text, a, n));
     } else if (file == TD_FILE_ENCODER) {
         TRY(td_condition_plan_work(&c->condition, m->encoder, a, h, w));
     } else if (file == TD_FILE_DIT || file == TD_FILE_DIT_LOW) {
@@ -259,6 +263,7 @@ void td_clip_close(TDClip **out)
     if (!c)
         return;
     td_model_prefetch_end(c->model);
+    td_model_stream_end(c->model);
     release(c, &c->work);
     release(c, &c->block);
     free(c->host);
@@ -316,6 +321,7 @@ static int advance_text(TDClip *c)
         TRY(begin_stage(c, TD_FILE_TEXT));
         TRY(td_text_begin(m->text, &c->text, c->ids[c->prompt], c->n_ids[c->prompt]));
     }
+    TRY(td_model_block(m, TD_FILE_TEXT, c->block_at));
     TRY(td_text_block(m->text, &c->text, c->block_at));
     if (++c->block_at < m->text->n_blocks)
         return 0;
@@ -463,7 +469,11 @@ static int advance_denoise(TDClip *c)
         TRY(enter_step(c));
     dit = c->model->net[c->expert].dit;
     if (c->phase == TD_CLIP_KEYS) {
-        TRY(td_dit_text(&c->dit_text[c->prompt], dit, &c->dit, &c->emb[c->prompt]));
+        TRY(td_dit_text_begin(&c->dit_text[c->prompt], dit, &c->dit, &c->emb[c->prompt]));
+        for (int i = 0; i < dit->n_blocks; i++) {
+            TRY(td_model_block(c->model, c->expert, i));
+            TRY(td_dit_text_block(&c->dit_text[c->prompt], dit, &c->dit, i));
+        }
         if (++c->prompt == c->n_prompts) {
             c->prompt = 0;
             c->phase = TD_CLIP_BLOCKS;
@@ -472,6 +482,7 @@ static int advance_denoise(TDClip *c)
     }
     if (c->block_at == 0)
         TRY(td_dit_begin(dit, &c->dit, &c->z, c->model->encoder ? &c->condition.cond : NULL, time_of(c)));
+    TRY(td_model_block(c->model, c->expert, c->block_at));
     TRY(td_dit_block(dit, &c->dit, &c->dit_text[c->prompt], c->block_at));
     if (++c->block_at < dit->n_blocks)
         return 0;

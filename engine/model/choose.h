@@ -12,7 +12,7 @@
 
 /** What a model and a clip take on a device, as td_plan_residency() reckons. */
 typedef struct TDNeed {
-    uint64_t cost[TD_N_PARTS];
+    TDPartCost cost[TD_N_PARTS];
     TDStep steps[TD_N_PARTS];
     int n_steps;
     uint64_t fixed;

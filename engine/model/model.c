@@ -106,6 +106,7 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     m->log = log;
     m->dev = dev;
     m->residency = s->residency;
+    m->stream.file = TD_N_FILES;
     m->plan.by_stage = s->residency == TD_RESIDENT_STAGE;
     m->max_bytes = s->max_bytes;
     if (td_model_unnamed(s)) {
@@ -161,6 +162,7 @@ void td_model_close(TDModel **out)
     if (!m)
         return;
     td_model_prefetch_end(m);
+    td_model_stream_end(m);
     for (int f = 0; f < TD_N_PARTS; f++) {
         release(m, f);
         if (m->part[f])
@@ -185,10 +187,25 @@ static uint64_t cost(const TDModel *m, enum TDFile file)
     return p ? p->bytes + p->scratch + (m->dev->caps.maps_files ? p->mapped : 0) : 0;
 }
 
-void td_model_costs(const TDModel *m, uint64_t costs[TD_N_PARTS])
+/* of a part that comes block by block, two of them at a time; 0 where it cannot, or would take no less */
+static uint64_t cost_streamed(const TDModel *m, enum TDFile file)
+{
+    const TDPart *p = m->part[file];
+    uint64_t n = p ? (uint64_t)p->n_blocks : 0, mapped = n && m->dev->caps.maps_files ? p->mapped : 0;
+
+    return n < 3 ? 0 : p->rest + 2 * p->block + p->scratch + mapped / n * 2;
+}
+
+/* as the plan has it */
+static uint64_t cost_planned(const TDModel *m, enum TDFile file)
+{
+    return m->plan.by_stage && m->plan.streamed[file] ? cost_streamed(m, file) : cost(m, file);
+}
+
+void td_model_costs(const TDModel *m, TDPartCost costs[TD_N_PARTS])
 {
     for (int f = 0; f < TD_N_PARTS; f++)
-        costs[f] = cost(m, f);
+        costs[f] = (TDPartCost){ cost(m, f), cost_streamed(m, f) };
 }
 
 uint64_t td_model_bytes(const TDModel *m)
@@ -231,7 +248,7 @@ static int find_limit(const TDModel *m, TDPlan *plan)
 
 int td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDPlan *plan, TDLog *log)
 {
-    uint64_t costs[TD_N_PARTS];
+    TDPartCost costs[TD_N_PARTS];
     int ret = find_limit(m, plan);
 
     if (ret < 0)
@@ -257,7 +274,9 @@ void td_model_account(TDModel *m, int64_t bytes)
     m->clip_bytes += (uint64_t)bytes;
     sum = m->clip_bytes;
     for (int f = 0; f < TD_N_PARTS; f++)
-        sum += m->held[f] || (f == TD_FILE_DIT_LOW && m->prefetch) ? cost(m, f) - m->part[f]->scratch : 0;
+        sum += m->held[f] || (f == TD_FILE_DIT_LOW && m->prefetch) ? cost(m, f) - m->part[f]->scratch
+               : m->stream.file == (enum TDFile)f                  ? cost_streamed(m, f) - m->part[f]->scratch
+                                                                   : 0;
     m->peak_bytes = sum > m->peak_bytes ? sum : m->peak_bytes;
 }
 
@@ -267,10 +286,12 @@ static int fits(TDModel *m, enum TDFile file, uint64_t bytes)
     uint64_t available, total, sum = m->clip_bytes + bytes;
 
     for (int f = 0; f < TD_N_PARTS; f++)
-        sum += m->held[f] || f == (int)file ? cost(m, f) : 0;
+        sum += f == (int)file ? cost_planned(m, f) : m->held[f] ? cost(m, f) : 0;
     if (m->max_bytes && sum > m->max_bytes)
         return 0;
-    if (file != TD_N_FILES && !m->held[file] && !td_part_loaded(m->part[file]))
+    if (file != TD_N_FILES && m->plan.by_stage && m->plan.streamed[file])
+        bytes += cost_streamed(m, file);
+    else if (file != TD_N_FILES && !m->held[file] && !td_part_loaded(m->part[file]))
         bytes += m->part[file]->bytes + m->part[file]->scratch;
     return m->dev->ops->memory(m->dev, &available, &total) < 0 || bytes + m->dev->caps.reserve <= available;
 }
@@ -361,13 +382,70 @@ static int take_prefetched(TDModel *m)
     return ret;
 }
 
+void td_model_stream_end(TDModel *m)
+{
+    if (m->stream.file == TD_N_FILES)
+        return;
+    td_weights_free(m->dev, &m->stream.rest);
+    for (int i = 0; i < 2; i++)
+        td_weights_free(m->dev, &m->stream.block[i]);
+    m->stream.file = TD_N_FILES;
+}
+
+int td_model_block(TDModel *m, enum TDFile file, int i)
+{
+    const TDPart *p = m->part[file];
+    TDWeights *w = i < 0 ? &m->stream.rest : &m->stream.block[i % 2];
+    double began = td_now();
+    int ret;
+
+    if (m->stream.file != file)
+        return 0;
+    td_weights_rewind(w);                        /* the device is done with block i - 2 */
+    TRY(p->kind->bind_block(&m->net[file], w, p->file, i));
+    TRY(m->dev->ops->sync(m->dev));              /* and now with block i - 1 */
+    m->loaded_bytes += w->bytes;
+    if (file == TD_FILE_TEXT)                    /* a transformer's blocks come beside its work */
+        m->load_seconds += td_now() - began;
+fail:
+    return ret;
+}
+
+/* memory for a part that comes block by block, and what lies outside of the blocks */
+static int stream_begin(TDModel *m, enum TDFile file)
+{
+    const TDPart *p = m->part[file];
+    int ret;
+
+    if (!m->told[file])
+        td_log(m->log, TD_LOG_INFO, "memory: %s does not fit and comes block by block: %.2f GB %s", m->path[file],
+               (double)(m->dev->caps.maps_files ? p->mapped : p->bytes) * 1e-9,
+               file == TD_FILE_TEXT ? "for each new prompt" : "in each step");
+    m->told[file] = 1;
+    m->stream.file = file;
+    TRY(td_weights_init(m->dev, &m->stream.rest, p->rest));
+    for (int i = 0; i < 2; i++)
+        TRY(td_weights_init(m->dev, &m->stream.block[i], p->block));
+    td_model_account(m, 0);
+    TRY(td_model_block(m, file, -1));
+    return 0;
+fail:
+    td_model_stream_end(m);
+    return ret;
+}
+
 int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
 {
     int ret;
 
+    td_model_stream_end(m);
     if (file == TD_FILE_DIT_LOW && m->prefetch && (ret = take_prefetched(m)) < 0)
         return ret;
+    if (m->plan.by_stage && m->plan.streamed[file])
+        release(m, file);
     make_room(m, file, work);
+    if (m->plan.by_stage && m->plan.streamed[file])
+        return stream_begin(m, file);
     if (m->held[file])
         return 0;
     ret = hold(m, file);
@@ -377,7 +455,7 @@ int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
 int td_model_check_file(const TDModel *m, enum TDFile file)
 {
     /* rows of the table of tokens are read from the file on every device */
-    if (!m->part[file] || (!m->dev->caps.maps_files && file != TD_FILE_TEXT))
+    if (!m->part[file] || (!m->dev->caps.maps_files && file != TD_FILE_TEXT && m->stream.file != file))
         return 0;
     return td_checkpoint_check(m->part[file]->file, m->log);
 }

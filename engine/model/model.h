@@ -29,6 +29,11 @@ typedef struct TDModel {
         };
     };
     int held[TD_N_PARTS];
+    struct {                                     ///< of a part that comes block by block
+        enum TDFile file;                        ///< TD_N_FILES: none does
+        TDWeights rest, block[2];                ///< what lies outside of the blocks; these in turn
+    } stream;
+    int told[TD_N_PARTS];                        ///< that it does is said once
     TDPrefetch *prefetch;                        ///< of DIT_LOW, or NULL
     TDTokenizer *tokenizer;
     uint64_t clip_bytes;                         ///< device memory of the clip in flight
@@ -62,6 +67,11 @@ void td_model_prefetch(TDModel *m);
 void td_model_prefetch_end(TDModel *m);
 /** Make the weights of one file present, and room for `work` bytes more; by_stage others may be released first. */
 int  td_model_require(TDModel *m, enum TDFile file, uint64_t work);
+/** Before block i is computed with, or (td_model_require() calls it) -1 for the rest: where the file comes block by
+ *  block, wait for all work so far and have the block's weights there. @return 0 or a logged error */
+int  td_model_block(TDModel *m, enum TDFile file, int i);
+/** What came block by block goes. */
+void td_model_stream_end(TDModel *m);
 /** While one file is computed with: whether it is still what was loaded. Of no effect where the device has a copy.
  *  @return 0, or a logged EBADMSG */
 int  td_model_check_file(const TDModel *m, enum TDFile file);
@@ -70,7 +80,7 @@ void td_model_make_room(TDModel *m, uint64_t bytes);
 /** Account device memory that a clip allocates (or frees: negative). */
 void td_model_account(TDModel *m, int64_t bytes);
 /** Bytes of each part while it is held, 0 where there is none. */
-void td_model_costs(const TDModel *m, uint64_t costs[TD_N_PARTS]);
+void td_model_costs(const TDModel *m, TDPartCost costs[TD_N_PARTS]);
 /** All weights: device memory, and the file mapping where the backend computes from it. */
 uint64_t td_model_bytes(const TDModel *m);
 

@@ -47,6 +47,22 @@ COMMON(dit, td_dit)
 COMMON(vae, td_vae)
 COMMON(encoder, td_vae)
 
+/* what can be computed with block by block has beside that */
+#define BLOCKS(member, functions) \
+    static int bind_block_##member(const TDNet *view, TDWeights *w, const TDCheckpoint *file, int block) \
+    { \
+        return functions##_bind_block(view->member, w, file, block); \
+    } \
+    static void blocks_##member(const TDNet *net, TDPart *p) \
+    { \
+        p->n_blocks = (int)net->member->n_blocks; \
+        p->rest = net->member->rest_bytes; \
+        p->block = net->member->block_bytes; \
+    }
+
+BLOCKS(text, td_text)
+BLOCKS(dit, td_dit)
+
 static int any(const char *name)
 {
     (void)name;
@@ -80,10 +96,14 @@ static int next_vae(const TDNet *net, TDDecoderClip *clip, const TDTensor *z, TD
 }
 
 static const TDKind kinds[] = {
-    [TD_PART_DIT]     = { bind_dit, view_dit, free_dit, weights_dit, any, NULL, NULL, NULL },
-    [TD_PART_TEXT]    = { bind_text, view_text, free_text, weights_text, any, NULL, NULL, NULL },
-    [TD_PART_VAE]     = { bind_vae, view_vae, free_vae, weights_vae, of_decoder, plan_vae, begin_vae, next_vae },
-    [TD_PART_ENCODER] = { bind_encoder, view_encoder, free_encoder, weights_encoder, of_encoder, NULL, NULL, NULL },
+    [TD_PART_DIT]     = { .bind = bind_dit, .view = view_dit, .free = free_dit, .weights = weights_dit,
+                          .belongs = any, .bind_block = bind_block_dit, .blocks = blocks_dit },
+    [TD_PART_TEXT]    = { .bind = bind_text, .view = view_text, .free = free_text, .weights = weights_text,
+                          .belongs = any, .bind_block = bind_block_text, .blocks = blocks_text },
+    [TD_PART_VAE]     = { .bind = bind_vae, .view = view_vae, .free = free_vae, .weights = weights_vae,
+                          .belongs = of_decoder, .plan = plan_vae, .begin = begin_vae, .next = next_vae },
+    [TD_PART_ENCODER] = { .bind = bind_encoder, .view = view_encoder, .free = free_encoder,
+                          .weights = weights_encoder, .belongs = of_encoder },
 };
 
 /* ---- opening ---- */
@@ -170,6 +190,8 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
         TRY(p->kind->bind(&p->net, p, dev, TD_MEASURE));
         p->bytes = p->kind->weights(&p->net)->bytes;
         p->scratch = p->kind->weights(&p->net)->scratch;
+        if (p->kind->blocks)
+            p->kind->blocks(&p->net, p);
         for (int i = 0; i < td_checkpoint_count(p->file); i++) {
             const TDEntry *e = td_checkpoint_entry(p->file, i);
 

@@ -44,6 +44,11 @@ typedef struct TDKind {
     TDWeights *(*weights)(const TDNet *net);
     int  (*belongs)(const char *name);           ///< of the file's tensors, to this part
 
+    /* parts that can be computed with block by block, else NULL */
+    /** weights of one block, or (-1) of what lies outside of them, to a view */
+    int  (*bind_block)(const TDNet *view, TDWeights *w, const TDCheckpoint *file, int block);
+    void (*blocks)(const TDNet *net, TDPart *p); ///< what TDPart has of them
+
     /* decoders only, else NULL */
     int  (*plan)(TDDecoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w);   ///< h, w: latent grid
     int  (*begin)(const TDNet *net, TDDecoderClip *clip);            ///< the next latent frame is a clip's first
@@ -61,6 +66,8 @@ struct TDPart {
     uint64_t bytes;                              ///< device memory of the weights
     uint64_t scratch;                            ///< more of it while they are loaded
     uint64_t mapped;                             ///< bytes of the file's tensors, as far as they belong to it
+    int n_blocks;                                ///< of a part that can be computed with block by block, else 0
+    uint64_t rest, block;                        ///< of bytes: what lies outside of them; the largest one's
     TDNet net;                                   ///< shapes; device pointers only while loaded
     int refs, holders, loaded, loading;
     struct TDPart *next;

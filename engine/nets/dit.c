@@ -169,13 +169,34 @@ fail:
     return ret;
 }
 
+int td_dit_bind_block(TDDit *dit, TDWeights *w, const TDCheckpoint *ckpt, int block)
+{
+    TDDitShape s = { dit->dim, dit->ffn, dit->n_blocks, dit->in_dim, dit->text_dim, dit->int8, dit->has_sla };
+    TDBind b = { dit->dev, w, ckpt, 1 };
+    TDDitBlock *k = &dit->blocks[block < 0 ? 0 : block];
+    int64_t sizes[TD_N_SIZES];
+    char prefix[32];
+    int ret;
+
+    set_sizes(sizes, &s);
+    if (block < 0) {
+        TRY(td_bind_tensors(&b, before_blocks, "", sizes, TD_BF16, dit->norm, dit));
+        TRY(td_bind_tensors(&b, after_blocks, "", sizes, TD_BF16, dit->norm, dit));
+        TRY(bind_modulation(&b, dit));
+    } else {
+        snprintf(prefix, sizeof(prefix), "blocks.%d.", block);
+        k->norm1 = k->norm2 = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = dit->norm };
+        TRY(td_bind_tensors(&b, of_block, prefix, sizes, dit->int8 ? TD_I8 : TD_BF16, dit->norm, k));
+    }
+fail:
+    return ret;
+}
+
 int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,
                 size_t block)
 {
     TDDitShape s;
     TDDit *dit = NULL;
-    TDBind b;
-    int64_t sizes[TD_N_SIZES];
     void *hidden;
     int ret;
 
@@ -200,22 +221,19 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     dit->text_dim = s.text_dim;
     dit->int8 = s.int8 || quant == TD_QUANT_INT8 || (quant == TD_QUANT_AUTO && s.few_bits);
     dit->has_sla = s.has_sla;
+    dit->norm = norm;
     dit->head_norm = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = TD_NORM_EXACT };
-    b = (TDBind){ dev, &dit->weights, ckpt, 1 };
     TRY(td_weights_init(dev, &dit->weights, block));
-    set_sizes(sizes, &s);
-    TRY(td_bind_tensors(&b, before_blocks, "", sizes, TD_BF16, norm, dit));
-    TRY(td_bind_tensors(&b, after_blocks, "", sizes, TD_BF16, norm, dit));
     TRY(td_weights_alloc(dev, &dit->weights, &hidden, (size_t)s.dim * sizeof(float)));
     dit->time.hidden = hidden;
-    TRY(bind_modulation(&b, dit));
-    for (int i = 0; i < s.n_blocks; i++) {
-        TDDitBlock *k = &dit->blocks[i];
-        char prefix[32];
+    for (int i = -1; i < s.n_blocks; i++) {
+        size_t before = dit->weights.bytes;
 
-        snprintf(prefix, sizeof(prefix), "blocks.%d.", i);
-        k->norm1 = k->norm2 = (TDNormW){ .dim = s.dim, .eps = EPS, .profile = norm };
-        TRY(td_bind_tensors(&b, of_block, prefix, sizes, dit->int8 ? TD_I8 : TD_BF16, norm, k));
+        TRY(td_dit_bind_block(dit, &dit->weights, ckpt, i));
+        if (i < 0)
+            dit->rest_bytes = dit->weights.bytes;
+        else if (dit->weights.bytes - before > dit->block_bytes)
+            dit->block_bytes = dit->weights.bytes - before;
     }
     *out = dit;
     return 0;
@@ -369,7 +387,7 @@ static TDTensor some_rows(const TDTensor *t, int64_t row0, int64_t n)
     return s;
 }
 
-int td_dit_text(TDDitText *text, const TDDit *dit, TDDitClip *c, const TDTensor *emb)
+int td_dit_text_begin(const TDDitText *text, const TDDit *dit, TDDitClip *c, const TDTensor *emb)
 {
     const TDOps *op = dit->dev->ops;
     TDDev *d = dit->dev;
@@ -386,21 +404,40 @@ int td_dit_text(TDDitText *text, const TDDit *dit, TDDitClip *c, const TDTensor 
         c->text_pad.x = some_rows(&c->text_ctx.x, text->n, 1);
         TRY(op->quantise(d, &c->text_pad));
     }
-    for (int i = 0; i < dit->n_blocks; i++) {
-        const TDDitBlock *b = &dit->blocks[i];
-        TDTensor k = text_rows(&text->k, i), v = text_rows(&text->v, i);
-        TDAct ka = { .x = k };
+fail:
+    return ret;
+}
 
-        TRY(op->linear  (d, &k, &c->text_ctx, &b->cross_k));
-        TRY(op->linear  (d, &v, &c->text_ctx, &b->cross_v));
-        for (int64_t row = rows; row < rows + text->n_apart; row++) {
-            TDTensor row_k = some_rows(&k, row, 1), row_v = some_rows(&v, row, 1);
+int td_dit_text_block(TDDitText *text, const TDDit *dit, TDDitClip *c, int i)
+{
+    const TDOps *op = dit->dev->ops;
+    const TDDitBlock *b = &dit->blocks[i];
+    TDTensor k = text_rows(&text->k, i), v = text_rows(&text->v, i);
+    int64_t rows = text->n + text->n_alike;
+    TDAct ka = { .x = k };
+    TDDev *d = dit->dev;
+    int ret;
 
-            TRY(op->linear(d, &row_k, &c->text_pad, &b->cross_k));
-            TRY(op->linear(d, &row_v, &c->text_pad, &b->cross_v));
-        }
-        TRY(op->rms_norm(d, &ka, &k, &b->cross_norm_k));
+    TRY(op->linear  (d, &k, &c->text_ctx, &b->cross_k));
+    TRY(op->linear  (d, &v, &c->text_ctx, &b->cross_v));
+    for (int64_t row = rows; row < rows + text->n_apart; row++) {
+        TDTensor row_k = some_rows(&k, row, 1), row_v = some_rows(&v, row, 1);
+
+        TRY(op->linear(d, &row_k, &c->text_pad, &b->cross_k));
+        TRY(op->linear(d, &row_v, &c->text_pad, &b->cross_v));
     }
+    TRY(op->rms_norm(d, &ka, &k, &b->cross_norm_k));
+fail:
+    return ret;
+}
+
+int td_dit_text(TDDitText *text, const TDDit *dit, TDDitClip *c, const TDTensor *emb)
+{
+    int ret;
+
+    TRY(td_dit_text_begin(text, dit, c, emb));
+    for (int i = 0; i < dit->n_blocks; i++)
+        TRY(td_dit_text_block(text, dit, c, i));
 fail:
     return ret;
 }

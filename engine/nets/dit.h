@@ -21,6 +21,8 @@ typedef struct TDDitBlock {
 typedef struct TDDit {
     TDDev *dev;
     TDWeights weights;
+    size_t rest_bytes, block_bytes;              ///< device memory of all but the blocks, and of the largest of these
+    enum TDNorm norm;
     int64_t dim, ffn, n_heads, n_blocks, in_dim, text_dim;
     int int8, has_sla;
     TDLinear patch, text_in, text_out, head;
@@ -60,6 +62,8 @@ int  td_dit_each_tensor(const TDDitShape *s, TDTensorFn fn, void *cookie);
 /** block: as for td_weights_init() */
 int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,
                  size_t block);
+/** Weights of one block, or (-1) of what lies outside of them, to a view. ckpt: that of its source */
+int  td_dit_bind_block(TDDit *view, TDWeights *w, const TDCheckpoint *ckpt, int block);
 /** Copy src for another device handle; weights stay src's, scratch is its own. *view: NULL, or from an earlier call.
  *  @return 0 or ENOMEM */
 int  td_dit_view(TDDit **view, const TDDit *src, TDDev *dev);
@@ -73,7 +77,9 @@ int  td_dit_plan(TDDitClip *clip, const TDDit *dit, TDArena *a, int64_t t, int64
 /** Fill what never changes during the clip. */
 int  td_dit_prepare(TDDitClip *clip, const TDDit *dit);
 
-/** emb: bf16 [512, text_dim], rows past the prompt zero */
+/** emb: bf16 [512, text_dim], rows past the prompt zero. td_dit_text() is the other two: for each block in turn */
+int  td_dit_text_begin(const TDDitText *text, const TDDit *dit, TDDitClip *clip, const TDTensor *emb);
+int  td_dit_text_block(TDDitText *text, const TDDit *dit, TDDitClip *clip, int i);
 int  td_dit_text(TDDitText *text, const TDDit *dit, TDDitClip *clip, const TDTensor *emb);
 /** z: f64 [16,T,h,w]; cond: bf16 [in_dim-16,T,h,w] or NULL; t in 0..1 */
 int  td_dit_begin(const TDDit *dit, TDDitClip *clip, const TDTensor *z, const TDTensor *cond, double t);

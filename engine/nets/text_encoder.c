@@ -92,11 +92,30 @@ fail:
     return ret;
 }
 
+int td_text_bind_block(TDTextEncoder *te, TDWeights *w, const TDCheckpoint *ckpt, int block)
+{
+    TDTextShape s = { te->dim, te->ffn, te->width, te->n_heads, te->n_blocks, te->n_rows };
+    TDBind b = { te->dev, w, ckpt, 0 };
+    int64_t sizes[TD_N_SIZES];
+    char prefix[32];
+    int ret;
+
+    set_sizes(sizes, &s);
+    if (block < 0) {
+        TRY(td_bind_tensors(&b, before_blocks, "", sizes, TD_BF16, TD_NORM_EXACT, te));
+        TRY(td_bind_tensors(&b, after_blocks, "", sizes, TD_BF16, TD_NORM_EXACT, te));
+    } else {
+        snprintf(prefix, sizeof(prefix), "blocks.%d.", block);
+        TRY(td_bind_tensors(&b, of_block, prefix, sizes, TD_BF16, TD_NORM_EXACT, &te->blocks[block]));
+    }
+fail:
+    return ret;
+}
+
 int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
 {
     TDTextEncoder *te = calloc(1, sizeof(*te));
     TDBind b = { dev, te ? &te->weights : NULL, ckpt, 0 };
-    int64_t sizes[TD_N_SIZES];
     TDTextShape s;
     int ret;
 
@@ -117,15 +136,15 @@ int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size
         ret = td_error(dev->log, ENOMEM, "text encoder: out of memory");
         goto fail;
     }
-    set_sizes(sizes, &s);
-    TRY(td_bind_tensors(&b, before_blocks, "", sizes, TD_BF16, TD_NORM_EXACT, te));
-    for (int i = 0; i < s.n_blocks; i++) {
-        char prefix[32];
+    for (int i = -1; i < s.n_blocks; i++) {
+        size_t before = te->weights.bytes;
 
-        snprintf(prefix, sizeof(prefix), "blocks.%d.", i);
-        TRY(td_bind_tensors(&b, of_block, prefix, sizes, TD_BF16, TD_NORM_EXACT, &te->blocks[i]));
+        TRY(td_text_bind_block(te, &te->weights, ckpt, i));
+        if (i < 0)
+            te->rest_bytes = te->weights.bytes;
+        else if (te->weights.bytes - before > te->block_bytes)
+            te->block_bytes = te->weights.bytes - before;
     }
-    TRY(td_bind_tensors(&b, after_blocks, "", sizes, TD_BF16, TD_NORM_EXACT, te));
     *out = te;
     return 0;
 fail:
@@ -162,16 +181,16 @@ void td_text_free(TDTextEncoder **te)
     *te = NULL;
 }
 
-int td_text_plan(TDTextClip *c, const TDTextEncoder *te, TDArena *a)
+int td_text_plan(TDTextClip *c, const TDTextEncoder *te, TDArena *a, int64_t n)
 {
     int ret;
 
-    TRY(TD_CARVE(a, &c->x, TD_BF16, TD_TEXT_LEN, te->dim));
-    TRY(TD_CARVE(a, &c->qkv, TD_BF16, TD_TEXT_LEN, 3 * te->width));
-    TRY(TD_CARVE(a, &c->u, TD_BF16, TD_TEXT_LEN, te->ffn));
-    TRY(td_plan_act(a, &c->act, TD_TEXT_LEN, te->dim, 0));
-    TRY(td_plan_act(a, &c->o, TD_TEXT_LEN, te->width, 0));
-    TRY(td_plan_act(a, &c->ffn, TD_TEXT_LEN, te->ffn, 0));
+    TRY(TD_CARVE(a, &c->x, TD_BF16, n, te->dim));
+    TRY(TD_CARVE(a, &c->qkv, TD_BF16, n, 3 * te->width));
+    TRY(TD_CARVE(a, &c->u, TD_BF16, n, te->ffn));
+    TRY(td_plan_act(a, &c->act, n, te->dim, 0));
+    TRY(td_plan_act(a, &c->o, n, te->width, 0));
+    TRY(td_plan_act(a, &c->ffn, n, te->ffn, 0));
 fail:
     return ret;
 }

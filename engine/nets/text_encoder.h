@@ -14,6 +14,7 @@ typedef struct TDTextBlock {
 typedef struct TDTextEncoder {
     TDDev *dev;
     TDWeights weights;
+    size_t rest_bytes, block_bytes;              ///< device memory of all but the blocks, and of the largest of these
     int64_t dim, ffn, width, n_heads, n_blocks, n_rows;   ///< width = n_heads * head dim; n_rows of the embedding table
     const TDEntry *table;                        ///< embedding [n_rows, dim], read row by row from the file mapping
     TDNormW norm;
@@ -33,10 +34,12 @@ int  td_text_each_tensor(const TDTextShape *s, TDTensorFn fn, void *cookie);
 
 /** block: as for td_weights_init() */
 int  td_text_bind(TDTextEncoder **te, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
+/** Weights of one block, or (-1) of what lies outside of them, to a view. ckpt: that of its source */
+int  td_text_bind_block(TDTextEncoder *view, TDWeights *w, const TDCheckpoint *ckpt, int block);
 /** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */
 int  td_text_view(TDTextEncoder **view, const TDTextEncoder *src, TDDev *dev);
 void td_text_free(TDTextEncoder **te);
-int  td_text_plan(TDTextClip *clip, const TDTextEncoder *te, TDArena *a);
+int  td_text_plan(TDTextClip *clip, const TDTextEncoder *te, TDArena *a, int64_t n);    ///< n: tokens, at most
 
 /** Padding rows are never computed: masked keys weigh exactly 0, and rows past the prompt become zeros in the
  * embedding. */

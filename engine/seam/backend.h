@@ -259,6 +259,8 @@ int  td_weights_init(TDDev *dev, TDWeights *w, size_t block);
 /** Bytes of device memory owned by w, 256 bytes aligned. @return 0 or ENOMEM (logged) */
 int  td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes);
 void td_weights_free(TDDev *dev, TDWeights *w);
+/** Forget what the block holds, which the device must be done with: others come to its place. */
+void td_weights_rewind(TDWeights *w);
 
 /* ---- what is the same on every device ---- */
 

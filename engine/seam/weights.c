@@ -57,6 +57,13 @@ int td_weights_alloc(TDDev *dev, TDWeights *w, void **ptr, size_t bytes)
     return 0;
 }
 
+void td_weights_rewind(TDWeights *w)
+{
+    w->next = w->bufs[0].ptr;
+    w->left = w->bufs[0].bytes;
+    w->bytes = 0;
+}
+
 void td_weights_free(TDDev *dev, TDWeights *w)
 {
     for (int i = 0; i < w->n_bufs; i++)

@@ -163,7 +163,7 @@ static int run_text(Stage *s, char **arg)
             TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim));
-        TRY(td_text_plan(&clip, te, &a));
+        TRY(td_text_plan(&clip, te, &a, n));
     }
     for (int run = 0; run < s->runs; run++) {
         double start = td_now();

@@ -7,7 +7,7 @@
 
 /* 14 of weights and 6 of a clip: 20 at once, 11 for the largest stage alone */
 static const TDNeed need = {
-    .cost = { [TD_FILE_DIT] = 6 * GB, [TD_FILE_TEXT] = 7 * GB, [TD_FILE_VAE] = 1 * GB },
+    .cost = { [TD_FILE_DIT] = { 6 * GB }, [TD_FILE_TEXT] = { 7 * GB }, [TD_FILE_VAE] = { 1 * GB } },
     .steps = { { TD_FILE_TEXT, 1 * GB }, { TD_FILE_DIT, 4 * GB }, { TD_FILE_VAE, 5 * GB } },
     .n_steps = 3, .fixed = 1 * GB,
 };

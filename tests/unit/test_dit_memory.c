@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What a clip's transformer keeps in memory, of the sizes of published models: no buffer but those that something reads.
- * A backend's own comes on top. */
+ * What a clip's transformer keeps in memory, of the sizes of published models: no buffer but those that something
+ * reads. A backend's own comes on top. */
 #include <stdlib.h>
 #include "nets/dit.h"
 #include "test.h"

@@ -23,12 +23,12 @@ static void check_prompt(TDDev *dev, const TDTextEncoder *te, const TDCheckpoint
         id[k] = (int32_t)ids[k];
     td_arena_init(&a, NULL, 0, dev->log);
     TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim);
-    td_text_plan(&clip, te, &a);
+    td_text_plan(&clip, te, &a, n);
     if (!CHECK(dev->ops->alloc(dev, &buf, a.peak, "a test") == 0))
         goto end;
     td_arena_init(&a, buf.ptr, buf.bytes, dev->log);
     TD_CARVE(&a, &emb, TD_BF16, TD_TEXT_LEN, te->dim);
-    td_text_plan(&clip, te, &a);
+    td_text_plan(&clip, te, &a, n);
     CHECK(td_text_begin(te, &clip, id, n) == 0);
     for (int b = 0; b < te->n_blocks; b++)
         CHECK(td_text_block(te, &clip, b) == 0);

@@ -112,7 +112,7 @@ static TDModel *test_open(void)
 
 static void test_room_for_all(TDModel *m)
 {
-    TDPlan need;
+    TDPlan need = { 0 };
 
     test_begin("room for all: what was reckoned is what is used");
     CHECK_INT(run(m, "a cat", &need), 0);
@@ -127,7 +127,7 @@ static void test_room_for_all(TDModel *m)
 static void test_by_stage(void)
 {
     TDModel *m = NULL;
-    TDPlan need;
+    TDPlan need = { 0 };
 
     test_begin("by stage: less, and as reckoned");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_STAGE, 1 << 30), 0);
@@ -141,7 +141,7 @@ static void test_by_stage(void)
 static void test_every_size(void)
 {
     TDModel *m = NULL;
-    TDPlan need;
+    TDPlan need = { 0 };
 
     test_begin("auto on every size of device between the two, down to where nothing fits");
     for (uint64_t size = bytes.all + 8192; size >= bytes.stage; size -= (bytes.all - bytes.stage) / 6 + 1) {
@@ -154,9 +154,67 @@ static void test_every_size(void)
         td_model_close(&m);
         CHECK_INT((long long)gpu.used, 0);
     }
-    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2), 0);
-    check_error(&seen, run(m, "a cat", NULL), TD_ERR(ENOMEM), "more than the free");
-    td_model_close(&m);
+}
+
+static void test_streamed(void)
+{
+    uint64_t text = 0, both = 0;
+    TDModel *m = NULL;
+    TDPlan need = { 0 };
+
+    test_begin("less than a stage wants: block by block, down to where nothing fits; the same pictures");
+    for (uint64_t size = bytes.stage - 1; !both || size >= both; size -= bytes.stage / 24 + 1) {
+        int ret;
+
+        CHECK_INT(open_model(&m, path, size % 2 ? TD_RESIDENT_AUTO : TD_RESIDENT_STAGE, size), 0);
+        memset(pixels, 0, sizeof(pixels));
+        ret = run(m, "a cat", &need);
+        if (ret < 0) {
+            check_error(&seen, ret, TD_ERR(ENOMEM), "more than the free");
+            td_model_close(&m);
+            break;
+        }
+        CHECK(gpu.peak <= size && need.weights + need.clip <= size && need.by_stage);
+        CHECK(!memcmp(mapped, pixels, sizeof(mapped)));
+        CHECK(!need.streamed[TD_FILE_TEXT] || !m->held[TD_FILE_TEXT]);
+        if (need.streamed[TD_FILE_TEXT] && !text)
+            text = size;
+        both |= need.streamed[TD_FILE_TEXT] && need.streamed[TD_FILE_DIT] ? size : 0;
+        CHECK_INT(run(m, "a cat", &need), 0);    /* again: the prompt is known, the transformer comes anew */
+        CHECK(gpu.peak <= size && !need.streamed[TD_FILE_TEXT] && !memcmp(mapped, pixels, sizeof(mapped)));
+        td_model_close(&m);
+        CHECK_INT((long long)gpu.used, 0);
+    }
+    CHECK(text > bytes.stage * 9 / 10);          /* the text encoder is the first */
+    CHECK(both > 0 && both < bytes.stage * 2 / 3);
+}
+
+static void test_streamed_out_of_memory(void)
+{
+    TDModel *m = NULL;
+
+    test_begin("the device runs out of memory block by block: nothing leaks, and the next clip works");
+    for (gpu.fail_at = 1; gpu.fail_at < 20; gpu.fail_at++) {
+        int ret;
+
+        gpu.n_allocs = 0;
+        ret = open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2);
+        if (ret >= 0)
+            ret = run(m, "a cat", NULL);
+        if (gpu.n_allocs < gpu.fail_at) {
+            CHECK_INT(ret, 0);
+            td_model_close(&m);
+            break;
+        }
+        check_error(&seen, ret, TD_ERR(ENOMEM), "gpu:");
+        gpu.n_allocs = 1000;
+        if (m)
+            CHECK_INT(run(m, "a cat", NULL), 0);
+        td_model_close(&m);
+        CHECK_INT((long long)gpu.used, 0);
+    }
+    CHECK(gpu.fail_at > 10);                     /* rest and two blocks of two parts, too */
+    gpu.fail_at = 0;
 }
 
 static void test_leave_order(void)
@@ -176,7 +234,7 @@ static void test_leave_order(void)
 static void test_too_little(void)
 {
     TDModel *m = NULL;
-    TDPlan need;
+    TDPlan need = { 0 };
 
     test_begin("all does not fit: refused before anything is loaded");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, bytes.weights - 1), 0);
@@ -245,7 +303,8 @@ int main(void)
     test_begin("model");
     lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
     /* a large text encoder, as real models have */
-    if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=2") < 0 ||
+    if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=8 "
+                                  "--dim=384 --ffn=1024 --blocks=6") < 0 ||
         !CHECK_INT(td_cpu_open(&device, 1, NULL, &cancel, &lines), 0))
         return test_end();
     small_path(path, "model");
@@ -264,6 +323,8 @@ int main(void)
         test_room_for_all(m);
         test_by_stage();
         test_every_size();
+        test_streamed();
+        test_streamed_out_of_memory();
         test_leave_order();
         test_too_little();
         test_reserve();
