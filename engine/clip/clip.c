@@ -321,7 +321,7 @@ static int advance_text(TDClip *c)
         TRY(begin_stage(c, TD_FILE_TEXT));
         TRY(td_text_begin(m->text, &c->text, c->ids[c->prompt], c->n_ids[c->prompt]));
     }
-    TRY(td_model_block(m, TD_FILE_TEXT, c->block_at));
+    TRY(td_model_block(m, TD_FILE_TEXT, c->block_at, 0));
     TRY(td_text_block(m->text, &c->text, c->block_at));
     if (++c->block_at < m->text->n_blocks)
         return 0;
@@ -471,7 +471,7 @@ static int advance_denoise(TDClip *c)
     if (c->phase == TD_CLIP_KEYS) {
         TRY(td_dit_text_begin(&c->dit_text[c->prompt], dit, &c->dit, &c->emb[c->prompt]));
         for (int i = 0; i < dit->n_blocks; i++) {
-            TRY(td_model_block(c->model, c->expert, i));
+            TRY(td_model_block(c->model, c->expert, i, 1));
             TRY(td_dit_text_block(&c->dit_text[c->prompt], dit, &c->dit, i));
         }
         if (++c->prompt == c->n_prompts) {
@@ -482,7 +482,7 @@ static int advance_denoise(TDClip *c)
     }
     if (c->block_at == 0)
         TRY(td_dit_begin(dit, &c->dit, &c->z, c->model->encoder ? &c->condition.cond : NULL, time_of(c)));
-    TRY(td_model_block(c->model, c->expert, c->block_at));
+    TRY(td_model_block(c->model, c->expert, c->block_at, 0));
     TRY(td_dit_block(dit, &c->dit, &c->dit_text[c->prompt], c->block_at));
     if (++c->block_at < dit->n_blocks)
         return 0;

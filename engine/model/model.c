@@ -392,18 +392,21 @@ void td_model_stream_end(TDModel *m)
     m->stream.file = TD_N_FILES;
 }
 
-int td_model_block(TDModel *m, enum TDFile file, int i)
+int td_model_block(TDModel *m, enum TDFile file, int i, int keys)
 {
     const TDPart *p = m->part[file];
-    TDWeights *w = i < 0 ? &m->stream.rest : &m->stream.block[i % 2];
+    TDWeights *w = &m->stream.rest;
     double began = td_now();
     int ret;
 
     if (m->stream.file != file)
         return 0;
-    td_weights_rewind(w);                        /* the device is done with block i - 2 */
-    TRY(p->kind->bind_block(&m->net[file], w, p->file, i));
-    TRY(m->dev->ops->sync(m->dev));              /* and now with block i - 1 */
+    if (i >= 0)
+        w = &m->stream.block[m->stream.turn ^= 1];
+    td_weights_rewind(w);                        /* the device is done with the last but one */
+    TRY(keys ? td_dit_bind_keys(m->net[file].dit, w, p->file, i)
+             : p->kind->bind_block(&m->net[file], w, p->file, i));
+    TRY(m->dev->ops->sync(m->dev));              /* and now with the last one */
     m->loaded_bytes += w->bytes;
     if (file == TD_FILE_TEXT)                    /* a transformer's blocks come beside its work */
         m->load_seconds += td_now() - began;
@@ -427,7 +430,7 @@ static int stream_begin(TDModel *m, enum TDFile file)
     for (int i = 0; i < 2; i++)
         TRY(td_weights_init(m->dev, &m->stream.block[i], p->block));
     td_model_account(m, 0);
-    TRY(td_model_block(m, file, -1));
+    TRY(td_model_block(m, file, -1, 0));
     return 0;
 fail:
     td_model_stream_end(m);

@@ -32,6 +32,7 @@ typedef struct TDModel {
     struct {                                     ///< of a part that comes block by block
         enum TDFile file;                        ///< TD_N_FILES: none does
         TDWeights rest, block[2];                ///< what lies outside of the blocks; these in turn
+        int turn;                                ///< of block[]: the one that the device may be at work with
     } stream;
     int told[TD_N_PARTS];                        ///< that it does is said once
     TDPrefetch *prefetch;                        ///< of DIT_LOW, or NULL
@@ -68,8 +69,9 @@ void td_model_prefetch_end(TDModel *m);
 /** Make the weights of one file present, and room for `work` bytes more; by_stage others may be released first. */
 int  td_model_require(TDModel *m, enum TDFile file, uint64_t work);
 /** Before block i is computed with, or (td_model_require() calls it) -1 for the rest: where the file comes block by
- *  block, wait for all work so far and have the block's weights there. @return 0 or a logged error */
-int  td_model_block(TDModel *m, enum TDFile file, int i);
+ *  block, wait for all work so far and have the block's weights there. keys: of a transformer, those that make keys and
+ *  values of a prompt, alone. @return 0 or a logged error */
+int  td_model_block(TDModel *m, enum TDFile file, int i, int keys);
 /** What came block by block goes. */
 void td_model_stream_end(TDModel *m);
 /** While one file is computed with: whether it is still what was loaded. Of no effect where the device has a copy.

@@ -60,6 +60,13 @@ static const TDNetTensor of_block[] = {
     { "ffn.2",             TD_IS_QUANT,     TD_DIM,    TD_FFN,    .at = AT(ffn2) },
     { NULL }
 };
+/* of these what makes keys and values of a prompt */
+static const TDNetTensor keys_of_block[] = {
+    { "cross_attn.k",      TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(cross_k) },
+    { "cross_attn.v",      TD_IS_QUANT,     TD_DIM,    TD_DIM,    .at = AT(cross_v) },
+    { "cross_attn.norm_k", TD_IS_NORM,      TD_DIM,               .at = AT(cross_norm_k) },
+    { NULL }
+};
 
 #undef AT
 
@@ -190,6 +197,18 @@ int td_dit_bind_block(TDDit *dit, TDWeights *w, const TDCheckpoint *ckpt, int bl
     }
 fail:
     return ret;
+}
+
+int td_dit_bind_keys(TDDit *dit, TDWeights *w, const TDCheckpoint *ckpt, int block)
+{
+    TDBind b = { dit->dev, w, ckpt, 1 };
+    int64_t sizes[TD_N_SIZES];
+    char prefix[32];
+
+    set_sizes(sizes, &(TDDitShape){ .dim = dit->dim });
+    snprintf(prefix, sizeof(prefix), "blocks.%d.", block);
+    return td_bind_tensors(&b, keys_of_block, prefix, sizes, dit->int8 ? TD_I8 : TD_BF16, dit->norm,
+                           &dit->blocks[block]);
 }
 
 int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant quant, enum TDNorm norm,

@@ -64,6 +64,8 @@ int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant
                  size_t block);
 /** Weights of one block, or (-1) of what lies outside of them, to a view. ckpt: that of its source */
 int  td_dit_bind_block(TDDit *view, TDWeights *w, const TDCheckpoint *ckpt, int block);
+/** Of one block what td_dit_text_block() needs, a seventh of it. */
+int  td_dit_bind_keys(TDDit *view, TDWeights *w, const TDCheckpoint *ckpt, int block);
 /** Copy src for another device handle; weights stay src's, scratch is its own. *view: NULL, or from an earlier call.
  *  @return 0 or ENOMEM */
 int  td_dit_view(TDDit **view, const TDDit *src, TDDev *dev);
