@@ -74,8 +74,7 @@ static void dress(TDDev *dev, int i)
 {
     dev->ops = &ops;
     dev->name = gpus[i].description;
-    dev->caps = (TDCaps){ .memory = "GPU", .width_step = 8, .reserve = 1 << 16, .context = 1 << 16,
-                          .no_sagesla = gpus[i].info.sm < 89 };
+    dev->caps = (TDCaps){ .memory = "GPU", .width_step = 8, .reserve = 1 << 16, .context = 1 << 16 };
     dev->context = &gpus[i];
     dev->ordinal = i;
     dev->own_context = 1;
