@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * How long a clip is said to take on the CPU: against one that is sixteen times as large, and against the clock. Both are
- * timed on a machine that may be busy, so limits are wide. */
+ * How long a clip is said to take on the CPU: against one that is sixteen times as large, and against the clock. Both
+ * are timed on a machine that may be busy, so limits are wide. */
 #include "clip/estimate.h"
 #include "model/device.h"
 #include "small_model.h"
