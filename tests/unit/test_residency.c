@@ -146,15 +146,20 @@ static void test_every_size(void)
     test_begin("auto on every size of device between the two, down to where nothing fits");
     for (uint64_t size = bytes.all + 8192; size >= bytes.stage; size -= (bytes.all - bytes.stage) / 6 + 1) {
         CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, size), 0);
-        for (int i = 0; i < 2; i++) {
-            CHECK_INT(run(m, i ? "a dog" : "a cat", &need), 0);
+        for (int i = 0; i < 2; i++) {            /* prompts of 3 tokens */
+            CHECK_INT(run(m, i ? "a car" : "a cat", &need), 0);
             CHECK(gpu.peak <= size && need.weights + need.clip <= size);
         }
         CHECK_INT(m->plan.by_stage, bytes.all + 512 > size); /* less the scratch of the timestep */
         td_model_close(&m);
         CHECK_INT((long long)gpu.used, 0);
     }
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2), 0);
+    check_error(&seen, run(m, "a cat", NULL), TD_ERR(ENOMEM), "more than the free");
+    td_model_close(&m);
 }
+
+/* ---- a model of many blocks ---- */
 
 static void test_streamed(void)
 {
@@ -296,22 +301,23 @@ static void test_names(void)
     td_model_close(&m);
 }
 
-int main(void)
+/* the clip, computed from the file mapping */
+static void make_model(const char *name, const char *options)
 {
     TDModel *m;
 
     test_begin("model");
-    lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
-    /* a large text encoder, as real models have */
-    if (small_model_make("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=8 "
-                                  "--dim=384 --ffn=1024 --blocks=6") < 0 ||
-        !CHECK_INT(td_cpu_open(&device, 1, NULL, &cancel, &lines), 0))
-        return test_end();
-    small_path(path, "model");
+    if (small_model_make(name, options) < 0)
+        return;
+    small_path(path, name);
     CHECK_INT(open_model(&m, path, TD_RESIDENT_ALL, 0), 0);
     CHECK_INT(run(m, "a cat", NULL), 0);
     memcpy(mapped, pixels, sizeof(mapped));
     td_model_close(&m);
+}
+
+static void be_gpu(void)
+{
     gpu.real = device->ops;
     gpu.ops = *device->ops;
     gpu.ops.alloc = gpu_alloc;
@@ -319,19 +325,45 @@ int main(void)
     gpu.ops.memory = gpu_memory;
     device->ops = &gpu.ops;
     device->caps.maps_files = 0;
+}
+
+static void be_cpu(void)
+{
+    device->ops = gpu.real;
+    device->caps.maps_files = 1;
+}
+
+int main(void)
+{
+    TDModel *m;
+
+    lines.out = (TDLogger){ &seen, on_line, TD_LOG_DEBUG };
+    if (!CHECK_INT(td_cpu_open(&device, 1, NULL, &cancel, &lines), 0))
+        return test_end();
+    /* a large text encoder, as real models have */
+    make_model("model", "--text-dim=512 --text-ffn=1024 --text-heads=8 --text-blocks=2");
+    be_gpu();
     if ((m = test_open())) {
         test_room_for_all(m);
         test_by_stage();
         test_every_size();
-        test_streamed();
-        test_streamed_out_of_memory();
         test_leave_order();
         test_too_little();
         test_reserve();
         test_out_of_memory();
         test_names();
     }
-    device->ops = gpu.real;
+    be_cpu();
+    make_model("blocks", "--text-dim=256 --text-ffn=1024 --text-heads=4 --text-blocks=9 "
+                         "--dim=256 --ffn=1024 --blocks=7");
+    be_gpu();
+    if ((m = test_open())) {
+        test_room_for_all(m);
+        test_by_stage();
+        test_streamed();
+        test_streamed_out_of_memory();
+    }
+    be_cpu();
     device->ops->close(&device);
     small_model_remove();
     return test_end();
