@@ -222,6 +222,30 @@ static void test_streamed_out_of_memory(void)
     gpu.fail_at = 0;
 }
 
+static void test_streamed_file(void)
+{
+    const char *prompts[TD_MAX_PROMPTS] = { "a cat", NULL };
+    TDFrame f = { .format = TD_PIX_RGB24, .data = { pixels }, .stride = { 3 * SIDE } };
+    TDModel *m = NULL;
+    TDClip *c = NULL;
+    int ret;
+
+    test_begin("a file that becomes shorter while its blocks come");
+    CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2), 0);
+    ret = td_clip_open(&c, m, &config, prompts, NULL, &lines);
+    while (ret >= 0 && c->phase != TD_CLIP_DONE) {
+        if (c->phase == TD_CLIP_BLOCKS && c->block_at == 1)
+            CHECK_INT(truncate(m->path[TD_FILE_DIT], 100000), 0);
+        ret = td_clip_advance(c, &f);
+        if (ret > 0)
+            ret = td_clip_frame(c, &f);
+    }
+    check_error(&seen, ret, TD_ERR(EBADMSG), m->path[TD_FILE_DIT]);
+    td_clip_close(&c);
+    td_model_close(&m);
+    CHECK_INT((long long)gpu.used, 0);
+}
+
 static void test_leave_order(void)
 {
     uint64_t size = bytes.all - bytes.text / 2;  /* short of the decoder's working memory alone */
@@ -362,6 +386,7 @@ int main(void)
         test_by_stage();
         test_streamed();
         test_streamed_out_of_memory();
+        test_streamed_file();                    /* the last: it spoils the model */
     }
     be_cpu();
     device->ops->close(&device);
