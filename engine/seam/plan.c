@@ -60,6 +60,8 @@ int td_plan_qkv(TDDev *dev, TDArena *a, TDQkv *qkv)
     TRY(TD_CARVE(a, &qkv->q, TD_BF16, qkv->n_q, dim));
     TRY(TD_CARVE(a, &qkv->k, TD_BF16, qkv->n_kv, dim));
     TRY(TD_CARVE(a, &qkv->v, TD_BF16, qkv->n_kv, dim));
+    if (qkv->cfg.kind != TD_ATTN_SAGESLA)
+        qkv->q_code = (TDTensor){ 0 };           /* a backend that finds it makes codes */
     if (qkv->cfg.kind != TD_ATTN_DENSE)
         TRY(plan_steps(dev, a, qkv));
     TRY(dev->ops->plan_qkv(dev, a, qkv));

@@ -29,7 +29,7 @@ static const struct Case {
 int main(void)
 {
     static const TDOps ops = { .plan_qkv = plan_nothing };
-    static const TDAttnConfig attn = { TD_ATTN_SAGESLA, 64, 128, 0.1 };
+    static const TDAttnConfig attn = { TD_ATTN_SAGESLA, 64, 128, 0.1 }, sla = { TD_ATTN_SLA, 64, 128, 0.1 };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const struct Case *c = &cases[i];
@@ -55,6 +55,9 @@ int main(void)
                    (double)of_text * 1e-9, widths);
         CHECK(widths <= c->most);
         CHECK(of_text <= (size_t)(4 * c->n_blocks * c->dim * (64 + 9 + 1)));
+        CHECK(clip.self.q_code.n_dims == 2);
+        CHECK_INT(td_dit_plan(&clip, &dit, &a, t, c->h, c->w, &sla, text.k.shape[1]), 0);
+        CHECK(clip.self.q_code.n_dims == 0);     /* of sagesla alone: there is no place for their scales */
     }
     return test_end();
 }
