@@ -150,33 +150,38 @@ __device__ __forceinline__ void add_pv(State<MF> &w, const uint32_t (&p)[MF][E4M
 {
     int lane = threadIdx.x % 32;
 
+    /* 32 channels at a time: enough sums to hide what one product takes */
 #pragma unroll
-    for (int j = 0; j < D / 16; j++) {
-        uint32_t inner[MF][2][2] = {}, f[4];
+    for (int j = 0; j < D / 32; j++) {
+        uint32_t inner[MF][4][2] = {};
 
 #pragma unroll
-        for (int g = 0; g < (E4M3 ? 2 : 4); g++) {
-            if constexpr (E4M3)
-                ldmatrix4(f, v + e4m3_offset(j * 16 + lane % 8 + lane / 16 * 8, g * 2 + lane / 8 % 2));
-            else
-                ldmatrix4_trans(f, v + half_offset(g * 16 + lane % 16, j * 2 + lane / 16));
+        for (int g = 0; g < (E4M3 ? 2 : 4); g++)
 #pragma unroll
-            for (int m = 0; m < MF; m++)
+            for (int i = 0; i < 2; i++) {
+                uint32_t f[4];
+
+                if constexpr (E4M3)
+                    ldmatrix4(f, v + e4m3_offset((2 * j + i) * 16 + lane % 8 + lane / 16 * 8, g * 2 + lane / 8 % 2));
+                else
+                    ldmatrix4_trans(f, v + half_offset(g * 16 + lane % 16, (2 * j + i) * 2 + lane / 16));
 #pragma unroll
-                for (int n = 0; n < 2; n++)
-                    if constexpr (E4M3)
-                        mma_e4m3_sum16(inner[m][n], p[m][g], f[2 * n], f[2 * n + 1]);
-                    else
-                        mma_f16_sum16(inner[m][n], p[m][g], f[2 * n], f[2 * n + 1]);
-        }
+                for (int m = 0; m < MF; m++)
+#pragma unroll
+                    for (int n = 0; n < 2; n++)
+                        if constexpr (E4M3)
+                            mma_e4m3_sum16(inner[m][2 * i + n], p[m][g], f[2 * n], f[2 * n + 1]);
+                        else
+                            mma_f16_sum16(inner[m][2 * i + n], p[m][g], f[2 * n], f[2 * n + 1]);
+            }
 #pragma unroll
         for (int m = 0; m < MF; m++)
 #pragma unroll
-            for (int n = 0; n < 2; n++)
+            for (int n = 0; n < 4; n++)
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
                     float2 add = __half22float2(*(__half2 *)&inner[m][n][half]);
-                    float *o = w.o[m][2 * j + n] + 2 * half;
+                    float *o = w.o[m][4 * j + n] + 2 * half;
 
                     o[0] = fmaf(o[0], scale[m][half], add.x);
                     o[1] = fmaf(o[1], scale[m][half], add.y);

@@ -15,7 +15,7 @@
 #define THREADS 256
 #define PIXEL 80                                 /* bytes of CK channels of a pixel, and a gap */
 #define TAPS 9                                   /* of a slab */
-#define RING 3                                   /* taps of weights in shared memory; divides TAPS */
+#define RING 4                                   /* taps of weights in shared memory */
 
 template <int WM, int WN, int MF, int NF> struct PatchTile {
     static const int ty = WM * MF, n = WN * NF * 8, width = TX + 2, pixels = (ty + 2) * width,
@@ -24,7 +24,7 @@ template <int WM, int WN, int MF, int NF> struct PatchTile {
                      lanes = n < 24 ? 1 : n / 24,                  /* threads that store one */
                      loop_bytes = 2 * a_bytes + RING * b_bytes, out_bytes = ty * TX * row,
                      bytes = loop_bytes > out_bytes ? loop_bytes : out_bytes;
-    static_assert(WM * WN * 32 == THREADS && a_loads <= TAPS, "8 warps; a load of the next patch at each tap");
+    static_assert(WM * WN * 32 == THREADS && a_loads < TAPS, "8 warps; a load of the next patch at each tap");
 };
 
 struct Place { int n0, x0, y0, t; };
@@ -74,6 +74,42 @@ template <class T> struct Loader {
                 cp_async16(dst + b_offset(r, threadIdx.x % 4), row[i] < 0 ? a.w : a.w + row[i] + k,
                            row[i] < 0 ? 0 : 16);
         }
+    }
+};
+
+/* A warp's operands of both halves of a tap's channels. */
+template <class T, int MF, int NF> struct Operands {
+    uint32_t a[2][MF][4], b[2][NF / 2][4];
+    int a_lane, b_lane;
+
+    __device__ __forceinline__ Operands(int wm, int wn)
+    {
+        int lane = threadIdx.x % 32;
+
+        a_lane = (wm * MF * T::width + lane % 16) * PIXEL + lane / 16 * 16;
+        b_lane = b_offset(wn * NF * 8 + lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    }
+
+    __device__ __forceinline__ void half(int h, uint32_t patch, uint32_t weights, int tap)
+    {
+        const uint32_t ta = patch + a_lane + (tap / 3 * T::width + tap % 3) * PIXEL + h * 32,
+                       tb = weights + (b_lane ^ h * 32);
+
+#pragma unroll
+        for (int m = 0; m < MF; m++)
+            ldmatrix4(a[h][m], ta + m * T::width * PIXEL);
+#pragma unroll
+        for (int n = 0; n < NF / 2; n++)
+            ldmatrix4(b[h][n], tb + n * 16 * 64);
+    }
+
+    __device__ __forceinline__ void multiply(float (&acc)[MF][NF][4], int h) const
+    {
+#pragma unroll
+        for (int m = 0; m < MF; m++)
+#pragma unroll
+            for (int n = 0; n < NF; n++)
+                mma_bf16(acc[m][n], a[h][m], b[h][n / 2][n % 2 * 2], b[h][n / 2][n % 2 * 2 + 1]);
     }
 };
 
@@ -221,7 +257,7 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
     typedef PatchTile<WM, WN, MF, NF> T;
     extern __shared__ __align__(128) uint8_t smem[];
     const uint32_t patches = shared_address(smem), ring = patches + 2 * T::a_bytes;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp / WN, wn = warp % WN;
+    int warp = threadIdx.x / 32, wm = warp / WN, wn = warp % WN;
     int tiles_n = (a.c_out + T::n - 1) / T::n, tiles_x = (a.w_out + TX - 1) / TX,
         tiles_y = (a.h_out + T::ty - 1) / T::ty;
     int i = blockIdx.x, parts = a.c_in / CK, slabs = a.kt * parts;
@@ -236,19 +272,20 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
     at.t = i / tiles_y;
 
     const Loader<T> load(a, at);
-    const int a_lane = (wm * MF * T::width + lane % 16) * PIXEL + lane / 16 * 16;
-    const int b_row = wn * NF * 8 + lane % 8 + lane / 16 * 8,
-              b_lane[2] = { b_offset(b_row, lane / 8 % 2), b_offset(b_row, 2 + lane / 8 % 2) };
+    Operands<T, MF, NF> read(wm, wn);
 
     for (int j = 0; j < T::a_loads; j++)
         load.patch(patches, j, slab_of(a, at.t, 0, 0));
     load.weights(ring, a, 0);
-    cp_async_commit();
     load.weights(ring + T::b_bytes, a, a.c_in);
     cp_async_commit();
-    for (int s = 0, dt = 0, part = 0; s < slabs; s++) {
-        const uint32_t pa = patches + (s & 1) * T::a_bytes + a_lane,
-                       next_patch = patches + (s & 1 ^ 1) * T::a_bytes;
+    load.weights(ring + 2 * T::b_bytes, a, 2 * a.c_in);
+    cp_async_commit();
+    cp_async_wait<1>();
+    __syncthreads();
+    read.half(0, patches, ring, 0);
+    for (int s = 0, dt = 0, part = 0, slot = 0; s < slabs; s++) {
+        const uint32_t patch = patches + (s & 1) * T::a_bytes, next_patch = patches + (s & 1 ^ 1) * T::a_bytes;
         int k = dt * TAPS * a.c_in + part * CK, next_k;
         const bf16 *next;
 
@@ -258,40 +295,28 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
         }
         next = slab_of(a, at.t, dt, part * CK);
         next_k = dt * TAPS * a.c_in + part * CK;
+        /* at a tap its own weights and the next one's are there, those after it are on their way; operands are read
+         * while the products of the half before run */
 #pragma unroll
         for (int tap = 0; tap < TAPS; tap++) {
-            const uint32_t ta = pa + (tap / 3 * T::width + tap % 3) * PIXEL, tb = ring + tap % RING * T::b_bytes;
-            uint32_t fa[2][MF][4], fb[2][NF / 2][4];
-
             cp_async_wait<1>();
             __syncthreads();
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-#pragma unroll
-                for (int m = 0; m < MF; m++)
-                    ldmatrix4(fa[h][m], ta + m * T::width * PIXEL + h * 32);
-#pragma unroll
-                for (int n = 0; n < NF / 2; n++)
-                    ldmatrix4(fb[h][n], tb + b_lane[h] + n * 16 * 64);
-            }
-            if (tap < TAPS - 2 || s + 1 < slabs) {
-                int to = (tap + 2) % TAPS;
-
-                load.weights(ring + to % RING * T::b_bytes, a, (tap < TAPS - 2 ? k : next_k) + to * a.c_in);
-            }
+            read.half(1, patch, ring + slot * T::b_bytes, tap);
+            if (tap < TAPS - 3 || s + 1 < slabs)
+                load.weights(ring + (slot + 3) % RING * T::b_bytes, a,
+                             (tap < TAPS - 3 ? k : next_k) + (tap + 3) % TAPS * a.c_in);
             if (tap < T::a_loads && s + 1 < slabs)
                 load.patch(next_patch, tap, next);
             cp_async_commit();
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-#pragma unroll
-                for (int m = 0; m < MF; m++)
-#pragma unroll
-                    for (int n = 0; n < NF; n++)
-                        mma_bf16(acc[m][n], fa[h][m], fb[h][n / 2][n % 2 * 2], fb[h][n / 2][n % 2 * 2 + 1]);
+            read.multiply(acc, 0);
+            slot = (slot + 1) % RING;
+            if (tap < TAPS - 1)
+                read.half(0, patch, ring + slot * T::b_bytes, tap + 1);
+            else if (s + 1 < slabs)
+                read.half(0, next_patch, ring + slot * T::b_bytes, 0);
+            read.multiply(acc, 1);
         }
     }
-
     if constexpr (NF < 6) {
         store_few<MF, NF>(acc, a, at, wm * MF);
     } else {

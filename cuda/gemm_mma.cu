@@ -73,63 +73,45 @@ struct Lanes {
     __device__ __forceinline__ uint32_t at_b(int n, int pair) const { return (b ^ pair << 6) + n * 8 * 128; }
 };
 
-/* sums of 64x8 at a time: they start at zero in each step, since every step has a scale of its own */
-__device__ __forceinline__ void mma_step(float (&acc)[4][32], const Lanes &at, float scale, int8_t)
-{
-    uint32_t fa[4][4][4];
+/* A warp's operands and sums. A step's rows of A stay in registers; columns of B come 8 at a time, half of them while
+ * the products of the other half run. int8: each 64x8 of a step is a sum of its own, since every step has a scale of
+ * its own; it is added to the result while the products of the next 64x8 run. */
+template <bool INT8> struct Products {
+    uint32_t a[4][4][4], b[2][4];
+    int sum[2][4][4];
 
-#pragma unroll
-    for (int c = 0; c < 4; c++)
+    __device__ __forceinline__ void read_a(const Lanes &at, int c)
+    {
 #pragma unroll
         for (int m = 0; m < 4; m++)
-            ldmatrix4(fa[c][m], at.at_a(m, c));
-#pragma unroll
-    for (int n = 0; n < 8; n++) {
-        int sum[4][4] = {};
-
-#pragma unroll
-        for (int pair = 0; pair < 2; pair++) {
-            uint32_t fb[4];
-
-            ldmatrix4(fb, at.at_b(n, pair));
-#pragma unroll
-            for (int c = 0; c < 2; c++)
-#pragma unroll
-                for (int m = 0; m < 4; m++)
-                    mma_s8(sum[m], fa[2 * pair + c][m], fb[2 * c], fb[2 * c + 1]);
-        }
-#pragma unroll
-        for (int m = 0; m < 4; m++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                acc[m][n * 4 + i] = fmaf((float)sum[m][i], scale, acc[m][n * 4 + i]);
+            ldmatrix4(a[c][m], at.at_a(m, c));
     }
-}
+    __device__ __forceinline__ void read_b(const Lanes &at, int n, int pair) { ldmatrix4(b[pair], at.at_b(n, pair)); }
 
-__device__ __forceinline__ void mma_step(float (&acc)[4][32], const Lanes &at, float, bf16)
-{
+    /* 32 bytes of k */
+    __device__ __forceinline__ void multiply(float (&acc)[4][32], int n, int c)
+    {
 #pragma unroll
-    for (int pair = 0; pair < 2; pair++) {
-        uint32_t fa[2][4][4];
-
-#pragma unroll
-        for (int c = 0; c < 2; c++)
+        for (int m = 0; m < 4; m++)
+            if constexpr (INT8) {
+                if (c == 0)
+                    mma_s8_new(sum[n % 2][m], a[c][m], b[c / 2][c % 2 * 2], b[c / 2][c % 2 * 2 + 1]);
+                else
+                    mma_s8(sum[n % 2][m], a[c][m], b[c / 2][c % 2 * 2], b[c / 2][c % 2 * 2 + 1]);
+            } else {
+                mma_bf16(*(float(*)[4])(acc[m] + 4 * n), a[c][m], b[c / 2][c % 2 * 2], b[c / 2][c % 2 * 2 + 1]);
+            }
+    }
+    __device__ __forceinline__ void add(float (&acc)[4][32], int n, float scale)
+    {
+        if constexpr (INT8)
 #pragma unroll
             for (int m = 0; m < 4; m++)
-                ldmatrix4(fa[c][m], at.at_a(m, 2 * pair + c));
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
-            uint32_t fb[4];
-
-            ldmatrix4(fb, at.at_b(n, pair));
-#pragma unroll
-            for (int c = 0; c < 2; c++)
-#pragma unroll
-                for (int m = 0; m < 4; m++)
-                    mma_bf16(*(float(*)[4])(acc[m] + 4 * n), fa[c][m], fb[2 * c], fb[2 * c + 1]);
-        }
+                for (int i = 0; i < 4; i++)
+                    acc[m][n * 4 + i] = fmaf((float)sum[n % 2][m][i], scale, acc[m][n * 4 + i]);
     }
-}
+};
 
 template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_mma_kernel(MmaArgs g)
 {
@@ -149,16 +131,60 @@ template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_m
     load_vectors<EPI>(&vectors[threadIdx.x / 128], g.epi, threadIdx.x % 128, n0 + threadIdx.x / 128 * 128);
     load.step(g, stages, 0);
     cp_async_commit();
-    for (int s = 0; s < g.n_steps; s++) {
-        float scale = INT8 ? g.scale_a[m_tile * g.n_steps + s] * g.scale_b[block * g.n_steps + s] : 0.0f;
+    cp_async_wait<0>();
+    __syncthreads();
+    if (g.n_steps > 1)
+        load.step(g, stages + STEP_BYTES, 1);
+    cp_async_commit();
+    Products<INT8> p;
+    float last_scale = 0, scale_a = 0, scale_b = 0;
 
-        cp_async_wait<0>();
-        __syncthreads();
-        if (s + 1 < g.n_steps)
-            load.step(g, stages + (s + 1) % 2 * STEP_BYTES, s + 1);
-        cp_async_commit();
-        mma_step(acc, Lanes(stages + s % 2 * STEP_BYTES, wm, wn), scale, T());
+    if (INT8) {
+        scale_a = g.scale_a[m_tile * g.n_steps];
+        scale_b = g.scale_b[block * g.n_steps];
     }
+
+    for (int c = 0; c < 4; c++)
+        p.read_a(Lanes(stages, wm, wn), c);
+    for (int s = 0; s < g.n_steps; s++) {
+        const uint32_t stage = stages + s % 2 * STEP_BYTES;
+        const Lanes at(stage, wm, wn), next(stages + (s + 1) % 2 * STEP_BYTES, wm, wn);
+        float scale = scale_a * scale_b;
+
+        if (INT8 && s + 1 < g.n_steps) {         /* long before they are needed */
+            scale_a = g.scale_a[m_tile * g.n_steps + s + 1];
+            scale_b = g.scale_b[block * g.n_steps + s + 1];
+        }
+        p.read_b(at, 0, 0);
+        p.read_b(at, 0, 1);
+#pragma unroll
+        for (int n = 0; n < 7; n++) {
+            p.multiply(acc, n, 0);
+            p.multiply(acc, n, 1);
+            p.read_b(at, n + 1, 0);
+            p.multiply(acc, n, 2);
+            p.multiply(acc, n, 3);
+            p.read_b(at, n + 1, 1);
+            if (n > 0)
+                p.add(acc, n - 1, scale);
+            else if (s > 0)
+                p.add(acc, 7, last_scale);
+        }
+        cp_async_wait<0>();                      /* the next step is there, and nobody reads this one any more */
+        __syncthreads();
+        if (s + 2 < g.n_steps)
+            load.step(g, stage, s + 2);
+        cp_async_commit();
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            p.multiply(acc, 7, c);
+            if (s + 1 < g.n_steps)
+                p.read_a(next, c);
+        }
+        p.add(acc, 6, scale);
+        last_scale = scale;
+    }
+    p.add(acc, 7, last_scale);
 
     uint32_t keep[4][16];
     int n_block = n0 + wn / 2 * 128, c0 = wn % 2 * 64, row = m0 + wm * 64;
