@@ -9,14 +9,22 @@
 #include "clip/estimate.h"
 #include "model/device.h"
 
+/* what can be done where no GPU has room */
+static const char advice[] = "; end what else uses it, or make a smaller or shorter clip";
+
 typedef struct Choice {
     TDGpuList list;
     TDCandidate c[TD_MAX_GPUS];
     TDNeed need[2];                              /* of GPUs with sagesla, and without */
     int measured[2];
     int error;                                   /* of the last that could not be opened; else ENOTSUP */
-    char why[440];
+    char why[440];                               /* of td_choose(): room for the advice is left */
 } Choice;
+
+static int choose(Choice *h, const TDSettings *s)
+{
+    return td_choose(h->c, h->list.n, s->residency, s->max_bytes, h->why, sizeof(h->why) - sizeof(advice));
+}
 
 /* all but errors: who tries to open a device says himself what became of it */
 static void pass_on(void *cookie, int level, const char *line)
@@ -145,7 +153,7 @@ static int look_again(TDContext *c, Choice *h, int i)
     if (c->dev->ops->memory(c->dev, &available, &total) >= 0) {
         h->c[i].gpu.available = available;
         h->c[i].gpu.opened = 1;
-        ret = td_choose(h->c, h->list.n, s->residency, s->max_bytes, h->why, sizeof(h->why)) != i;
+        ret = choose(h, s) != i;
     }
     c->dev->ops->detach(c->dev);
     if (ret)
@@ -188,7 +196,7 @@ static int open_chosen(TDContext *c, Choice *h, int order)
     int i, ret;
 
     for (;;) {
-        i = td_choose(h->c, h->list.n, s->residency, s->max_bytes, h->why, sizeof(h->why));
+        i = choose(h, s);
         if (i < 0 && (order || !fits_when_empty(s, h)) && (i = largest(h, !order)) >= 0)
             h->why[0] = 0;
         if (i < 0)
@@ -256,11 +264,8 @@ static int open_any(TDContext *c, Choice *h, const char *order)
     }
     TRY(measure_all(c, h));
     TRY(open_chosen(c, h, order != NULL));
-    if (ret > 0 && largest(h, 0) >= 0) {
-        size_t at = strlen(h->why);
-
-        snprintf(h->why + at, sizeof(h->why) - at, "; end what else uses it, or make a smaller or shorter clip");
-    }
+    if (ret > 0 && largest(h, 0) >= 0)
+        strcat(h->why, advice);
     if (ret > 0 && order)
         return td_error(&c->log, h->error, "%s: %s", order, h->why);
 fail:
@@ -367,7 +372,7 @@ int td_list_devices(const TDSettings *theirs, void (*tell)(void *cookie, const T
         td_log(&c->log, TD_LOG_INFO, "no GPU: %s", h->list.why);
     if (!td_model_unnamed(&c->settings)) {
         TRY(measure_all(c, h));
-        chosen = td_choose(h->c, h->list.n, c->settings.residency, c->settings.max_bytes, h->why, sizeof(h->why));
+        chosen = choose(h, &c->settings);
     }
     for (int i = 0; i < h->list.n; i++) {
         TDDeviceInfo d;

@@ -99,12 +99,23 @@ static size_t tell(const TDCandidate *c, int i, enum TDResidency residency, uint
                             size_of(room, c->gpu.available), size_of(want, wanted));
 }
 
+/* an item of a list, whole, or in its place how many are left (this one, too), where they have no room.
+ * @return the length of the list, or size where it has ended */
+static size_t append(char *list, size_t size, size_t at, const char *item, int left)
+{
+    if (at + strlen(item) + (left > 1 ? sizeof("; ; 99 more") : sizeof("; ")) <= size)
+        return at + (size_t)snprintf(list + at, size - at, "%s%s", at ? "; " : "", item);
+    snprintf(list + at, size - at, "%s%d more", at ? "; " : "", left);
+    return size;
+}
+
 int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t max_bytes, char *why, size_t size)
 {
     static const char *const words[] = { "which has the weights already", NULL, "which is faster than device 0",
                                          "which has more memory free than device 0" };
     int best = -1, by;
     Rank first, top = { .usable = 0 };
+    char item[300];
     size_t at = 0;
 
     *why = 0;
@@ -116,9 +127,9 @@ int td_choose(const TDCandidate *c, int n, enum TDResidency residency, uint64_t 
             top = r;
         }
     }
-    for (int i = 0; i < n && best < 0 && at + 2 < size; i++) {
-        at += (size_t)snprintf(why + at, size - at, "%s", at ? "; " : "");
-        at += tell(&c[i], i, residency, max_bytes, why + at, size - at);
+    for (int i = 0; i < n && best < 0 && at < size; i++) {
+        tell(&c[i], i, residency, max_bytes, item, sizeof(item));
+        at = append(why, size, at, item, n - i);
     }
     if (best <= 0)
         return best;
@@ -189,16 +200,17 @@ int td_gpu_check_name(const char *text, TDLog *log)
 
 int td_gpu_by_name(const TDGpuInfo *gpus, int n, const char *text, TDLog *log)
 {
-    char there[360] = "";
+    char there[400] = "", item[200];
     size_t at = 0;
     long v = number(text);
 
     for (int i = 0; i < n; i++)
         if (v == i || !strcasecmp(text, gpus[i].uuid) || same_pci(text, gpus[i].pci))
             return i;
-    for (int i = 0; i < n && at < sizeof(there); i++)
-        at += (size_t)snprintf(there + at, sizeof(there) - at, "%s%d: %s, %s, %s", i ? "; " : "", i, gpus[i].name,
-                               gpus[i].uuid, gpus[i].pci);
+    for (int i = 0; i < n && at < sizeof(there); i++) {
+        snprintf(item, sizeof(item), "%d: %s, %s, %s", i, gpus[i].name, gpus[i].uuid, gpus[i].pci);
+        at = append(there, sizeof(there), at, item, n - i);
+    }
     if (v >= 0)
         return td_error(log, EINVAL, "device %ld, want 0..%d (%s)", v, n - 1, there);
     return td_error(log, EINVAL, "device: no %.60s here, want one of %s", text, there);

@@ -83,6 +83,9 @@ claim h100:1000:900 h100:1000:900:old h100:1000:900:full h100:1000:900:nocode
 refused_td "a card that is too old" 'device=1: Claimed h100 cannot be used (it has compute capability 7.5' -D 1
 refused_td "a card without memory" 'device=2: no memory for a context' -D 2
 refused_td "a card without code" 'device=3: this build has no code for' -D 3
+eight() { claim "$1 $1 $1 $1 $1 $1 $1 $1"; }
+eight h100:1000:900
+refused_td "of many GPUs whole entries, and how many more" 'device 8, want 0..7 (0: .*; [3-6]: [^;]*[0-9A-F]:00\.0; [1-4] more)$' -D 8
 claim olddriver
 refused_td "a driver that is too old" 'device=0: the driver supports CUDA 11.4' -D 0
 refused_td "a driver that is too old, backend=cuda" 'backend=cuda: the driver supports CUDA 11.4' -B cuda
@@ -130,6 +133,10 @@ td -B cuda
 equal "backend=cuda is no matter for the CPU" "$code $(grep -c '^error: clip: .* more than the free' "$tmp/err")" "1 1"
 td -s 2048x2048 -n 81
 equal "nor is a clip that is too large for an empty card" "$code $(grep -c '^error: clip: .* more than the free' "$tmp/err")" "1 1"
+eight h100:1000:1
+on_cpu "no memory on any of many" "device 0 has .*; [1-7] more; end what else uses it, or make a smaller or shorter clip$"
+eight h100:1000:900:full
+on_cpu "no memory for a context on any of many" "device 0 cannot .*); [5-7] more$"
 claim h100:1000:900:full h100:1000:900:nocode
 on_cpu "no card can be opened" "device 0 cannot be used (no memory for a context.*; device 1 cannot be used (this build has no code for"
 claim h100:1000:900:old
