@@ -264,8 +264,11 @@ static int open_any(TDContext *c, Choice *h, const char *order)
     }
     TRY(measure_all(c, h));
     TRY(open_chosen(c, h, order != NULL));
-    if (ret > 0 && largest(h, 0) >= 0)
-        strcat(h->why, advice);
+    if (ret > 0 && largest(h, 0) >= 0) {
+        size_t at = strlen(h->why);
+
+        snprintf(h->why + at, sizeof(h->why) - at, "%s", advice);
+    }
     if (ret > 0 && order)
         return td_error(&c->log, h->error, "%s: %s", order, h->why);
 fail:

@@ -105,7 +105,7 @@ static int keep_part(TDScan *scan, enum TDFile k, const char *part, TDLog *log)
         return td_error(log, ENOMEM, "model: out of memory");
     for (int pass = 0; pass < 2 && !n; pass++)
         for (int i = 0; i < scan->n[k]; i++)
-            n += keep[i] = strcasestr(pass ? scan->name[k][i] : base_name(scan->name[k][i]), part) != NULL;
+            n += keep[i] = (char)td_scan_has_part(scan->name[k][i], part, pass);
     if (n)
         td_scan_keep(scan, k, keep);
     free(keep);
@@ -175,12 +175,19 @@ static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const 
                     "one of these names", dir, kinds[k].what, list, kinds[k].option);
 }
 
+/* no such file, but maybe a part of a name */
+static int is_part(const TDSettings *s, const char *given)
+{
+    struct stat st;
+
+    return given && s->model && !strchr(given, '/') && stat(given, &st) != 0;
+}
+
 int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
 {
     const char *given[TD_N_FILES] = { [TD_FILE_DIT] = s->dit, [TD_FILE_DIT_LOW] = s->dit_low,
                                       [TD_FILE_TEXT] = s->text_encoder, [TD_FILE_VAE] = s->vae,
                                       [TD_FILE_TOKENIZER] = s->tokenizer };
-    struct stat st;
     TDScan scan = { 0 };
     int ret = 0;
 
@@ -189,10 +196,10 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
         TRY(choose_quant(&scan, TD_FILE_DIT, s->quant, log));
         TRY(choose_quant(&scan, TD_FILE_DIT_LOW, s->quant, log));
     }
+    if (is_part(s, s->dit_low))
+        TRY(td_scan_take_low(&scan, s->dit_low, log));
     for (int k = 0; k < TD_N_FILES; k++) {
-        /* no such file, but maybe a part of a name */
-        int part = given[k] && s->model && k != TD_FILE_TOKENIZER && !strchr(given[k], '/') &&
-                   stat(given[k], &st) != 0;
+        int part = k != TD_FILE_TOKENIZER && is_part(s, given[k]);
 
         if (k == TD_FILE_ENCODER || (k == TD_FILE_DIT_LOW && !given[k] && !scan.n[k]))
             continue;                            /* the former is in the VAE's file; only some models have the latter */

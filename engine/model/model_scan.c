@@ -227,6 +227,43 @@ void td_scan_keep(TDScan *scan, enum TDFile kind, const char *keep)
     scan->n[kind] = n;
 }
 
+int td_scan_has_part(const char *name, const char *part, int folders)
+{
+    const char *slash = strrchr(name, '/');
+
+    return strcasestr(folders || !slash ? name : slash + 1, part) != NULL;
+}
+
+static int count_part(const TDScan *scan, enum TDFile kind, const char *part, int folders)
+{
+    int n = 0;
+
+    for (int i = 0; i < scan->n[kind]; i++)
+        n += td_scan_has_part(scan->name[kind][i], part, folders);
+    return n;
+}
+
+int td_scan_take_low(TDScan *scan, const char *part, TDLog *log)
+{
+    const enum TDFile from = TD_FILE_DIT, to = TD_FILE_DIT_LOW;
+    int folders = !count_part(scan, from, part, 0), n = count_part(scan, from, part, folders), left = 0;
+    char **grown;
+
+    if (!n || n == scan->n[from] || count_part(scan, to, part, 1))
+        return 0;
+    grown = realloc(scan->name[to], (size_t)(scan->n[to] + n) * sizeof(*grown));
+    if (!grown)
+        return td_error(log, ENOMEM, "model: out of memory");
+    scan->name[to] = grown;
+    for (int i = 0; i < scan->n[from]; i++)
+        if (td_scan_has_part(scan->name[from][i], part, folders))
+            grown[scan->n[to]++] = scan->name[from][i];
+        else
+            scan->name[from][left++] = scan->name[from][i];
+    scan->n[from] = left;
+    return 0;
+}
+
 /* ---- tensors ---- */
 
 /* of Wan's VAE, whose latents have 16 channels */

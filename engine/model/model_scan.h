@@ -19,6 +19,12 @@ void td_scan_free(TDScan *scan);
 /** Keep the names that keep[] has; keep: one for each. */
 void td_scan_keep(TDScan *scan, enum TDFile kind, const char *keep);
 
+/** Transformers with this part in their names (or else in those of their folders) are low-noise experts, where others
+ *  are left and no low-noise expert has it. @return 0 or ENOMEM */
+int td_scan_take_low(TDScan *scan, const char *part, TDLog *log);
+/** Whether a part is in a file's name, or with `folders` in its path, in any case. */
+int td_scan_has_part(const char *name, const char *part, int folders);
+
 /** Where several files could be of this kind, drop those whose tensors say that they are not, and, of text encoders and
  *  VAEs, those of fewer bits than another. None is dropped if all would be. @return 0 or ENOMEM */
 int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, TDLog *log);

@@ -82,6 +82,25 @@ static void refuse(const char *name, const char *part, int err, const char *word
         td_close(&c);
 }
 
+/* dit= and dit_low= of transformers whose names have nothing of noise; in that order or the other */
+static void check_low(const char *name, const char *part, const char *low_part, const char *want, const char *want_low)
+{
+    static uint8_t a[BYTES], b[BYTES];
+    char model[256], dit[256], low[256];
+    TDSettings s;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(model, name));
+    s.dit = part;
+    s.dit_low = low_part;
+    CHECK_INT(clip(&s, &seen, 0, a), N);
+    s.dit = small_path(dit, want);
+    s.dit_low = small_path(low, want_low);
+    CHECK_INT(clip(&s, &seen, 0, b), N);
+    if (!CHECK(!memcmp(a, b, BYTES)))
+        printf("  %s, dit=%s, dit_low=%s\n", name, part ? part : "", low_part);
+}
+
 static void test_words(void)
 {
     static const struct { const char *name; int low, high; } names[] = {
@@ -211,6 +230,14 @@ static void test_flat(void)
     form_tdinfo(small_path((char[256]){ 0 }, "flat"), "umT5");
     shell("cd flat && mv Wan2.2-T2V-A14B-HighNoise.ckpt T2V.sft && rm *LowNoise*");
     check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+
+    test_begin("two transformers, of which dit_low= says which is the second");
+    shell("cp b flat/Other.sft");
+    check_low("flat", NULL, "other", "a", "b");
+    check_low("flat", "Other", "T2V", "b", "a");
+    check_low("flat", "t2v", "OTHER", "a", "b");
+    refuse("flat", NULL, EINVAL, "more than one file could be a transformer (Other.sft, T2V.sft)");
+    shell("rm flat/Other.sft");
 
     test_begin("a VAE of more bits beside one of fewer");
     shell("cd flat && cp ../vae16 a_vae.safetensors");
