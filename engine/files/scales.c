@@ -93,7 +93,7 @@ static int get_flag(TDJson from, const char *key)
 /* what the JSON says of a weight */
 static int set_form(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *form, TDLog *log)
 {
-    char format[TD_QUOTE_MAX] = "", q[TD_QUOTE_MAX];
+    char format[TD_QUOTE_MAX] = "", q[TD_QUOTE_MAX], label[512];
     int64_t group = 256, k = e->n_dims == 2 ? e->shape[1] : 0;
     TDJson root, params, v;
     int ret, known = 0, rotated;
@@ -102,7 +102,8 @@ static int set_form(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *form, TDLog *
     if (form->dtype != TD_U8 || !td_entry_is_contiguous(form))
         return td_error(log, EBADMSG, "%s: %s: dtype %s, want bytes of JSON", ckpt->path, form->name,
                         td_dtype_name(form->dtype));
-    if ((ret = td_json_check(&root, form->name, form->data, (size_t)td_entry_count(form), log)) < 0)
+    snprintf(label, sizeof(label), "%s: %s", ckpt->path, form->name);
+    if ((ret = td_json_check(&root, label, form->data, (size_t)td_entry_count(form), log)) < 0)
         return ret;
     if (!td_json_get(root, "params", &params))
         params = root;

@@ -237,7 +237,7 @@ static void test_refused(void)
         { "{\"format\":\"nvfp4\"}", ENOTSUP, "blocks.0.ffn.2.comfy_quant: format 'nvfp4' of i8 values, want float8_" },
         { "{\"format\":\"float8_e4m3fn\"}", ENOTSUP, "format 'float8_e4m3fn' of i8 values" },
         { "{\"format\":8}", EBADMSG, "its format is no string" },
-        { "{\"format\":", EBADMSG, "blocks.0.ffn.2.comfy_quant: JSON line 1" },
+        { "{\"format\":", EBADMSG, ".safetensors: blocks.0.ffn.2.comfy_quant: JSON line 1" },
         { "{\"convrot\":true,\"convrot_groupsize\":128}", ENOTSUP, "groups of 128 rotated i8 inputs, of 256" },
         { "{\"convrot\":true,\"convrot_groupsize\":1024}", ENOTSUP, "groups of 1024 rotated i8 inputs, of 256" },
         { "{\"convrot\":true,\"convrot_groupsize\":0}", ENOTSUP, "groups of 0 rotated" },
