@@ -153,6 +153,7 @@ typedef struct TurboDiffContext {
         TD_CONST("auto",      "as many as fit in free memory",        TD_RESIDENT_AUTO,      "residency"), \
         TD_CONST("all",       "those of all stages",                  TD_RESIDENT_ALL,       "residency"), \
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \
+    { "max_bytes",       "set a limit on the memory of weights and clip, such as 6Gi (0: what is free)", TD_OFFSET(settings.max_bytes), AV_OPT_TYPE_UINT64, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS }, \
     { "stats",           "set a file to append times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "hw_format",       "set the pixel format inside CUDA frames: nv12, yuv420p, yuv444p or p010", TD_OFFSET(hw_format), AV_OPT_TYPE_PIXEL_FMT, { .i64 = AV_PIX_FMT_NV12 }, AV_PIX_FMT_NONE, INT_MAX, TD_FLAGS }
 
