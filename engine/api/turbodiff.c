@@ -65,9 +65,12 @@ static int load(TDContext *c)
     if (m->residency == TD_RESIDENT_ALL || (m->residency == TD_RESIDENT_AUTO && !m->plan.by_stage))
         TRY(td_model_load_all(m, shared, sizeof(shared)));
     c->open_seconds = td_now() - c->started;
-    if (m->plan.by_stage)
-        how = m->residency != TD_RESIDENT_AUTO || m->dit->int8
-                  ? " by stage" : " by stage, as it does not fit at once (quant=int8 is half of that)";
+    if (m->plan.by_stage && m->residency != TD_RESIDENT_AUTO)
+        how = " by stage";
+    else if (m->plan.by_stage)
+        how = m->dit->int8 || c->dev->caps.maps_files
+                  ? " by stage, as it does not fit at once"
+                  : " by stage, as it does not fit at once (quant=int8 halves the transformer)";
     if (m->loaded_bytes && !c->dev->caps.maps_files)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
     if (c->dev->ordinal >= 0)

@@ -113,6 +113,10 @@ claim h100:1000:900:old rtx4090:1000:900
 on "the first is too old" 1 ", since device 0 cannot be used (it has compute capability 7.5"
 claim h100:1000:1 h100:1000:9
 on "nowhere room for all: by stage" 1 ", since .*by stage"
+check "and the load line says that" grep '^load: .* by stage, as it does not fit at once, ' "$tmp/err"
+td -q none
+check "in bf16 also what takes less" \
+    grep '^load: .* by stage, as it does not fit at once (quant=int8 halves the transformer), ' "$tmp/err"
 claim h100:1000:900:full h100:1000:900:nocode rtx4090:1000:900
 td
 equal "what fails when it is opened gives way to the next" "$code $(opened) $(md5sum < "$tmp/clip")" "0 0 1 2 . $want"
