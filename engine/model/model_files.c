@@ -166,10 +166,14 @@ static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const 
                kinds[k].what);
     if (scan->n[k] == 1)
         return td_join_path(out, dir, scan->name[k][0], log);
+    if (scan->n[k] == 0 && k == TD_FILE_DIT && scan->n[TD_FILE_DIT_LOW])
+        return td_error(log, ENOENT, "model=%s: %s is one of two experts, that for low noise, and there is no other; "
+                        "want e.g. TurboWan2.2-I2V-A14B-high-720P.pth beside it, or set dit= to a file", dir,
+                        scan->name[TD_FILE_DIT_LOW][0]);
     if (scan->n[k] == 0)
         return td_error(log, ENOENT, "model=%s: no file of %s%s%s%s; want e.g. %s, or set %s=", dir, kinds[k].what,
-                        *scan->passed[k] ? " (" : "", scan->passed[k],
-                        *scan->passed[k] ? " is no regular file)" : "", kinds[k].example, kinds[k].option);
+                        *scan->passed[k] ? " (" : "", scan->passed[k], *scan->passed[k] ? ")" : "",
+                        kinds[k].example, kinds[k].option);
     list_names(list, scan, k);
     return td_error(log, EINVAL, "model=%s: more than one file could be %s (%s); set %s= to a file, or to a part of "
                     "one of these names", dir, kinds[k].what, list, kinds[k].option);

@@ -80,13 +80,22 @@ static const char *const endings[] = { ".pth", ".pt", ".ckpt", ".bin", ".safeten
 /* of what lies beside a model and is none of it */
 static const char *const strangers[] = { "lora", "clip", "vace", "control", "adapter", "lighttae", "taehv", "taew" };
 
+/* NAME-00001-of-00003.safetensors, which an index names */
+static int is_shard(const char *name)
+{
+    const char *of = strstr(name, "-of-");
+
+    return of && of > name && isdigit((unsigned char)of[-1]) && isdigit((unsigned char)of[4]) &&
+           !ends_with(name, ".json");
+}
+
 /* by a name without folders */
 static int kind_of(const char *name)
 {
     int known = 0;
 
-    if (name[0] == '.' || (strstr(name, "-of-") && !ends_with(name, ".json")))
-        return NONE;                             /* hidden; a shard */
+    if (name[0] == '.')
+        return NONE;                             /* hidden */
     for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++)
         known |= ends_with(name, endings[i]);
     for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++)
@@ -107,7 +116,7 @@ static int is_file(int dir, const char *name)
 
 int td_model_is_weight_file(int dir, const char *name)
 {
-    return kind_of(name) != NONE && is_file(dir, name);
+    return kind_of(name) != NONE && !is_shard(name) && is_file(dir, name);
 }
 
 /* ---- folders ---- */
@@ -143,7 +152,7 @@ static int scan_folder(TDScan *scan, DIR *d, const char *folder, int place_kind,
     int ret = 0;
 
     while (ret >= 0 && (e = readdir(d))) {
-        int kind = kind_of(e->d_name), fd;
+        int kind = kind_of(e->d_name), shard = is_shard(e->d_name), fd;
         char *inner;
         DIR *sub;
 
@@ -166,10 +175,11 @@ static int scan_folder(TDScan *scan, DIR *d, const char *folder, int place_kind,
         if (place_kind == TD_FILE_TEXT || place_kind == TD_FILE_VAE ||
             (place_kind != BY_NAME && kind != TD_FILE_TEXT && kind != TD_FILE_VAE))
             kind = place_kind;
-        if (is_file(dirfd(d), e->d_name))
+        if (is_file(dirfd(d), e->d_name) && !shard)
             ret = add(scan, kind, folder, e->d_name, log);
-        else if (!depth)
-            snprintf(scan->passed[kind], sizeof(scan->passed[kind]), "%.79s", e->d_name);
+        else if (!depth && (shard || !*scan->passed[kind]))
+            snprintf(scan->passed[kind], sizeof(scan->passed[kind]), "%.79s is %s", e->d_name,
+                     shard ? "a shard, and its index is missing" : "no regular file");
     }
     return ret;
 }

@@ -10,7 +10,7 @@
 typedef struct TDScan {
     char **name[TD_N_FILES];                     ///< relative to the directory, sorted
     int n[TD_N_FILES];
-    char passed[TD_N_FILES][80];                 ///< a name of this kind that is no regular file, "" if there is none
+    char passed[TD_N_FILES][120];                ///< why a name of this kind is not used, "" if there is none
 } TDScan;
 
 /** @return 0 or a logged error */

@@ -239,6 +239,16 @@ static void test_flat(void)
     refuse("flat", NULL, EINVAL, "more than one file could be a transformer (Other.sft, T2V.sft)");
     shell("rm flat/Other.sft");
 
+    test_begin("an expert without the other, and a name that is not a shard's");
+    shell("mv flat/T2V.sft flat/wan_low_noise.sft");
+    refuse("flat", NULL, ENOENT, "wan_low_noise.sft is one of two experts, that for low noise, and there is no other");
+    refuse("flat", "wan", ENOENT, "wan_low_noise.sft is one of two experts");
+    shell("mv flat/wan_low_noise.sft flat/best-of-2026.sft");
+    check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+    shell("mv flat/best-of-2026.sft flat/T2V-00001-of-00002.safetensors");
+    refuse("flat", NULL, ENOENT, "(T2V-00001-of-00002.safetensors is a shard, and its index is missing); want");
+    shell("mv flat/T2V-00001-of-00002.safetensors flat/T2V.sft");
+
     test_begin("a VAE of more bits beside one of fewer");
     shell("cd flat && cp ../vae16 a_vae.safetensors");
     check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
