@@ -25,6 +25,14 @@ static void name_places(char *text, size_t size, const char *dir)
         }
 }
 
+/* what the loader says of a file, whose path it begins with */
+static const char *reason_of(const char *said, const char *path)
+{
+    size_t n = strlen(path);
+
+    return !strncmp(said, path, n) && said[n] == ':' && said[n + 1] == ' ' ? said + n + 2 : said;
+}
+
 /* By absolute path alone: what the loader would find by name depends on where the program was started. Of another build
  * than this library it is passed over. why: the reason of the last place that has one. @return NULL if there is none */
 static void *open_module(char *why, size_t size)
@@ -41,7 +49,8 @@ static void *open_module(char *why, size_t size)
         there = 1;
         m = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
         if (!m) {
-            snprintf(why, size, "%.300s cannot be loaded; install it anew with this program", dlerror());
+            snprintf(why, size, "%.200s cannot be loaded (%.100s); install it anew with this program", path,
+                     reason_of(dlerror(), path));
             continue;
         }
         seam = dlsym(m, "td_cuda_seam");

@@ -153,7 +153,7 @@ claim h100:1000:900
 take_module
 on_cpu "no module" "libturbodiff-cuda.so, which uses the GPU, is in none of: $here, .*; install it in one of them"
 echo nothing > "$here/libturbodiff-cuda.so"
-on_cpu "a module that is none" "$here/libturbodiff-cuda.so: file too short cannot be loaded; install it anew"
+on_cpu "a module that is none" "$here/libturbodiff-cuda.so cannot be loaded (file too short); install it anew with this program$"
 put_module
 claim h100:1000:900:full
 td -v
