@@ -262,7 +262,8 @@ int td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, 
                     plan->by_stage ? " in the largest stage" : "",
                     (unsigned long long)(plan->weights + plan->clip - plan->limit), plan->limited ? "limit of" : "free",
                     (unsigned long long)plan->limit,
-                    plan->limited || !plan->by_stage ? "" : "; want a smaller size or fewer frames");
+                    plan->limited || !plan->by_stage ? "" : plan->weights > plan->limit
+                    ? "; end what else uses the memory" : "; want a smaller size or fewer frames");
 }
 
 /* ---- what is there ---- */

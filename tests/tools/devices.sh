@@ -135,8 +135,14 @@ on_cpu "no memory on any card" "device 0 has [0-9.]* MB free, and [0-9.]* MB are
 equal "and none is opened" "$(opened)" .
 td -B cuda
 equal "backend=cuda is no matter for the CPU" "$code $(grep -c '^error: clip: .* more than the free' "$tmp/err")" "1 1"
+check "whose line does not ask for a smaller clip where the weights have no room" \
+    grep '^error: clip: .* more than the free [0-9]*; end what else uses the memory$' "$tmp/err"
 td -s 2048x2048 -n 81
 equal "nor is a clip that is too large for an empty card" "$code $(grep -c '^error: clip: .* more than the free' "$tmp/err")" "1 1"
+claim h100:1000:900
+td -s 2048x2048 -n 81
+check "but for one where only the clip has none" \
+    grep '^error: clip: .* more than the free [0-9]*; want a smaller size or fewer frames$' "$tmp/err"
 eight h100:1000:1
 on_cpu "no memory on any of many" "device 0 has .*; [1-7] more; end what else uses it, or make a smaller or shorter clip$"
 eight h100:1000:900:full
