@@ -30,6 +30,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'N', "norm",            "KIND",    "official, exact (official)" },
     { 'R', "noise",           "KIND",    "auto, h100, rtx5090, rtx4090, a100, cpu (auto)" },
     { 'S', "sampler",         "KIND",    "rcm, unipc (rcm)" },
+    { 'T', "timesteps",       "T|T...",  "of the steps of rcm, falling from at most 1 (as --sigma-max says)" },
     { 'o', "ode",             NULL,      "rCM ODE instead of SDE" },
     { 'g', "guidance",        "F",       "of unipc, 1: none (5)" },
     { 'G', "negative-prompt", "TEXT",    "of unipc (the official one)" },

@@ -160,6 +160,26 @@ static void fill(const TDContext *c, TDClipConfig *g)
     }
 }
 
+/* times given by hand are as many as the steps, and leave nothing to sigma_max */
+static int take_times(TDContext *c, TDClipConfig *g)
+{
+    TDParams *p = &g->p;
+    int n;
+
+    if (p->sampler == TD_SAMPLER_UNIPC)
+        return td_error(&c->log, EINVAL, "timesteps: with sampler unipc, want rcm");
+    if (p->sigma_max != 0.0)
+        return td_error(&c->log, EINVAL, "timesteps and sigma_max: want one of the two");
+    n = td_rcm_times(g->t, p->timesteps, &c->log);
+    if (n < 0)
+        return n;
+    if (p->n_steps && p->n_steps != n)
+        return td_error(&c->log, EINVAL, "timesteps: %d of them, but steps=%d, want as many or no steps", n,
+                        p->n_steps);
+    p->n_steps = n;
+    return 0;
+}
+
 /* but for the prompt and the image */
 static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
 {
@@ -168,6 +188,8 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
 
     *g = (TDClipConfig){ .p = default_params };
     TRY(take_struct(p, theirs, PARAMS_0_1, "params", &c->log));
+    if (p->timesteps)
+        TRY(take_times(c, g));
     most = p->sampler == TD_SAMPLER_RCM ? TD_RCM_MAX_STEPS : 1000;
     if (p->sampler <= TD_SAMPLER_UNIPC)          /* or td_options_check() refuses it */
         fill(c, g);
@@ -183,6 +205,8 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
         return td_error(&c->log, EINVAL, "steps: %d, want 1 to %d", p->n_steps, most);
     if (!td_valid_topk(g->attn.topk))
         return td_error(&c->log, EINVAL, "topk: %g, want more than 0, up to 1, or 0 for the model's own", p->sla_topk);
+    if (p->sampler == TD_SAMPLER_RCM && !p->timesteps)
+        td_rcm_schedule(g->t, p->n_steps, p->sigma_max);
 fail:
     return ret;
 }

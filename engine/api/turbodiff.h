@@ -174,6 +174,8 @@ typedef struct TDParams {
                                      ///< models need it, others take none. Default NULL
     double boundary;                 ///< two experts: the low-noise one works where t < boundary, in 0..1; 0 = model
                                      ///< default: 0.9
+    const char *timesteps;           ///< 0.2. rCM: the times of its steps in place of sigma_max's, 1 to 4, falling from
+                                     ///< at most 1: "1|0.9375|0.8333|0.625". NULL (default) = as sigma_max says
 } TDParams;
 
 /** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t; those of

@@ -38,6 +38,7 @@ const TDOption td_options[] = {
     PARAM("steps", n_steps, INT, .words = NULL),
     PARAM("noise", noise, WORD, .words = td_noise_words),
     PARAM("sigma_max", sigma_max, DOUBLE, .low = 0.01, .high = 1e6),
+    PARAM("timesteps", timesteps, TEXT, .words = NULL),
     PARAM("ode", ode, FLAG, .words = NULL),
     PARAM("topk", sla_topk, DOUBLE, .words = NULL),
     PARAM("guidance", guidance, DOUBLE, .low = 0, .high = 100),

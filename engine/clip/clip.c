@@ -87,7 +87,7 @@ static int goes_through(const TDClip *c, enum TDFile file)
     if (c->cfg.p.sampler == TD_SAMPLER_UNIPC)
         return 1;
     for (int i = 0; i < c->cfg.p.n_steps; i++)
-        if (expert_for(c, c->t[i]) == file)
+        if (expert_for(c, c->cfg.t[i]) == file)
             return 1;
     return 0;
 }
@@ -99,8 +99,6 @@ static int measure(TDClip *c, TDStep steps[TD_N_PARTS], int *n)
     TDArena a;
     int ret;
 
-    if (c->cfg.p.sampler == TD_SAMPLER_RCM)
-        td_rcm_schedule(c->t, c->cfg.p.n_steps, c->cfg.p.sigma_max);
     td_arena_init(&a, NULL, 0, c->log);
     TRY(plan_fixed(c, &a));
     c->fixed_bytes = a.peak;
@@ -367,7 +365,7 @@ static int begin_denoise(TDClip *c)
 
     TRY(op->normal(c->dev, &c->noise, &c->rng, c->host));
     if (c->cfg.p.sampler == TD_SAMPLER_RCM) {
-        TRY(op->scale_noise(c->dev, &c->z, &c->noise, c->t[0]));
+        TRY(op->scale_noise(c->dev, &c->z, &c->noise, c->cfg.t[0]));
     } else {
         TRY(op->scale_noise(c->dev, &c->z, &c->noise, 1.0));
         TRY(op->download(c->dev, c->host_z, &c->z));     /* which keeps its history on the host */
@@ -379,7 +377,7 @@ fail:
 /* the timestep of the step at hand */
 static double time_of(const TDClip *c)
 {
-    return c->cfg.p.sampler == TD_SAMPLER_RCM ? c->t[c->step] : td_unipc_time(&c->unipc);
+    return c->cfg.p.sampler == TD_SAMPLER_RCM ? c->cfg.t[c->step] : td_unipc_time(&c->unipc);
 }
 
 /* Weights and memory of the transformer for the step at hand. What another one made of the prompts is worth nothing to
@@ -411,7 +409,7 @@ fail:
 
 static int rcm_update(TDClip *c)
 {
-    double t = c->t[c->step], s = c->t[c->step + 1];
+    double t = c->cfg.t[c->step], s = c->cfg.t[c->step + 1];
     TDTensor *noise = NULL;
     int ret;
 

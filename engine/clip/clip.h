@@ -26,6 +26,7 @@ enum TDClipPhase {
 typedef struct TDClipConfig {
     TDParams p;                                  ///< its pointers are the caller's, for td_clip_open() alone
     TDAttnConfig attn;
+    double t[TD_RCM_MAX_STEPS + 1];              ///< rCM: of the steps, and 0
 } TDClipConfig;
 
 /** How far a clip has come. */
@@ -73,7 +74,6 @@ typedef struct TDClip {
     void *unipc_mem;
     TDRng rng;
     TDUniPC unipc;
-    double t[TD_RCM_MAX_STEPS + 1];
 
     /* position */
     enum TDClipPhase phase;

@@ -14,6 +14,52 @@ void td_rcm_schedule(double t[TD_RCM_MAX_STEPS + 1], int steps, double sigma_max
     }
 }
 
+/* @return the end of the number, or NULL if there is none from 0 to 1 */
+static const char *parse_time(double *t, const char *s)
+{
+    double digits = *s - '0', units = 1.0;       /* both exact up to the 15th decimal */
+    int n = 0;
+
+    if (*s != '0' && *s != '1')
+        return NULL;
+    if (*++s == '.') {
+        for (s++; *s >= '0' && *s <= '9'; s++, n++) {
+            digits = n < 15 ? 10.0 * digits + *s - '0' : digits;
+            units = n < 15 ? 10.0 * units : units;
+        }
+        if (!n)
+            return NULL;
+    }
+    *t = digits / units;
+    return digits <= units ? s : NULL;
+}
+
+int td_rcm_times(double t[TD_RCM_MAX_STEPS + 1], const char *text, TDLog *log)
+{
+    const char *s = text, *fault = NULL;
+    int n = 0;
+
+    for (;; s++) {
+        double value;
+
+        if (!(s = parse_time(&value, s)) || (*s && *s != '|') || value == 0.0)
+            fault = "no number above 0, up to 1";
+        else if (n == TD_RCM_MAX_STEPS)
+            fault = "too many";
+        else if (n > 0 && value >= t[n - 1])
+            fault = "not below the one before it";
+        else
+            t[n++] = value;
+        if (fault || !*s)
+            break;
+    }
+    if (fault)
+        return td_error(log, EINVAL, "timesteps: '%.80s': time %d is %s; want 1 to %d that fall, joined with |, such "
+                        "as 1|0.9375|0.8333|0.625", text, n + 1, fault, TD_RCM_MAX_STEPS);
+    t[n] = 0.0;
+    return n;
+}
+
 size_t td_unipc_bytes(int steps, size_t n)
 {
     return 4 * n * sizeof(double) + ((size_t)steps + 1) * sizeof(float);

@@ -83,6 +83,8 @@ for option in "--shift 0" "--sigma-max=1e9"; do
     code=$(status td $clip $option "$model" a "$tmp/x")
     equal "td: an option of the library's, by its name: $option" "$code $(grep -c '^error: s[a-z_]*: [0-9e+]*, want 0.01 to 1' "$tmp/err")" "1 1"
 done
+code=$(status td $clip -T "1|1.5" "$model" a "$tmp/x")
+equal "td: times that are none" "$code $(grep -c "^error: timesteps: '1|1.5': time 2 is no number above 0, up to 1; want 1 to 4" "$tmp/err")" "1 1"
 line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
 for file in /dev/null /tmp; do
     code=$(status td $clip -P "$model" $file "$tmp/x")

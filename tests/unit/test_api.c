@@ -260,6 +260,11 @@ static void test_params(void)
     BAD("topk: nan", p.sla_topk = NAN);
     BAD("sigma_max: -3", p.sigma_max = -3);
     BAD("sigma_max: inf", p.sigma_max = INFINITY);
+    BAD("timesteps: '1|2': time 2 is no number above 0, up to 1", p.n_steps = 0, p.timesteps = "1|2");
+    BAD("timesteps: '': time 1", p.n_steps = 0, p.timesteps = "");
+    BAD("timesteps: 3 of them, but steps=2, want as many", p.n_steps = 2, p.timesteps = "1|0.5|0.25");
+    BAD("timesteps: with sampler unipc, want rcm", p.sampler = TD_SAMPLER_UNIPC, p.timesteps = "1|0.5");
+    BAD("timesteps and sigma_max: want one of the two", p.n_steps = 0, p.timesteps = "1|0.5", p.sigma_max = 80);
     BAD("guidance: -1, want 0 to 100", p.guidance = -1);
     BAD("guidance: nan", p.guidance = NAN);
     BAD("shift: 0", p.shift = 0);

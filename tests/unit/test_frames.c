@@ -27,7 +27,7 @@ static int spy_begin(TDDev *dev, TDFrameSet *set, const TDFrame *like)
 static int run_clip(TDModel *m, int ahead, uint8_t *out, TDLog *log)
 {
     const char *const prompts[TD_MAX_PROMPTS] = { "a cat", NULL };
-    TDClipConfig cfg = { .p.width = W, .p.height = H, .p.n_frames = N, .p.n_steps = 1, .p.sigma_max = 80 };
+    TDClipConfig cfg = { .p.width = W, .p.height = H, .p.n_frames = N, .p.n_steps = 1, .t = { 80.0 / 81 } };
     TDFrame f = { .format = TD_PIX_RGB24, .stride = { 3 * W } };
     TDClip *clip = NULL;
     int n = 0, ret;

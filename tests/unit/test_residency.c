@@ -46,7 +46,7 @@ static Seen seen;
 static TDDev *device;
 
 static const TDClipConfig config = {
-    .p.width = SIDE, .p.height = SIDE, .p.n_frames = 1, .p.n_steps = 1, .p.sigma_max = 80,
+    .p.width = SIDE, .p.height = SIDE, .p.n_frames = 1, .p.n_steps = 1, .t = { 80.0 / 81 },
     .attn = { .kind = TD_ATTN_DENSE, .bq = 128, .bk = 64, .topk = 1.0 }
 };
 

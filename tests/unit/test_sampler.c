@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Schedules and updates against the official loops, with a closed-form network: v = bf16(x)/2 + bf16(t)/1024. */
+ * Schedules and updates against the official loops and diffusers' schedulers, with a closed-form network:
+ * v = bf16(x)/2 + bf16(t)/1024. */
 #include "seam/backend.h"
 #include "golden.h"
 #include "clip/sampler.h"
@@ -28,13 +29,39 @@ static void check_times(void)
     CHECK_NEAR(t[1], 0, 0);
 }
 
-static void check_rcm(TDDev *dev, const TDCheckpoint *g, const char *key, int steps, double sigma_max, int ode)
+static void check_times_by_hand(TDLog *log)
+{
+    static const struct { const char *text, *words; } bad[] = {
+        { "", "timesteps: '': time 1 is no number above 0, up to 1; want 1 to 4 that fall, joined with |" },
+        { "1,0.5", "time 1 is no number" }, { "1|", "time 2 is no number" }, { "1||0.5", "time 2 is no number" },
+        { "|1", "time 1 is no number" }, { " 1", "time 1 is no number" }, { "1|.5", "time 2 is no number" },
+        { "1.", "time 1 is no number" }, { "1.1", "time 1 is no number" }, { "1|0.5|0", "time 3 is no number" },
+        { "1|0.000000000000000", "time 2 is no number" }, { "-0.5", "time 1 is no number" },
+        { "1|5e-1", "time 2 is no number" }, { "nan", "time 1 is no number" }, { "1000|750", "time 1 is no number" },
+        { "1|0.5|0.6", "time 3 is not below the one before it" }, { "1|1", "time 2 is not below the one before it" },
+        { "1|0.9|0.8|0.7|0.6", "time 5 is too many" },
+    };
+    double t[TD_RCM_MAX_STEPS + 1];
+
+    CHECK_INT(td_rcm_times(t, "1|0.9375|0.833333333333333333333|0.625", log), 4);
+    CHECK(t[0] == 1.0 && t[1] == 0.9375 && t[2] == 0.833333333333333 && t[3] == 0.625 && t[4] == 0.0);
+    CHECK_INT(td_rcm_times(t, "1.000|0.1", log), 2);
+    CHECK(t[0] == 1.0 && t[1] == 0.1 && t[2] == 0.0);
+    CHECK_INT(td_rcm_times(t, "0.757", log), 1);
+    CHECK(t[0] == 0.757 && t[1] == 0.0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        CHECK_INT(td_rcm_times(t, bad[i].text, log), TD_ERR(EINVAL));
+        if (!CHECK(strstr(log->last_error, bad[i].words) != NULL))
+            printf("  '%s': %s\n", bad[i].text, log->last_error);
+    }
+}
+
+static void check_rcm(TDDev *dev, const TDCheckpoint *g, const char *key, const double *t, int steps, int ode)
 {
     float *want = golden_f32(g, key, NULL), *noise = golden_f32(g, "noise.0", NULL), v[N];
-    double x[N], t[TD_RCM_MAX_STEPS + 1], worst = 0;
+    double x[N], worst = 0;
     TDTensor xt = { x, { N, 1, 1, 1, 1 }, 1, TD_F64 }, vt = { v, { N, 1, 1, 1, 1 }, 1, TD_F32 };
 
-    td_rcm_schedule(t, steps, sigma_max);
     for (int i = 0; i < N; i++)
         x[i] = (double)noise[i] * t[0];
     for (int s = 0; s < steps; s++) {
@@ -49,9 +76,42 @@ static void check_rcm(TDDev *dev, const TDCheckpoint *g, const char *key, int st
     }
     for (int i = 0; i < N; i++)
         worst = fmax(worst, fabs((float)x[i] - want[i]));
+    if (getenv("TD_VERBOSE"))
+        printf("  %s: worst %.2e\n", key, worst);
     CHECK_NEAR(worst, 0, 1e-6);
     free(want);
     free(noise);
+}
+
+static void check_official(TDDev *dev, const TDCheckpoint *g, const char *name, int steps, double sigma_max, int ode)
+{
+    double t[TD_RCM_MAX_STEPS + 1];
+    char key[32];
+
+    snprintf(key, sizeof(key), "%s.%d", name, steps);
+    td_rcm_schedule(t, steps, sigma_max);
+    check_rcm(dev, g, key, t, steps, ode);
+}
+
+/* FlowMatchEulerDiscreteScheduler of diffusers with the same times: its steps and those that add noise */
+static void check_diffusers(TDDev *dev, const TDCheckpoint *g, const char *name, const char *text, TDLog *log)
+{
+    double t[TD_RCM_MAX_STEPS + 1];
+    char key[32];
+    int64_t n = 0;
+    int steps = td_rcm_times(t, text, log);
+    float *thousands;
+
+    snprintf(key, sizeof(key), "%s.t", name);
+    thousands = golden_f32(g, key, &n);
+    if (CHECK_INT(n, steps))
+        for (int i = 0; i < steps; i++)
+            CHECK_NEAR(td_bf16_round((float)((double)(float)t[i] * 1000.0)), td_bf16_round(thousands[i]), 0);
+    free(thousands);
+    snprintf(key, sizeof(key), "%s.euler", name);
+    check_rcm(dev, g, key, t, steps, 1);
+    snprintf(key, sizeof(key), "%s.renoise", name);
+    check_rcm(dev, g, key, t, steps, 0);
 }
 
 static void check_unipc(const TDCheckpoint *g, int steps, double shift)
@@ -126,18 +186,15 @@ int main(void)
 
     test_begin("rCM times");
     check_times();
+    test_begin("times given by hand");
+    check_times_by_hand(&log);
     g = golden_open("sampler", &log);
     CHECK(td_cpu_open(&dev, 1, NULL, &cancel, &log) == 0);
     test_begin("rCM steps, SDE and ODE");
     for (int steps = 1; steps <= 4 && g && dev; steps++) {
-        char key[32];
-
-        snprintf(key, sizeof(key), "rcm.sde.%d", steps);
-        check_rcm(dev, g, key, steps, 80, 0);
-        snprintf(key, sizeof(key), "rcm.sde_i2v.%d", steps);
-        check_rcm(dev, g, key, steps, 200, 0);
-        snprintf(key, sizeof(key), "rcm.ode_i2v.%d", steps);
-        check_rcm(dev, g, key, steps, 200, 1);
+        check_official(dev, g, "rcm.sde", steps, 80, 0);
+        check_official(dev, g, "rcm.sde_i2v", steps, 200, 0);
+        check_official(dev, g, "rcm.ode_i2v", steps, 200, 1);
     }
     test_begin("UniPC");
     for (int i = 0; i < 6 && g; i++)
@@ -145,6 +202,14 @@ int main(void)
     check_oracle();
     test_begin("guidance");
     check_guide();
+    td_checkpoint_close(&g);
+    test_begin("diffusers' Euler steps, plain and with noise, at times given by hand");
+    g = golden_open("diffusers", &log);
+    if (g && dev) {
+        check_diffusers(dev, g, "lightx2v", "1|0.9375|0.833333333333333|0.625", &log);
+        check_diffusers(dev, g, "fastwan", "1|0.757|0.522", &log);
+        check_diffusers(dev, g, "two", "0.9|0.5", &log);
+    }
     td_checkpoint_close(&g);
     if (dev)
         dev->ops->close(&dev);
