@@ -26,6 +26,7 @@
 
 #include "libavutil/avstring.h"
 #include "libavutil/error.h"
+#include "libavutil/eval.h"
 #include "libavutil/file_open.h"
 #include "libavutil/hwcontext.h"
 #include "libavutil/log.h"
@@ -245,6 +246,31 @@ static int parse_seed(AVFilterContext *ctx)
     return AVERROR(EINVAL);
 }
 
+/* HIGH|LOW, or one for both */
+static int parse_guidance(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    double *values[] = { &s->params.guidance, &s->params.guidance_low };
+    const char *text = s->guidance_text ? s->guidance_text : "";
+
+    s->params.guidance_low = 0;
+    for (int i = 0; i < FF_ARRAY_ELEMS(values); i++) {
+        char *end;
+
+        *values[i] = av_strtod(text, &end);
+        if (end == text || !(*values[i] >= 1 && *values[i] <= 100))
+            break;
+        if (!*end)
+            return 0;
+        if (*end != '|')
+            break;
+        text = end + 1;
+    }
+    av_log(ctx, AV_LOG_ERROR, "guidance '%s': expected 1 to 100, or two of them: HIGH|LOW\n",
+           s->guidance_text ? s->guidance_text : "");
+    return AVERROR(EINVAL);
+}
+
 /* a leading ~/ is the home directory: no shell looks into a filter string */
 static int expand_home(const char **path)
 {
@@ -275,6 +301,7 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
     if (s->aspect && !s->size && !(s->size = av_strdup(named_size)))
         return AVERROR(ENOMEM);
     if ((ret = parse_seed(ctx)) < 0 ||
+        (ret = parse_guidance(ctx)) < 0 ||
         (ret = ff_turbodiff_check_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||
@@ -467,7 +494,7 @@ static void warn_unused(AVFilterContext *ctx)
         int unused;
     } options[] = {
         { "negative_prompt has no effect with sampler rcm", rcm && s->params.negative_prompt },
-        { "guidance has no effect with sampler rcm",        rcm && s->params.guidance != TD_GUIDANCE },
+        { "guidance has no effect with sampler rcm",        rcm && (s->params.guidance != TD_GUIDANCE || s->params.guidance_low) },
         { "shift has no effect with sampler rcm",           rcm && s->params.shift != TD_SHIFT },
         { "sigma_max has no effect with sampler unipc",     !rcm && s->params.sigma_max },
         { "ode has no effect with sampler unipc",           !rcm && s->params.ode },

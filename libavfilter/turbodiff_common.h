@@ -52,6 +52,7 @@ typedef struct TurboDiffContext {
     int64_t duration;
     AVRational frame_rate;
     char *seed_text;
+    char *guidance_text;
     char *stats;
     int hw_format;              ///< enum AVPixelFormat
 
@@ -119,7 +120,7 @@ typedef struct TurboDiffContext {
     { "timesteps",       "set the times of the steps of rcm, 1 to 4 that fall from at most 1: 1|0.9375|0.8333|0.625 (default: as sigma_max says)", TD_OFFSET(params.timesteps), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "ode",             "make the steps of rcm deterministic", TD_OFFSET(params.ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
     { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(params.negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "guidance",        "set the guidance scale of unipc (1: no guidance)", TD_OFFSET(params.guidance), AV_OPT_TYPE_DOUBLE, { .dbl = TD_GUIDANCE }, 1, 100, TD_FLAGS }, \
+    { "guidance",        "set the guidance scale of unipc, 1 to 100 (1: no guidance), or HIGH|LOW: one for each of two transformers", TD_OFFSET(guidance_text), AV_OPT_TYPE_STRING, { .str = "5" }, 0, 0, TD_FLAGS }, \
     { "shift",           "set the timestep shift of unipc", TD_OFFSET(params.shift), AV_OPT_TYPE_DOUBLE, { .dbl = TD_SHIFT }, 0.01, 100, TD_FLAGS }, \
     { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(params.noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
         TD_CONST("auto",      "that of the GPU in use, else h100",    TD_NOISE_AUTO,         "noise"), \

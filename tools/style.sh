@@ -70,11 +70,11 @@ sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] |
 done | rule "filter options are documented"
 
 # the filter's words, and the fields they are for, are those of the library's table; threads and max_bytes are no options of
-# the filter's own, and it counts frames otherwise
+# the filter's own, it counts frames otherwise, and reads the two numbers of guidance from a text
 grep -o '\[TD_[A-Z0-9_]*\] = "[^"]*"' engine/base/options.c | tr -d '[]="' | tr -s ' ' | sort > "$tmp/words"
 sed -n 's/.*TD_CONST("\([^"]*\)",.* \(TD_[A-Z0-9_]*\), .*/\2 \1/p' libavfilter/turbodiff_common.h | sort > "$tmp/consts"
 sed -n 's/^ *SETTING("\([a-z_]*\)", \([a-z_]*\),.*/\1 settings.\2/p; s/^ *PARAM("\([a-z_]*\)", \([a-z_]*\),.*/\1 params.\2/p' \
-    engine/base/options.c | grep -v '^\(threads\|max_bytes\|frames\) ' | sort > "$tmp/rows"
+    engine/base/options.c | grep -v '^\(threads\|max_bytes\|frames\|guidance\) ' | sort > "$tmp/rows"
 sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET(\([a-z_.]*\)).*/\1 \2/p' libavfilter/turbodiff_common.h | sort > "$tmp/options"
 {
     [ -s "$tmp/words" ] && [ -s "$tmp/rows" ] || echo "engine/base/options.c: nothing found"

@@ -32,7 +32,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'S', "sampler",         "KIND",    "rcm, unipc (rcm)" },
     { 'T', "timesteps",       "T|T...",  "of the steps of rcm, falling from at most 1 (as --sigma-max says)" },
     { 'o', "ode",             NULL,      "rCM ODE instead of SDE" },
-    { 'g', "guidance",        "F",       "of unipc, 1: none (5)" },
+    { 'g', "guidance",        "F",       "of unipc, 1: none (5); or F|F: of the high- and the low-noise expert" },
     { 'G', "negative-prompt", "TEXT",    "of unipc (the official one)" },
     { 'B', "backend",         "KIND",    "auto, cpu, cuda (auto)" },
     { 'D', "device",          "CARD",    "auto, or a GPU's number, UUID or PCI bus id: that one or none (auto)" },
@@ -108,14 +108,21 @@ static inline void print_usage(FILE *f, const struct option *longs)
 static inline int parse_named(Options *o, const TDOption *option, const char *name, const char *v)
 {
     char *field = (char *)(option->of_clip ? (void *)&o->p : (void *)&o->s) + option->offset;
+    const char *bar;
+    char first[64];
     double number;
     uint64_t u64;
     int i = 1, ret = 0;
 
     switch (option->type) {
     case TD_OPTION_DOUBLE:
-        ret = cli_double(&number, "td", name, v);
+        bar = option->second ? strchr(v, '|') : NULL;
+        snprintf(first, sizeof(first), "%.*s", bar ? (int)(bar - v) : INT_MAX, v);
+        if ((ret = cli_double(&number, "td", name, first)) < 0)
+            return ret;
         memcpy(field, &number, sizeof(number));
+        if (bar && (ret = cli_double(&number, "td", name, bar + 1)) >= 0)
+            memcpy(field - option->offset + option->second, &number, sizeof(number));
         return ret;
     case TD_OPTION_U64:
         ret = cli_u64(&u64, "td", name, v);

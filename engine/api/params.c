@@ -151,6 +151,7 @@ static void fill(const TDContext *c, TDClipConfig *g)
     p->sigma_max = p->sigma_max != 0.0 ? p->sigma_max : wan.sigma_max[c->info.needs_image];
     if (p->boundary == 0.0)
         p->boundary = c->model->boundary != 0.0 ? c->model->boundary : wan.boundary[c->info.needs_image];
+    p->guidance_low = p->guidance_low != 0.0 ? p->guidance_low : p->guidance;
     p->negative_prompt = p->negative_prompt ? p->negative_prompt : wan.negative_prompt;
     g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64 };
     g->attn.topk = p->sla_topk != 0.0 ? p->sla_topk : own->topk != 0.0 ? own->topk : wan.topk;
@@ -190,6 +191,9 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
     TRY(take_struct(p, theirs, PARAMS_0_1, "params", &c->log));
     if (p->timesteps)
         TRY(take_times(c, g));
+    if (p->guidance_low != 0.0 && !c->model->low)
+        return td_error(&c->log, EINVAL, "guidance: one for each of two experts, but %s is one transformer, want one "
+                        "number", c->info.model);
     most = p->sampler == TD_SAMPLER_RCM ? TD_RCM_MAX_STEPS : 1000;
     if (p->sampler <= TD_SAMPLER_UNIPC)          /* or td_options_check() refuses it */
         fill(c, g);

@@ -171,7 +171,7 @@ static int start(TDContext *c, const TDParams *theirs)
     atomic_store(&c->cancel.flag, 0);
     TRY(td_configure(c, &g, theirs));
     prompts[0] = g.p.prompt;
-    if (g.p.sampler == TD_SAMPLER_UNIPC && g.p.guidance != 1.0)
+    if (td_guided(&g.p))
         prompts[1] = g.p.negative_prompt;
     for (int i = 0; i < TD_MAX_PROMPTS && prompts[i] && c->model->conf.knows_words; i++)
         if (i == 0 || theirs->negative_prompt)

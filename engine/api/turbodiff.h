@@ -176,6 +176,8 @@ typedef struct TDParams {
                                      ///< default: 0.9
     const char *timesteps;           ///< 0.2. rCM: the times of its steps in place of sigma_max's, 1 to 4, falling from
                                      ///< at most 1: "1|0.9375|0.8333|0.625". NULL (default) = as sigma_max says
+    double guidance_low;             ///< 0.2. Two experts: guidance of the low-noise one, guidance being that of the
+                                     ///< other; 0 (default) = the same for both
 } TDParams;
 
 /** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t; those of

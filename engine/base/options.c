@@ -41,7 +41,7 @@ const TDOption td_options[] = {
     PARAM("timesteps", timesteps, TEXT, .words = NULL),
     PARAM("ode", ode, FLAG, .words = NULL),
     PARAM("topk", sla_topk, DOUBLE, .words = NULL),
-    PARAM("guidance", guidance, DOUBLE, .low = 0, .high = 100),
+    PARAM("guidance", guidance, DOUBLE, .low = 0, .high = 100, .second = offsetof(TDParams, guidance_low)),
     PARAM("shift", shift, DOUBLE, .low = 0.01, .high = 100),
     PARAM("boundary", boundary, DOUBLE, .low = 0, .high = 1),
     { .name = NULL },
@@ -71,11 +71,13 @@ int td_options_check(const void *of, int of_clip, TDLog *log)
             if (v >= n)
                 return td_error(log, EINVAL, "%s: value outside its enum", o->name);
         } else if (o->type == TD_OPTION_DOUBLE && o->high > o->low) {
-            double v;
+            double v[2];
 
-            memcpy(&v, field, sizeof(v));
-            if (!(v >= o->low && v <= o->high))
-                return td_error(log, EINVAL, "%s: %g, want %g to %g", o->name, v, o->low, o->high);
+            memcpy(&v[0], field, sizeof(v[0]));
+            memcpy(&v[1], o->second ? (const uint8_t *)of + o->second : field, sizeof(v[1]));
+            for (int i = 0; i < 2; i++)
+                if (!(v[i] >= o->low && v[i] <= o->high))
+                    return td_error(log, EINVAL, "%s: %g, want %g to %g", o->name, v[i], o->low, o->high);
         }
     }
     return 0;

@@ -201,7 +201,7 @@ int td_clip_need(TDModel *model, const TDClipConfig *cfg, TDNeed *need, TDLog *l
     int ret;
 
     c.n_out = 1 + caps->ahead;
-    if (cfg->p.sampler == TD_SAMPLER_UNIPC && cfg->p.guidance != 1.0)
+    if (td_guided(&cfg->p))
         c.n_prompts = TD_MAX_PROMPTS;
     *need = (TDNeed){ .reserve = caps->reserve, .context = caps->context };
     TRY(measure(&c, need->steps, &need->n_steps));
@@ -432,7 +432,7 @@ static int unipc_update(TDClip *c)
     int ret;
 
     if (c->n_prompts > 1)
-        td_guide(c->host, c->host + n, n, c->cfg.p.guidance);
+        td_guide(c->host, c->host + n, n, c->expert == TD_FILE_DIT_LOW ? c->cfg.p.guidance_low : c->cfg.p.guidance);
     td_unipc_step(&c->unipc, c->host_z, c->host);
     TRY(c->dev->ops->upload(c->dev, &c->z, c->host_z));
 fail:

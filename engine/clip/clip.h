@@ -29,6 +29,12 @@ typedef struct TDClipConfig {
     double t[TD_RCM_MAX_STEPS + 1];              ///< rCM: of the steps, and 0
 } TDClipConfig;
 
+/** Whether a step makes a second pass, for the negative prompt. */
+static inline int td_guided(const TDParams *p)
+{
+    return p->sampler == TD_SAMPLER_UNIPC && (p->guidance != 1.0 || p->guidance_low != 1.0);
+}
+
 /** How far a clip has come. */
 typedef struct TDClipSummary {
     int done;                                    ///< all frames are handed out

@@ -16,7 +16,7 @@ static double denoise_products(const TDDit *d, const TDClipConfig *g)
     double tokens = t * h * w, dim = (double)d->dim;
     double keys = g->attn.kind == TD_ATTN_DENSE ? tokens : tokens * g->attn.topk + dim / (double)d->n_heads;
     double linears = 6 * dim * dim + 2 * dim * (double)d->ffn;   /* q, k, v, o; q and o of the cross attention */
-    double passes = g->p.sampler == TD_SAMPLER_UNIPC && g->p.guidance != 1.0 ? 2 : 1;
+    double passes = td_guided(&g->p) ? 2 : 1;
 
     return passes * g->p.n_steps * (double)d->n_blocks * tokens * (linears + 2 * dim * (keys + TD_TEXT_LEN));
 }

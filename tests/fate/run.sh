@@ -404,7 +404,10 @@ for seed in -2 -0 +1 18446744073709551616 99999999999999999999 1.5 1e3 0x10 '1 2
 done
 bad "topk -0.1"               "'topk' out of range"                "$base:topk=-0.1"
 bad "topk 2"                  "'topk' out of range"                "$base:topk=2"
-bad "guidance"                "'guidance' out of range"            "$base:guidance=0"
+for guidance in 0 -1 101 nan x '' '4|' '|3' '4|0' '4|3|2' '4,3'; do
+    bad "guidance '$guidance'" "guidance '$guidance': expected 1 to 100, or two of them: HIGH|LOW" "$base:guidance='$guidance'"
+done
+bad "two guidances of one transformer" "guidance: one for each of two experts, but" "$base:sampler=unipc:guidance=4|3"
 bad "shift"                   "'shift' out of range"               "$base:shift=0"
 bad "sigma_max"               "'sigma_max' out of range"           "$base:sigma_max=-1"
 bad "rate"                    "Unable to parse .*option value \"0\" as video rate" "$base:r=0"

@@ -69,6 +69,10 @@ line "td: threads below 0"        2 '--threads -1: want' td -t -1 "$model" a "$t
 line "td: no clips"               2 '--clips 0: want' td -c 0 "$model" a "$tmp/x"
 line "td: topk is no number"      2 '--topk 0.1x: want a number' td -k 0.1x "$model" a "$tmp/x"
 line "td: guidance is no number"  2 '--guidance nan: want a number' td -g nan "$model" a "$tmp/x"
+line "td: the second guidance is no number" 2 '--guidance x: want a number' td -g "4|x" "$model" a "$tmp/x"
+line "td: no first guidance"      2 '--guidance : want a number' td -g "|4" "$model" a "$tmp/x"
+code=$(status td $clip -S unipc -g "4|3" "$model" a "$tmp/x")
+equal "td: two guidances for one transformer" "$code $(grep -c '^error: guidance: one for each of two experts' "$tmp/err")" "1 1"
 line "td: a seed of 2^64"         2 '--seed 18446744073709551616: want' td -r 18446744073709551616 "$model" a "$tmp/x"
 line "td: a seed below -1"        2 '--seed -2: want' td -r -2 "$model" a "$tmp/x"
 line "td: a word"                 2 '--quant fp3: want one of auto none int8' td -q fp3 "$model" a "$tmp/x"

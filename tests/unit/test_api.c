@@ -267,6 +267,7 @@ static void test_params(void)
     BAD("timesteps and sigma_max: want one of the two", p.n_steps = 0, p.timesteps = "1|0.5", p.sigma_max = 80);
     BAD("guidance: -1, want 0 to 100", p.guidance = -1);
     BAD("guidance: nan", p.guidance = NAN);
+    BAD("guidance: one for each of two experts, but ", p.guidance_low = 3);
     BAD("shift: 0", p.shift = 0);
     BAD("shift: nan", p.shift = NAN);
 

@@ -168,6 +168,37 @@ static const struct { const char *times; int steps, n, same; } by_hand[] = {
     { "1|0.91", 0, 2, 0 },                       /* all high noise */
 };
 
+/* guidance of each expert. "low": of the low-noise one alone, which has all steps where the boundary is 1 */
+static void check_guidance(TDContext *c, const TDImage *image)
+{
+    static const struct { double guidance, low, boundary; } sets[] = {
+        { 4, 0, 0.9 }, { 4, 4, 0.9 }, { 4, 3, 0.9 }, { 3, 4, 0.9 }, { 4, 3, 1 }, { 3, 0, 1 }, { 1, 3, 1 },
+        { 1, 1, 0.9 }, { 1, 0, 0.9 },
+    };
+    enum { SETS = sizeof(sets) / sizeof(*sets) };
+    uint8_t *frames[SETS];
+    TDParams p;
+
+    for (int i = 0; i < SETS; i++) {
+        frames[i] = calloc(1, BYTES);
+        golden_params(&p, image, 0);
+        p.sampler = TD_SAMPLER_UNIPC;
+        p.n_steps = 3;                           /* the last one at 0.71 */
+        p.guidance = sets[i].guidance;
+        p.guidance_low = sets[i].low;
+        p.boundary = sets[i].boundary;
+        CHECK_INT(td_start(c, &p), 0);
+        CHECK_INT(read_clip(c, frames[i]), N);
+    }
+    CHECK(!memcmp(frames[0], frames[1], BYTES));
+    CHECK(memcmp(frames[0], frames[2], BYTES) && memcmp(frames[0], frames[3], BYTES));
+    CHECK(memcmp(frames[2], frames[3], BYTES) != 0);
+    CHECK(!memcmp(frames[4], frames[5], BYTES) && !memcmp(frames[5], frames[6], BYTES));
+    CHECK(!memcmp(frames[7], frames[8], BYTES));
+    for (int i = 0; i < SETS; i++)
+        free(frames[i]);
+}
+
 static void check_changes(TDContext *c, const TDImage *image, uint8_t *first)
 {
     uint8_t *other = malloc(BYTES);
@@ -200,6 +231,7 @@ static void check_changes(TDContext *c, const TDImage *image, uint8_t *first)
         if (!CHECK_INT(memcmp(first, other, BYTES) == 0, by_hand[i].same))
             printf("  %s\n", by_hand[i].times);
     }
+    check_guidance(c, image);
     /* a step at the boundary itself is one of high noise */
     td_rcm_schedule(t, 4, 200);
     golden_params(&p, image, 0);
