@@ -495,7 +495,7 @@ static void warn_unused(AVFilterContext *ctx)
     } options[] = {
         { "negative_prompt has no effect with sampler rcm", rcm && s->params.negative_prompt },
         { "guidance has no effect with sampler rcm",        rcm && (s->params.guidance != TD_GUIDANCE || s->params.guidance_low) },
-        { "shift has no effect with sampler rcm",           rcm && s->params.shift != TD_SHIFT },
+        { "shift has no effect with sampler rcm",           rcm && s->params.shift },
         { "sigma_max has no effect with sampler unipc",     !rcm && s->params.sigma_max },
         { "ode has no effect with sampler unipc",           !rcm && s->params.ode },
         { "topk has no effect with dense attention",        dense && s->params.sla_topk },

@@ -79,9 +79,8 @@ typedef struct TurboDiffContext {
 #define TD_OFFSET(x) offsetof(TurboDiffContext, x)
 #define TD_FLAGS (AV_OPT_FLAG_VIDEO_PARAM | AV_OPT_FLAG_FILTERING_PARAM)
 
-/* defaults of unipc */
+/* default of unipc */
 #define TD_GUIDANCE 5
-#define TD_SHIFT    5
 
 /* of a clip */
 #define TD_MAX_FRAMES 509
@@ -121,7 +120,7 @@ typedef struct TurboDiffContext {
     { "ode",             "make the steps of rcm deterministic", TD_OFFSET(params.ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
     { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(params.negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "guidance",        "set the guidance scale of unipc, 1 to 100 (1: no guidance), or HIGH|LOW: one for each of two transformers", TD_OFFSET(guidance_text), AV_OPT_TYPE_STRING, { .str = "5" }, 0, 0, TD_FLAGS }, \
-    { "shift",           "set the timestep shift of unipc", TD_OFFSET(params.shift), AV_OPT_TYPE_DOUBLE, { .dbl = TD_SHIFT }, 0.01, 100, TD_FLAGS }, \
+    { "shift",           "set the timestep shift of unipc, 0.01 to 100 (0: default of the model)", TD_OFFSET(params.shift), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, TD_FLAGS }, \
     { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(params.noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
         TD_CONST("auto",      "that of the GPU in use, else h100",    TD_NOISE_AUTO,         "noise"), \
         TD_CONST("h100",      NULL,                                   TD_NOISE_H100,         "noise"), \

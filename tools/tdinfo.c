@@ -399,7 +399,7 @@ static int find_as_library(const char *path, const Refused *refused, TDLog *log)
 {
     char *file[TD_N_FILES] = { NULL };
     TDCheckpoint *c = NULL;
-    double boundary;
+    double boundary, shift;
     TDModelConf conf;
     TDDitShape shape;
     TDSettings s;
@@ -415,6 +415,8 @@ static int find_as_library(const char *path, const Refused *refused, TDLog *log)
         ret = td_model_conf_read(&conf, path, log);
     if (ret >= 0)
         ret = td_model_index_read(&boundary, path, log);
+    if (ret >= 0)
+        ret = td_model_scheduler_read(&shift, path, log);
     for (int i = 0; i < TD_N_FILES && ret >= 0; i++)
         if (file[i] && is_refused(refused, file[i]))
             ret = TD_ERR(EBADMSG);

@@ -14,17 +14,18 @@ static const struct {
     double sigma_max[2];
     int n_frames, fps, steps[2];                 /* of each sampler */
     double topk, boundary[2];                    /* between the two experts of Wan 2.2 */
+    double shift[2];                             /* but two experts of text to video, those */
     const char *negative_prompt;                 /* Wan shared configuration; where guidance needs one */
 } wan = {
     { 832, 1280 }, { 480, 720 }, { 80, 200 }, 81, 16,
-    { [TD_SAMPLER_RCM] = 4, [TD_SAMPLER_UNIPC] = 50 }, 0.1, { 0.875, 0.9 },
+    { [TD_SAMPLER_RCM] = 4, [TD_SAMPLER_UNIPC] = 50 }, 0.1, { 0.875, 0.9 }, { 5, 12 },
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
     "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 };
 
 static const TDSettings default_settings = { .struct_size = sizeof(TDSettings), .device = -1,
                                              .logger = { .level = TD_LOG_INFO } };
-static const TDParams default_params = { .struct_size = sizeof(TDParams), .guidance = 5.0, .shift = 5.0 };
+static const TDParams default_params = { .struct_size = sizeof(TDParams), .guidance = 5.0 };
 
 /* ---- structs ---- */
 
@@ -151,6 +152,10 @@ static void fill(const TDContext *c, TDClipConfig *g)
     p->sigma_max = p->sigma_max != 0.0 ? p->sigma_max : wan.sigma_max[c->info.needs_image];
     if (p->boundary == 0.0)
         p->boundary = c->model->boundary != 0.0 ? c->model->boundary : wan.boundary[c->info.needs_image];
+    if (p->shift == 0.0)
+        p->shift = own->shift != 0.0        ? own->shift
+                   : c->model->shift != 0.0 ? c->model->shift
+                                            : wan.shift[c->model->low && !c->info.needs_image];
     p->guidance_low = p->guidance_low != 0.0 ? p->guidance_low : p->guidance;
     p->negative_prompt = p->negative_prompt ? p->negative_prompt : wan.negative_prompt;
     g->attn = (TDAttnConfig){ .kind = c->info.attention, .bq = 128, .bk = 64 };

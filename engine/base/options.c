@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
 #include "base/options.h"
+#include "base/wan.h"
 
 const char *const td_attention_words[] = { [TD_ATTN_AUTO] = "auto", [TD_ATTN_DENSE] = "dense", [TD_ATTN_SLA] = "sla",
                                            [TD_ATTN_SAGESLA] = "sagesla", NULL };
@@ -42,7 +43,7 @@ const TDOption td_options[] = {
     PARAM("ode", ode, FLAG, .words = NULL),
     PARAM("topk", sla_topk, DOUBLE, .words = NULL),
     PARAM("guidance", guidance, DOUBLE, .low = 0, .high = 100, .second = offsetof(TDParams, guidance_low)),
-    PARAM("shift", shift, DOUBLE, .low = 0.01, .high = 100),
+    PARAM("shift", shift, DOUBLE, .low = TD_MIN_SHIFT, .high = TD_MAX_SHIFT),
     PARAM("boundary", boundary, DOUBLE, .low = 0, .high = 1),
     { .name = NULL },
 };

@@ -15,6 +15,9 @@
 #define TD_MAX_SIDE   2048
 #define TD_MAX_FRAMES (4 * 127 + 1)
 
+#define TD_MIN_SHIFT  0.01                       /* of timesteps */
+#define TD_MAX_SHIFT  100.0
+
 static inline int td_valid_side(int pixels)
 {
     return pixels >= TD_MIN_SIDE && pixels <= TD_MAX_SIDE;
@@ -28,6 +31,11 @@ static inline int td_valid_frames(int n)
 static inline int td_valid_topk(double share)
 {
     return share > 0.0 && share <= 1.0;
+}
+
+static inline int td_valid_shift(double shift)
+{
+    return shift >= TD_MIN_SHIFT && shift <= TD_MAX_SHIFT;
 }
 
 #endif /* TD_WAN_H */

@@ -127,6 +127,8 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     TRY(open_part(m, TD_FILE_VAE, s));
     if (s->model)
         TRY(td_model_index_read(&m->boundary, s->model, log));
+    if (s->model)
+        TRY(td_model_scheduler_read(&m->shift, s->model, log));
     TRY(open_more(m, s));
     if (m->text->dim != m->dit->text_dim) {
         ret =

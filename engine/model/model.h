@@ -43,7 +43,7 @@ typedef struct TDModel {
     double load_seconds;                         ///< of all loads so far
     uint64_t loaded_bytes;
     TDModelConf conf;                            ///< of its directory
-    double boundary;                             ///< between two experts, where its directory says; or 0
+    double boundary, shift;                      ///< between two experts; of UniPC. As its directory's JSON says, or 0
     char name[64];
 } TDModel;
 

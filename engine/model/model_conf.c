@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Reads turbodiff.conf: lines `key = number`, empty lines, and comments from # to the end of a line. A byte order mark
- * at its beginning is passed over. And model_index.json of a diffusers directory. */
+ * at its beginning is passed over. And model_index.json and the scheduler's JSON of a diffusers directory. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +20,19 @@
 #define TOPK_DECIMALS 4
 #define TOPK_UNITS    10000                      /* in 1: 10 to the power of TOPK_DECIMALS */
 
-enum { WIDTH, HEIGHT, FRAMES, TOPK, SLA_BLOCK, VOCABULARY, N_KEYS };
+#define SHIFT_DECIMALS 2
+#define SHIFT_UNITS    100
+
+enum { WIDTH, HEIGHT, FRAMES, TOPK, SLA_BLOCK, VOCABULARY, SHIFT, N_KEYS };
 
 static int valid_topk(int units)
 {
     return td_valid_topk((double)units / TOPK_UNITS);
+}
+
+static int valid_shift(int units)
+{
+    return td_valid_shift((double)units / SHIFT_UNITS);
 }
 
 static const char *const vocabularies[] = { "", "words", NULL };
@@ -41,6 +50,7 @@ static const struct {
     [TOPK]      = { "topk", "more than 0, up to 1, such as 0.25, of at most 4 decimals", TOPK_DECIMALS, valid_topk },
     [SLA_BLOCK] = { "sla_block", "128x64 or 64x128", .words = td_sla_block_words },
     [VOCABULARY] = { "vocabulary", "words", .words = vocabularies },
+    [SHIFT]     = { "shift", "0.01 to 100, of at most 2 decimals", SHIFT_DECIMALS, valid_shift },
 };
 
 /* [-]digits[.digits] of n bytes, with a point whatever the locale. @return 0; -1 if it is something else, has too many
@@ -106,8 +116,8 @@ static int parse_line(int values[N_KEYS], const char *path, int number, const ch
         values[i] = value;
         return 0;
     }
-    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk, sla_block or vocabulary", path,
-                    number, n_key, key);
+    return td_error(log, EBADMSG, "%s:%d: '%.*s', want width, height, frames, topk, sla_block, vocabulary or "
+                    "shift", path, number, n_key, key);
 }
 
 int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, size_t size, TDLog *log)
@@ -141,7 +151,7 @@ int td_model_conf_parse(TDModelConf *conf, const char *path, const char *text, s
         return td_error(log, EBADMSG, "%s: %s alone, want width and height, or neither", path,
                         v[WIDTH] ? "width" : "height");
     *conf = (TDModelConf){ v[WIDTH], v[HEIGHT], v[FRAMES], (double)v[TOPK] / TOPK_UNITS,
-                           (enum TDSlaBlock)v[SLA_BLOCK], v[VOCABULARY] };
+                           (enum TDSlaBlock)v[SLA_BLOCK], v[VOCABULARY], (double)v[SHIFT] / SHIFT_UNITS };
     return 0;
 }
 
@@ -172,54 +182,83 @@ int td_model_conf_read(TDModelConf *conf, const char *dir, TDLog *log)
     return ret;
 }
 
-/* ---- model_index.json ---- */
+/* ---- JSON of diffusers ---- */
 
-/* a number as JSON has it, in 0..1. @return 0 or -1 */
-static int parse_share(double *share, const char *s, size_t n)
+/* digits[.digits] of n bytes; NAN if they are anything else, or more than 12 */
+static double parse_decimal(const char *s, size_t n)
 {
     double units = 1, digits = 0;                /* both exact, of so few digits */
+    const char *point = memchr(s, '.', n);
 
-    if (n < 1 || (*s != '0' && *s != '1') || (n > 1 && (s[1] != '.' || n < 3 || n > 12)))
-        return -1;
-    digits = *s - '0';
-    for (size_t i = 2; i < n; i++) {
+    if (n < 1 || n > 12 || s[n - 1] == '.' || *s == '.')
+        return NAN;
+    for (size_t i = 0; i < n; i++) {
+        if (s + i == point)
+            continue;
         if (s[i] < '0' || s[i] > '9')
-            return -1;
+            return NAN;
         digits = 10 * digits + s[i] - '0';
-        units *= 10;
+        units *= point && s + i > point ? 10 : 1;
     }
-    if (digits > units)
-        return -1;
-    *share = digits / units;
-    return 0;
+    return digits / units;
+}
+
+/* the number `key` of a JSON text, NAN if it is no such number. @return 1; 0 if there is none, or a logged error */
+static int find_decimal(double *value, const char *key, const char *path, const char *text, size_t size, TDLog *log)
+{
+    TDJson root, v;
+    int ret = td_json_check(&root, path, text, size, log);
+
+    *value = 0;
+    if (ret < 0 || !td_json_get(root, key, &v) || *v.p == 'n')
+        return ret;                              /* a whole text ends with a bracket */
+    *value = parse_decimal((const char *)v.p, strspn((const char *)v.p, "+-.0123456789eE"));
+    return 1;
 }
 
 int td_model_index_parse(double *boundary, const char *path, const char *text, size_t size, TDLog *log)
 {
-    TDJson root, v;
-    size_t n;
-    int ret = td_json_check(&root, path, text, size, log);
+    int ret = find_decimal(boundary, "boundary_ratio", path, text, size, log);
 
-    *boundary = 0;
-    if (ret < 0 || !td_json_get(root, "boundary_ratio", &v) || *v.p == 'n')
+    if (ret <= 0 || *boundary <= 1)
         return ret;
-    n = strspn((const char *)v.p, "+-.0123456789eE");    /* a whole text ends with a bracket */
-    if (parse_share(boundary, (const char *)v.p, n) < 0)
-        return td_error(log, EBADMSG, "%s: its boundary_ratio is no number such as 0.875, from 0 to 1", path);
-    return 0;
+    *boundary = 0;
+    return td_error(log, EBADMSG, "%s: its boundary_ratio is no number such as 0.875, from 0 to 1", path);
 }
 
-int td_model_index_read(double *boundary, const char *dir, TDLog *log)
+int td_model_scheduler_parse(double *shift, const char *path, const char *text, size_t size, TDLog *log)
+{
+    int ret = find_decimal(shift, "flow_shift", path, text, size, log);
+
+    if (ret <= 0 || td_valid_shift(*shift))
+        return ret;
+    *shift = 0;
+    return td_error(log, EBADMSG, "%s: its flow_shift is no number such as 5.0, from %g to %g", path, TD_MIN_SHIFT,
+                    TD_MAX_SHIFT);
+}
+
+static int read_json(double *value, const char *dir, const char *name, TDLog *log,
+                     int (*parse)(double *value, const char *path, const char *text, size_t size, TDLog *log))
 {
     char path[4096];
     uint8_t *text;
     size_t size;
     int ret;
 
-    *boundary = 0;
-    ret = read_file(&text, &size, path, dir, "model_index.json", MAX_INDEX, log);
+    *value = 0;
+    ret = read_file(&text, &size, path, dir, name, MAX_INDEX, log);
     if (ret >= 0 && text)
-        ret = td_model_index_parse(boundary, path, (const char *)text, size, log);
+        ret = parse(value, path, (const char *)text, size, log);
     free(text);
     return ret;
+}
+
+int td_model_index_read(double *boundary, const char *dir, TDLog *log)
+{
+    return read_json(boundary, dir, "model_index.json", log, td_model_index_parse);
+}
+
+int td_model_scheduler_read(double *shift, const char *dir, TDLog *log)
+{
+    return read_json(shift, dir, "scheduler/scheduler_config.json", log, td_model_scheduler_parse);
 }

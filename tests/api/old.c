@@ -51,7 +51,7 @@ int main(int argc, char **argv)
     CHECK_INT(td_default_settings(s, sizeof(*s)), 0);
     CHECK_INT(td_default_params(p, sizeof(*p)), 0);
     CHECK(s->struct_size == sizeof(*s) && p->struct_size == sizeof(*p));
-    CHECK(s->device == -1 && s->logger.level == TD_LOG_INFO && p->guidance == 5.0 && p->shift == 5.0);
+    CHECK(s->device == -1 && s->logger.level == TD_LOG_INFO && p->guidance == 5.0 && p->shift == 0.0);
     CHECK(is_whole(s, sizeof(*s)) && is_whole(p, sizeof(*p)));
 
     test_begin("0.1.0: open");

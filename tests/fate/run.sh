@@ -213,6 +213,7 @@ unipc="$base:sampler=unipc:steps=3"
 differ "sampler=unipc" "$(md5 "$unipc")" "$(md5 "$base:steps=3")"
 differ "guidance" "$(md5 "$unipc:guidance=1")" "$(md5 "$unipc")"
 differ "shift" "$(md5 "$unipc:shift=3")" "$(md5 "$unipc")"
+equal "shift=5 is the default" "$(md5 "$unipc:shift=5")" "$(md5 "$unipc")"
 differ "negative_prompt" "$(md5 "$unipc:negative_prompt=blurry and dark")" "$(md5 "$unipc")"
 # warns NAME TEXT N OPTIONS: warnings with TEXT of the filter, in both forms of input
 warns() {
@@ -408,7 +409,8 @@ for guidance in 0 -1 101 nan x '' '4|' '|3' '4|0' '4|3|2' '4,3'; do
     bad "guidance '$guidance'" "guidance '$guidance': expected 1 to 100, or two of them: HIGH|LOW" "$base:guidance='$guidance'"
 done
 bad "two guidances of one transformer" "guidance: one for each of two experts, but" "$base:sampler=unipc:guidance=4|3"
-bad "shift"                   "'shift' out of range"               "$base:shift=0"
+bad "shift"                   "'shift' out of range"               "$base:shift=-1"
+bad "shift too small"         "shift: 0.001, want 0.01 to 100"     "$base:sampler=unipc:shift=0.001"
 bad "sigma_max"               "'sigma_max' out of range"           "$base:sigma_max=-1"
 bad "rate"                    "Unable to parse .*option value \"0\" as video rate" "$base:r=0"
 bad "device"                  "device: '-2', want auto, a number, a UUID (GPU-...) or a PCI bus id" "$base:device=-2"

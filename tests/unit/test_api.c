@@ -268,7 +268,8 @@ static void test_params(void)
     BAD("guidance: -1, want 0 to 100", p.guidance = -1);
     BAD("guidance: nan", p.guidance = NAN);
     BAD("guidance: one for each of two experts, but ", p.guidance_low = 3);
-    BAD("shift: 0", p.shift = 0);
+    BAD("shift: -1, want 0.01 to 100", p.shift = -1);
+    BAD("shift: 0.001", p.shift = 0.001);
     BAD("shift: nan", p.shift = NAN);
 
     test_begin("td_start: NULL");

@@ -155,6 +155,59 @@ static void test_wan(void)
     check_dir("wan", small_path((char[256]){ 0 }, "wan/T2V_high.pth"), (Want){ "a", NULL, NULL, NULL }, 0);
 }
 
+static void shift_clip(double shift, uint8_t *rgb)
+{
+    char path[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(path, "diff"));
+    small_params(&p);
+    p.sampler = TD_SAMPLER_UNIPC;
+    p.n_steps = 3;
+    p.guidance = 1;
+    p.shift = shift;
+    if (CHECK_INT(td_open(&c, &s), 0) && CHECK_INT(td_start(c, &p), 0))
+        CHECK_INT(read_clip(c, rgb), N);
+    td_close(&c);
+}
+
+/* the shift that a clip has where its caller gives none: of turbodiff.conf, the scheduler's, that of two experts */
+static void check_shifts(void)
+{
+    static const struct { const char *command; double want; } places[] = {
+        { "true", 12 },
+        { "echo '{\"x\": 1}' > diff/scheduler/scheduler_config.json", 12 },
+        { "echo '{\"flow_shift\": null}' > diff/scheduler/scheduler_config.json", 12 },
+        { "echo '{\"flow_shift\": 3}' > diff/scheduler/scheduler_config.json", 3 },
+        { "echo '{\"flow_shift\": 7.25, \"x\": []}' > diff/scheduler/scheduler_config.json", 7.25 },
+        { "echo 'shift = 2.5' > diff/turbodiff.conf", 2.5 },
+    };
+    static const char *const bad[] = { "0", "0.001", "101", "-3", "\"5\"", "[5]", "1e1", "true", "5.00000000000000" };
+    static uint8_t a[BYTES], b[BYTES], other[BYTES];
+    char line[200];
+
+    shell("rm diff/model_index.json");
+    shift_clip(5, other);
+    for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+        shell(places[i].command);
+        shift_clip(0, a);
+        shift_clip(places[i].want, b);
+        if (!CHECK(!memcmp(a, b, BYTES)) || !CHECK(memcmp(a, other, BYTES) != 0))
+            printf("  %s\n", places[i].command);
+    }
+    shell("rm diff/turbodiff.conf");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        snprintf(line, sizeof(line), "echo '{\"flow_shift\": %s}' > diff/scheduler/scheduler_config.json", bad[i]);
+        shell(line);
+        refuse("diff", NULL, EBADMSG,
+               "scheduler_config.json: its flow_shift is no number such as 5.0, from 0.01 to 100");
+    }
+    shell("rm diff/scheduler/scheduler_config.json");
+}
+
 static void test_diffusers(void)
 {
     test_begin("diffusers: two transformers, and where the second takes over");
@@ -171,6 +224,7 @@ static void test_diffusers(void)
     refuse("diff", NULL, EBADMSG, "model_index.json: its boundary_ratio is no number such as 0.875, from 0 to 1");
     shell("echo '{\"boundary_ratio\": \"0.9\"}' > diff/model_index.json");
     refuse("diff", NULL, EBADMSG, "model_index.json: its boundary_ratio is no number");
+    check_shifts();
     shell("echo '{' > diff/model_index.json");
     refuse("diff", NULL, EBADMSG, "model_index.json: JSON line");
     shell("rm -r diff/model_index.json diff/transformer_2");

@@ -61,11 +61,12 @@ static void refuse(const char *text, size_t size, const char *words)
     char *copy = malloc(size + 1);               /* a block of its own: a read past the end is seen by asan */
     Seen seen = { 0 };
     TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
-    TDModelConf conf = { 1, 1, 1, 1, TD_SLA_BLOCK_128X64, 1 };
+    TDModelConf conf = { 1, 1, 1, 1, TD_SLA_BLOCK_128X64, 1, 1 };
 
     memcpy(copy, text, size);
     check_error(&seen, td_model_conf_parse(&conf, "a.conf", copy, size, &log), TD_ERR(EBADMSG), words);
-    CHECK(!conf.width && !conf.height && !conf.n_frames && conf.topk == 0 && !conf.sla_block);
+    CHECK(!conf.width && !conf.height && !conf.n_frames && conf.topk == 0 && !conf.sla_block &&
+          conf.shift == 0);
     free(copy);
 }
 
@@ -76,19 +77,22 @@ static void test_conf(void)
     static const struct { const char *text; TDModelConf want; } good[] = {
         { "", { 0 } },
         { "\xef\xbb\xbf", { 0 } },
-        { "\xef\xbb\xbf" "frames = 17", { 0, 0, 17, 0, 0, 0 } },
+        { "\xef\xbb\xbf" "frames = 17", { 0, 0, 17, 0, 0, 0, 0 } },
         { "\n\r\n  # nothing\n", { 0 } },
-        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0, 0, 0 } },
-        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0, 0, 0 } },
-        { "frames = 1", { 0, 0, 1, 0, 0, 0 } },
-        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25, 0, 0 } },
-        { "topk=0.1", { 0, 0, 0, 0.1, 0, 0 } },
-        { "topk = 1 # all", { 0, 0, 0, 1, 0, 0 } },
-        { "topk = 1.0000", { 0, 0, 0, 1, 0, 0 } },
-        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001, 0, 0 } },
-        { "sla_block = 128x64", { 0, 0, 0, 0, TD_SLA_BLOCK_128X64, 0 } },
+        { "width = 192\nheight=128\nframes =17", { 192, 128, 17, 0, 0, 0, 0 } },
+        { " frames= 509\t# long\r\n\theight = 2048\r\nwidth = 16\r\n", { 16, 2048, 509, 0, 0, 0, 0 } },
+        { "frames = 1", { 0, 0, 1, 0, 0, 0, 0 } },
+        { "topk = 0.25\nframes = 5", { 0, 0, 5, 0.25, 0, 0, 0 } },
+        { "topk=0.1", { 0, 0, 0, 0.1, 0, 0, 0 } },
+        { "topk = 1 # all", { 0, 0, 0, 1, 0, 0, 0 } },
+        { "topk = 1.0000", { 0, 0, 0, 1, 0, 0, 0 } },
+        { "topk = 0.0001\r\n", { 0, 0, 0, 0.0001, 0, 0, 0 } },
+        { "sla_block = 128x64", { 0, 0, 0, 0, TD_SLA_BLOCK_128X64, 0, 0 } },
         { "vocabulary = words\n", { .knows_words = 1 } },
-        { " sla_block=64x128 # of Hopper\ntopk = 0.5", { 0, 0, 0, 0.5, TD_SLA_BLOCK_64X128, 0 } },
+        { " sla_block=64x128 # of Hopper\ntopk = 0.5", { 0, 0, 0, 0.5, TD_SLA_BLOCK_64X128, 0, 0 } },
+        { "shift = 3.5\nframes = 5", { .shift = 3.5, .n_frames = 5 } },
+        { "shift=12", { .shift = 12 } },
+        { "shift=0.01", { .shift = 0.01 } },
     };
     char many[5000], dir[256], path[256], line[300];
     Seen seen = { 0 };
@@ -105,6 +109,7 @@ static void test_conf(void)
         CHECK(c.topk == good[i].want.topk);      /* the double nearest to it */
         CHECK_INT(c.sla_block, good[i].want.sla_block);
         CHECK_INT(c.knows_words, good[i].want.knows_words);
+        CHECK(c.shift == good[i].want.shift);
     }
     CHECK_STR(seen.error, "");
 
@@ -114,6 +119,9 @@ static void test_conf(void)
     REFUSE("width = -16\nheight = 192", "a.conf:1: width = -16");
     REFUSE("width = 0\nheight = 192", "a.conf:1: width = 0");
     REFUSE("vocabulary = pieces", "a.conf:1: vocabulary = pieces, want words");
+    REFUSE("shift = 0", "a.conf:1: shift = 0, want 0.01 to 100, of at most 2 decimals");
+    REFUSE("shift = 100.01", "shift = 100.01, want");
+    REFUSE("shift = 5.125", "shift = 5.125, want");
     REFUSE("frames = 16", "frames = 16, want 4k+1 from 1 to 509");
     REFUSE("frames = 513", "frames = 513");
     REFUSE("frames = 99999999999999999999", "frames = 99999999999999999999, want 4k+1 from 1 to 509");
@@ -149,12 +157,12 @@ static void test_conf(void)
     REFUSE("sla_block = auto", "sla_block = auto, want");
     REFUSE("sla_block =", "want a key, = and a value");
     REFUSE("sla_block = 64x128\nsla_block = 64x128", "a.conf:2: sla_block for the second time");
-    REFUSE("sla = 64x128", "'sla', want width, height, frames, topk, sla_block or vocabulary");
+    REFUSE("sla = 64x128", "'sla', want width, height, frames, topk, sla_block, vocabulary or shift");
     REFUSE("sla_block_ = 64x128", "'sla_block_', want");
     REFUSE("frames 17", "'frames 17', want a key, = and a value");
     REFUSE("= 17", "want a key, = and a value");
     REFUSE("frames =", "want a key, = and a value");
-    REFUSE("steps = 4", "'steps', want width, height, frames, topk, sla_block or vocabulary");
+    REFUSE("steps = 4", "'steps', want width, height, frames, topk, sla_block, vocabulary or shift");
     REFUSE("fram = 17", "'fram', want width");
     REFUSE("framess = 17", "'framess', want width");
     REFUSE("frames = 17\nframes = 17", "a.conf:2: frames for the second time");
