@@ -210,6 +210,12 @@ int main(void)
         check_diffusers(dev, g, "fastwan", "1|0.757|0.522", &log);
         check_diffusers(dev, g, "two", "0.9|0.5", &log);
     }
+    test_begin("diffusers' UniPC");
+    if (g) {
+        check_unipc(g, 4, 3);
+        check_unipc(g, 20, 5);
+        check_unipc(g, 40, 12);
+    }
     td_checkpoint_close(&g);
     if (dev)
         dev->ops->close(&dev);

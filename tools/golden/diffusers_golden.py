@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Write tests/golden/diffusers.safetensors: where diffusers' schedulers end with times given by hand and a closed-form
 network, v = float(bf16(x)) / 2 + float(bf16(1000 t)) / 1024. noise.0 is the state at first, noise.N the draw of step N.
+And the same of UniPC in float64, unipc.STEPS.SHIFT, with sigmas that begin where this library's do.
 
 usage: diffusers_golden.py tests/golden/diffusers.safetensors
 """
 import sys
 
 import diffusers
+import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from diffusers.schedulers import scheduling_flow_match_euler_discrete as module
 
 import store
@@ -37,6 +39,17 @@ def run(times, noise, stochastic):
     return x, s.timesteps
 
 
+def run_unipc(out, steps, shift, noise):
+    top = 5000 / 5001
+    start = top / (shift - (shift - 1) * top)
+    s = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+    s.set_timesteps(sigmas=start * (1 - np.arange(steps) / steps))
+    x, key = noise.double().view(1, -1, 1), f"unipc.{steps}.{shift:g}"
+    for i, t in enumerate(s.timesteps):          # which are whole numbers: the network gets the real ones
+        x = s.step(network(x, 1000 * s.sigmas[i]), t, x, return_dict=False)[0]
+    out[key], out[key + ".sigma"], out[key + ".t"] = x.float().view(-1), s.sigmas, 1000 * s.sigmas[:-1]
+
+
 def main():
     gen = torch.Generator().manual_seed(0)
     noise = [torch.randn(16 * 2 * 2 * 2, generator=gen) for _ in range(5)]
@@ -44,6 +57,8 @@ def main():
     for name, times in LISTS.items():
         out[f"{name}.euler"], out[f"{name}.t"] = run(times, noise, False)
         out[f"{name}.renoise"], _ = run(times, noise, True)
+    for steps, shift in ((4, 3.0), (20, 5.0), (40, 12.0)):
+        run_unipc(out, steps, shift, noise[0])
     store.save(sys.argv[1], out, {"diffusers": diffusers.__version__, "torch": torch.__version__,
                                   **{name: "|".join(map(str, times)) for name, times in LISTS.items()}})
 
