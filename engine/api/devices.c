@@ -15,7 +15,7 @@ static const char advice[] = "; end what else uses it, or make a smaller or shor
 typedef struct Choice {
     TDGpuList list;
     TDCandidate c[TD_MAX_GPUS];
-    TDNeed need[2];                              /* of GPUs with sagesla, and without */
+    TDNeed need[2];                              /* of GPUs with e4m3, and without: v takes more there */
     int measured[2];
     int error;                                   /* of the last that could not be opened; else ENOTSUP */
     char why[440];                               /* of td_choose(): room for the advice is left */
