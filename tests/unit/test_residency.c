@@ -194,16 +194,16 @@ static void test_streamed(void)
     CHECK(both > 0 && both < bytes.stage * 2 / 3);
 }
 
-static void test_streamed_out_of_memory(void)
+/* an allocation fails, the first, the second and so on, until there are no more of them; they are more than `least` */
+static void out_of_memory(enum TDResidency residency, uint64_t max_bytes, int least)
 {
     TDModel *m = NULL;
 
-    test_begin("the device runs out of memory block by block: nothing leaks, and the next clip works");
     for (gpu.fail_at = 1; gpu.fail_at < 20; gpu.fail_at++) {
         int ret;
 
         gpu.n_allocs = 0;
-        ret = open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2);
+        ret = open_model(&m, path, residency, max_bytes);
         if (ret >= 0)
             ret = run(m, "a cat", NULL);
         if (gpu.n_allocs < gpu.fail_at) {
@@ -218,8 +218,14 @@ static void test_streamed_out_of_memory(void)
         td_model_close(&m);
         CHECK_INT((long long)gpu.used, 0);
     }
-    CHECK(gpu.fail_at > 10);                     /* rest and two blocks of two parts, too */
+    CHECK(gpu.fail_at > least);
     gpu.fail_at = 0;
+}
+
+static void test_streamed_out_of_memory(void)
+{
+    test_begin("the device runs out of memory block by block: nothing leaks, and the next clip works");
+    out_of_memory(TD_RESIDENT_AUTO, bytes.stage / 2, 10);        /* rest and two blocks of two parts, too */
 }
 
 static void test_streamed_file(void)
@@ -287,30 +293,8 @@ static void test_reserve(void)
 
 static void test_out_of_memory(void)
 {
-    TDModel *m = NULL;
-
     test_begin("the device runs out of memory in mid load: nothing leaks, and the next clip works");
-    for (gpu.fail_at = 1; gpu.fail_at < 12; gpu.fail_at++) {
-        int ret;
-
-        gpu.n_allocs = 0;
-        ret = open_model(&m, path, TD_RESIDENT_STAGE, 1 << 30);
-        if (ret >= 0)
-            ret = run(m, "a cat", NULL);
-        if (gpu.n_allocs < gpu.fail_at) {
-            CHECK_INT(ret, 0);
-            td_model_close(&m);
-            break;
-        }
-        check_error(&seen, ret, TD_ERR(ENOMEM), "gpu:");
-        gpu.n_allocs = 1000;
-        if (m)
-            CHECK_INT(run(m, "a cat", NULL), 0);
-        td_model_close(&m);
-        CHECK_INT((long long)gpu.used, 0);
-    }
-    CHECK(gpu.fail_at > 6);                      /* scratch, block, and weights and work of three stages */
-    gpu.fail_at = 0;
+    out_of_memory(TD_RESIDENT_STAGE, 1 << 30, 6);        /* scratch, block, and weights and work of three stages */
 }
 
 static void test_names(void)
