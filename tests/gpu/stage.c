@@ -7,7 +7,7 @@
  *                                    key blocks, [blocks of the network, H, query blocks, kept]
  *   vae WEIGHTS IN OUT               OUT.f32: pixels [F,H,W,3]
  *   encode WEIGHTS IN OUT            OUT.f32: mask and latent of a first frame, [20,T,h,w]
- *   compare A B                      prints how far A.f32 is from B.f32: |A - B| / |B|
+ *   compare A B MOST                 prints how far A.f32 is from B.f32, |A - B| / |B|; status 1 above MOST
  *
  * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit), cond
  * [20,T,h,w] (dit of image to video); image [H,W,3] in 0..255 and grid [3] = T, h, w (encode). Or it is TxhxW, such as
@@ -420,7 +420,7 @@ fail:
 }
 
 /* |a - b| / |b| of two files of float32 */
-static int compare(const char *a, const char *b)
+static int compare(const char *a, const char *b, double most)
 {
     FILE *f = fopen(a, "rb"), *g = fopen(b, "rb");
     static float x[65536], y[65536];
@@ -444,8 +444,9 @@ static int compare(const char *a, const char *b)
         fprintf(stderr, "stage: %s, %s: cannot be read, or not of one size\n", a, b);
         return 1;
     }
-    printf("distance %.3e\n", sqrt(d / sum));
-    return !(d / sum < 1);                       /* NaN, too */
+    d = sqrt(d / sum);
+    printf("distance %.3e\n", d);
+    return !(d <= most);                         /* NaN, too */
 }
 
 /* ---- command line ---- */
@@ -485,8 +486,8 @@ int main(int argc, char **argv)
     TDGpu gpu = { .ordinal = -1 };
     int i = 1, kind = -1, ret;
 
-    if (argc == 4 && !strcmp(argv[1], "compare"))
-        return compare(argv[2], argv[3]);
+    if (argc == 5 && !strcmp(argv[1], "compare"))
+        return compare(argv[2], argv[3], atof(argv[4]));
     for (; i + 1 < argc && argv[i][0] == '-' && argv[i][1] && !argv[i][2]; i += 2)
         if (option(&s, argv[i][1], argv[i + 1]) < 0) {
             fprintf(stderr, "stage: %s %s: unknown option or bad value\n", argv[i], argv[i + 1]);
@@ -498,7 +499,7 @@ int main(int argc, char **argv)
     if (kind < 0) {
         fputs("usage: stage [-B cpu|cuda|CARD] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK]\n"
               "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT |\n"
-              "             encode WEIGHTS IN OUT | compare A B\n", stderr);
+              "             encode WEIGHTS IN OUT | compare A B MOST\n", stderr);
         return 2;
     }
     ret = TD_ERR(ENOMEM);
