@@ -84,8 +84,13 @@ template <int MF> __device__ __forceinline__ void scores(int (&s)[MF][TK / 8][4]
             ldmatrix4(fk, (at_k ^ c << 5) + j * 16 * 128);
 #pragma unroll
             for (int m = 0; m < MF; m++) {
-                mma_s8(s[m][2 * j], fq[m], fk[0], fk[1]);
-                mma_s8(s[m][2 * j + 1], fq[m], fk[2], fk[3]);
+                if (c == 0) {
+                    mma_s8_new(s[m][2 * j], fq[m], fk[0], fk[1]);
+                    mma_s8_new(s[m][2 * j + 1], fq[m], fk[2], fk[3]);
+                } else {
+                    mma_s8(s[m][2 * j], fq[m], fk[0], fk[1]);
+                    mma_s8(s[m][2 * j + 1], fq[m], fk[2], fk[3]);
+                }
             }
         }
     }
@@ -107,7 +112,7 @@ __device__ __forceinline__ void softmax(uint32_t (&p)[E4M3 ? 2 : 4][4], float (&
         for (int j = 0; j < TK / 8; j++)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                float v = (float)s[j][half * 2 + e];
+                float v = sum_float(s[j][half * 2 + e]);
 
                 if (LATE)
                     v = first + j * 8 + threadIdx.x % 4 * 2 + e < n ? v * dq : -5e6f;
@@ -220,7 +225,7 @@ template <int BQ, bool E4M3> __global__ void __launch_bounds__(THREADS, 2) attn_
         load_codes<TK>(k, a.k_code, a, head, next_first);
         cp_async_commit();
         for (int t = 0; t < n_tiles; t++) {
-            int first = next_first, s[MF][TK / 8][4] = {};
+            int first = next_first, s[MF][TK / 8][4];
             float dq = q_scale * next_scale, scale[MF][2];
             uint32_t p[MF][E4M3 ? 2 : 4][4];
 

@@ -2,9 +2,10 @@
  * C[M,N] = A[M,K] B[N,K]^T with portable tensor-core instructions: int8 with one scale per 128x128 block, or bf16.
  *
  * A CTA of 8 warps makes 128 rows by 256 columns, two quantisation blocks; a warp owns 64x64 of it, so that shared
- * memory is read no faster than it can be. K goes in steps of 128 bytes, one ahead; shared rows are 128 bytes, their
- * 16-byte chunks permuted by row. Tiles go in bands of BAND tile rows, so that what CTAs at work together read stays
- * in L2. */
+ * memory is read no faster than it can be. K goes in steps of 128 bytes, one ahead. Warps wait for data and for room,
+ * never for each other: those that share a scheduler drift apart, and one multiplies while the other one reads. Shared
+ * rows are 128 bytes, their 16-byte chunks permuted by row. Tiles go in bands of BAND tile rows, so that what CTAs at
+ * work together read stays in L2. */
 #include "gemm.h"
 #include "ptx_sm80.cuh"
 
@@ -25,10 +26,12 @@ struct MmaArgs {
 
 __device__ __forceinline__ int offset(int row, int chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
 
-/* What a thread brings: one chunk of every 32nd row of A and B, a step after the other. */
+/* What a thread brings: one chunk of every 32nd row of A and B, a step after the other. Pointers walk down the rows,
+ * then back and on to the next step. */
 struct Loader {
+    static const int rows = (BM + BN) / 32;
     const uint8_t *a, *b;
-    uint32_t in;                                 /* bits: which of its rows of A, then of B, are there */
+    uint32_t in, dst;                            /* in: bits, which of its rows of A, then of B, are there */
 
     __device__ __forceinline__ Loader(const MmaArgs &g, int m0, int n0)
     {
@@ -36,24 +39,53 @@ struct Loader {
 
         a = g.a + (m0 + row) * g.row_bytes + chunk * 16;
         b = g.b + (n0 + row) * g.row_bytes + chunk * 16;
+        dst = offset(row, chunk);
         in = 0;
         for (int i = 0; i < BM / 32; i++)
             in |= (uint32_t)(m0 + row + i * 32 < g.epi.m) << i;
         for (int i = 0; i < BN / 32; i++)
             in |= (uint32_t)(n0 + row + i * 32 < g.epi.n) << (BM / 32 + i);
     }
-
-    __device__ __forceinline__ void step(const MmaArgs &g, uint32_t dst, int s)
+    /* of its rows those that are there in step s; none past the last one */
+    __device__ __forceinline__ uint32_t there(const MmaArgs &g, int s) const
     {
-        uint32_t there = s * 128 + threadIdx.x % 8 * 16 < g.row_bytes ? in : 0;
+        return s * 128 + threadIdx.x % 8 * 16 < g.row_bytes ? in : 0;
+    }
+    __device__ __forceinline__ void row(const MmaArgs &g, uint32_t stage, int i, uint32_t there)
+    {
+        cp_async16(stage + dst + i * 32 * 128, i < BM / 32 ? a : b, there >> i & 1 ? 16 : 0);
+        if (i < BM / 32)
+            a += g.row_32;
+        else
+            b += g.row_32;
+    }
+    __device__ __forceinline__ void next(const MmaArgs &g)
+    {
+        a += 128 - g.row_32 * (BM / 32);
+        b += 128 - g.row_32 * (BN / 32);
+    }
+};
 
-        dst += offset(threadIdx.x / 8, threadIdx.x % 8);
-#pragma unroll
-        for (int i = 0; i < (BM + BN) / 32; i++)
-            cp_async16(dst + i * 32 * 128, (i < BM / 32 ? a : b - BM / 32 * g.row_32) + i * g.row_32,
-                       there >> i & 1 ? 16 : 0);
-        a += 128;
-        b += 128;
+/* Two of each, one a stage: the step's bytes are there; nobody reads it any more. Use i of a stage has parity i. */
+struct Barriers {
+    uint32_t full, empty;
+
+    __device__ __forceinline__ Barriers(uint64_t (&bars)[4]) : full(shared_address(bars)), empty(full + 16)
+    {
+        if (threadIdx.x == 0)
+            for (int i = 0; i < 2; i++) {
+                mbarrier_init(full + i * 8, THREADS);
+                mbarrier_init(empty + i * 8, THREADS / 32);
+            }
+    }
+    __device__ __forceinline__ void loaded(int s) const { mbarrier_arrive_loaded(full + s % 2 * 8); }
+    __device__ __forceinline__ void wait_full(int s) const { mbarrier_wait(full + s % 2 * 8, s / 2 & 1); }
+    __device__ __forceinline__ void wait_empty(int s) const { mbarrier_wait(empty + s % 2 * 8, s / 2 & 1); }
+    __device__ __forceinline__ void has_read(int s) const
+    {
+        __syncwarp();
+        if (threadIdx.x % 32 == 0)
+            mbarrier_arrive(empty + s % 2 * 8);
     }
 };
 
@@ -109,7 +141,31 @@ template <bool INT8> struct Products {
             for (int m = 0; m < 4; m++)
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    acc[m][n * 4 + i] = fmaf((float)sum[n % 2][m][i], scale, acc[m][n * 4 + i]);
+                    acc[m][n * 4 + i] = fmaf(sum_float(sum[n % 2][m][i]), scale, acc[m][n * 4 + i]);
+    }
+};
+
+/* Where a warp is: its tile, its place in it. Made anew behind the loop, in which no register is free to keep it. */
+struct Place {
+    int m_tile, n_tile, wm, wn;
+
+    __device__ __forceinline__ Place(const MmaArgs &g)
+    {
+        int thread, tile, band, in_band, rows;
+
+        asm volatile("mov.u32 %0, %%tid.x;\n mov.u32 %1, %%ctaid.x;" : "=r"(thread), "=r"(tile));
+        band = tile / (BAND * g.tiles_n);
+        in_band = tile % (BAND * g.tiles_n);
+        rows = min(BAND, g.tiles_m - band * BAND);
+        m_tile = band * BAND + in_band % rows;
+        n_tile = in_band / rows;
+        wm = thread / 32 / WARPS_N;
+        wn = thread / 32 % WARPS_N;
+    }
+    /* the quantisation block of its columns */
+    __device__ __forceinline__ int block(const MmaArgs &g) const
+    {
+        return min(n_tile * 2 + wn / 2, (g.epi.n + 127) / 128 - 1);
     }
 };
 
@@ -119,44 +175,36 @@ template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_m
     extern __shared__ __align__(128) uint8_t smem[];
     __shared__ EpilogueVectors vectors[2];
     __shared__ float amax_of[8];
+    __shared__ uint64_t barriers[4];
     const uint32_t stages = shared_address(smem);
-    int warp = threadIdx.x / 32, wm = warp / WARPS_N, wn = warp % WARPS_N;
-    int band = blockIdx.x / (BAND * g.tiles_n), in_band = blockIdx.x % (BAND * g.tiles_n),
-        rows = min(BAND, g.tiles_m - band * BAND), m_tile = band * BAND + in_band % rows, n_tile = in_band / rows;
-    int m0 = m_tile * BM, n0 = n_tile * BN, n_blocks = (g.epi.n + 127) / 128,
-        block = min(n_tile * 2 + wn / 2, n_blocks - 1);
+    const Place from(g);
+    const int n0 = from.n_tile * BN;
     float acc[4][32] = {};
-    Loader load(g, m0, n0);
+    const Barriers bars(barriers);
+    Loader load(g, from.m_tile * BM, n0);
 
+    for (int i = 0; i < Loader::rows; i++)
+        load.row(g, stages, i, load.there(g, 0));
+    load.next(g);
     load_vectors<EPI>(&vectors[threadIdx.x / 128], g.epi, threadIdx.x % 128, n0 + threadIdx.x / 128 * 128);
-    load.step(g, stages, 0);
-    cp_async_commit();
-    cp_async_wait<0>();
-    __syncthreads();
-    if (g.n_steps > 1)
-        load.step(g, stages + STEP_BYTES, 1);
-    cp_async_commit();
+    __syncthreads();                             /* vectors and barriers are there for all */
+    bars.loaded(0);
+    bars.wait_full(0);
     Products<INT8> p;
-    float last_scale = 0, scale_a = 0, scale_b = 0;
-
-    if (INT8) {
-        scale_a = g.scale_a[m_tile * g.n_steps];
-        scale_b = g.scale_b[block * g.n_steps];
-    }
+    const Lanes first(stages, from.wm, from.wn);
+    const int at_scale_a = from.m_tile * g.n_steps, at_scale_b = from.block(g) * g.n_steps;
+    float last_scale = 0;
 
     for (int c = 0; c < 4; c++)
-        p.read_a(Lanes(stages, wm, wn), c);
+        p.read_a(first, c);
+    p.read_b(first, 0, 0);
+    p.read_b(first, 0, 1);
+#pragma unroll 1
     for (int s = 0; s < g.n_steps; s++) {
-        const uint32_t stage = stages + s % 2 * STEP_BYTES;
-        const Lanes at(stage, wm, wn), next(stages + (s + 1) % 2 * STEP_BYTES, wm, wn);
-        float scale = scale_a * scale_b;
+        const uint32_t other = stages + (s + 1) % 2 * STEP_BYTES, there = load.there(g, s + 1);
+        const Lanes at(stages + s % 2 * STEP_BYTES, from.wm, from.wn), next(other, from.wm, from.wn);
+        float scale = INT8 ? g.scale_a[at_scale_a + s] * g.scale_b[at_scale_b + s] : 0;
 
-        if (INT8 && s + 1 < g.n_steps) {         /* long before they are needed */
-            scale_a = g.scale_a[m_tile * g.n_steps + s + 1];
-            scale_b = g.scale_b[block * g.n_steps + s + 1];
-        }
-        p.read_b(at, 0, 0);
-        p.read_b(at, 0, 1);
 #pragma unroll
         for (int n = 0; n < 7; n++) {
             p.multiply(acc, n, 0);
@@ -165,47 +213,55 @@ template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_m
             p.multiply(acc, n, 2);
             p.multiply(acc, n, 3);
             p.read_b(at, n + 1, 1);
+            if (n == 1 && s > 0)
+                bars.wait_empty(s - 1);
+            if (n == 1 || n == 2)                /* early, but not when all warps read A */
+#pragma unroll
+                for (int i = (n - 1) * Loader::rows / 2; i < n * Loader::rows / 2; i++)
+                    load.row(g, other, i, there);
+            if (n == 2)
+                bars.loaded(s + 1);
             if (n > 0)
                 p.add(acc, n - 1, scale);
             else if (s > 0)
                 p.add(acc, 7, last_scale);
         }
-        cp_async_wait<0>();                      /* the next step is there, and nobody reads this one any more */
-        __syncthreads();
-        if (s + 2 < g.n_steps)
-            load.step(g, stage, s + 2);
-        cp_async_commit();
+        load.next(g);
+        bars.has_read(s);
+        bars.wait_full(s + 1);
 #pragma unroll
-        for (int c = 0; c < 4; c++) {
+        for (int c = 0; c < 4; c++) {            /* what is read past the last step is zeros, and never used */
             p.multiply(acc, 7, c);
-            if (s + 1 < g.n_steps)
-                p.read_a(next, c);
+            p.read_a(next, c);
+            if (c % 2)
+                p.read_b(next, 0, c / 2);
         }
         p.add(acc, 6, scale);
         last_scale = scale;
     }
     p.add(acc, 7, last_scale);
 
+    const Place to(g);
+    const EpilogueVectors *columns = &vectors[to.wn / 2];
     uint32_t keep[4][16];
-    int n_block = n0 + wn / 2 * 128, c0 = wn % 2 * 64, row = m0 + wm * 64;
+    int n_block = to.n_tile * BN + to.wn / 2 * 128, c0 = to.wn % 2 * 64, row = to.m_tile * BM + to.wm * 64;
 
 #pragma unroll
     for (int m = 0; m < 4; m++)
-        epilogue_tile<EPI, INT8, 2>(acc[m], g.epi, &vectors[wn / 2], OtherTile{ NULL, 0 }, row + m * 16, n_block, c0,
-                                    keep[m]);
+        epilogue_tile<EPI, INT8, 2>(acc[m], g.epi, columns, OtherTile{ NULL, 0 }, row + m * 16, n_block, c0, keep[m]);
     if (EPI == EPI_GELU_QUANT) {
         float amax = nan_max(nan_max(abs_max(keep[0]), abs_max(keep[1])), nan_max(abs_max(keep[2]), abs_max(keep[3])));
+        int first = to.wn / 2 * 2;               /* of the block's four: two across, in both rows of warps */
 
         amax = warp_amax(amax);
         if (threadIdx.x % 32 == 0)
-            amax_of[warp] = amax;
+            amax_of[threadIdx.x / 32] = amax;
         __syncthreads();
-        warp = wn / 2 * 2;                       /* the block's four: two across, in both rows of warps */
-        amax = nan_max(nan_max(amax_of[warp], amax_of[warp + 1]),
-                       nan_max(amax_of[WARPS_N + warp], amax_of[WARPS_N + warp + 1]));
+        amax = nan_max(nan_max(amax_of[first], amax_of[first + 1]),
+                       nan_max(amax_of[WARPS_N + first], amax_of[WARPS_N + first + 1]));
         amax = nan_max(amax, 1e-8f);
-        if (threadIdx.x % 64 == 0 && wm == 0 && n_block < g.epi.n)
-            g.epi.scale[(int64_t)m_tile * n_blocks + block] = amax / 128.0f;
+        if (threadIdx.x % 64 == 0 && to.wm == 0 && n_block < g.epi.n)
+            g.epi.scale[(int64_t)to.m_tile * ((g.epi.n + 127) / 128) + to.block(g)] = amax / 128.0f;
 #pragma unroll
         for (int m = 0; m < 4; m++)
             store_codes(keep[m], g.epi, row + m * 16, n_block + c0, 128.0f * reciprocal(amax));

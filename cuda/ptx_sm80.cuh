@@ -24,6 +24,28 @@ template <int N> __device__ __forceinline__ void cp_async_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+/* mbarrier in shared memory: a phase ends when all its threads have arrived; parity is that of the phase waited for */
+__device__ __forceinline__ void mbarrier_init(uint32_t bar, int threads)
+{
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(bar), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void mbarrier_arrive(uint32_t bar)
+{
+    asm volatile("{\n .reg .b64 t;\n mbarrier.arrive.shared.b64 t, [%0];\n}" ::"r"(bar) : "memory");
+}
+/* when all that this thread has asked for by cp_async is there */
+__device__ __forceinline__ void mbarrier_arrive_loaded(uint32_t bar)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(bar) : "memory");
+}
+__device__ __forceinline__ void mbarrier_wait(uint32_t bar, int parity)
+{
+    asm volatile("{\n .reg .pred p;\nWAIT_%=:\n mbarrier.test_wait.parity.shared.b64 p, [%0], %1;\n @!p bra WAIT_%=;\n"
+                 "}" ::"r"(bar),
+                 "r"(parity)
+                 : "memory");
+}
+
 /* four 8x8 matrices of 16-bit elements; lanes 8i..8i+7 give the row addresses of matrix i */
 __device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], uint32_t p)
 {
@@ -63,13 +85,24 @@ __device__ __forceinline__ void mma_s8(int (&d)[4], const uint32_t (&a)[4], uint
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* d[16x8] = a[16x32] b[32x8], int8 */
+/* Sums of int8 products begin at SUM_ZERO; sum_float() is their value, exact below 2^22. 8.0 turns integers to floats at
+ * an eighth of the rate of an addition: there a sum begins at the bits of 1.5 2^23, and is a float that is so much too
+ * large. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 800
+#define SUM_ZERO 0x4b400000
+__device__ __forceinline__ float sum_float(int sum) { return __int_as_float(sum) - 12582912.0f; }
+#else
+#define SUM_ZERO 0
+__device__ __forceinline__ float sum_float(int sum) { return (float)sum; }
+#endif
+
+/* d[16x8] = SUM_ZERO + a[16x32] b[32x8], int8 */
 __device__ __forceinline__ void mma_s8_new(int (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
 {
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                  "{%10,%10,%10,%10};"
                  : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(SUM_ZERO));
 }
 
 /* d[16x8] += a[16x16] b[16x8], f16, with sums in f32 or in f16 */

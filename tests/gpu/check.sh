@@ -50,6 +50,13 @@ for test in device text_keys golden_text golden_dit golden_sage golden_vae golde
     one "test_$test" $?
     count "$tmp/log"
 done
+for card in rtx3090 rtx4090; do                  # its kernels against the official goldens
+    for test in golden_text golden_dit golden_sage golden_vae golden_encode; do
+        TD_TEST_BACKEND=$card "$build/tests/test_$test" > "$tmp/log" 2>&1
+        one "test_$test as $card" $?
+        count "$tmp/log"
+    done
+done
 tests/gpu/memory.sh "$build" "$tmp/tiny" > "$tmp/log" 2>&1
 one "memory" $?
 count "$tmp/log"

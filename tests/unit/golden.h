@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include "model/device.h"
 #include "test.h"
+#include "../cards.h"
 #include "../unpack.h"
 
 static inline void golden_log(void *cookie, int level, const char *line)
@@ -31,17 +32,29 @@ static inline const char *golden_path(char buf[512], const char *env, const char
     return buf;
 }
 
-/* the backend the tests are to run on: TD_TEST_BACKEND=cuda, else the CPU */
-static inline enum TDBackend golden_backend(void)
+/* what the tests are to run on: TD_TEST_BACKEND=cuda, or a card of tests/cards.h that the GPU then runs as (*as), else
+ * the CPU */
+static inline enum TDBackend golden_backend_as(const TDCard **as)
 {
     const char *want = getenv("TD_TEST_BACKEND");
 
-    return want && !strcmp(want, "cuda") ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
+    *as = NULL;
+    return want && card_named(want, as) ? TD_BACKEND_CUDA : TD_BACKEND_CPU;
+}
+
+static inline enum TDBackend golden_backend(void)
+{
+    const TDCard *as;
+
+    return golden_backend_as(&as);
 }
 
 static inline int golden_device(TDDev **dev, TDCancel *cancel, TDLog *log)
 {
-    return td_device_open(dev, golden_backend(), NULL, 0, cancel, log);
+    TDGpu gpu = { 0 };
+    enum TDBackend backend = golden_backend_as(&gpu.as);
+
+    return td_device_open(dev, backend, gpu.as ? &gpu : NULL, 0, cancel, log);
 }
 
 /* open tests/golden/NAME.safetensors; NULL fails the case */
