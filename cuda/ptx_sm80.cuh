@@ -85,9 +85,9 @@ __device__ __forceinline__ void mma_s8(int (&d)[4], const uint32_t (&a)[4], uint
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* Sums of int8 products begin at SUM_ZERO; sum_float() is their value, exact below 2^22. 8.0 turns integers to floats at
- * an eighth of the rate of an addition: there a sum begins at the bits of 1.5 2^23, and is a float that is so much too
- * large. */
+/* Sums of int8 products begin at SUM_ZERO; sum_float() is their value, exact below 2^22. 8.0 turns integers to floats
+ * at an eighth of the rate of an addition: there a sum begins at the bits of 1.5 2^23, and is a float that is so much
+ * too large. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 800
 #define SUM_ZERO 0x4b400000
 __device__ __forceinline__ float sum_float(int sum) { return __int_as_float(sum) - 12582912.0f; }

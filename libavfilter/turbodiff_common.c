@@ -223,38 +223,55 @@ static int count_frames(AVFilterContext *ctx)
 }
 
 /* FFmpeg reads numbers as double, which has 53 bits */
-static int parse_seed(AVFilterContext *ctx)
+int ff_turbodiff_parse_seed(const char *text, uint64_t *seed)
 {
-    TurboDiffContext *s = ctx->priv;
-    const char *text = s->seed_text ? s->seed_text : "";
-    int ok = *text != 0;
+    int ok = text && *text;
 
-    s->seed = 0;
-    s->seed_unknown = !strcmp(text, "-1");
-    if (s->seed_unknown)
-        return 0;
+    *seed = 0;
+    if (ok && !strcmp(text, "-1"))
+        return 1;
     for (; ok && *text; text++) {
         unsigned digit = *text - '0';
 
-        ok = digit <= 9 && s->seed <= (UINT64_MAX - digit) / 10;
-        s->seed = 10 * s->seed + digit;
+        ok = digit <= 9 && *seed <= (UINT64_MAX - digit) / 10;
+        *seed = 10 * *seed + digit;
     }
-    if (ok)
-        return 0;
-    av_log(ctx, AV_LOG_ERROR, "seed '%s': expected 0 to %"PRIu64", or -1 for a random one\n",
-           s->seed_text ? s->seed_text : "", UINT64_MAX);
-    return AVERROR(EINVAL);
+    return ok ? 0 : AVERROR(EINVAL);
 }
 
-/* HIGH|LOW, or one for both */
-static int parse_guidance(AVFilterContext *ctx)
+uint64_t ff_turbodiff_draw_seed(AVFilterContext *ctx)
+{
+    uint64_t seed = av_get_random_seed();
+
+    av_log(ctx, AV_LOG_INFO, "seed=%"PRIu64"\n", seed);
+    return seed;
+}
+
+int ff_turbodiff_max_steps(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
-    double *values[] = { &s->params.guidance, &s->params.guidance_low };
-    const char *text = s->guidance_text ? s->guidance_text : "";
 
-    s->params.guidance_low = 0;
-    for (int i = 0; i < FF_ARRAY_ELEMS(values); i++) {
+    return s->params.sampler == TD_SAMPLER_RCM ? 4 : 1000;
+}
+
+static int parse_seed(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    int ret = ff_turbodiff_parse_seed(s->seed_text, &s->seed);
+
+    s->seed_unknown = ret == 1;
+    if (ret < 0)
+        av_log(ctx, AV_LOG_ERROR, "seed '%s': expected 0 to %"PRIu64", or -1 for a random one\n",
+               s->seed_text ? s->seed_text : "", UINT64_MAX);
+    return FFMIN(ret, 0);
+}
+
+int ff_turbodiff_parse_guidance(const char *text, double *high, double *low)
+{
+    double *values[] = { high, low };
+
+    *low = 0;
+    for (int i = 0; text && i < FF_ARRAY_ELEMS(values); i++) {
         char *end;
 
         *values[i] = av_strtod(text, &end);
@@ -266,9 +283,18 @@ static int parse_guidance(AVFilterContext *ctx)
             break;
         text = end + 1;
     }
-    av_log(ctx, AV_LOG_ERROR, "guidance '%s': expected 1 to 100, or two of them: HIGH|LOW\n",
-           s->guidance_text ? s->guidance_text : "");
     return AVERROR(EINVAL);
+}
+
+static int parse_guidance(AVFilterContext *ctx)
+{
+    TurboDiffContext *s = ctx->priv;
+    int ret = ff_turbodiff_parse_guidance(s->guidance_text, &s->params.guidance, &s->params.guidance_low);
+
+    if (ret < 0)
+        av_log(ctx, AV_LOG_ERROR, "guidance '%s': expected 1 to 100, or two of them: HIGH|LOW\n",
+               s->guidance_text ? s->guidance_text : "");
+    return ret;
 }
 
 /* a leading ~/ is the home directory: no shell looks into a filter string */
@@ -309,7 +335,7 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
         (ret = ff_turbodiff_check_stats(ctx)) < 0)
         return ret;
 
-    if (s->params.sampler == TD_SAMPLER_RCM && s->params.n_steps > 4) {
+    if (s->params.n_steps > ff_turbodiff_max_steps(ctx)) {
         av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->params.n_steps);
         return AVERROR(EINVAL);
     }
@@ -581,9 +607,8 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     ff_turbodiff_write_stats(ctx);
     av_frame_free(&s->frame);
     if (s->seed_unknown) {
-        s->seed = av_get_random_seed();
+        s->seed = ff_turbodiff_draw_seed(ctx);
         s->seed_unknown = 0;
-        av_log(ctx, AV_LOG_INFO, "seed=%"PRIu64"\n", s->seed);
     }
     params             = s->params;
     params.struct_size = sizeof(params);
@@ -608,12 +633,26 @@ static enum AVPixelFormat sw_format(const TurboDiffContext *s)
     return s->format == AV_PIX_FMT_CUDA ? s->hw_format : s->format;
 }
 
+void ff_turbodiff_set_props(AVFilterLink *outlink, AVFrame *frame)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(outlink->src->priv));
+    int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
+
+    frame->flags              |= AV_FRAME_FLAG_KEY;
+    frame->pict_type           = AV_PICTURE_TYPE_I;
+    frame->sample_aspect_ratio = outlink->sample_aspect_ratio;
+    frame->duration            = 1;
+    frame->color_primaries     = AVCOL_PRI_BT709;
+    frame->color_trc           = is_rgb ? AVCOL_TRC_IEC61966_2_1 : AVCOL_TRC_BT709;
+    frame->colorspace          = is_rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
+    frame->color_range         = is_rgb ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+    frame->chroma_location     = desc->log2_chroma_w ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
+}
+
 static int get_buffer(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(s));
-    int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
     AVFrame *frame;
     int ret;
 
@@ -631,15 +670,7 @@ static int get_buffer(AVFilterLink *outlink)
         if ((ret = av_frame_get_buffer(frame, 0)) < 0)
             return ret;
     }
-    frame->flags              |= AV_FRAME_FLAG_KEY;
-    frame->pict_type           = AV_PICTURE_TYPE_I;
-    frame->sample_aspect_ratio = outlink->sample_aspect_ratio;
-    frame->duration            = 1;
-    frame->color_primaries     = AVCOL_PRI_BT709;
-    frame->color_trc           = is_rgb ? AVCOL_TRC_IEC61966_2_1 : AVCOL_TRC_BT709;
-    frame->colorspace          = is_rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
-    frame->color_range         = is_rgb ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
-    frame->chroma_location     = desc->log2_chroma_w ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
+    ff_turbodiff_set_props(outlink, frame);
     return av_dict_copy(&frame->metadata, s->metadata, 0);
 }
 

@@ -57,6 +57,7 @@ typedef struct TurboDiffContext {
     int hw_format;              ///< enum AVPixelFormat
 
     /* state */
+    int has_programme;          ///< prompts come from elsewhere: set before ff_turbodiff_init()
     uint64_t seed;              ///< of the first clip
     int seed_unknown;           ///< it is yet to be drawn
     char *clean_prompt;         ///< the prompt as the model sees it, NULL if not yet loaded
@@ -75,6 +76,11 @@ typedef struct TurboDiffContext {
     int stats_due;              ///< the clip has not had its line yet
     int error;                  ///< of the failure that ended the work, 0 if none
 } TurboDiffContext;
+
+/* of options that a command may change; a filter with commands defines it before */
+#ifndef TD_RUNTIME
+#define TD_RUNTIME 0
+#endif
 
 #define TD_OFFSET(x) offsetof(TurboDiffContext, x)
 #define TD_FLAGS (AV_OPT_FLAG_VIDEO_PARAM | AV_OPT_FLAG_FILTERING_PARAM)
@@ -109,8 +115,8 @@ typedef struct TurboDiffContext {
     { "d",               "set the duration instead of the number of frames, up to 31.8 s at 16 fps (-1: not set)", TD_OFFSET(duration), AV_OPT_TYPE_DURATION, { .i64 = TD_NO_DURATION }, TD_NO_DURATION, INT64_MAX, TD_FLAGS }, \
     { "rate",            "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
     { "r",               "set the frame rate of the output", TD_OFFSET(frame_rate), AV_OPT_TYPE_VIDEO_RATE, { .str = "16" }, 0, INT_MAX, TD_FLAGS }, \
-    { "seed",            "set the seed of the noise, 0 to 18446744073709551615 (-1: random, logged)", TD_OFFSET(seed_text), AV_OPT_TYPE_STRING, { .str = "-1" }, 0, 0, TD_FLAGS }, \
-    { "steps",           "set the number of denoising steps, 1 to 4 with rcm, 1 to 1000 with unipc (0: 4 or 50)", TD_OFFSET(params.n_steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS }, \
+    { "seed",            "set the seed of the noise, 0 to 18446744073709551615 (-1: random, logged)", TD_OFFSET(seed_text), AV_OPT_TYPE_STRING, { .str = "-1" }, 0, 0, TD_FLAGS | TD_RUNTIME }, \
+    { "steps",           "set the number of denoising steps, 1 to 4 with rcm, 1 to 1000 with unipc (0: 4 or 50)", TD_OFFSET(params.n_steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 1000, TD_FLAGS | TD_RUNTIME }, \
     { "sampler",         "set the sampler", TD_OFFSET(params.sampler), AV_OPT_TYPE_INT, { .i64 = TD_SAMPLER_RCM }, TD_SAMPLER_RCM, TD_SAMPLER_UNIPC, TD_FLAGS, .unit = "sampler" }, \
         TD_CONST("rcm",       "few steps, for distilled models",      TD_SAMPLER_RCM,        "sampler"), \
         TD_CONST("unipc",     "many steps, for undistilled models",   TD_SAMPLER_UNIPC,      "sampler"), \
@@ -118,8 +124,8 @@ typedef struct TurboDiffContext {
     { "boundary",        "set the timestep below which the low-noise transformer of two is used (0: default of the model)", TD_OFFSET(params.boundary), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
     { "timesteps",       "set the times of the steps of rcm, 1 to 4 that fall from at most 1: 1|0.9375|0.8333|0.625 (default: as sigma_max says)", TD_OFFSET(params.timesteps), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "ode",             "make the steps of rcm deterministic", TD_OFFSET(params.ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
-    { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(params.negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "guidance",        "set the guidance scale of unipc, 1 to 100 (1: no guidance), or HIGH|LOW: one for each of two transformers", TD_OFFSET(guidance_text), AV_OPT_TYPE_STRING, { .str = "5" }, 0, 0, TD_FLAGS }, \
+    { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(params.negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS | TD_RUNTIME }, \
+    { "guidance",        "set the guidance scale of unipc, 1 to 100 (1: no guidance), or HIGH|LOW: one for each of two transformers", TD_OFFSET(guidance_text), AV_OPT_TYPE_STRING, { .str = "5" }, 0, 0, TD_FLAGS | TD_RUNTIME }, \
     { "shift",           "set the timestep shift of unipc, 0.01 to 100 (0: default of the model)", TD_OFFSET(params.shift), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, TD_FLAGS }, \
     { "noise",           "set whose random generator a seed reproduces", TD_OFFSET(params.noise), AV_OPT_TYPE_INT, { .i64 = TD_NOISE_AUTO }, TD_NOISE_AUTO, TD_NOISE_CPU, TD_FLAGS, .unit = "noise" }, \
         TD_CONST("auto",      "that of the GPU in use, else h100",    TD_NOISE_AUTO,         "noise"), \
@@ -165,6 +171,30 @@ typedef struct TurboDiffContext {
  * @param named_size where the option aspect is set, but not size
  */
 int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size);
+
+/**
+ * Read a seed.
+ *
+ * @return 0 a seed, 1 "-1": one is to be drawn, < 0 neither
+ */
+int ff_turbodiff_parse_seed(const char *text, uint64_t *seed);
+
+/**
+ * Draw a seed and log it.
+ */
+uint64_t ff_turbodiff_draw_seed(AVFilterContext *ctx);
+
+/**
+ * Read a guidance scale, or HIGH|LOW; low is 0 where there is one.
+ *
+ * @return 0, or < 0: it is none
+ */
+int ff_turbodiff_parse_guidance(const char *text, double *high, double *low);
+
+/**
+ * The number of steps that the option sampler allows.
+ */
+int ff_turbodiff_max_steps(AVFilterContext *ctx);
 
 /**
  * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB;
@@ -248,6 +278,11 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
  * or RGB.
  */
 int ff_turbodiff_makes(enum AVPixelFormat format);
+
+/**
+ * Set what all frames of the output are alike in.
+ */
+void ff_turbodiff_set_props(AVFilterLink *outlink, AVFrame *frame);
 
 /**
  * Work on the clip until a frame is there or a bounded piece of work is done.

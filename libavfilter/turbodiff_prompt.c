@@ -118,6 +118,8 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
 
+    if (s->has_programme && !s->params.prompt && !s->textfile)
+        return 0;
     if (!s->params.prompt == !s->textfile) {
         av_log(ctx, AV_LOG_ERROR, "%s: expected one of the options prompt and textfile\n",
                s->params.prompt ? "Both a prompt and a textfile" : "No prompt");

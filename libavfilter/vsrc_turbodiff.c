@@ -18,49 +18,117 @@
 
 /**
  * @file
- * few-step video diffusion from a text prompt, or from a prompt and a picture
+ * few-step video diffusion from a text prompt, or from a prompt and a picture;
+ * one clip, or a channel of clips without an end
  */
+
+#define TD_RUNTIME AV_OPT_FLAG_RUNTIME_PARAM
 
 #include "libavutil/opt.h"
 #include "avfilter.h"
 #include "filters.h"
 #include "formats.h"
+#include "turbodiff_channel.h"
 #include "turbodiff_common.h"
 #include "turbodiff_compat.h"
 #include "turbodiff_picture.h"
 #include "video.h"
 
+typedef struct TurboDiffSource {
+    TurboDiffContext base;      ///< first, as the shared functions want it
+    TurboDiffChannelOptions channel_options;
+    TurboDiffPicture picture;   ///< a channel's first frame of each clip
+    TurboDiffChannel *channel;  ///< NULL: one clip
+} TurboDiffSource;
+
+#define OFFSET(x) offsetof(TurboDiffSource, x)
+
 static const AVOption turbodiff_options[] = {
     TURBODIFF_OPTIONS,
     { "image",           "set the first frame of an image-to-video model, a picture file", TD_OFFSET(image), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "programme",       "set a file or pipe with the prompt of a clip in each line, instead of a prompt", OFFSET(channel_options.programme), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "loop",            "set how many times more a programme is played (-1: for ever)", OFFSET(channel_options.loop), AV_OPT_TYPE_INT, { .i64 = 0 }, -1, INT_MAX, TD_FLAGS },
+    { "lookahead",       "set how many clips are made ahead of the one on air", OFFSET(channel_options.lookahead), AV_OPT_TYPE_INT, { .i64 = 1 }, 0, 16, TD_FLAGS },
+    { "idle",            "set what follows the last clip", OFFSET(channel_options.idle), AV_OPT_TYPE_INT, { .i64 = IDLE_END }, IDLE_END, IDLE_HOLD, TD_FLAGS, .unit = "idle" },
+        TD_CONST("end",       "the end",                              IDLE_END,              "idle"),
+        TD_CONST("repeat",    "a clip of the same prompt, with a new seed", IDLE_REPEAT,     "idle"),
+        TD_CONST("hold",      "nothing new, until a command comes",   IDLE_HOLD,             "idle"),
+    { "pace",            "set when frames are sent", OFFSET(channel_options.pace), AV_OPT_TYPE_INT, { .i64 = PACE_OFF }, PACE_OFF, PACE_LIVE, TD_FLAGS, .unit = "pace" },
+        TD_CONST("off",       "as fast as they are wanted",           PACE_OFF,              "pace"),
+        TD_CONST("live",      "at their time, by the clock",          PACE_LIVE,             "pace"),
+    { "late",            "set what is seen with pace=live while the next clip is not there", OFFSET(channel_options.late), AV_OPT_TYPE_INT, { .i64 = LATE_HOLD }, LATE_HOLD, LATE_BLACK, TD_FLAGS, .unit = "late" },
+        TD_CONST("hold",      "the last frame",                       LATE_HOLD,             "late"),
+        TD_CONST("repeat",    "the last clip again",                  LATE_REPEAT,           "late"),
+        TD_CONST("pingpong",  "the last clip back and forth",         LATE_PINGPONG,         "late"),
+        TD_CONST("black",     "black",                                LATE_BLACK,            "late"),
+    { "first",           "set what is sent with pace=live before the first clip is there", OFFSET(channel_options.first), AV_OPT_TYPE_INT, { .i64 = FIRST_WAIT }, FIRST_WAIT, FIRST_BLACK, TD_FLAGS, .unit = "first" },
+        TD_CONST("wait",      "nothing",                              FIRST_WAIT,            "first"),
+        TD_CONST("black",     "black",                                FIRST_BLACK,           "first"),
+    { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" },
+        TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
+        TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
+        TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"),
     { NULL }
 };
 
 AVFILTER_DEFINE_CLASS(turbodiff);
 
+/* of a channel, that only a channel or its clock can do; the option is set and would change nothing */
+static int check_channel(AVFilterContext *ctx)
+{
+    TurboDiffSource *s = ctx->priv;
+    const TurboDiffChannelOptions *o = &s->channel_options;
+    int live = o->pace == PACE_LIVE, channel = ff_turbodiff_is_channel(o);
+    const struct {
+        const char *what;
+        int wrong;
+    } rules[] = {
+        { "Both a programme and a prompt: expected one of them", o->programme && (s->base.params.prompt || s->base.textfile) },
+        { "loop: expected a programme",                          o->loop && !o->programme },
+        { "late: expected pace=live",                            o->late != LATE_HOLD && !live },
+        { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
+        { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
+        { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
+    };
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(rules); i++)
+        if (rules[i].wrong) {
+            av_log(ctx, AV_LOG_ERROR, "%s\n", rules[i].what);
+            return AVERROR(EINVAL);
+        }
+    return 0;
+}
+
 static av_cold int init(AVFilterContext *ctx)
 {
-    TurboDiffContext *s = ctx->priv;
+    TurboDiffSource *source = ctx->priv;
+    TurboDiffContext *s = &source->base;
+    int ret;
 
     if (s->adaptive && !s->image) {
         av_log(ctx, AV_LOG_ERROR, "adaptive: expected an image to take the shape from\n");
         return AVERROR(EINVAL);
     }
+    if ((ret = check_channel(ctx)) < 0)
+        return ret;
+    s->has_programme = !!source->channel_options.programme;
     return ff_turbodiff_init(ctx, "480p");
 }
 
 static int config_output(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
-    TurboDiffContext *s = ctx->priv;
+    TurboDiffSource *source = ctx->priv;
+    TurboDiffContext *s = &source->base;
     FilterLink *l = ff_filter_link(outlink);
-    TurboDiffPicture picture = { 0 };
-    int ret;
+    TurboDiffPicture *picture = &source->picture;
+    int channel = ff_turbodiff_is_channel(&source->channel_options), ret;
 
     s->format = outlink->format;
-    if ((s->image && (ret = ff_turbodiff_load_picture(ctx, &picture)) < 0) ||
+    if ((channel && (ret = ff_turbodiff_open_channel(ctx, &source->channel, &source->channel_options)) < 0) ||
+        (s->image && (ret = ff_turbodiff_load_picture(ctx, picture)) < 0) ||
         (ret = ff_turbodiff_open(ctx)) < 0 ||
-        (s->image && (ret = ff_turbodiff_adapt(ctx, picture.image.width, picture.image.height)) < 0))
+        (s->image && (ret = ff_turbodiff_adapt(ctx, picture->image.width, picture->image.height)) < 0))
         goto end;
 
     outlink->w                   = s->w;
@@ -69,22 +137,35 @@ static int config_output(AVFilterLink *outlink)
     outlink->time_base           = av_inv_q(s->frame_rate);
     l->frame_rate                = s->frame_rate;
 
-    if ((ret = ff_turbodiff_config(outlink)) >= 0)
-        ret = ff_turbodiff_start(ctx, s->image ? &picture.image : NULL, 0);
+    if ((ret = ff_turbodiff_config(outlink)) < 0)
+        goto end;
+    if (channel)
+        return ff_turbodiff_start_channel(source->channel, s->image ? &picture->image : NULL);
+    ret = ff_turbodiff_start(ctx, s->image ? &picture->image : NULL, 0);
 end:
-    ff_turbodiff_free_picture(&picture);
+    ff_turbodiff_free_picture(picture);
     return ret;
+}
+
+static av_cold void uninit(AVFilterContext *ctx)
+{
+    TurboDiffSource *s = ctx->priv;
+
+    ff_turbodiff_close_channel(&s->channel);
+    ff_turbodiff_close(ctx);
+    ff_turbodiff_free_picture(&s->picture);
 }
 
 static int activate(AVFilterContext *ctx)
 {
     AVFilterLink *outlink = ctx->outputs[0];
-    TurboDiffContext *s = ctx->priv;
+    TurboDiffSource *source = ctx->priv;
+    TurboDiffContext *s = &source->base;
     AVFrame *frame;
     int ret;
 
     if (ff_outlink_get_status(outlink)) {
-        ff_turbodiff_close(ctx);
+        uninit(ctx);
         return 0;
     }
     if (s->error)
@@ -92,6 +173,12 @@ static int activate(AVFilterContext *ctx)
     if (!ff_outlink_frame_wanted(outlink))
         return FFERROR_NOT_READY;
 
+    if (source->channel) {
+        ret = ff_turbodiff_run_channel(source->channel);
+        if (ret < 0)
+            ff_turbodiff_close_channel(&source->channel);
+        return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
+    }
     ret = ff_turbodiff_read(outlink, &frame);
     if (ret == AVERROR(EAGAIN)) {
         ff_filter_set_ready(ctx, 100);
@@ -107,6 +194,13 @@ static int activate(AVFilterContext *ctx)
     return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
 }
 
+static int process_command(AVFilterContext *ctx, const char *cmd, const char *arg, char *res, int res_len, int flags)
+{
+    TurboDiffSource *s = ctx->priv;
+
+    return s->channel ? ff_turbodiff_command(s->channel, cmd, arg, res, res_len) : AVERROR(ENOSYS);
+}
+
 static const AVFilterPad turbodiff_outputs[] = {
     {
         .name         = "default",
@@ -120,10 +214,11 @@ const FFFilter ff_vsrc_turbodiff = {
     FILTER_P(description) = NULL_IF_CONFIG_SMALL("Generate a video from a text prompt with a diffusion model."),
     FILTER_P(priv_class)  = &turbodiff_class,
     FILTER_P(flags)       = AVFILTER_FLAG_HWDEVICE,
-    .priv_size            = sizeof(TurboDiffContext),
+    .priv_size            = sizeof(TurboDiffSource),
     .init                 = init,
-    .uninit               = ff_turbodiff_close,
+    .uninit               = uninit,
     .activate             = activate,
+    .process_command      = process_command,
     FILTER_OUTPUTS(turbodiff_outputs),
     FILTER_QUERY_FUNC2(ff_turbodiff_query_formats),
 };

@@ -90,6 +90,13 @@ write() {
     run "$@" "$file_made" || { rm -f "$file_made"; echo "  $failure: $(head -n 2 "$tmp/err")" >&2; }
 }
 
+# poison FILE TENSOR: make values of a tensor in a safetensors file NaN
+poison() {
+    size=$(head -c 8 "$1" | od -A n -t u8 | tr -d ' ')
+    at=$(tail -c +9 "$1" | head -c "$size" | grep -o "\"$2\":[^}]*}" | sed 's/.*\[ *\([0-9]*\), *[0-9]* *\] *}$/\1/')
+    head -c 64 /dev/zero | tr '\0' '\377' | dd of="$1" bs=1 seek=$((8 + size + at)) conv=notrunc 2> /dev/null
+}
+
 # interrupted NAME PID LOG: SIGINT to a child; it has to end within a second, with status 255
 interrupted() {
     start=$(date +%s%N)

@@ -23,12 +23,6 @@ case $dir in
 esac
 . "$(dirname "$0")/cases.sh"
 
-# poison FILE TENSOR: make values of a tensor in a safetensors file NaN
-poison() {
-    size=$(head -c 8 "$1" | od -A n -t u8 | tr -d ' ')
-    at=$(tail -c +9 "$1" | head -c "$size" | grep -o "\"$2\":[^}]*}" | sed 's/.*\[ *\([0-9]*\), *[0-9]* *\] *}$/\1/')
-    head -c 64 /dev/zero | tr '\0' '\377' | dd of="$1" bs=1 seek=$((8 + size + at)) conv=notrunc 2> /dev/null
-}
 # fails NAME REASON OPTION...: ffmpeg with these inputs and filters, to a file
 fails() {
     name=$1

@@ -1,0 +1,946 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * a thread that makes clips, and the clock that they are sent by
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libavutil/error.h"
+#include "libavutil/imgutils.h"
+#include "libavutil/log.h"
+#include "libavutil/macros.h"
+#include "libavutil/mathematics.h"
+#include "libavutil/mem.h"
+#include "libavutil/thread.h"
+#include "libavutil/time.h"
+#include "filters.h"
+#include "turbodiff_channel.h"
+#include "turbodiff_common.h"
+#include "turbodiff_programme.h"
+
+/* microseconds: between two looks at what does not wake a thread, and what a clock may be behind before it is set anew */
+#define PERIOD 20000
+#define MAX_BEHIND 5000000
+
+/* seconds between an error and the next try, doubled each time up to the last one */
+#define FIRST_PAUSE 1
+#define LAST_PAUSE 60
+
+#define MAX_QUEUE 16
+
+/* frames of a clip; those up to nb_made are there */
+typedef struct Clip {
+    struct Clip *next;
+    int64_t number;
+    AVFrame **frames;
+    int nb_frames, nb_made;
+    int pos;                    ///< frame that is next on air
+    int played;                 ///< how many of its frames have been on air
+    int plays;                  ///< how many times more it is to be played
+    int done;                   ///< no more frames are made
+    int dropped;                ///< nobody wants it: its making ends
+    int64_t first_made, last_made;   ///< when these frames were
+} Clip;
+
+struct TurboDiffChannel {
+    AVFilterContext *ctx;
+    const TurboDiffChannelOptions *o;
+    const TDImage *image;
+    TurboDiffProgramme programme;
+    TurboDiffJob last;          ///< of the last clip, for idle=repeat
+    TDParams params;            ///< as the options say
+    int64_t nb_frames;
+    pthread_t thread;
+    int has_thread;
+
+    /* of both threads, under the lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;        ///< something here has changed
+    int has_lock;
+    TurboDiffJob queue[MAX_QUEUE];
+    int nb_queue;
+    char *negative;             ///< what commands have set; NULL, 0: nothing
+    int steps;
+    double guidance, guidance_low;
+    uint64_t seed;              ///< a clip without one has this and its number
+    int64_t number;             ///< of the next clip
+    TDContext *td;              ///< to be cancelled; NULL while the model is loaded anew
+    Clip *clips;                ///< on air, or next to be so; then those that follow
+    Clip *making;               ///< last one, while the thread is at it
+    int quit, stopping;
+    int ended;                  ///< nothing more will be made
+    int error;                  ///< why
+
+    /* of activate() */
+    AVFrame *shown;             ///< last frame on air
+    AVFrame *black;
+    int64_t t0;                 ///< time of frame 0 on the clock
+    int64_t n_out;              ///< frames sent
+    int64_t n_held, held;       ///< frames that were no new ones: in all, of this lateness
+    int64_t n_late;
+    int replayed;               ///< frames of the clip on air that have been sent again since it ended
+    int paused, next_when_ready;
+    int64_t n_clips;            ///< clips that were on air
+    int64_t n_restarts;
+};
+
+int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
+{
+    return o->programme || o->idle != IDLE_END || o->pace != PACE_OFF;
+}
+
+static int is_cuda(const TurboDiffChannel *c)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+
+    return s->format == AV_PIX_FMT_CUDA;
+}
+
+static void free_clip(Clip *clip)
+{
+    for (int i = 0; i < clip->nb_made; i++)
+        av_frame_free(&clip->frames[i]);
+    av_free(clip->frames);
+    av_free(clip);
+}
+
+/* ---- the thread ---- */
+
+/* the next clip's job, where there is one now; under the lock */
+static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
+{
+    int ret;
+
+    if (c->nb_queue) {
+        *job = c->queue[0];
+        memmove(c->queue, c->queue + 1, --c->nb_queue * sizeof(*job));
+        return 1;
+    }
+    ret = ff_turbodiff_next_job(c->ctx, &c->programme, job);
+    if (ret)
+        return ret;
+    if (c->programme.file && c->programme.fd < 0 && (c->o->loop < 0 || *round < c->o->loop)) {
+        ++*round;
+        ff_turbodiff_rewind_programme(c->ctx, &c->programme);
+        return ff_turbodiff_next_job(c->ctx, &c->programme, job);
+    }
+    if (c->o->idle == IDLE_REPEAT && c->last.prompt) {
+        ret = ff_turbodiff_prompt_job(c->ctx, job, c->last.prompt);
+        if (ret >= 0 && c->last.negative && !(job->negative = av_strdup(c->last.negative)))
+            ret = AVERROR(ENOMEM);
+        job->frames = c->last.frames;
+        job->steps  = c->last.steps;
+        return ret < 0 ? ret : 1;
+    }
+    if (c->o->idle == IDLE_END && ff_turbodiff_programme_ended(&c->programme))
+        return AVERROR_EOF;
+    return 0;
+}
+
+/* whether all of a clip has been on air as often as wanted; under the lock */
+static int is_over(const Clip *clip)
+{
+    return clip->done && clip->pos >= clip->nb_made && !clip->plays;
+}
+
+/* whether a clip may be begun; under the lock */
+static int has_room(const TurboDiffChannel *c)
+{
+    int ahead = 0;
+
+    for (const Clip *clip = c->clips; clip; clip = clip->next)
+        ahead += !clip->played;
+    return !c->clips || ahead < c->o->lookahead || (!ahead && is_over(c->clips));
+}
+
+/* under the lock */
+static void wait_for(TurboDiffChannel *c, int64_t us)
+{
+    struct timespec until;
+    int64_t t = av_gettime() + us;
+
+    until.tv_sec  = t / 1000000;
+    until.tv_nsec = t % 1000000 * 1000;
+    pthread_cond_timedwait(&c->wake, &c->lock, &until);
+}
+
+/* what a clip is made by, in the filter's context, which the thread has for itself */
+static int set_clip(TurboDiffChannel *c, const TurboDiffJob *job, Clip *clip, char **negative)
+{
+    TurboDiffContext *s = c->ctx->priv;
+    const char *own;
+
+    pthread_mutex_lock(&c->lock);
+    own = job->negative ? job->negative : c->negative ? c->negative : c->params.negative_prompt;
+    *negative = own ? av_strdup(own) : NULL;
+    s->params.n_steps      = job->steps ? job->steps : c->steps ? c->steps : c->params.n_steps;
+    s->params.guidance     = c->guidance ? c->guidance : c->params.guidance;
+    s->params.guidance_low = c->guidance ? c->guidance_low : c->params.guidance_low;
+    s->seed      = job->has_seed ? job->seed : c->seed + (uint64_t)clip->number;
+    s->nb_frames = job->frames ? job->frames : c->nb_frames;
+    pthread_mutex_unlock(&c->lock);
+
+    s->seed_unknown  = 0;
+    s->clip_frames   = (s->nb_frames + 2) / 4 * 4 + 1;
+    s->params.prompt = job->prompt;
+    s->params.negative_prompt = *negative;
+    av_freep(&s->clean_prompt);
+    s->clean_prompt = av_strdup(job->clean);
+    return s->clean_prompt && !own == !*negative ? 0 : AVERROR(ENOMEM);
+}
+
+/* frame after frame of a clip */
+static int make_frames(TurboDiffChannel *c, Clip *clip)
+{
+    AVFrame *frame;
+    int ret;
+
+    while ((ret = ff_turbodiff_read(c->ctx->outputs[0], &frame)) == 1 || ret == AVERROR(EAGAIN)) {
+        int unwanted;
+
+        pthread_mutex_lock(&c->lock);
+        unwanted = c->quit || clip->dropped;
+        if (ret == 1 && !unwanted && clip->nb_made < clip->nb_frames) {
+            clip->last_made = av_gettime_relative();
+            if (!clip->nb_made)
+                clip->first_made = clip->last_made;
+            clip->frames[clip->nb_made++] = frame;
+            frame = NULL;
+            pthread_cond_broadcast(&c->wake);
+        }
+        pthread_mutex_unlock(&c->lock);
+        if (ret == 1)
+            av_frame_free(&frame);
+        if (unwanted)
+            return AVERROR(ECANCELED);
+    }
+    return ret;
+}
+
+/* a clip from its job, into the list */
+static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
+{
+    AVFilterContext *ctx = c->ctx;
+    TurboDiffContext *s = ctx->priv;
+    Clip *clip = av_mallocz(sizeof(*clip)), **last;
+    char *negative = NULL;
+    int ret;
+
+    if (!clip)
+        return AVERROR(ENOMEM);
+    pthread_mutex_lock(&c->lock);
+    clip->number    = c->number++;
+    clip->plays     = job->repeat;
+    clip->nb_frames = job->frames ? job->frames : c->nb_frames;
+    if (!(clip->frames = av_calloc(clip->nb_frames, sizeof(*clip->frames)))) {
+        pthread_mutex_unlock(&c->lock);
+        av_free(clip);
+        return AVERROR(ENOMEM);
+    }
+    for (last = &c->clips; *last; last = &(*last)->next)
+        ;
+    *last = c->making = clip;
+    pthread_mutex_unlock(&c->lock);
+
+    ret = set_clip(c, job, clip, &negative);
+    if (ret >= 0)
+        ret = ff_turbodiff_start(ctx, c->image, 0);
+    if (ret >= 0)
+        ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.clip", clip->number, 0);
+    if (ret >= 0 && job->id)
+        ret = av_dict_set(&s->metadata, "lavfi.turbodiff.id", job->id, 0);
+    if (ret >= 0)
+        ret = make_frames(c, clip);
+
+    s->params.prompt          = c->params.prompt;          /* the others end with the job */
+    s->params.negative_prompt = c->params.negative_prompt;
+    pthread_mutex_lock(&c->lock);
+    clip->nb_frames = clip->nb_made;
+    clip->done = 1;
+    c->making = NULL;
+    if (!clip->nb_made || (clip->dropped && !clip->played)) {
+        for (last = &c->clips; *last != clip; last = &(*last)->next)
+            ;
+        *last = clip->next;
+        free_clip(clip);
+    }
+    pthread_cond_broadcast(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+    av_free(negative);
+    return ret;
+}
+
+/* after an error: wait longer each time, and open the model anew if wanted; @return 0 not to go on */
+static int recover(TurboDiffChannel *c, int err, int *pause)
+{
+    AVFilterContext *ctx = c->ctx;
+    TurboDiffContext *s = ctx->priv;
+    int restart = c->o->on_error == ERROR_RESTART, quit;
+
+    if (err == AVERROR_EXIT || c->o->on_error == ERROR_STOP || (!restart && err == AVERROR(EIO)))
+        return 0;
+    do {
+        int64_t until;
+
+        *pause = *pause ? FFMIN(*pause * 2, LAST_PAUSE) : FIRST_PAUSE;
+        av_log(ctx, AV_LOG_WARNING, "The clip is left out: %s; the next try is in %d s\n", av_err2str(err), *pause);
+        pthread_mutex_lock(&c->lock);
+        until = av_gettime_relative() + *pause * INT64_C(1000000);
+        while (!c->quit && !ff_filter_interrupted(ctx) && av_gettime_relative() < until)
+            wait_for(c, PERIOD);
+        quit = c->quit || ff_filter_interrupted(ctx);
+        if (!quit && restart) {
+            c->n_restarts++;
+            c->td = NULL;
+        }
+        pthread_mutex_unlock(&c->lock);
+        if (quit || !restart)
+            break;
+        td_close(&s->td);
+        err = ff_turbodiff_open(ctx);
+    } while (err < 0);
+    pthread_mutex_lock(&c->lock);
+    c->td = s->td;
+    pthread_mutex_unlock(&c->lock);
+    return !quit;
+}
+
+static void *work(void *arg)
+{
+    TurboDiffChannel *c = arg;
+    int round = 0, pause = 0, made = 0, failure = 0, ret = 0;
+
+    for (;;) {
+        TurboDiffJob job = { 0 };
+
+        pthread_mutex_lock(&c->lock);
+        ret = 0;
+        while (!c->quit && !c->stopping && ret == 0) {
+            if (has_room(c))
+                ret = next_job(c, &job, &round);
+            if (ret == 0)
+                wait_for(c, PERIOD);
+        }
+        if (c->quit || c->stopping)
+            ret = AVERROR_EOF;
+        pthread_mutex_unlock(&c->lock);
+        if (ret > 0) {
+            ret = make_clip(c, &job);
+            if (ret == AVERROR(ECANCELED))       /* by a command */
+                ret = 0;
+            if (ret >= 0) {
+                pause = 0;
+                made = 1;
+            } else {
+                failure = ret;
+            }
+            pthread_mutex_lock(&c->lock);
+            ff_turbodiff_free_job(&c->last);
+            c->last = job;
+            pthread_mutex_unlock(&c->lock);
+        }
+        if (ret < 0 && (ret == AVERROR_EOF || !recover(c, ret, &pause)))
+            break;
+    }
+    pthread_mutex_lock(&c->lock);
+    c->ended = 1;
+    if (ret == AVERROR_EOF)                      /* where no clip could be made, that is no plain end */
+        ret = made ? 0 : failure;
+    c->error = ret;
+    pthread_cond_broadcast(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+/* ---- what is on air ---- */
+
+/* whether all of its frames are there, or will be before they are needed; under the lock */
+static int is_ready(const TurboDiffChannel *c, const Clip *clip)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    int64_t made, whole, play;
+
+    if (!clip || clip->dropped)
+        return 0;
+    if (clip->done || c->o->pace == PACE_OFF)
+        return clip->nb_made > 0;
+    if (clip->nb_made < 5)
+        return 0;
+    made  = clip->last_made - clip->first_made;
+    whole = av_rescale(made, clip->nb_frames, clip->nb_made - 1);
+    play  = av_rescale(clip->nb_frames, INT64_C(1000000) * s->frame_rate.den, s->frame_rate.num);
+    return made + play / 10 * 9 > whole;
+}
+
+/* the clip on air ends; under the lock */
+static void end_clip(TurboDiffChannel *c)
+{
+    Clip *clip = c->clips;
+
+    if (c->making == clip)
+        return;
+    c->clips = clip->next;
+    c->replayed = 0;
+    free_clip(clip);
+    pthread_cond_broadcast(&c->wake);
+}
+
+/* the frame that is new and next; NULL: there is none now, *end: nor will be. Under the lock */
+static AVFrame *next_frame(TurboDiffChannel *c, int *end)
+{
+    for (;;) {
+        Clip *clip = c->clips, *next = clip ? clip->next : NULL;
+
+        if (!clip) {
+            *end = c->ended;
+            return NULL;
+        }
+        if (!clip->played && !is_ready(c, clip))
+            return NULL;
+        if (clip->played && c->next_when_ready && is_ready(c, next) && c->making != clip) {
+            c->next_when_ready = 0;
+            end_clip(c);
+            continue;
+        }
+        if (clip->pos < clip->nb_made) {
+            c->n_clips += !clip->played;
+            clip->played++;
+            c->replayed = 0;
+            pthread_cond_broadcast(&c->wake);
+            return clip->frames[clip->pos++];
+        }
+        if (!clip->done)
+            return NULL;
+        if (clip->plays > 0 && !c->stopping) {
+            clip->plays--;
+            clip->pos = 0;
+            continue;
+        }
+        if (c->stopping) {
+            *end = 1;
+            return NULL;
+        }
+        /* late=repeat and pingpong need it until there is another one */
+        if (c->o->late == LATE_HOLD || c->o->late == LATE_BLACK || c->o->pace == PACE_OFF || is_ready(c, next) ||
+            (!next && c->ended)) {
+            end_clip(c);
+            continue;
+        }
+        if (has_room(c))
+            pthread_cond_broadcast(&c->wake);
+        return NULL;
+    }
+}
+
+/* what is seen in place of a frame that is not there yet; under the lock */
+static AVFrame *held_frame(TurboDiffChannel *c, const char **state)
+{
+    Clip *clip = c->clips;
+
+    *state = "hold";
+    if ((c->o->late == LATE_BLACK && !c->paused) || !c->n_clips) {
+        *state = "black";
+        return c->black;
+    }
+    if (c->paused)
+        return c->shown;
+    if ((c->o->late == LATE_REPEAT || c->o->late == LATE_PINGPONG) && clip && clip->played && clip->done &&
+        clip->nb_made > 1) {
+        int n = clip->nb_made, i = c->replayed++;
+
+        *state = c->o->late == LATE_REPEAT ? "repeat" : "pingpong";
+        if (c->o->late == LATE_REPEAT)
+            return clip->frames[i % n];
+        /* from the last frame back to the first, and forth again, ends once each */
+        i = (i + 1) % (2 * n - 2);
+        return clip->frames[i < n ? n - 1 - i : i - n + 1];
+    }
+    return c->shown;
+}
+
+static void report_late(TurboDiffChannel *c, int late)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+
+    if (late && !c->held++) {
+        const Clip *clip = c->making;
+
+        c->n_late++;
+        if (clip)
+            av_log(c->ctx, AV_LOG_WARNING, "late: clip %"PRId64" has %d of its %d frames\n", clip->number, clip->nb_made,
+                   clip->nb_frames);
+        else
+            av_log(c->ctx, AV_LOG_WARNING, "late: no clip is there\n");
+    } else if (!late && c->held) {
+        av_log(c->ctx, AV_LOG_WARNING, "on time again after %"PRId64" frames, %.1f s\n", c->held,
+               c->held / av_q2d(s->frame_rate));
+        c->held = 0;
+    }
+    c->n_held += late;
+}
+
+/* the time of a frame on the clock */
+static int64_t due(const TurboDiffChannel *c)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+
+    return c->t0 + av_rescale(c->n_out, INT64_C(1000000) * s->frame_rate.den, s->frame_rate.num);
+}
+
+static int send_frame(TurboDiffChannel *c, AVFrame *from, const char *state)
+{
+    AVFrame *frame = av_frame_clone(from);
+    int ret;
+
+    if (!frame)
+        return AVERROR(ENOMEM);
+    frame->pts      = c->n_out++;
+    frame->duration = 1;
+    if (c->o->pace == PACE_LIVE) {
+        if ((ret = av_dict_set(&frame->metadata, "lavfi.turbodiff.state", state, 0)) < 0 ||
+            (c->held && (ret = av_dict_set_int(&frame->metadata, "lavfi.turbodiff.held", c->held, 0)) < 0)) {
+            av_frame_free(&frame);
+            return ret;
+        }
+    }
+    return ff_filter_frame(c->ctx->outputs[0], frame);
+}
+
+static int finish(TurboDiffChannel *c)
+{
+    AVFilterContext *ctx = c->ctx;
+
+    if (c->error && c->error != AVERROR_EXIT)
+        return c->error;
+    ff_outlink_set_status(ctx->outputs[0], c->error ? c->error : AVERROR_EOF, c->n_out);
+    return 0;
+}
+
+int ff_turbodiff_run_channel(TurboDiffChannel *c)
+{
+    AVFilterContext *ctx = c->ctx;
+    int live = c->o->pace == PACE_LIVE, end = 0, held = 0, ret;
+    const char *state = "play";
+    AVFrame *frame = NULL, *send = NULL;
+    int64_t now;
+
+    if (ff_filter_interrupted(ctx)) {
+        ff_outlink_set_status(ctx->outputs[0], AVERROR_EXIT, c->n_out);
+        return 0;
+    }
+    if (live && c->t0) {                         /* never before its time; waits in short pieces, as others want to run */
+        now = av_gettime_relative();
+        if (now - due(c) > MAX_BEHIND) {
+            av_log(ctx, AV_LOG_WARNING, "The output was %.1f s behind: its clock is set anew\n", (now - due(c)) / 1e6);
+            c->t0 += now - due(c);
+        }
+        if (now < due(c)) {
+            av_usleep(FFMIN(due(c) - now, PERIOD));
+            if (av_gettime_relative() < due(c)) {
+                ff_filter_set_ready(ctx, 100);
+                return 0;
+            }
+        }
+    }
+
+    pthread_mutex_lock(&c->lock);
+    if (!c->paused)
+        frame = next_frame(c, &end);
+    if (!frame && !end && live && (c->t0 || c->o->first == FIRST_BLACK)) {
+        frame = held_frame(c, &state);
+        held = 1;
+        if (!c->paused && c->n_clips)
+            report_late(c, 1);
+    } else if (frame && !held) {
+        report_late(c, 0);
+    }
+    if (frame && !(send = av_frame_clone(frame)))
+        end = 1;
+    if (!frame && !end)
+        wait_for(c, PERIOD);
+    pthread_mutex_unlock(&c->lock);
+
+    if (end)
+        return frame ? AVERROR(ENOMEM) : finish(c);
+    if (!frame) {
+        ff_filter_set_ready(ctx, 100);
+        return 0;
+    }
+    if (live && !c->t0)
+        c->t0 = av_gettime_relative();
+    ret = send_frame(c, send, state);
+    av_frame_free(&c->shown);
+    c->shown = send;
+    return ret;
+}
+
+/* ---- commands ---- */
+
+static int answer(char *res, int res_len, const char *format, ...) av_printf_format(3, 4);
+static int answer(char *res, int res_len, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (res && res_len > 0)
+        vsnprintf(res, res_len, format, args);
+    va_end(args);
+    return 0;
+}
+
+/* number of the clip that a job at the queue's place i will be, and the time it will be on air at the earliest */
+static int answer_clip(TurboDiffChannel *c, int i, char *res, int res_len)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    int64_t frames = c->n_out + i * c->nb_frames;
+
+    for (const Clip *clip = c->clips; clip; clip = clip->next)
+        frames += clip->nb_frames - FFMIN(clip->pos, clip->nb_frames) + (int64_t)clip->plays * clip->nb_frames;
+    return answer(res, res_len, "clip=%"PRId64" at=%.2f", c->number + i, frames / av_q2d(s->frame_rate));
+}
+
+/* the call into the library that is at work, or is next, ends soon */
+static void cancel(TurboDiffChannel *c)
+{
+    if (c->td)
+        td_cancel(c->td);
+}
+
+/* the clip at work is to end, and those that nobody has seen yet are dropped */
+static void drop_unseen(TurboDiffChannel *c)
+{
+    for (Clip **at = &c->clips; *at;) {
+        Clip *clip = *at;
+
+        if (clip == c->making && !clip->played) {
+            clip->dropped = 1;
+            cancel(c);
+        }
+        if (clip->played || clip == c->making) {
+            at = &clip->next;
+        } else {
+            *at = clip->next;
+            free_clip(clip);
+        }
+    }
+}
+
+static int enqueue(TurboDiffChannel *c, TurboDiffJob *job, char *res, int res_len)
+{
+    if (c->ended || c->stopping) {
+        ff_turbodiff_free_job(job);
+        return AVERROR_EOF;
+    }
+    if (c->nb_queue == MAX_QUEUE) {
+        ff_turbodiff_free_job(job);
+        answer(res, res_len, "%d clips are queued, no more are taken", MAX_QUEUE);
+        return AVERROR(EAGAIN);
+    }
+    c->queue[c->nb_queue++] = *job;
+    pthread_cond_broadcast(&c->wake);
+    return answer_clip(c, c->nb_queue - 1, res, res_len);
+}
+
+static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    TurboDiffJob job = { 0 };
+    int ret;
+
+    if (!strcmp(cmd, "enqueue")) {
+        ret = ff_turbodiff_parse_job(c->ctx, &job, arg, "enqueue");
+        if (!ret)
+            ret = AVERROR(EINVAL);
+    } else {
+        ret = *arg ? ff_turbodiff_prompt_job(c->ctx, &job, arg) : AVERROR(EINVAL);
+        if (ret >= 0 && !*job.clean) {
+            ff_turbodiff_free_job(&job);
+            ret = AVERROR(EINVAL);
+        }
+    }
+    if (ret < 0)
+        return answer(res, res_len, "expected a prompt"), ret;
+    if (!strcmp(cmd, "prompt_now"))
+        drop_unseen(c);
+    return enqueue(c, &job, res, res_len);
+}
+
+static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    double high, low;
+    uint64_t seed;
+    char *end, *negative;
+    long n;
+
+    if (!strcmp(cmd, "seed")) {
+        if (ff_turbodiff_parse_seed(arg, &seed))
+            return answer(res, res_len, "expected 0 to %"PRIu64, UINT64_MAX), AVERROR(EINVAL);
+        c->seed = seed - (uint64_t)c->number;    /* the next clip has this one itself */
+    } else if (!strcmp(cmd, "steps")) {
+        n = strtol(arg, &end, 10);
+        if (end == arg || *end || n < 1 || n > ff_turbodiff_max_steps(c->ctx))
+            return answer(res, res_len, "expected 1 to %d", ff_turbodiff_max_steps(c->ctx)), AVERROR(ERANGE);
+        c->steps = n;
+    } else if (!strcmp(cmd, "guidance")) {
+        if (ff_turbodiff_parse_guidance(arg, &high, &low) < 0)
+            return answer(res, res_len, "expected 1 to 100, or HIGH|LOW"), AVERROR(ERANGE);
+        c->guidance     = high;
+        c->guidance_low = low;
+    } else {
+        if (!(negative = av_strdup(arg)))
+            return AVERROR(ENOMEM);
+        av_free(c->negative);
+        c->negative = negative;
+    }
+    return answer(res, res_len, "clip=%"PRId64, c->number);
+}
+
+static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res_len)
+{
+    Clip *clip = c->clips;
+    int cut = !strcmp(arg, "cut");
+
+    if (*arg && !cut)
+        return answer(res, res_len, "expected nothing, or cut"), AVERROR(EINVAL);
+    if (!clip || !clip->played)
+        return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
+    clip->plays = 0;
+    if (clip == c->making) {
+        clip->dropped = 1;
+        cancel(c);
+    }
+    if (cut)
+        clip->pos = INT_MAX;                     /* ended, whether its frames are there or not */
+    else
+        c->next_when_ready = 1;
+    return answer(res, res_len, "clip=%"PRId64" ready=%d", clip->number + 1, is_ready(c, clip->next));
+}
+
+static int command_programme(TurboDiffChannel *c, const char *arg, char *res, int res_len)
+{
+    TurboDiffProgramme p;
+    int ret = ff_turbodiff_open_programme(c->ctx, &p, arg);
+
+    if (ret >= 0) {
+        FFSWAP(TurboDiffProgramme, c->programme, p);
+        answer(res, res_len, "lines=%d", c->programme.nb_jobs);
+    }
+    ff_turbodiff_close_programme(&p);
+    return ret;
+}
+
+static int command_status(TurboDiffChannel *c, char *res, int res_len)
+{
+    const Clip *clip = c->clips && c->clips->played ? c->clips : NULL;
+    int ready = 0;
+
+    for (const Clip *next = clip ? clip->next : c->clips; next; next = next->next)
+        ready += next->done;
+    return answer(res, res_len, "state=%s clip=%"PRId64" frame=%d ready=%d building=%"PRId64" done=%d/%d queue=%d "
+                  "frames=%"PRId64" held=%"PRId64" late=%"PRId64" restarts=%"PRId64,
+                  c->paused || c->held ? "hold" : clip ? "play" : "wait", clip ? clip->number : -1,
+                  clip ? FFMIN(clip->pos, clip->nb_frames) : 0, ready, c->making ? c->making->number : -1,
+                  c->making ? c->making->nb_made : 0, c->making ? c->making->nb_frames : 0, c->nb_queue, c->n_out,
+                  c->n_held, c->n_late, c->n_restarts);
+}
+
+static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    Clip *clip = c->clips && c->clips->played ? c->clips : NULL;
+    char *end;
+    long n;
+
+    if (!strcmp(cmd, "repeat")) {
+        n = strtol(arg, &end, 10);
+        if (end == arg || *end || n < 0 || n > 1000000)
+            return answer(res, res_len, "expected 0 to 1000000"), AVERROR(ERANGE);
+        if (!clip)
+            return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
+        clip->plays = n;
+        return answer(res, res_len, "clip=%"PRId64" left=%ld", clip->number, n);
+    }
+    if (!strcmp(cmd, "clear")) {
+        n = c->nb_queue;
+        while (c->nb_queue)
+            ff_turbodiff_free_job(&c->queue[--c->nb_queue]);
+        return answer(res, res_len, "dropped=%ld", n);
+    }
+    if (!strcmp(cmd, "stop")) {
+        c->stopping = 1;
+        drop_unseen(c);
+        pthread_cond_broadcast(&c->wake);
+        return answer(res, res_len, "at=%.2f", (c->n_out + (clip ? clip->nb_frames - FFMIN(clip->pos, clip->nb_frames)
+                                                                 : 0)) / av_q2d(s->frame_rate));
+    }
+    if (c->o->pace != PACE_LIVE)                 /* without a clock a picture would be held as fast as it can be */
+        return answer(res, res_len, "%s needs pace=live", cmd), AVERROR(EINVAL);
+    c->paused = !strcmp(cmd, "hold");
+    return answer(res, res_len, "state=%s", c->paused ? "hold" : "play");
+}
+
+int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    static const char *const clips[] = { "prompt", "prompt_now", "enqueue" },
+                      *const values[] = { "seed", "negative_prompt", "steps", "guidance" },
+                      *const simple[] = { "repeat", "clear", "stop", "hold", "resume" };
+    int ret = AVERROR(ENOSYS);
+
+    if (!arg)
+        arg = "";
+    pthread_mutex_lock(&c->lock);
+    for (int i = 0; i < FF_ARRAY_ELEMS(clips); i++)
+        if (!strcmp(cmd, clips[i]))
+            ret = command_clip(c, cmd, arg, res, res_len);
+    for (int i = 0; i < FF_ARRAY_ELEMS(values); i++)
+        if (!strcmp(cmd, values[i]))
+            ret = command_value(c, cmd, arg, res, res_len);
+    for (int i = 0; i < FF_ARRAY_ELEMS(simple); i++)
+        if (!strcmp(cmd, simple[i]))
+            ret = command_simple(c, cmd, arg, res, res_len);
+    if (!strcmp(cmd, "next"))
+        ret = command_next(c, arg, res, res_len);
+    if (!strcmp(cmd, "programme"))
+        ret = command_programme(c, arg, res, res_len);
+    if (!strcmp(cmd, "status"))
+        ret = command_status(c, res, res_len);
+    pthread_mutex_unlock(&c->lock);
+    if (ret >= 0 && strcmp(cmd, "status"))
+        av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, res ? res : "");
+    return ret;
+}
+
+/* ---- opening and closing ---- */
+
+int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, const TurboDiffChannelOptions *o)
+{
+    TurboDiffContext *s = ctx->priv;
+    TurboDiffChannel *c = *dst = av_mallocz(sizeof(*c));
+    TurboDiffJob job = { 0 };
+    int ret;
+
+    if (!c)
+        return AVERROR(ENOMEM);
+    c->ctx = ctx;
+    c->o   = o;
+    c->programme.fd = -1;
+    if (o->programme) {
+        if ((ret = ff_turbodiff_open_programme(ctx, &c->programme, o->programme)) < 0)
+            return ret;
+        /* each clip brings its own: nothing to load from the options */
+        return s->clean_prompt || (s->clean_prompt = av_strdup("")) ? 0 : AVERROR(ENOMEM);
+    }
+    if ((ret = ff_turbodiff_load_prompt(ctx)) < 0 ||
+        (ret = ff_turbodiff_prompt_job(ctx, &job, s->params.prompt)) < 0)
+        return ret;
+    c->queue[c->nb_queue++] = job;
+    return 0;
+}
+
+static int make_black(TurboDiffChannel *c)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    ptrdiff_t stride[4];
+    int ret;
+
+    if (c->o->late != LATE_BLACK && c->o->first != FIRST_BLACK)
+        return 0;
+    if (is_cuda(c)) {
+        av_log(c->ctx, AV_LOG_ERROR, "late=black, first=black: expected frames in memory, not CUDA frames\n");
+        return AVERROR(EINVAL);
+    }
+    if (!(c->black = av_frame_alloc()))
+        return AVERROR(ENOMEM);
+    c->black->format = s->format;
+    c->black->width  = s->w;
+    c->black->height = s->h;
+    if ((ret = av_frame_get_buffer(c->black, 0)) < 0)
+        return ret;
+    for (int i = 0; i < 4; i++)
+        stride[i] = c->black->linesize[i];
+    ff_turbodiff_set_props(c->ctx->outputs[0], c->black);
+    return av_image_fill_black(c->black->data, stride, s->format, c->black->color_range, s->w, s->h);
+}
+
+int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
+{
+    TurboDiffContext *s = c->ctx->priv;
+    int ret;
+
+    c->image     = image;
+    c->params    = s->params;
+    c->nb_frames = s->nb_frames;
+    if (s->seed_unknown) {
+        s->seed = ff_turbodiff_draw_seed(c->ctx);
+        s->seed_unknown = 0;
+    }
+    c->seed = s->seed;
+    c->td   = s->td;
+    if ((ret = make_black(c)) < 0)
+        return ret;
+    if ((ret = pthread_mutex_init(&c->lock, NULL)))
+        return AVERROR(ret);
+    if ((ret = pthread_cond_init(&c->wake, NULL))) {
+        pthread_mutex_destroy(&c->lock);
+        return AVERROR(ret);
+    }
+    c->has_lock = 1;
+    if ((ret = pthread_create(&c->thread, NULL, work, c)))
+        return AVERROR(ret);
+    c->has_thread = 1;
+    return 0;
+}
+
+void ff_turbodiff_close_channel(TurboDiffChannel **channel)
+{
+    TurboDiffChannel *c = *channel;
+
+    if (!c)
+        return;
+    if (c->has_thread) {
+        pthread_mutex_lock(&c->lock);
+        c->quit = 1;
+        cancel(c);
+        pthread_cond_broadcast(&c->wake);
+        pthread_mutex_unlock(&c->lock);
+        pthread_join(c->thread, NULL);
+    }
+    while (c->clips) {
+        Clip *clip = c->clips;
+
+        c->clips = clip->next;
+        free_clip(clip);
+    }
+    while (c->nb_queue)
+        ff_turbodiff_free_job(&c->queue[--c->nb_queue]);
+    ff_turbodiff_free_job(&c->last);
+    ff_turbodiff_close_programme(&c->programme);
+    av_frame_free(&c->shown);
+    av_frame_free(&c->black);
+    av_free(c->negative);
+    if (c->has_lock) {
+        pthread_cond_destroy(&c->wake);
+        pthread_mutex_destroy(&c->lock);
+    }
+    av_freep(channel);
+}

@@ -1,0 +1,84 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+#ifndef AVFILTER_TURBODIFF_CHANNEL_H
+#define AVFILTER_TURBODIFF_CHANNEL_H
+
+/**
+ * @file
+ * A channel: clip after clip of a programme, made by a thread of their own
+ * while those before are on air, and sent at the pace of a clock if wanted.
+ */
+
+#include <turbodiff.h>
+
+#include "avfilter.h"
+
+enum { IDLE_END, IDLE_REPEAT, IDLE_HOLD };
+enum { PACE_OFF, PACE_LIVE };
+enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK };
+enum { FIRST_WAIT, FIRST_BLACK };
+enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
+
+typedef struct TurboDiffChannel TurboDiffChannel;
+
+typedef struct TurboDiffChannelOptions {
+    char *programme;
+    int loop;                   ///< rounds of the programme after the first; -1: for ever
+    int lookahead;              ///< clips that may be made ahead of the one on air
+    int idle, pace, late, first, on_error;
+} TurboDiffChannelOptions;
+
+/**
+ * Whether the options ask for a channel rather than for one clip.
+ */
+int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o);
+
+/**
+ * Read and check the programme, before the model is opened.
+ *
+ * @param o must stay where it is
+ */
+int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **c, const TurboDiffChannelOptions *o);
+
+/**
+ * Start the thread, where the model is open and the output link is set.
+ *
+ * @param image first frame of each clip, or NULL; must stay
+ */
+int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image);
+
+/**
+ * What activate() is to do while the output link wants a frame.
+ */
+int ff_turbodiff_run_channel(TurboDiffChannel *c);
+
+/**
+ * Do what a command says at once, or at the next clip.
+ *
+ * @param res gets a line "key=value ..."
+ */
+int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len);
+
+/**
+ * Stop the thread. To be called before ff_turbodiff_close(). NULL-safe, sets *c
+ * to NULL.
+ */
+void ff_turbodiff_close_channel(TurboDiffChannel **c);
+
+#endif /* AVFILTER_TURBODIFF_CHANNEL_H */

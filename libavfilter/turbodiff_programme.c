@@ -1,0 +1,436 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * programmes: the text of a clip a line
+ */
+
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libavutil/avstring.h"
+#include "libavutil/error.h"
+#include "libavutil/file_open.h"
+#include "libavutil/log.h"
+#include "libavutil/macros.h"
+#include "libavutil/mathematics.h"
+#include "libavutil/mem.h"
+#include "libavutil/parseutils.h"
+#include "filters.h"
+#include "turbodiff_common.h"
+#include "turbodiff_programme.h"
+
+/* bytes of a file, and of a line that comes through a pipe: what the library takes for a prompt, and its options */
+#define MAX_FILE (16 << 20)
+#define MAX_LINE (1 << 17)
+
+#define MAX_REPEAT 1000000
+
+static const char *const keys[] = { "seed", "frames", "d", "steps", "negative", "repeat", "id" };
+
+void ff_turbodiff_free_job(TurboDiffJob *job)
+{
+    av_freep(&job->prompt);
+    av_freep(&job->clean);
+    av_freep(&job->negative);
+    av_freep(&job->id);
+    memset(job, 0, sizeof(*job));
+}
+
+int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt)
+{
+    int size = ff_turbodiff_clean(ctx, prompt, NULL, 0), ret;
+
+    if (size < 0)
+        return size;
+    job->prompt = av_strdup(prompt);
+    job->clean  = av_malloc(size + 1);
+    ret = job->prompt && job->clean ? ff_turbodiff_clean(ctx, prompt, job->clean, size + 1) : AVERROR(ENOMEM);
+    return FFMIN(ret, 0);
+}
+
+static int parse_count(const char *value, int min, int max, int *dst)
+{
+    char *end;
+    long long n;
+
+    errno = 0;
+    n = strtoll(value, &end, 10);
+    if (end == value || *end || errno || n < min || n > max)
+        return AVERROR(EINVAL);
+    *dst = n;
+    return 0;
+}
+
+static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, char *value, const char *where)
+{
+    TurboDiffContext *s = ctx->priv;
+    const char *want = NULL;
+    int ret = 0;
+
+    if (!strcmp(key, "seed")) {
+        ret = ff_turbodiff_parse_seed(value, &job->seed);
+        job->has_seed = ret == 0;
+        want = "0 to 18446744073709551615, or -1 for a random one";
+        if (ret == 1) {
+            job->seed = ff_turbodiff_draw_seed(ctx);
+            job->has_seed = 1;
+        }
+    } else if (!strcmp(key, "frames")) {
+        ret = parse_count(value, 1, TD_MAX_FRAMES, &job->frames);
+        want = "1 to 509";
+    } else if (!strcmp(key, "d")) {
+        int64_t us, frames = 0;
+
+        ret = av_parse_time(&us, value, 1);
+        if (ret >= 0)
+            frames = av_rescale_q_rnd(us, AV_TIME_BASE_Q, av_inv_q(s->frame_rate), AV_ROUND_UP);
+        if (frames < 1 || frames > TD_MAX_FRAMES)
+            ret = AVERROR(EINVAL);
+        job->frames = frames;
+        want = "a duration of 1 to 509 frames";
+    } else if (!strcmp(key, "steps")) {
+        ret = parse_count(value, 1, ff_turbodiff_max_steps(ctx), &job->steps);
+        want = s->params.sampler == TD_SAMPLER_RCM ? "1 to 4 with sampler rcm" : "1 to 1000";
+    } else if (!strcmp(key, "repeat")) {
+        ret = parse_count(value, 0, MAX_REPEAT, &job->repeat);
+        want = "0 to 1000000 times more";
+    } else {
+        char **dst = !strcmp(key, "id") ? &job->id : &job->negative;
+
+        av_freep(dst);
+        if (!(*dst = av_strdup(value)))
+            return AVERROR(ENOMEM);
+    }
+    if (ret < 0)
+        av_log(ctx, AV_LOG_ERROR, "%s: %s '%s': expected %s\n", where, key, value, want);
+    return FFMIN(ret, 0);
+}
+
+/* whether text begins with a word and an equals sign, and has a bar after it */
+static int has_options(const char *text)
+{
+    const char *p = text + strspn(text, "abcdefghijklmnopqrstuvwxyz_");
+
+    return p > text && *p == '=' && strchr(p, '|');
+}
+
+/* a value, up to a bare colon or bar, in place; @return what follows it, the delimiter in *end */
+static char *cut_value(char *p, char *end)
+{
+    char *to = p;
+
+    for (; *p && *p != ':' && *p != '|'; p++) {
+        if (*p == '\\' && p[1])
+            p++;
+        *to++ = *p;
+    }
+    *end = *p;
+    if (*p)
+        p++;
+    while (*end == '|' && to[-1] == ' ')         /* between a value and its bar */
+        to--;
+    *to = 0;
+    return p;
+}
+
+int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *line, const char *where)
+{
+    char *text, *p, delimiter = ':';
+    int ret = 0;
+
+    memset(job, 0, sizeof(*job));
+    line += strspn(line, " \t\r");
+    if (!*line || *line == '#')
+        return 0;
+    if (!(text = p = av_strdup(line)))
+        return AVERROR(ENOMEM);
+    for (size_t len = strlen(p); len && strchr(" \t\r", p[len - 1]); len--)
+        p[len - 1] = 0;
+    if (has_options(p))
+        while (delimiter == ':') {
+            char *key = p, *value = strchr(p, '=');
+            int known = 0;
+
+            if (!value || strcspn(key, "=:|") != value - key) {
+                av_log(ctx, AV_LOG_ERROR, "%s: '%.40s': expected KEY=VALUE:KEY=VALUE | PROMPT\n", where, key);
+                ret = AVERROR(EINVAL);
+                goto fail;
+            }
+            *value++ = 0;
+            p = cut_value(value, &delimiter);
+            for (int i = 0; i < FF_ARRAY_ELEMS(keys); i++)
+                known |= !strcmp(keys[i], key);
+            if (!known) {
+                av_log(ctx, AV_LOG_ERROR, "%s: '%s': expected one of seed, frames, d, steps, negative, repeat, id\n",
+                       where, key);
+                ret = AVERROR(EINVAL);
+                goto fail;
+            }
+            if ((ret = set_key(ctx, job, key, value, where)) < 0)
+                goto fail;
+            if (!delimiter) {
+                av_log(ctx, AV_LOG_ERROR, "%s: no prompt: expected KEY=VALUE | PROMPT\n", where);
+                ret = AVERROR(EINVAL);
+                goto fail;
+            }
+        }
+    p += strspn(p, " \t");
+    if (!*p) {
+        av_log(ctx, AV_LOG_ERROR, "%s: the prompt is empty\n", where);
+        ret = AVERROR(EINVAL);
+        goto fail;
+    }
+    if ((ret = ff_turbodiff_prompt_job(ctx, job, p)) < 0) {
+        av_log(ctx, AV_LOG_ERROR, "%s: not a prompt\n", where);
+        goto fail;
+    }
+    av_free(text);
+    return 1;
+
+fail:
+    ff_turbodiff_free_job(job);
+    av_free(text);
+    return ret;
+}
+
+static void free_jobs(TurboDiffJob **jobs, int *nb_jobs)
+{
+    for (int i = 0; i < *nb_jobs; i++)
+        ff_turbodiff_free_job(&(*jobs)[i]);
+    av_freep(jobs);
+    *nb_jobs = 0;
+}
+
+/* all lines; each error is logged, and one is enough to fail */
+static int parse_text(AVFilterContext *ctx, const char *file, char *text, TurboDiffJob **jobs, int *nb_jobs)
+{
+    int number = 1, error = 0;
+
+    for (char *line = text, *next; line; line = next, number++) {
+        char where[64];
+        TurboDiffJob job;
+        int ret;
+
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = 0;
+        snprintf(where, sizeof(where), "%.40s:%d", av_basename(file), number);
+        ret = ff_turbodiff_parse_job(ctx, &job, line, where);
+        if (ret > 0 && !av_dynarray2_add((void **)jobs, nb_jobs, sizeof(job), (void *)&job)) {
+            ff_turbodiff_free_job(&job);
+            ret = AVERROR(ENOMEM);
+        }
+        if (ret < 0)
+            error = ret;
+        if (ret == AVERROR(ENOMEM))
+            break;
+    }
+    if (!error && !*nb_jobs) {
+        av_log(ctx, AV_LOG_ERROR, "programme '%s' has no clip, expected a prompt in each line\n", file);
+        error = AVERROR_INVALIDDATA;
+    }
+    if (error)
+        free_jobs(jobs, nb_jobs);
+    return error;
+}
+
+static int read_file(AVFilterContext *ctx, const char *file, int fd, const struct stat *st, TurboDiffJob **jobs,
+                     int *nb_jobs)
+{
+    char *text;
+    int64_t len = 0;
+    int ret = 0;
+
+    if (st->st_size > MAX_FILE) {
+        av_log(ctx, AV_LOG_ERROR, "programme '%s' has more than %d bytes\n", file, MAX_FILE);
+        return AVERROR_INVALIDDATA;
+    }
+    if (!(text = av_malloc(st->st_size + 1)))
+        return AVERROR(ENOMEM);
+    while (len < st->st_size) {
+        ssize_t n = read(fd, text + len, st->st_size - len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            ret = n < 0 ? AVERROR(errno) : 0;
+            break;
+        }
+        len += n;
+    }
+    text[len] = 0;
+    if (ret < 0) {
+        av_log(ctx, AV_LOG_ERROR, "programme '%s' cannot be read: %s\n", file, av_err2str(ret));
+    } else if (memchr(text, 0, len)) {
+        av_log(ctx, AV_LOG_ERROR, "programme '%s' is not text: it has a NUL byte\n", file);
+        ret = AVERROR_INVALIDDATA;
+    } else {
+        ret = parse_text(ctx, file, text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3), jobs, nb_jobs);
+    }
+    av_free(text);
+    return ret;
+}
+
+int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *file)
+{
+    int ret = 0;
+
+    memset(p, 0, sizeof(*p));
+    p->fd = -1;
+    if (!(p->file = av_strdup(file)))
+        return AVERROR(ENOMEM);
+    p->fd = avpriv_open(file, O_RDONLY | O_NONBLOCK);
+    if (p->fd < 0 || fstat(p->fd, &p->as_read) < 0)
+        ret = AVERROR(errno);
+    else if (S_ISDIR(p->as_read.st_mode))
+        ret = AVERROR(EISDIR);
+    if (ret < 0) {
+        av_log(ctx, AV_LOG_ERROR, "programme '%s' cannot be read: %s\n", file, av_err2str(ret));
+    } else if (S_ISREG(p->as_read.st_mode)) {
+        ret = read_file(ctx, file, p->fd, &p->as_read, &p->jobs, &p->nb_jobs);
+        close(p->fd);
+        p->fd = -1;
+    } else if (!(p->text = av_malloc(MAX_LINE + 1))) {
+        ret = AVERROR(ENOMEM);
+    }
+    return ret;
+}
+
+void ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p)
+{
+    TurboDiffProgramme again;
+    struct stat st;
+
+    p->next = 0;
+    if (p->fd >= 0)
+        return;
+    if (stat(p->file, &st) >= 0 && st.st_ino == p->as_read.st_ino && st.st_size == p->as_read.st_size &&
+        st.st_mtime == p->as_read.st_mtime)
+        return;
+    if (ff_turbodiff_open_programme(ctx, &again, p->file) >= 0 && again.fd < 0) {
+        av_log(ctx, AV_LOG_INFO, "programme '%s' has changed: %d clips\n", p->file, again.nb_jobs);
+        FFSWAP(TurboDiffProgramme, *p, again);
+    } else {
+        av_log(ctx, AV_LOG_WARNING, "programme '%s': its %d clips before stay\n", p->file, p->nb_jobs);
+    }
+    ff_turbodiff_close_programme(&again);
+}
+
+static int copy_job(TurboDiffJob *dst, const TurboDiffJob *src)
+{
+    *dst = *src;
+    dst->prompt   = av_strdup(src->prompt);
+    dst->clean    = av_strdup(src->clean);
+    dst->negative = av_strdup(src->negative);
+    dst->id       = av_strdup(src->id);
+    if (!dst->prompt || !dst->clean || !dst->negative != !src->negative || !dst->id != !src->id) {
+        ff_turbodiff_free_job(dst);
+        return AVERROR(ENOMEM);
+    }
+    return 0;
+}
+
+/* the first line that is there, without its end; NULL if there is none yet */
+static char *next_line(AVFilterContext *ctx, TurboDiffProgramme *p)
+{
+    for (;;) {
+        char *end = memchr(p->text, '\n', p->len), *line;
+        ssize_t n = 0;
+
+        if (end) {
+            int len = end - p->text, skip = p->skip;
+
+            p->line++;
+            p->skip = 0;
+            line = skip ? NULL : av_strndup(p->text, len);
+            p->len -= len + 1;
+            memmove(p->text, end + 1, p->len);
+            if (skip)
+                continue;
+            return line;
+        }
+        if (p->len == MAX_LINE) {
+            if (!p->skip)
+                av_log(ctx, AV_LOG_ERROR, "%s:%d: a line of more than %d bytes is left out\n", av_basename(p->file),
+                       p->line + 1, MAX_LINE);
+            p->skip = 1;
+            p->len = 0;
+        }
+        n = read(p->fd, p->text + p->len, MAX_LINE - p->len);
+        if (n == 0 && p->len)                    /* the last line may lack its end */
+            p->text[p->len++] = '\n';
+        else if (n <= 0)
+            return NULL;
+        else
+            p->len += n;
+    }
+}
+
+int ff_turbodiff_next_job(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiffJob *job)
+{
+    char *line;
+
+    if (p->fd < 0) {
+        int ret;
+
+        if (p->next >= p->nb_jobs)
+            return 0;
+        ret = copy_job(job, &p->jobs[p->next]);
+        p->next++;
+        return ret < 0 ? ret : 1;
+    }
+    while ((line = next_line(ctx, p))) {
+        char where[64];
+        int ret;
+
+        snprintf(where, sizeof(where), "%.40s:%d", av_basename(p->file), p->line);
+        ret = strlen(line) ? ff_turbodiff_parse_job(ctx, job, line, where) : 0;
+        av_free(line);
+        if (ret > 0 || ret == AVERROR(ENOMEM))
+            return ret;
+    }
+    return 0;
+}
+
+int ff_turbodiff_programme_ended(const TurboDiffProgramme *p)
+{
+    struct pollfd poll_fd = { p->fd, POLLIN };
+
+    if (p->fd < 0)
+        return p->next >= p->nb_jobs;
+    return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLHUP) && !(poll_fd.revents & POLLIN) && !p->len;
+}
+
+void ff_turbodiff_close_programme(TurboDiffProgramme *p)
+{
+    free_jobs(&p->jobs, &p->nb_jobs);
+    if (p->file && p->fd >= 0)
+        close(p->fd);
+    p->fd = -1;
+    av_freep(&p->text);
+    av_freep(&p->file);
+}

@@ -1,0 +1,197 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The turbodiff source as a channel: programmes, pacing, commands. channel.sh DIR MODEL, as run.sh
+set -u
+LC_ALL=C
+export LC_ALL
+
+dir=$1
+model=$2
+ffmpeg=$dir/ffmpeg
+case $dir in
+*/small-*) suite=fate-channel-${dir##*/small-} ;;
+*)         suite=fate-channel ;;
+esac
+. "$(dirname "$0")/cases.sh"
+
+base="turbodiff=model=$model:s=64x48:frames=9:seed=1:steps=1"
+clip() {                                         # clip OPTIONS PROMPT: its frames' checksums
+    frames -f lavfi -i "turbodiff=model=$model:s=64x48:steps=1:$1:prompt=$2" | cut -d , -f 6
+}
+sums() {                                         # of a channel's frames
+    frames -f lavfi -i "$@" | cut -d , -f 6
+}
+# states GRAPH OPTION...: what metadata KEY says of each frame, one a line
+told() {
+    key=$1
+    shift
+    made -f lavfi -i "$1,metadata=print:key=lavfi.turbodiff.$key:file=-" -f null - | sed -n "s/.*turbodiff.$key=//p"
+}
+programme() {                                    # programme LINE...: to $tmp/p
+    printf '%s\n' "$@" > "$tmp/p"
+}
+
+# ---- programmes ----
+
+programme '# a comment' 'a cat' '' 'seed=7:frames=5:id=x | a dog, "quickly": now' 'repeat=1:d=0.25 | a bird'
+{
+    clip frames=9:seed=1 'a cat'
+    clip frames=5:seed=7 'a dog\, "quickly"\\: now'
+    clip d=0.25:seed=3 'a bird'
+    clip d=0.25:seed=3 'a bird'
+} > "$tmp/want"
+equal "a programme's frames are those of its clips" "$(sums "$base:programme=$tmp/p")" "$(cat "$tmp/want")"
+equal "times count on" "$(frames -f lavfi -i "$base:programme=$tmp/p" | cut -d , -f 3 | tr '\n' ' ')" \
+    "$(seq -s ' ' 0 21) "
+equal "lookahead changes no frame" "$(sums "$base:programme=$tmp/p:lookahead=0")$(sums "$base:programme=$tmp/p:lookahead=4")" \
+    "$(cat "$tmp/want")$(cat "$tmp/want")"
+equal "threads change no frame" "$(sums "$base:programme=$tmp/p" -filter_threads 1)" "$(cat "$tmp/want")"
+equal "clip and id of each frame" "$(told clip "$base:programme=$tmp/p" | uniq -c | tr -s ' ' | tr '\n' ,)$(told id \
+    "$base:programme=$tmp/p" | uniq -c | tr -s ' ')" " 9 0, 5 1, 8 2, 5 x"
+equal "loop: as many rounds more" "$(count -f lavfi -i "$base:programme=$tmp/p:loop=2")" 66
+equal "loop: a line with a seed is the same again, one without is not" \
+    "$(sums "$base:programme=$tmp/p:loop=1" | sed -n '10,14p;32,36p' | sort | uniq -c | awk '{print $1}' | uniq)" 2
+equal "loop: for ever" "$(count -f lavfi -i "$base:programme=$tmp/p:loop=-1" -frames:v 100)" 100
+equal "idle=repeat: the prompt goes on, with other seeds" "$(told seed "$base:prompt=a cat:idle=repeat,trim=end_frame=27" |
+    uniq | tr '\n' ' ')" "1 2 3 "
+printf '\357\273\277seed=3 | a cat\r\nid=a\\:b\\|c|a dog' > "$tmp/p"
+equal "a mark at the start, line ends of two bytes, none at the end; escapes" \
+    "$(told seed "$base:programme=$tmp/p" | uniq | tr '\n' ' ')$(told id "$base:programme=$tmp/p" | uniq)" "3 2 a:b|c"
+
+mkfifo "$tmp/fifo"
+timeout 20 sh -c 'exec > "$1"; printf "id=a | a cat\n"; sleep 1; printf "nonsense=1 | a\nid=b | a dog"' sh "$tmp/fifo" &
+told id "$base:programme=$tmp/fifo" | uniq -c | tr -s ' ' > "$tmp/told"
+wait $!
+equal "a pipe: lines as they come, an error is skipped" "$(cat "$tmp/told")" " 9 a
+ 9 b"
+grep -q "fifo:2: 'nonsense'" "$tmp/err" && ok "a pipe: the line at fault" || fail "a pipe: the line at fault" "$(cat "$tmp/err")"
+
+programme 'id=old | a cat'
+(sleep 1.5; printf 'id=new | a dog\n' > "$tmp/p2"; mv "$tmp/p2" "$tmp/p") &
+told id "$base:programme=$tmp/p:loop=-1:pace=live,trim=end_frame=70" | uniq > "$tmp/told"
+wait $!
+equal "a file that is replaced is read in the next round" "$(cat "$tmp/told" | tr '\n' ' ')" "old new "
+
+# wrong NAME PATTERN OPTIONS: one line of the filter, and no success
+wrong() {
+    run -f lavfi -i "$3" -f null -
+    refused "$1" "$2" 'Error\|Failed' $?
+}
+programme 'a cat' 'seed=x | a dog'
+wrong "a programme's value" "p:2: seed 'x': expected 0 to" "$base:programme=$tmp/p"
+programme 'speed=1 | a dog'
+wrong "a programme's key" "p:1: 'speed': expected one of seed" "$base:programme=$tmp/p"
+programme 'frames=600 | a dog'
+wrong "a programme's frames" "frames '600': expected 1 to 509" "$base:programme=$tmp/p"
+programme 'steps=5 | a dog'
+wrong "a programme's steps" "steps '5': expected 1 to 4" "$base:programme=$tmp/p"
+programme 'seed=1 |'
+wrong "a programme's prompt" "p:1: the prompt is empty" "$base:programme=$tmp/p"
+programme '# nothing'
+wrong "a programme without a clip" "has no clip" "$base:programme=$tmp/p"
+printf 'a\0b\n' > "$tmp/p"
+wrong "a programme that is no text" "NUL byte" "$base:programme=$tmp/p"
+wrong "no programme" "No such file" "$base:programme=$tmp/none"
+wrong "a directory" "Is a directory" "$base:programme=$tmp"
+programme 'a cat'
+wrong "programme and prompt" "expected one of them" "$base:programme=$tmp/p:prompt=a cat"
+wrong "loop without a programme" "loop: expected a programme" "$base:prompt=a cat:loop=1"
+wrong "late without a clock" "late: expected pace=live" "$base:prompt=a cat:late=black"
+wrong "lookahead of one clip" "lookahead: expected" "$base:prompt=a cat:lookahead=2"
+
+# ---- pace ----
+
+programme 'a cat' 'a dog' 'a bird'
+start=$(date +%s%N)
+equal "pace=live: all frames" "$(told state "$base:programme=$tmp/p:pace=live" | sort | uniq -c | grep -c play)" 1
+ms=$((($(date +%s%N) - start) / 1000000))
+[ $ms -ge 1600 ] && ok "pace=live: not before their time" || fail "pace=live: not before their time" "$ms ms for 27 frames at 16 a second"
+
+# a clock that no CPU keeps up with; a second of it
+for late in hold repeat pingpong black; do
+    "$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$base:programme=$tmp/p:pace=live:r=240:late=$late,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states" \
+        -f framecrc "$tmp/crc" 2> "$tmp/log"
+    played=$(grep -c state=play "$tmp/states")
+    other=$(grep -c "state=$late" "$tmp/states")
+    if [ "$played" = 27 ] && [ "$other" -gt 0 ] && [ $((played + other)) = "$(grep -c '^0,' "$tmp/crc")" ]; then
+        ok "late=$late: 27 frames of clips, others in between"
+    else
+        fail "late=$late: 27 frames of clips, others in between" "$played, $other" "$(cat "$tmp/log")"
+    fi
+    # each lateness has one line at its start and one at its end
+    late_lines=$(grep -c 'late: clip\|late: no clip' "$tmp/log")
+    equal "late=$late: what is said" "$((late_lines > 0)) $(grep -c 'on time again' "$tmp/log")" "1 $late_lines"
+done
+grep -A 1000 '^frame:' "$tmp/states" | grep -c 'state=black' > "$tmp/black"
+equal "late=black: black frames are all the same" "$(awk '/^frame/{split($1,a,":");n=a[2]} /state=black/{print n}' "$tmp/states" |
+    while read -r n; do grep '^0,' "$tmp/crc" | sed -n "$((n + 1))p"; done | cut -d , -f 6 | sort -u | grep -c .)" 1
+equal "first=black: a picture before the first clip" "$(told state "$base:programme=$tmp/p:pace=live:r=240:first=black" | head -n 1)" black
+
+# ---- commands ----
+
+# say COMMANDS OPTIONS: a channel that sendcmd speaks to; what its frames say
+say() {
+    echo "$1" > "$tmp/commands"
+    made -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=9:seed=1:steps=1:$2,sendcmd=f=$tmp/commands,metadata=print:file=-[v]" \
+        -map '[v]' -f null - > "$tmp/said"
+    grep "$failure" "$tmp/said"
+    cat "$tmp/said"
+}
+equal "prompt: the next clip" "$(say '0.2 turbodiff@ch prompt '\''a dog'\''' "prompt=a cat:idle=hold:pace=live,trim=end_frame=24" |
+    sed -n 's/lavfi.turbodiff.prompt=//p' | uniq | tr '\n' ,)" "a cat,a dog,"
+equal "enqueue: a line of a programme" "$(say '0.2 turbodiff@ch enqueue '\''seed=9:id=z|a dog'\''' "prompt=a cat:idle=hold:pace=live,trim=end_frame=24" |
+    sed -n 's/lavfi.turbodiff.seed=//p' | uniq | tr '\n' ,)" "1,9,"
+say '0.2 turbodiff@ch stop' "prompt=a cat:idle=repeat:pace=live" > "$tmp/said2"
+equal "stop: the end, after the clip on air" "$(grep -c '^frame:' "$tmp/said2")" 9
+equal "seed: of the next clip that is not begun" "$(say '0.1 turbodiff@ch seed 100' "prompt=a cat:idle=repeat:pace=live:lookahead=0,trim=end_frame=27" |
+    sed -n 's/lavfi.turbodiff.seed=//p' | uniq | tr '\n' ,)" "1,100,101,"
+equal "repeat: the clip on air again" "$(say '0.2 turbodiff@ch repeat 2' "prompt=a cat:idle=end:pace=live" |
+    grep -c '^frame:')" 27
+equal "hold and resume" "$(say '0.2 turbodiff@ch hold; 0.6 turbodiff@ch resume' "prompt=a cat:pace=live" |
+    sed -n 's/lavfi.turbodiff.state=//p' | uniq | tr '\n' ,)" "play,hold,play,"
+echo "0.3 turbodiff@ch status; 0.3 turbodiff@ch steps 9; 0.3 turbodiff@ch nonsense; 0.3 turbodiff@ch prompt_now 'a dog'" > "$tmp/commands"
+"$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=9:seed=1:steps=1:prompt=a cat:idle=repeat:pace=live,sendcmd=f=$tmp/commands,trim=end_frame=20[v]" \
+    -map '[v]' -f null - 2> "$tmp/log"
+# answered NAME PATTERN
+answered() {
+    grep -q "$2" "$tmp/log" && ok "$1" || fail "$1" "$(grep 'Command reply' "$tmp/log")"
+}
+answered "status: a line" 'state=play clip=0 frame=[0-9]* ready=[01] building=[0-9-]* done=[0-9]*/[0-9]* queue=0'
+answered "steps out of range" 'expected 1 to 4'
+answered "an unknown command" 'ret:Function not implemented'
+answered "prompt_now: its clip" 'clip=[0-9]* at=[0-9.]*'
+"$ffmpeg" -hide_banner -h filter=turbodiff > "$tmp/help" 2>&1
+equal "help marks what a command may change" "$(grep -c '^ *\(seed\|steps\|negative_prompt\|guidance\) .*T\.* ' "$tmp/help")" 4
+
+# ---- clips that fail ----
+
+# a model whose frames after the first one are not finite
+"${dir%/small-*}/tdsynth" --format=safetensors --dit=bf16 --seed=3 "$tmp/later" > /dev/null
+poison "$(find "$tmp/later" -name 'Wan2.1_VAE*')" decoder.upsamples.7.time_conv.weight
+programme 'frames=1 | a cat' 'a dog' 'frames=1 | a bird'
+bad="turbodiff=model=$tmp/later:s=64x48:frames=9:seed=1:steps=1:programme=$tmp/p"
+for on_error in stop skip restart; do
+    "$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$bad:on_error=$on_error,metadata=print:key=lavfi.turbodiff.clip:file=$tmp/clips" \
+        -f null - 2> "$tmp/log"
+    echo "status $?, $(sed -n 's/.*clip=//p' "$tmp/clips" | uniq | tr '\n' ' '), $(grep -c 'The clip is left out' "$tmp/log")" > "$tmp/$on_error"
+done
+equal "on_error=stop: frames before it, and its status" "$(cut -d , -f 2- "$tmp/stop") $(grep -c 'status 0' "$tmp/stop")" \
+    " 0 1 , 0 0"
+equal "on_error=skip: the clips after it, too" "$(cat "$tmp/skip")" "status 0, 0 1 2 , 1"
+equal "on_error=restart: the same" "$(cat "$tmp/restart")" "status 0, 0 1 2 , 1"
+programme 'a cat'
+"$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "$bad:on_error=skip:loop=-1" -f null - 2> "$tmp/log" &
+sleep 1.5
+interrupted "SIGINT while the next try is waited for" $! "$tmp/log"
+
+# ---- an end that comes from outside ----
+
+"$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "$base:prompt=a cat:idle=repeat:pace=live" -f null - 2> "$tmp/log" &
+sleep 1
+interrupted "SIGINT on air" $! "$tmp/log"
+"$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "turbodiff=model=$model:prompt=a cat:idle=hold:frames=9:s=64x48:pace=live" -f null - 2> "$tmp/log" &
+sleep 1.5
+interrupted "SIGINT while a picture is held" $! "$tmp/log"
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
