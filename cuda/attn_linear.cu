@@ -11,6 +11,8 @@
 #define D 128
 #define ROWS 64                                  /* tokens per step */
 
+/* Another pair of chunks of the same row is bits 5 to 7 turned over, in an address, too: memory starts at a multiple of
+ * 256. Rows that are a multiple of 8 further on are so many times 256 bytes further on. */
 __device__ __forceinline__ int offset(int row, int chunk) { return row * 256 + ((chunk ^ (row & 7)) << 4); }
 
 /* softmax over the head dim of one row by 16 lanes of 8 values, to bf16 words */
@@ -39,7 +41,7 @@ __device__ __forceinline__ uint4 feature(uint4 u, float (&v)[8])
 }
 
 /* a step's rows on their way: of k, a thread's rows group + 16 i to its registers; of v, to shared memory */
-__device__ __forceinline__ void load_step(uint4 (&k)[4], uint8_t *sv, const SlaArgs &a, int step, int group, int chunk,
+__device__ __forceinline__ void load_step(uint4 (&k)[4], uint32_t sv, const SlaArgs &a, int step, int group, int chunk,
                                           int head)
 {
 #pragma unroll
@@ -56,54 +58,56 @@ __device__ __forceinline__ void load_step(uint4 (&k)[4], uint8_t *sv, const SlaA
 /* a part of the tokens of one head: 8 warps, warp w owns rows 16w.. of kv (channels of k) */
 __global__ void __launch_bounds__(256, 2) linear_kv_kernel(SlaArgs a)
 {
-    __shared__ __align__(128) uint8_t sk[ROWS * 256], sv[2][ROWS * 256];
+    __shared__ __align__(256) uint8_t sk[ROWS * 256], sv[2 * ROWS * 256];
     float (*sums)[D] = (float (*)[D])sk;         /* when the last step is done */
     int part = blockIdx.x, head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32,
         chunk = threadIdx.x % 16, group = threadIdx.x / 16;
     int steps = (a.n + ROWS - 1) / ROWS, first = (int)((int64_t)steps * part / TD_KV_PARTS),
         last = (int)((int64_t)steps * (part + 1) / TD_KV_PARTS);
     float acc[16][4] = {}, sum[8] = { 0 };
+    uint32_t at = offset(lane % 16, lane / 16), at_k = shared_address(sk) + (at ^ warp << 5), v = shared_address(sv);
+    const uint32_t both = 2 * v + ROWS * 256;
     uint4 k[4];
 
     if (first < last)
-        load_step(k, sv[0], a, first, group, chunk, head);
+        load_step(k, v, a, first, group, chunk, head);
     for (int step = first; step < last; step++) {
-        uint8_t *v_now = sv[(step - first) % 2];
 
         cp_async_wait<0>();
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             int r = group + i * 16;
             bool ok = step * ROWS + r < a.n;
-            float v[8];
-            uint4 f = feature(k[i], v);
+            float row[8];
+            uint4 f = feature(k[i], row);
 
 #pragma unroll
             for (int j = 0; j < 8; j++)
-                sum[j] += ok ? v[j] : 0.0f;
+                sum[j] += ok ? row[j] : 0.0f;
             *(uint4 *)(sk + offset(r, chunk)) = ok ? f : make_uint4(0, 0, 0, 0);
         }
         __syncthreads();
         if (step + 1 < last)                     /* while the products run */
-            load_step(k, sv[(step + 1 - first) % 2], a, step + 1, group, chunk, head);
-#pragma unroll
+            load_step(k, both - v, a, step + 1, group, chunk, head);
+#pragma unroll 2                                 /* four spill registers */
         for (int c = 0; c < ROWS / 16; c++) {
             uint32_t fa[4], fb[4], t;
 
             /* A = fk^T: the transposed load gives (k 0-7, k 8-15) x (m 0-7, m 8-15) in the order m, k; the middle two
              * swap places */
-            ldmatrix4_trans(fa, sk + offset(c * 16 + lane % 16, warp * 2 + lane / 16));
+            ldmatrix4_trans(fa, at_k + c * 16 * 256);
             t = fa[1];
             fa[1] = fa[2];
             fa[2] = t;
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                ldmatrix4_trans(fb, v_now + offset(c * 16 + lane % 16, j * 2 + lane / 16));
+                ldmatrix4_trans(fb, (v + at ^ j << 5) + c * 16 * 256);
                 mma_bf16(acc[2 * j], fa, fb[0], fb[1]);
                 mma_bf16(acc[2 * j + 1], fa, fb[2], fb[3]);
             }
         }
         __syncthreads();
+        v = both - v;
     }
     float *kv = a.kv_part + ((int64_t)head * TD_KV_PARTS + part) * D * D;
 
@@ -146,17 +150,19 @@ template <bool TRANS>
 __device__ __forceinline__ void product(float (&acc)[16][4], const uint8_t *sa, int row0, const uint8_t *sb)
 {
     int lane = threadIdx.x % 32;
-    uint32_t fa[4], fb[4];
+    uint32_t at_a = shared_address(sa) + offset(row0 + lane % 16, lane / 16), fa[4], fb[4],
+             at_b = shared_address(sb) +
+                    (TRANS ? offset(lane % 16, lane / 16) : offset(lane % 8 + lane / 16 * 8, lane / 8 % 2));
 
-#pragma unroll
+#pragma unroll 4                                 /* eight spill registers */
     for (int c = 0; c < 8; c++) {
-        ldmatrix4(fa, sa + offset(row0 + lane % 16, c * 2 + lane / 16));
+        ldmatrix4(fa, at_a ^ c << 5);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             if (TRANS)
-                ldmatrix4_trans(fb, sb + offset(c * 16 + lane % 16, j * 2 + lane / 16));
+                ldmatrix4_trans(fb, (at_b ^ j << 5) + c * 16 * 256);
             else
-                ldmatrix4(fb, sb + offset(j * 16 + lane % 8 + lane / 16 * 8, c * 2 + lane / 8 % 2));
+                ldmatrix4(fb, (at_b ^ c << 5) + j * 16 * 256);
             mma_bf16(acc[2 * j], fa, fb[0], fb[1]);
             mma_bf16(acc[2 * j + 1], fa, fb[2], fb[3]);
         }
@@ -165,28 +171,26 @@ __device__ __forceinline__ void product(float (&acc)[16][4], const uint8_t *sa, 
 
 struct ApplyStorage {
     uint8_t q[128 * 256], kv[D * 256], w[D * 256];
-    float bias[D], den[128], amax[2][8];
+    float bias[D], k_sum[D], den[128], amax[2][8];
 };
 
 /* Blocks of 128 queries of one head, every gridDim.x-th; a warp owns 16 queries, so that warps wait for each other only
  * where an amax is shared. */
-__global__ void __launch_bounds__(256, 2) linear_apply_kernel(SlaArgs a, const bf16 *w, const float *bias)
+__global__ void __launch_bounds__(256, TD_BLOCKS(2, 1)) linear_apply_kernel(SlaArgs a, const bf16 *w, const float *bias)
 {
-    extern __shared__ __align__(128) uint8_t smem[];
+    extern __shared__ __align__(256) uint8_t smem[];
     ApplyStorage *s = (ApplyStorage *)smem;
     int head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32, chunk = lane % 16, r0 = warp * 16,
         n_blocks = (a.n + 127) / 128, turn = 0;
-    float k_sum[8];
 
     for (int i = threadIdx.x; i < D * 16; i += 256) {
         *(uint4 *)(s->kv + offset(i / 16, i % 16)) = *(const uint4 *)(a.kv + (int64_t)head * D * D + i * 8);
         *(uint4 *)(s->w + offset(i / 16, i % 16)) = *(const uint4 *)(w + i * 8);
     }
-    if (threadIdx.x < D)
+    if (threadIdx.x < D) {
         s->bias[threadIdx.x] = bias ? bias[threadIdx.x] : 0.0f;
-#pragma unroll
-    for (int j = 0; j < 8; j++)
-        k_sum[j] = a.k_sum[head * D + chunk * 8 + j];
+        s->k_sum[threadIdx.x] = a.k_sum[head * D + threadIdx.x];
+    }
     __syncthreads();
     for (int block = blockIdx.x; block < n_blocks; block += gridDim.x, turn ^= 1) {
         float acc[16][4] = {};
@@ -207,7 +211,9 @@ __global__ void __launch_bounds__(256, 2) linear_apply_kernel(SlaArgs a, const b
             *(uint4 *)(s->q + offset(r, chunk)) = feature(q[i], v);
 #pragma unroll
             for (int j = 0; j < 8; j += 2) {
-                round2(v[j] *= k_sum[j], v[j + 1] *= k_sum[j + 1]);
+                float2 k_sum = *(const float2 *)(s->k_sum + chunk * 8 + j);
+
+                round2(v[j] *= k_sum.x, v[j + 1] *= k_sum.y);
                 d += v[j] + v[j + 1];
             }
 #pragma unroll

@@ -155,6 +155,8 @@ __device__ __forceinline__ void add_pv(State<MF> &w, const uint32_t (&p)[MF][E4M
 {
     int lane = threadIdx.x % 32;
 
+    /* as in scores(), other parts of a row are bits turned over */
+    v += E4M3 ? e4m3_offset(lane % 8 + lane / 16 * 8, lane / 8 % 2) : half_offset(lane % 16, lane / 16);
     /* 32 channels at a time: enough sums to hide what one product takes */
 #pragma unroll
     for (int j = 0; j < D / 32; j++) {
@@ -167,9 +169,9 @@ __device__ __forceinline__ void add_pv(State<MF> &w, const uint32_t (&p)[MF][E4M
                 uint32_t f[4];
 
                 if constexpr (E4M3)
-                    ldmatrix4(f, v + e4m3_offset((2 * j + i) * 16 + lane % 8 + lane / 16 * 8, g * 2 + lane / 8 % 2));
+                    ldmatrix4(f, (v ^ g << 5) + (2 * j + i) * 16 * 64);
                 else
-                    ldmatrix4_trans(f, v + half_offset(g * 16 + lane % 16, (2 * j + i) * 2 + lane / 16));
+                    ldmatrix4_trans(f, (v ^ 2 * j + i << 5) + g * 16 * 256);
 #pragma unroll
                 for (int m = 0; m < MF; m++)
 #pragma unroll
@@ -209,7 +211,7 @@ template <int BQ, bool E4M3> __global__ void __launch_bounds__(THREADS, 2) attn_
 #endif
     if constexpr (RUNS) {
         constexpr int MF = SageTile<BQ, E4M3>::mf;
-        extern __shared__ __align__(128) uint8_t smem[];
+        extern __shared__ __align__(256) uint8_t smem[];
         const uint32_t q = shared_address(smem), k = q + BQ * D, v = k + 2 * TK * D;
         int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y, qi = blockIdx.x, q0 = qi * BQ;
         int shift = a.bk == 128, n_tiles = a.n_keep << shift, n_early = (a.n_keep << shift) - 2;

@@ -30,7 +30,7 @@ __device__ __forceinline__ int t5_bucket(int rel)
     return (rel > 0 ? 16 : 0) + b;
 }
 
-__global__ void __launch_bounds__(256) attn_t5_kernel(T5Args a)
+__global__ void __launch_bounds__(256, TD_BLOCKS(0, 2)) attn_t5_kernel(T5Args a)
 {
     extern __shared__ float smem[];
     float *s = smem, *q = s + QUERIES * MAX_TOKENS;

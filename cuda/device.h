@@ -205,6 +205,14 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&w)[4])
 
 /* ---- kernels ---- */
 
+/* blocks of a kernel that a multiprocessor is to hold at least (__launch_bounds__), 0: as the compiler likes: where it
+ * has 227 KB of shared memory, and where it has less */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200
+#define TD_BLOCKS(large, small) large
+#else
+#define TD_BLOCKS(large, small) small
+#endif
+
 struct TDKernel {
     const char *name;
     const void *function;

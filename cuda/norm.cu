@@ -167,7 +167,7 @@ __device__ __forceinline__ float block_amax(float x, float *shared)
 
 /* 128 rows per CTA: statistics of each, then tile after tile of 128 columns, quantised as soon as its amax is known.
  * NORM 0 quantises x as it is. */
-template <int NORM> __global__ void __launch_bounds__(512) norm_quant_kernel(NormArgs a)
+template <int NORM> __global__ void __launch_bounds__(512, 1) norm_quant_kernel(NormArgs a)
 {
     __shared__ float mean[128], rstd[128], shared[16];
     int row0 = blockIdx.x * 128, warp = threadIdx.x / 32, lane = threadIdx.x % 32, kb = (a.dim + 127) / 128;
