@@ -113,12 +113,14 @@ $(LIB_SO): $(LIB_SO).$(VERSION)
 	ln -sf $(<F) $@.$(SOMAJOR)
 	ln -sf $(@F).$(SOMAJOR) $@
 
-NVCCFLAGS := -std=c++17 -O3 -lineinfo -Iengine -Icuda -DTD_SEAM='"$(SEAM)"' -DTD_CODE='"$(CUDA_GENCODE)"' -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -warn-spills \
-    $(CUDA_GENCODE)
+NVCCFLAGS := -std=c++17 -O3 $(CUDA_LINES) -Iengine -Icuda -DTD_SEAM='"$(SEAM)"' -DTD_CODE='"$(CUDA_GENCODE)"' \
+    -Xcompiler -fPIC,-fvisibility=hidden $(CUDA_GENCODE)
 
+# FILE.cu.use: what ptxas says of each kernel's registers, spills and shared memory (tests/kernels.sh reads it)
 $(BUILD)/%.cu.o: %.cu config.mak $(BUILD)/seam
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
+	$(NVCC) $(NVCCFLAGS) -Xptxas -v -MMD -MF $(@:.o=.d) -c $< -o $@ > $(@:.o=.use) 2>&1 || { cat $(@:.o=.use) >&2; exit 1; }
+	@grep -v '^ptxas info\|bytes stack frame' $(@:.o=.use) >&2 || true
 
 # the engine's symbols are hidden, so the module brings the few it needs
 CUDA_ENGINE := $(SHARED_SRCS:%.c=$(BUILD)/%.o)
@@ -239,7 +241,8 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	touch $@
 
 check-unit: $(UNITS) $(TOOLS) $(CUDA_SO) $(BUILD)/models/stamp
-	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit "tests/rooms.sh $(BUILD)" $(UNITS)
+	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit "tests/rooms.sh $(BUILD)" $(UNITS) \
+	    $(if $(CUDA_SO),"tests/kernels.sh $(BUILD)")
 
 # on a machine with a GPU; OFFICIAL=DIR: also full-size stages and clips against the official code there
 check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)

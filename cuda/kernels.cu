@@ -146,9 +146,10 @@ static int reserve_shared(TDDev *dev)
     return 0;
 }
 
-/* for tests on machines without a GPU: the i-th kernel of all lists. @return bytes of dynamic shared memory, -1 past
- * the last one */
-extern "C" __attribute__((visibility("default"))) int td_cuda_kernel(int i, const char **name, int *hopper)
+/* for tests on machines without a GPU: the i-th kernel of all lists, and its function on the host, whose symbol has
+ * the name that ptxas knows the kernel by. @return bytes of dynamic shared memory, -1 past the last one */
+extern "C" __attribute__((visibility("default"))) int td_cuda_kernel(int i, const char **name, int *hopper,
+                                                                     const void **function)
 {
     for (auto file : files) {
         TDKernels k = file();
@@ -156,6 +157,7 @@ extern "C" __attribute__((visibility("default"))) int td_cuda_kernel(int i, cons
         if (i < k.n) {
             *name = k.list[i].name;
             *hopper = k.list[i].hopper;
+            *function = k.list[i].function;
             return k.list[i].shared;
         }
         i -= k.n;

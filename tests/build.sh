@@ -34,6 +34,8 @@ chmod +x "$tmp/bin/nvcc"
 cd "$tmp/tree" || exit 1
 check "configure finds the CUDA compiler" sh -c "PATH=$tmp/bin:\$PATH ./configure --cc='$cc' | tee '$tmp/told' | grep 'CUDA compiler.*nvcc 13.0'"
 check "and says what it costs, and how to leave it out" grep -e '--disable-cuda' "$tmp/told"
+check "for all kinds of cards, and the last as PTX" grep -x 'CUDA_GENCODE  :=  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_90a,code=compute_90a' config.mak
+check "without line numbers" sh -c "! $make -n BUILD=b all | grep -e -lineinfo"
 for target in all install install-ffmpeg ffmpeg demo fate check-unit check-ops check-tools check-build; do
     check "make $target makes the module" sh -c "$make -n BUILD=b $target | tr '\n' ' ' |
         grep -e ' -c cuda/device.cu .* -shared .*-o b/libturbodiff-cuda.so'"
@@ -53,6 +55,8 @@ for f in seam/backend base/thread base/tensor base/pixfmt base/wan api/turbodiff
     $make -s BUILD=b b/seam
     check "another $f.h is another hash" sh -c "! cmp b/seam '$tmp/seam'"
 done
+PATH=$tmp/bin:$PATH ./configure --cc="$cc" --enable-cuda-lines > /dev/null
+check "line numbers are for developers" sh -c "$make -n BUILD=b all | grep -e '-lineinfo .* -c cuda/device.cu'"
 ./configure --cc="$cc" --disable-cuda > /dev/null
 mkdir -p b
 touch b/libturbodiff-cuda.so

@@ -1,18 +1,43 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * What is decided about a device without one: the shared memory that the CUDA module's kernels are launched with, and
  * the attention of a GPU that lacks what sagesla needs; and on a GPU (TD_TEST_BACKEND=cuda) the cards that it can run
- * as. */
+ * as. --kernels MODULE: no test, but a line for each kernel of the module's lists, for tests/kernels.sh: where its
+ * function lies in the file, bytes of dynamic shared memory, whether it is for Hopper alone. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include "model/device.h"
 #include "test.h"
 #include "../cards.h"
 
-typedef int Kernel(int i, const char **name, int *hopper);
+typedef int Kernel(int i, const char **name, int *hopper, const void **function);
+
+static int list_kernels(const char *path)
+{
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const void *function;
+    Kernel *kernel = NULL;
+    int bytes, hopper;
+    const char *name;
+    Dl_info info;
+
+    if (module)
+        *(void **)&kernel = dlsym(module, "td_cuda_kernel");
+    if (!kernel) {
+        fprintf(stderr, "test_device: %s\n", dlerror());
+        return 1;
+    }
+    for (int i = 0; (bytes = kernel(i, &name, &hopper, &function)) >= 0; i++)
+        if (dladdr(function, &info))
+            printf("%016llx %d %d\n", (unsigned long long)((uintptr_t)function - (uintptr_t)info.dli_fbase), bytes,
+                   hopper);
+    dlclose(module);
+    return 0;
+}
 
 static void test_shared_memory(void)
 {
     const char *build = getenv("TD_BUILD"), *name;
+    const void *function;
     int n = 0, n_portable = 0, hopper, bytes;
     char path[512];
     Kernel *kernel = NULL;
@@ -30,7 +55,7 @@ static void test_shared_memory(void)
     *(void **)&kernel = dlsym(module, "td_cuda_kernel");
     if (!CHECK(kernel != NULL))
         return;
-    while ((bytes = kernel(n, &name, &hopper)) >= 0) {
+    while ((bytes = kernel(n, &name, &hopper, &function)) >= 0) {
         n++;
         n_portable += !hopper;
         for (int i = 0; i < N_CARDS; i++)
@@ -104,10 +129,12 @@ static void test_cards(void)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const char *backend = getenv("TD_TEST_BACKEND");
 
+    if (argc == 3 && !strcmp(argv[1], "--kernels"))
+        return list_kernels(argv[2]);
     test_shared_memory();
     test_attention();
     if (backend && !strcmp(backend, "cuda"))
