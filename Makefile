@@ -56,7 +56,7 @@ UNITS     := $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 OPS_SRCS  := $(wildcard tests/checkops/*.c)
 OPS_OBJS  := $(OPS_SRCS:%.c=$(BUILD)/%.o)
 CHECKOPS  := $(if $(OPS_SRCS),$(BUILD)/checkops)
-GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/hog
+GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/ops $(BUILD)/tests/gpu/hog
 CARDS_SO  := $(BUILD)/tests/cards/libturbodiff-cuda.so
 CARDS     := $(CARDS_SO) $(BUILD)/tests/cards/devices
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
@@ -244,8 +244,12 @@ check-unit: $(UNITS) $(TOOLS) $(CUDA_SO) $(BUILD)/models/stamp
 	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit "tests/rooms.sh $(BUILD)" $(UNITS) \
 	    $(if $(CUDA_SO),"tests/kernels.sh $(BUILD)")
 
-# on a machine with a GPU; OFFICIAL=DIR: also full-size stages and clips against the official code there
-check-gpu: $(UNITS) $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)
+# on a machine with a GPU
+check-gpu: $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)
+	@tests/gpu/card.sh $(BUILD)
+
+# OFFICIAL=DIR: also full-size stages and clips against the official code there
+check-gpu-all: $(UNITS) $(TOOLS) $(CHECKOPS) $(GPU_TOOLS) $(CUDA_SO)
 	tests/gpu/check.sh $(BUILD)
 	$(if $(OFFICIAL),tests/gpu/official.sh $(BUILD) $(OFFICIAL))
 
@@ -264,8 +268,9 @@ regolden: $(UNITS) $(CHECKOPS) $(BUILD)/models/stamp $(TOOLS)
 mutate:
 	@CC="$(CC)" tests/mutate.sh
 
-check-tools: $(TOOLS) $(CUDA_SO) $(CARDS) $(MODEL)/stamp
-	@r=0; tests/tools/run.sh $(BUILD) $(MODEL) || r=1; CC="$(CC)" tests/tools/devices.sh $(BUILD) $(MODEL) || r=1; exit $$r
+check-tools: $(TOOLS) $(CUDA_SO) $(CARDS) $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/ops $(MODEL)/stamp
+	@r=0; tests/tools/run.sh $(BUILD) $(MODEL) || r=1; CC="$(CC)" tests/tools/devices.sh $(BUILD) $(MODEL) || r=1; \
+	    CC="$(CC)" tests/tools/card.sh $(BUILD) || r=1; exit $$r
 
 check-api: all $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
@@ -395,7 +400,7 @@ uninstall:
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \
-    fate mutate regolden check-gpu bench-gpu asan asan-fast tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
+    fate mutate regolden check-gpu check-gpu-all bench-gpu asan asan-fast tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
     $(ALL_SERIES:%=fate-%) FORCE
 .SECONDARY:
 
@@ -433,7 +438,8 @@ help:
 	@echo "mutate          changes of the code that tests must see: tests/mutations/list"
 	@echo "regolden        after a change of numerics that is meant: what tests know of it, anew"
 	@echo "fate            the filters in ffmpeg"
-	@echo "check-gpu       on a machine with a GPU; OFFICIAL=DIR"
+	@echo "check-gpu       on a machine with a GPU, less than five minutes: a table of times for a report"
+	@echo "check-gpu-all   the same machine, all that only a GPU can show; OFFICIAL=DIR"
 	@echo "bench-gpu       times on a GPU"
 	@echo "asan tsan       unit and operator tests under sanitizers"
 	@echo "asan-fast       of asan, what reads files and prompts"

@@ -12,7 +12,8 @@
  * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit), cond
  * [20,T,h,w] (dit of image to video); image [H,W,3] in 0..255 and grid [3] = T, h, w (encode). Or it is TxhxW, such as
  * 21x60x104: all of these by chance, the same each time. Prints "ms" and the time of each run, of the network alone;
- * what is written is of the last one. -B names a card of tests/cards.h: the GPU then runs as that. */
+ * what is written is of the last one. -B names a card of tests/cards.h: the GPU then runs as that. -m 1: another line,
+ * "MiB" and what of the device's memory is in use then, by all programs. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ typedef struct Stage {
     TDDev *dev;
     enum TDBackend backend;
     TDAttnConfig attn;
-    int runs;
+    int runs, tell_memory;
     const TDCard *as;                            /* the card to run as */
     FILE *out;
     TDCheckpoint *weights, *in;
@@ -473,6 +474,8 @@ static int option(Stage *s, char o, const char *v)
                      ((s->attn.bq == 128 && s->attn.bk == 64) || (s->attn.bq == 64 && s->attn.bk == 128)) ? 0 : -1;
     case 'k': s->attn.topk = atof(v);
               return s->attn.topk > 0 && s->attn.topk <= 1 ? 0 : -1;
+    case 'm': s->tell_memory = atoi(v);
+              return s->tell_memory == 1 ? 0 : -1;
     case 'n': s->runs = atoi(v);
               return s->runs >= 1 && s->runs <= 100 ? 0 : -1;
     default:  return -1;
@@ -484,6 +487,7 @@ int main(int argc, char **argv)
     Stage s = { .log.out = { NULL, log_line, TD_LOG_WARNING }, .backend = TD_BACKEND_CPU, .runs = 1,
                 .attn = { TD_ATTN_DENSE, 128, 64, 0.1 } };
     TDGpu gpu = { .ordinal = -1 };
+    uint64_t available, total;
     int i = 1, kind = -1, ret;
 
     if (argc == 5 && !strcmp(argv[1], "compare"))
@@ -497,7 +501,7 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], stages[k].name) && argc - i - 1 == stages[k].n_args)
             kind = k;
     if (kind < 0) {
-        fputs("usage: stage [-B cpu|cuda|CARD] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK]\n"
+        fputs("usage: stage [-B cpu|cuda|CARD] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK] [-m 1]\n"
               "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT |\n"
               "             encode WEIGHTS IN OUT | compare A B MOST\n", stderr);
         return 2;
@@ -515,6 +519,10 @@ int main(int argc, char **argv)
     for (int run = 0; run < s.runs; run++)
         printf(" %.3f", s.ms[run]);
     putchar('\n');
+    if (s.tell_memory) {
+        TRY(s.dev->ops->memory(s.dev, &available, &total));
+        printf("MiB %llu\n", (unsigned long long)(total - available) >> 20);
+    }
 fail:
     if (s.dev)
         s.dev->ops->free(s.dev, &s.buf);
