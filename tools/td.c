@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include "td_bench.h"
 #include "td_options.h"
 #include "api/turbodiff.h"
 
@@ -45,23 +46,24 @@ static int close_file(FILE *f, const char *path, int status)
     return FAILED;
 }
 
-/* One clip, its frames to out and its statistics, if wanted, to stats. f holds the frame between clips. */
-static int write_clip(const Options *o, TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FILE *stats)
+/* One clip, its frames to out, if there is one, and its statistics, if wanted, to stats. f holds the frame between
+ * clips. info: as the clip has started */
+static int write_clip(const Options *o, TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FILE *stats,
+                      TDInfo *info)
 {
-    TDInfo info;
     char line[2048];
     size_t bytes;
     int ret = td_start(c, p);
 
     if (ret < 0)
         return ret;
-    td_info(c, &info);
-    bytes = (size_t)info.clip_width * (size_t)info.clip_height * 3;
-    f->stride[0] = (ptrdiff_t)info.clip_width * 3;
+    td_info(c, info);
+    bytes = (size_t)info->clip_width * (size_t)info->clip_height * 3;
+    f->stride[0] = (ptrdiff_t)info->clip_width * 3;
     if (!f->data[0] && !(f->data[0] = malloc(bytes)))
         return TD_ERR(ENOMEM);
     while ((ret = td_read_frame(c, f)) > 0)
-        if (fwrite(f->data[0], 1, bytes, out) != bytes) {
+        if (out && fwrite(f->data[0], 1, bytes, out) != bytes) {
             fprintf(stderr, "td: frames cannot be written: %s\n", strerror(errno));
             return FAILED;
         }
@@ -97,6 +99,7 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
 {
     TDFrame f = { .format = TD_PIX_RGB24 };
     char *line = prompts ? malloc(CLI_PROMPT + 8) : NULL;
+    TDInfo info;
     int more = 1, n = 0, ret = 0;
 
     if (prompts && !line)
@@ -110,7 +113,7 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
         if (td_clean_prompt(NULL, 0, p->prompt, NULL) == 0)
             log_line(NULL, TD_LOG_WARNING, "the prompt is empty: nothing says what the video is to show");
         for (int clip = 0; clip < o->n_clips && !ret; clip++)
-            ret = write_clip(o, c, p, &f, out, stats);
+            ret = write_clip(o, c, p, &f, out, stats, &info);
         p->seed++;
     } while (prompts && !ret);
     if (more < 0) {
@@ -124,6 +127,40 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
     return ret;
 }
 
+/* --bench: a clip that loads what it needs, then others, and the table. A model that wants a picture and has none gets
+ * a grey one. @return 0 or a status */
+static int bench(const Options *o, TDContext *c, TDParams *p, FILE *stats)
+{
+    static uint8_t grey[64 * 64 * 3];
+    static const TDImage picture = { 64, 64, 64 * 3, grey };
+    TDFrame f = { .format = TD_PIX_RGB24 };
+    BenchClip first = { 0 }, warm = { 0 }, clip;
+    char prompt[128];
+    TDInfo info;
+    int ret = 0;
+
+    memset(grey, 128, sizeof(grey));
+    td_info(c, &info);
+    if (info.needs_image && !p->image)
+        p->image = &picture;
+    for (int i = 0; i <= o->n_clips; i++) {
+        bench_prompt(prompt, sizeof(prompt), i);
+        p->prompt = prompt;
+        ret = write_clip(o, c, p, &f, NULL, stats, &clip.of);
+        if (ret)
+            break;
+        td_info(c, &clip.after);
+        if (i == 0)
+            first = clip;
+        else if (i == 1 || clip.after.wall_seconds < warm.after.wall_seconds)
+            warm = clip;
+    }
+    free(f.data[0]);
+    if (!ret)
+        bench_table(&first, &warm);
+    return ret;
+}
+
 static int run(Options *o)
 {
     FILE *out = NULL, *stats = NULL, *prompts = NULL;
@@ -132,7 +169,7 @@ static int run(Options *o)
     TDContext *c = NULL;
 
     if ((o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "a"))) ||
-        !(out = strcmp(o->out, "-") ? open_file(o->out, "wb") : stdout))
+        (!o->bench && !(out = strcmp(o->out, "-") ? open_file(o->out, "wb") : stdout)))
         goto end;
     if (o->picture) {
         if ((ret = td_image_load_jpeg(&image, o->picture, &o->s.logger)) < 0)
@@ -141,7 +178,7 @@ static int run(Options *o)
     }
     o->s.clip = &o->p;
     if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0)
-        ret = write_clips(o, c, &o->p, prompts, out, stats);
+        ret = o->bench ? bench(o, c, &o->p, stats) : write_clips(o, c, &o->p, prompts, out, stats);
 end:
     if (ret < 0 && !told)
         fprintf(stderr, "td: %s\n", td_strerror(ret));
@@ -184,5 +221,6 @@ int main(int argc, char **argv)
         }
         fprintf(stderr, "seed=%llu\n", (unsigned long long)o.p.seed);
     }
-    return run(&o);
+    ret = run(&o);
+    return o.bench ? cli_end("td", ret) : ret;
 }

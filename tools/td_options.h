@@ -14,7 +14,7 @@ typedef struct Options {
     TDSettings s;
     TDParams p;
     const char *picture, *stats, *prompt, *out;  ///< paths, but for the prompt; NULL: not given
-    int n_clips, adaptive, many, devices;
+    int n_clips, adaptive, many, devices, bench;
     int draw_seed;                               ///< the seed is a random one
 } Options;
 
@@ -43,6 +43,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'e', "boundary",        "T",       "between the two experts (the model's)" },
     { 'A', "adaptive",        NULL,      "shape of the first frame, area of --size" },
     { 'c', "clips",           "N",       "make the clip N times (1)" },
+    { 'x', "bench",           NULL,      "a table of times and memory, of a first clip and --clips N more" },
     { 'j', "stats",           "FILE",    "statistics, a line of JSON a clip" },
     { 'P', "prompts",         NULL,      "PROMPT is a file of prompts: a clip for each line, each with the next seed" },
     { 't', "threads",         "N",       "CPU threads (all cores)" },
@@ -91,6 +92,7 @@ static inline void print_usage(FILE *f, const struct option *longs)
 {
     fputs("usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n"
           "       td --devices [options] [MODEL_DIR]\n"
+          "       td --bench [options] [MODEL_DIR]\n"
           "Writes rgb24 frames, one after another, to a file or to standard output (-). Without MODEL_DIR: the demo "
           "model.\n", f);
     for (int i = 0; i < N_OPTIONS; i++) {
@@ -173,6 +175,7 @@ static inline int parse_option(Options *o, char letter, const char *name, const 
     case 'j': o->stats = v; return 0;
     case 'P': o->many = 1; return 0;
     case 'L': o->devices = 1; return 0;
+    case 'x': o->bench = 1; return 0;
     case 'v': o->s.logger.level = TD_LOG_DEBUG; return 0;
     default:  return -1;
     }
@@ -204,12 +207,17 @@ static inline int parse_options(Options *o, int argc, char **argv)
                    : parse_option(o, (char)letter, longs[at].name, optarg)) < 0)
             return -1;
     }
-    if (o->devices && argc - optind <= 1) {
+    if (o->bench && (o->many || o->devices)) {
+        fprintf(stderr, "td: --bench with --%s: want one of the two\n", o->many ? "prompts" : "devices");
+        return -1;
+    }
+    if ((o->devices || o->bench) && argc - optind <= 1) {
         o->s.model = argv[optind];               /* NULL where there is none */
         return 0;
     }
-    if (argc - optind != 2 && argc - optind != 3) {
-        fputs("usage: td [options] [MODEL_DIR] PROMPT OUT.rgb; more with --help\n", stderr);
+    if (o->bench || (argc - optind != 2 && argc - optind != 3)) {
+        fprintf(stderr, "usage: td %s; more with --help\n",
+                o->bench ? "--bench [options] [MODEL_DIR]" : "[options] [MODEL_DIR] PROMPT OUT.rgb");
         return -1;
     }
     if (argc - optind == 3)

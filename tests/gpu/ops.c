@@ -2,11 +2,11 @@
  * ops: what three operations that make most of a clip take at a clip's size, on inputs by chance, through the seam.
  * usage: ops [-B cuda|cpu|CARD] TxhxW, the latents, such as 21x60x104 of 832x480x81
  *
- * 1. A line each "NAME MS TYPE=OPERATIONS...": milliseconds of one call, the best of three rounds, and its operations (two
- *    a multiply-add) by the type that the tensor cores multiply. With L = T h/2 W/2 tokens:
+ * 1. A line each "NAME MS TYPE=OPERATIONS...": milliseconds of one call, the best of three rounds, and its operations
+ *    (two a multiply-add) by the type that the tensor cores multiply. With L = T h/2 W/2 tokens:
  *    product-up   [L,1536] x [1536,8960] and
  *    product-down [L,8960] x [8960,1536], int8 in blocks with a scale each
- *    attention    sagesla, 12 heads of 128, a tenth of the key blocks, all of its preparation, without the linear branch
+ *    attention    sagesla, 12 heads of 128, a tenth of the key blocks, with its preparation, without the linear branch
  *    sage         of that, what three tenths of the blocks take beyond one: preparation is in neither. Its time and
  *                 operations are of two tenths. pv: products of P and V, whose type is the card's (attn_sage.cu)
  *    conv3d       3x3x3, 96 to 96 channels, of four pictures of 8h x 8W, bf16

@@ -128,6 +128,15 @@ claim h100:1000:40 h100:1000:900
 td -s 256x256 -n 17
 check "it is chosen for the clip at hand" grep '^load: .*device 1, since device 0 has ' "$tmp/err"
 
+# ---- a bench ----
+
+claim rtx4090:1000:900 h100:1000:900
+"$here/td" --bench -D 1 -s 64x48 -n 5 -i 1 "$model" > "$tmp/out" 2> "$tmp/err"
+equal "td --bench takes the GPU that is named" "$? $(opened)" "0 1 ."
+check "and tells it" grep -x 'device  *Claimed h100, sm_90 on cuda' "$tmp/out"
+check "what it loaded, and how fast" grep -x 'load  *[0-9.]* s, 0.01 GB, [0-9.]* GB/s' "$tmp/out"
+check "and how much of the card was in use" grep -x "the card's in use, at most  *[0-9.]* GiB with .*" "$tmp/out"
+
 # ---- the CPU only with its reason ----
 
 claim h100:1000:1 h100:1000:2

@@ -109,6 +109,40 @@ equal "td: statistics on a full disk: the first line ends it" \
 equal "td: statistics on a full disk" "$(status td $clip -j /dev/full "$model" "a cat" "$tmp/x") $(grep -c 'td: /dev/full: ' "$tmp/err")" "1 1"
 }
 
+# ---- td --bench ----
+
+bench="--bench --backend=cpu --size=48x32 --frames=5 --steps=2"
+# options are lists
+# shellcheck disable=SC2086
+{
+rm -f "$tmp/stats"
+equal "td: a bench without prompt and output" "$(status td $bench -j "$tmp/stats" "$model") $(wc -l < "$tmp/out") $(wc -l < "$tmp/stats")" "0 12 2"
+cp "$tmp/out" "$tmp/table"
+for row in 'turbodiff  *[0-9.]*' 'device  .* on cpu' 'model  *[^,]*, int8, sagesla, topk 0.1' 'clip  *48x32, 5 frames, 2 steps' \
+    'load  *[0-9.]* s, of [0-9.]* GB' 'prompt  *[0-9.]* s' 'denoise  *[0-9.]* s, [0-9.]* s a step' \
+    'decode  *[0-9.]* s, [0-9.]* ms a frame' 'memory, at most  *[0-9.]* GiB of weights and clip.*' \
+    'host memory, at most  *[0-9.]* GiB.*'; do
+    check "td: a row of the bench: $row" grep -x "$row" "$tmp/table"
+done
+# in thousandths: as the statistics have it
+of() { sed -n "$1s/.*\"$2\": \([0-9.]*\).*/\1/p" "$tmp/stats" | awk '{ printf "%.3f", $1 }'; }
+shown() { sed -n "s/^$1  *\([0-9.]*\) s.*/\1/p" "$tmp/table"; }
+equal "td: the bench's load is the first clip's" "$(shown load)" "$(of 1 load_seconds)"
+equal "td: what follows is the second one's" "$(shown prompt) $(shown denoise) $(shown decode)" \
+    "$(of 2 text_seconds) $(of 2 denoise_seconds) $(of 2 decode_seconds)"
+equal "td: its prompt was not known" "$(grep -c '"text_cached": 0' "$tmp/stats")" 2
+rm -f "$tmp/stats"
+equal "td: a bench of more clips" "$(status td $bench -c 3 -j "$tmp/stats" "$model") $(grep -c '"text_cached": 0' "$tmp/stats")" "0 4"
+cp "$tmp/out" "$tmp/table"
+equal "td: the fastest of them is told" "$(shown 'clip, prompt to last frame')" \
+    "$(sed -n '2,$s/.*"wall_seconds": \([0-9.]*\).*/\1/p' "$tmp/stats" | sort -n | head -n 1 | awk '{ printf "%.3f", $1 }')"
+line "td: a bench with a prompt"  2 'usage: td --bench' td $bench "$model" a "$tmp/x"
+line "td: a bench with prompts"   2 '--bench with --prompts' td $bench -P "$model"
+line "td: a bench of no model"    1 '^error: model=/nonexistent' td $bench /nonexistent
+"$dir/td" $bench "$model" > /dev/full 2> "$tmp/err"
+equal "td: a bench to a full disk" "$? $(grep -c 'standard output cannot be written' "$tmp/err")" "1 1"
+}
+
 # ---- tdinfo, tdsynth ----
 
 equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")" \
