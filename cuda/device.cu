@@ -55,6 +55,38 @@ static int cuda_alloc(TDDev *dev, TDBuf *buf, size_t bytes, const char *what)
     return 0;
 }
 
+int td_cuda_host_alloc(TDDev *dev, TDHostBlock *block, size_t bytes)
+{
+    TDCuda *c = td_cuda(dev);
+    cudaError_t e = cudaErrorMemoryAllocation;
+
+    td_cuda_host_free(block);
+    if (!c->card.unlocked)
+        e = cudaMallocHost(&block->data, bytes);
+    block->locked = e == cudaSuccess;
+    if (!block->locked) {
+        cudaGetLastError();                      /* not sticky */
+        if (!c->told_unlocked)
+            td_log(dev->log, TD_LOG_INFO,
+                   "cuda: the system gives no %zu bytes of page-locked memory: copies are slower", bytes);
+        c->told_unlocked = true;
+        block->data = (uint8_t *)malloc(bytes);
+        if (!block->data)
+            return td_error(dev->log, ENOMEM, "cuda: %zu bytes of host memory for copies wanted: out of memory", bytes);
+    }
+    block->bytes = bytes;
+    return 0;
+}
+
+void td_cuda_host_free(TDHostBlock *block)
+{
+    if (block->locked)
+        cudaFreeHost(block->data);
+    else
+        free(block->data);
+    *block = TDHostBlock{};
+}
+
 static void cuda_free(TDDev *dev, TDBuf *buf)
 {
     td_cuda_load_end(dev, true);                 /* weights that are given up while they load */
@@ -74,8 +106,9 @@ int td_cuda_copy_in(TDDev *dev, void *dst, const void *src, size_t bytes)
         size_t n = bytes - at < TD_STAGING_BYTES ? bytes - at : TD_STAGING_BYTES;
 
         CU(dev, cudaEventSynchronize(c->staged[turn]));
-        memcpy(c->staging[turn], (const uint8_t *)src + at, n);
-        CU(dev, cudaMemcpyAsync((uint8_t *)dst + at, c->staging[turn], n, cudaMemcpyHostToDevice, c->stream));
+        memcpy(c->staging[turn].data, (const uint8_t *)src + at, n);
+        CU(dev, cudaMemcpyAsync((uint8_t *)dst + at, c->staging[turn].data, n, cudaMemcpyHostToDevice,
+                                c->stream));
         CU(dev, cudaEventRecord(c->staged[turn], c->stream));
     }
     return 0;
@@ -94,9 +127,10 @@ static int cuda_download(TDDev *dev, void *dst, const TDTensor *src)
     for (size_t at = 0; at < bytes; at += TD_STAGING_BYTES) {
         size_t n = bytes - at < TD_STAGING_BYTES ? bytes - at : TD_STAGING_BYTES;
 
-        CU(dev, cudaMemcpyAsync(c->staging[0], (const uint8_t *)src->data + at, n, cudaMemcpyDeviceToHost, c->stream));
+        CU(dev, cudaMemcpyAsync(c->staging[0].data, (const uint8_t *)src->data + at, n, cudaMemcpyDeviceToHost,
+                                c->stream));
         CU(dev, cudaStreamSynchronize(c->stream));
-        memcpy((uint8_t *)dst + at, c->staging[0], n);
+        memcpy((uint8_t *)dst + at, c->staging[0].data, n);
     }
     return 0;
 }
@@ -147,7 +181,7 @@ static void cuda_close(TDDev **dev)
     for (int i = 0; i < 2; i++) {
         if (c->staged[i])
             cudaEventDestroy(c->staged[i]);
-        cudaFreeHost(c->staging[i]);
+        td_cuda_host_free(&c->staging[i]);
     }
     cudaFreeHost(c->flag);
     if (c->out) {
@@ -159,7 +193,7 @@ static void cuda_close(TDDev **dev)
             cudaEventDestroy(b.made);
         if (b.there)
             cudaEventDestroy(b.there);
-        cudaFreeHost(b.host);
+        td_cuda_host_free(&b.host);
     }
     if (c->callers)
         cudaEventDestroy(c->callers);
@@ -267,7 +301,10 @@ static int open_streams(TDCuda *c)
         CU(dev, cudaEventCreateWithFlags(&b.there, cudaEventDisableTiming));
     }
     for (int i = 0; i < 2; i++) {
-        CU(dev, cudaMallocHost(&c->staging[i], TD_STAGING_BYTES));
+        int ret = td_cuda_host_alloc(dev, &c->staging[i], TD_STAGING_BYTES);
+
+        if (ret < 0)
+            return ret;
         CU(dev, cudaEventCreateWithFlags(&c->staged[i], cudaEventDisableTiming));
     }
     if (c->card.bulk)
@@ -296,7 +333,7 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
     if (sm < 80)
         return td_error(dev->log, ENOTSUP, "cuda: %s has compute capability %d.%d, want 8.0 or later", prop.name,
                         prop.major, prop.minor);
-    c->card = TDCard{ sm, (int)prop.sharedMemPerBlockOptin, sm >= 90, sm >= 90, prop.totalGlobalMem };
+    c->card = TDCard{ sm, (int)prop.sharedMemPerBlockOptin, sm >= 90, sm >= 90, prop.totalGlobalMem, 0 };
     if (as && ((as->sm == 90 && sm != 90) || (as->sm >= 89 && sm < 89) || as->shared > c->card.shared ||
                as->clusters > c->card.clusters || as->bulk > c->card.bulk))
         return td_error(dev->log, ENOTSUP, "cuda: %s, compute capability %d.%d with %d bytes of shared memory for a "

@@ -18,11 +18,17 @@ struct TDDriver {
     CUresult (*push)(CUcontext), (*pop)(CUcontext *), (*get)(CUcontext *), (*set)(CUcontext), (*device)(CUdevice *);
 };
 
+/* of the host, for copies: page-locked, or what malloc() gives */
+struct TDHostBlock {
+    uint8_t *data;
+    size_t bytes;
+    bool locked;
+};
+
 /* of one set of pictures (frame.cu) */
 struct TDFrameBuffer {
     cudaEvent_t made, there;                     /* rgb; the pictures in host memory */
-    uint8_t *host;                               /* page-locked */
-    size_t bytes;
+    TDHostBlock host;
     int format;                                  /* of what is there or on its way: n pictures of the set, from first */
     int64_t first, n;
 };
@@ -43,7 +49,8 @@ struct TDCuda {
     TDCudaKernels kernels;
     int ordinal, n_sm;
     cudaStream_t stream;
-    void *staging[2];                            /* pinned, for uploads */
+    TDHostBlock staging[2];                      /* for uploads and downloads */
+    bool told_unlocked;
     cudaEvent_t staged[2];
     TDLoader *loader;
     int *flag;                                   /* page-locked: a kernel's answer */
@@ -249,7 +256,11 @@ extern "C" {
 __attribute__((visibility("default"))) int td_cuda_open(TDDev **out, const TDGpu *gpu, TDLog *log);
 __attribute__((visibility("default"))) int td_cuda_list(TDGpuInfo *list, int max, TDLog *log);
 int td_cuda_count(TDLog *log);                   /* of GPUs: 1 or more, or a logged ENOTSUP: why there is none */
-int td_cuda_copy_in(TDDev *, void *dst, const void *src, size_t bytes);      /* host to device through pinned memory */
+int td_cuda_copy_in(TDDev *, void *dst, const void *src, size_t bytes);      /* host to device through staging memory */
+/* a block of so many bytes in place of the one that is there. Page-locked memory, of which WSL2 and containers may have
+ * little, else memory that the driver copies through its own: slower, with a line that says so. 0 or ENOMEM, logged */
+int td_cuda_host_alloc(TDDev *, TDHostBlock *block, size_t bytes);
+void td_cuda_host_free(TDHostBlock *block);
 
 int td_cuda_linear(TDDev *, TDTensor *, const TDAct *, const TDLinear *);
 int td_cuda_linear_gelu(TDDev *, TDAct *, const TDAct *, const TDLinear *);

@@ -171,13 +171,10 @@ int td_cuda_reserve_frames(TDDev *dev, int64_t h, int64_t w)
     size_t bytes = (size_t)set_bytes(h, w);
 
     for (TDFrameBuffer &b : c->frames) {
-        if (b.bytes >= bytes)
-            continue;
-        cudaFreeHost(b.host);
-        b.host = NULL;
-        b.bytes = 0;
-        CU(dev, cudaMallocHost(&b.host, bytes));
-        b.bytes = bytes;
+        int ret = b.host.bytes >= bytes ? 0 : td_cuda_host_alloc(dev, &b.host, bytes);
+
+        if (ret < 0)
+            return ret;
     }
     return 0;
 }
@@ -215,7 +212,7 @@ static int copy_out(TDDev *dev, TDFrameSet *set, enum TDPixFmt format, int64_t t
     CU(dev, cudaMemsetAsync(base, 0, FLAGS, c->out));
     store_kernel<<<dim3((unsigned)td_blocks(w, 128), (unsigned)h, (unsigned)n), 128, 0, c->out>>>(a);
     CU_LAUNCHED(dev, "store_kernel");
-    CU(dev, cudaMemcpyAsync(b->host, base, (size_t)(FLAGS + n * bytes), cudaMemcpyDeviceToHost, c->out));
+    CU(dev, cudaMemcpyAsync(b->host.data, base, (size_t)(FLAGS + n * bytes), cudaMemcpyDeviceToHost, c->out));
     CU(dev, cudaEventRecord(b->there, c->out));
     b->format = format;
     b->first = t;
@@ -247,7 +244,7 @@ static int store_there(TDDev *dev, const TDFrame *dst, TDFrameSet *set, int64_t 
     TDFrameBuffer *b = &c->frames[set->turn];
     int64_t h = set->h, w = set->w;
     int *word = (int *)set->own.data + FLAGS / sizeof(int) - 1,
-        *there = (int *)b->host + FLAGS / sizeof(int) - 1;
+        *there = (int *)b->host.data + FLAGS / sizeof(int) - 1;
     StoreArgs a = store_args(set, dst->format, t);
 
     a.bad = word;
@@ -294,9 +291,10 @@ int td_cuda_fetch_frame(TDDev *dev, TDFrame *dst, TDFrameSet *set, int64_t t, in
         int64_t row = td_pix_row(&l, p, w) * l.bytes;
 
         for (int64_t y = 0; y < td_pix_rows(&l, p, h); y++)
-            memcpy(dst->data[p] + y * dst->stride[p], b->host + FLAGS + t * bytes + planes[p] + y * row, (size_t)row);
+            memcpy(dst->data[p] + y * dst->stride[p], b->host.data + FLAGS + t * bytes + planes[p] + y * row,
+                   (size_t)row);
     }
-    *finite = !((const int *)b->host)[t];
+    *finite = !((const int *)b->host.data)[t];
     return 0;
 fail:
     return ret;

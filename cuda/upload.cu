@@ -48,7 +48,7 @@ struct TDLoader {
 static cudaError_t copy_slice(TDCuda *c, int i, const Job *job)
 {
     TDLoader *l = c->loader;
-    uint8_t *slice = (uint8_t *)c->staging[i * SLICE_BYTES / TD_STAGING_BYTES] + i * SLICE_BYTES % TD_STAGING_BYTES;
+    uint8_t *slice = c->staging[i * SLICE_BYTES / TD_STAGING_BYTES].data + i * SLICE_BYTES % TD_STAGING_BYTES;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)job->src & ~(page - 1);
     cudaError_t e = cudaEventSynchronize(l->free_again[i]);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Weights on their way from the file mapping to the device: several threads fill slices of the page-locked staging
- * memory, from where asynchronous copies take them. One thread's memcpy out of the page cache is several times slower
- * than the bus.
+ * Weights on their way from the file mapping to the device: several threads fill slices of the staging memory
+ * (page-locked where there is such), from where asynchronous copies take them. One thread's memcpy out of the page
+ * cache is several times slower than the bus.
  *
  * Invariants
  *  1. Threads exist between the first td_cuda_load() and the td_cuda_load_end() that follows. In between the staging

@@ -293,6 +293,7 @@ typedef struct TDCard {
     int shared;                                  ///< bytes of shared memory that a kernel may have
     int clusters, bulk;                          ///< CTAs share memory in clusters; bulk tensor copies
     uint64_t memory;                             ///< bytes
+    int unlocked;                                ///< its host has no page-locked memory to give for large copies
 } TDCard;
 
 /** A GPU as the caller names it. NULL: the primary context, the default stream; the card that it is. */

@@ -101,7 +101,7 @@ static void test_attention(void)
 static void test_cards(void)
 {
     TDLog log = { .out = { NULL, keep_line, TD_LOG_ERROR } };
-    TDCard more = { 80, 1 << 20, 0, 0, 1 << 30 };
+    TDCard more = { 80, 1 << 20, 0, 0, 1 << 30, 0 };
     TDGpu gpu = { .ordinal = -1, .as = &more };
     TDCancel cancel = { 0 };
     TDDev *dev = NULL, *other = NULL;
