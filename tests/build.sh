@@ -34,7 +34,25 @@ chmod +x "$tmp/bin/nvcc"
 cd "$tmp/tree" || exit 1
 check "configure finds the CUDA compiler" sh -c "PATH=$tmp/bin:\$PATH ./configure --cc='$cc' | tee '$tmp/told' | grep 'CUDA compiler.*nvcc 13.0'"
 check "and says what it costs, and how to leave it out" grep -e '--disable-cuda' "$tmp/told"
-check "for all kinds of cards, and the last as PTX" grep -x 'CUDA_GENCODE  :=  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_90a,code=compute_90a' config.mak
+check "an older compiler: what it knows, and PTX that later cards can run" grep -x 'CUDA_GENCODE  :=  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_89,code=sm_89 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_89,code=compute_89' config.mak
+sed -i 's/sm_90a"/sm_90 sm_100 sm_103 sm_110 sm_120 sm_121"/' "$tmp/bin/nvcc"
+PATH=$tmp/bin:$PATH ./configure --cc="$cc" > /dev/null
+# served CAPABILITY: by machine code of its major number and not a later minor one, or by PTX that is not later; of an
+# architecture with a letter by its own alone (has_code() of cuda/list.cu)
+served() {
+    sed -n 's/^CUDA_GENCODE *:= *//p' config.mak | grep -o 'code=[a-z]*_[0-9]*a*' | sed 's/code=//; s/_/ /' | awk -v sm="$1" '
+        { arch = $2 + 0; letter = $2 ~ /a$/ }
+        letter ? arch == sm : $1 == "compute" ? arch <= sm : int(arch / 10) == int(sm / 10) && arch <= sm { found = 1; print $1, $2 }
+        END { exit !found }'
+}
+for sm in 80 86 87 89 90 100 103 110 120 121; do
+    check "a compiler of today: machine code for $sm" test "$(served $sm | grep -c '^sm')" -ge 1
+done
+check "and PTX for what comes after" test "$(served 130)" = "compute 120"
+equal "75 is served by none" "$(served 75; echo $?)" 1
+PATH=$tmp/bin:$PATH ./configure --cc="$cc" --cuda-arch=90a > /dev/null
+equal "one with a letter alone is for it alone" "$(served 90 | tr '\n' ' ')$(served 100; echo $?)" "sm 90a compute 90a 1"
+PATH=$tmp/bin:$PATH ./configure --cc="$cc" > /dev/null
 check "without line numbers" sh -c "! $make -n BUILD=b all | grep -e -lineinfo"
 for target in all install install-ffmpeg ffmpeg demo fate check-unit check-ops check-tools check-build; do
     check "make $target makes the module" sh -c "$make -n BUILD=b $target | tr '\n' ' ' |
