@@ -28,7 +28,7 @@ static inline double bench_gib(uint64_t bytes)
     return (double)bytes / (1 << 30);
 }
 
-/** To standard output. first: with all loading in it; warm: the fastest of those after it, of a prompt not seen before */
+/** To standard output. first: with all loading in it; warm: the fastest of those after it, of a prompt of its own */
 static inline void bench_table(const BenchClip *first, const BenchClip *warm)
 {
     static const char *const attention[] = { "auto", "dense", "sla", "sagesla" };

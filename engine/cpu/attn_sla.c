@@ -67,7 +67,7 @@ static void code_q(TDQkv *qkv, int64_t h, int64_t qi, int64_t r0, int64_t r1)
 
     for (int64_t r = r0; r < r1; r++)
         for (int64_t c = 0; c < qkv->head_dim; c++)
-            amax = fmaxf(amax, fabsf(td_bf16_to_f32(head_row(&qkv->q, qkv, h, r)[c])));
+            amax = td_most(amax, fabsf(td_bf16_to_f32(head_row(&qkv->q, qkv, h, r)[c])));
     scale = amax / 127.0f + 1e-7f;
     ((float *)qkv->q_scale.data)[h * td_blocks(qkv->n_q, qkv->cfg.bq) + qi] = scale;
     for (int64_t r = r0; r < r1; r++) {

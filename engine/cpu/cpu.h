@@ -21,6 +21,9 @@ typedef struct TDCpu {
 
 static inline TDCpu *td_cpu(TDDev *dev) { return (TDCpu *)dev; }
 
+/** fmaxf(most, x): GCC 12 for aarch64 breaks down at a loop of that over converted values. */
+static inline float td_most(float most, float x) { return x > most ? x : most; }
+
 /* ---- matrix product (gemm.c) ---- */
 
 /** Rows of an operand, element (r,k) addressed through row pointers so that a convolution can gather. */

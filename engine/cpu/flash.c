@@ -180,7 +180,7 @@ static void pack_k_codes(const TDKernels *kern, TDQkv *qkv, int64_t h, int64_t k
 
     for (int64_t r = 0; r < valid; r++)
         for (int64_t i = 0; i < d; i++)
-            amax = fmaxf(amax, fabsf(td_bf16_round(td_bf16_to_f32(k[r * dim + i]) - mean[i])));
+            amax = td_most(amax, fabsf(td_bf16_round(td_bf16_to_f32(k[r * dim + i]) - mean[i])));
     scale = amax / 127.0f + 1e-7f;
     ((float *)qkv->k_scale.data)[h * td_blocks(qkv->n_kv, bk) + kj] = scale;
     for (int64_t p = 0; p < bk / TD_NR; p++) {
