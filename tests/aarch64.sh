@@ -1,0 +1,81 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Library, tools and unit tests for aarch64, the host of GB200, Thor and DGX Spark: a cross build of a copy of this tree, and
+# its tests under qemu. usage: aarch64.sh [TEST...]; without one all
+#
+# 1. Wanted are Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static, and a mirror that has arm64, of
+#    which two libraries are unpacked into a folder of its own; nothing is installed. Without them status 77.
+# 2. Programs that the tests start are shell scripts that start qemu. The CUDA module is left out.
+# 3. The last line has the counts. Hours on two cores: qemu takes 20 times as long as the machine itself.
+set -u
+LC_ALL=C
+export LC_ALL
+cd "$(dirname "$0")/.." || exit 1
+leave_out() {
+    echo "aarch64: $*"
+    exit 77
+}
+triple=aarch64-linux-gnu
+for program in $triple-gcc qemu-aarch64-static apt-get dpkg-deb pkg-config; do
+    command -v $program > /dev/null || leave_out "$program is not installed"
+done
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# ---- the libraries ----
+
+mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/debs" "$dir/root" "$dir/tree" && : > "$dir/status" || exit 1
+arm64_apt() {
+    apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State::Lists="$dir/lists" \
+        -o Dir::State::status="$dir/status" -o Dir::Cache="$dir/cache" -o APT::Sandbox::User=root "$@" > "$dir/log" 2>&1
+}
+arm64_apt update && (cd "$dir/debs" && arm64_apt download libutf8proc-dev libutf8proc2 libjpeg62-turbo-dev libjpeg62-turbo) || {
+    tail -n 2 "$dir/log"
+    leave_out "the mirror has no arm64"
+}
+for deb in "$dir"/debs/*.deb; do
+    dpkg-deb -x "$deb" "$dir/root" || exit 1
+done
+libs=$dir/root/usr/lib/$triple
+
+# ---- the build ----
+
+git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do [ -f "$f" ] && printf "%s\0" "$f"; done' sh |
+    tar -c --null -T - | tar -x -C "$dir/tree" || exit 1
+cd "$dir/tree" || exit 1
+PKG_CONFIG_LIBDIR=$libs/pkgconfig
+PKG_CONFIG_SYSROOT_DIR=$dir/root
+QEMU_LD_PREFIX=/usr/$triple
+QEMU_SET_ENV=LD_LIBRARY_PATH=$libs
+export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR QEMU_LD_PREFIX QEMU_SET_ENV
+cc=$triple-gcc
+command -v ccache > /dev/null && cc="ccache $cc"
+jobs=$(nproc 2> /dev/null || echo 2)
+flags="-isystem $dir/root/usr/include/$triple"
+# Debian 12's compiler breaks down at some loops of fmax(), which the library and the tools do without
+if ! { ./configure --enable-werror --disable-cuda --disable-ffmpeg --cc="$cc" --extra-cflags="$flags" \
+    --extra-ldflags="-Wl,-rpath-link,$libs" && make -j"$jobs" AR=$triple-ar lib tools &&
+    make -j"$jobs" AR=$triple-ar EXTRA_CFLAGS="$flags -fno-tree-loop-vectorize" tests; } > "$dir/log" 2>&1; then
+    grep ': error: \|internal compiler error\|: warning: ' "$dir/log" | head -n 20
+    tail -n 5 "$dir/log"
+    echo "FAIL aarch64: it does not build"
+    exit 1
+fi
+
+# ---- the tests ----
+
+for program in td tdinfo tdsynth; do
+    mv build/$program build/$program.arm || exit 1
+    printf '#!/bin/sh\nexec qemu-aarch64-static "%s" "$@"\n' "$dir/tree/build/$program.arm" > build/$program
+    chmod +x build/$program
+done
+make AR=$triple-ar -o build/tdsynth -s build/models/stamp > "$dir/log" 2>&1 || { tail -n 5 "$dir/log"; exit 1; }
+tests=$*
+[ -n "$tests" ] || tests=$(find build/tests -maxdepth 1 -type f -perm -u+x -name 'test_*' | sed 's|.*/||' | sort)
+set --
+for test in $tests; do
+    set -- "$@" "qemu-aarch64-static build/tests/$test"
+done
+TD_BUILD=build TD_MODELS=build/models tests/run.sh aarch64 "$@" \
+    "qemu-aarch64-static build/checkops --fills=1 --sums=tests/golden/ops.sums"
