@@ -20,7 +20,7 @@ struct FlashArgs {
 
 template <int D> __device__ __forceinline__ int row_offset(int row, int chunk)
 {
-    return row * D * 2 + ((chunk ^ (row & 7)) << 4);
+    return row * D * 2 + ((chunk ^ (D / 8 % 8 ? row >> 1 & 3 : row & 7)) << 4);
 }
 
 template <int D, int ROWS, int THREADS>
@@ -155,8 +155,8 @@ template <int D, int SPLIT, int BQ, int BK> __global__ void __launch_bounds__(BQ
 #define FLASH_KERNEL(D, SPLIT, BQ, BK) TD_KERNEL((BQ + 4 * BK) * D * 2, false, flash_kernel<D, SPLIT, BQ, BK>)
 
 static const TDKernel kernels[] = {
-    FLASH_KERNEL(64, 1, 128, 64), FLASH_KERNEL(128, 1, 64, 64), FLASH_KERNEL(128, 1, 128, 64),
-    FLASH_KERNEL(384, 2, 64, 16),
+    FLASH_KERNEL(64, 1, 128, 64),  FLASH_KERNEL(96, 1, 128, 64), FLASH_KERNEL(128, 1, 64, 64),
+    FLASH_KERNEL(128, 1, 128, 64), FLASH_KERNEL(384, 2, 64, 16),
 };
 
 template <int D, int SPLIT, int BQ, int BK> static int launch(TDDev *dev, const FlashArgs &a, int64_t n_heads)
@@ -194,6 +194,7 @@ static int flash(TDDev *dev, const TDQkv *qkv, bf16 *o)
     }
     switch (qkv->head_dim) {
     case 64:  return launch<64, 1, 128, 64>(dev, a, qkv->n_heads);
+    case 96:  return launch<96, 1, 128, 64>(dev, a, qkv->n_heads);
     case 128: return launch<128, 1, 128, 64>(dev, a, qkv->n_heads);
     default:  return launch<384, 2, 64, 16>(dev, a, qkv->n_heads);
     }

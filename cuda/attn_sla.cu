@@ -13,8 +13,8 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
     int64_t d = q->head_dim, h = q->n_heads, dim = d * h, n_q, n_k;
     int sage = q->cfg.kind == TD_ATTN_SAGESLA, ret;
 
-    if (d != 64 && d != 128 && d != 384)
-        return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 128 or 384", (long long)d);
+    if (d != 64 && d != 96 && d != 128 && d != 384)
+        return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 96, 128 or 384", (long long)d);
     if (q->cfg.kind == TD_ATTN_DENSE)
         return 0;
     if (d != 128 || q->n_q != q->n_kv)

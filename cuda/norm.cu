@@ -633,6 +633,8 @@ int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *ga
     RmsSiluArgs a = { (bf16 *)y->data, (const bf16 *)x->data, gamma, td_tensor_count(x) / dim, (int)dim, silu };
 
     switch (dim) {
+    case 24:  launch_rms_silu<1>(dev, a); break;
+    case 48:  launch_rms_silu<2>(dev, a); break;
     case 96:  launch_rms_silu<4>(dev, a); break;
     case 192: launch_rms_silu<8>(dev, a); break;
     case 384: launch_rms_silu<16>(dev, a); break;

@@ -594,6 +594,7 @@ const Case attention_cases[] = {
     { "attn_dense", "300 queries, 300 keys, 2 heads", .m = 300, .n = 300, .k = 128, .extra = 2, .bound = 6e-3, DENSE },
     { "attn_dense", "1 query, 512 keys", .m = 1, .n = 512, .k = 128, .extra = 1, .bound = 6e-3, DENSE },
     { "attn_dense", "130 queries, 129 keys, d 64", .m = 130, .n = 129, .k = 64, .extra = 1, .bound = 6e-3, DENSE },
+    { "attn_dense", "200 pixels, d 96", .m = 200, .n = 200, .k = 96, .extra = 1, .bound = 6e-3, DENSE },
     { "attn_dense", "200 pixels, d 384", .m = 200, .n = 200, .k = 384, .extra = 1, .bound = 6e-3, DENSE },
     { "attn_dense", "150 queries, 83 keys, doubled 014578", .m = 150, .n = 83, .k = 128, .extra = 2, .bound = 6e-3,
       DENSE },

@@ -302,6 +302,8 @@ const Case norm_cases[] = {
     { "qk_norm_rope", "70 tokens, 3 heads", .m = 70, .n = 3, .bound = 4e-3, .exact = 1, QK },
     { "rms_silu", "500x96", .m = 500, .k = 96, .extra = 1, .bound = 4e-3, RMS_SILU },
     { "rms_silu", "260x384 no SiLU", .m = 260, .k = 384, .bound = 3e-3, .exact = 1, RMS_SILU },
+    { "rms_silu", "501x24", .m = 501, .k = 24, .extra = 1, .bound = 4e-3, RMS_SILU },
+    { "rms_silu", "300x48 no SiLU", .m = 300, .k = 48, .bound = 3e-3, .exact = 1, RMS_SILU },
     { "rms_silu", "37x16", .m = 37, .k = 16, .extra = 1, .bound = 4e-3, RMS_SILU },
     { 0 }
 };
