@@ -238,6 +238,7 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	$(BUILD)/tdsynth --seed=1 --vocab=2048 --spiece=tests/data/spiece.model $(@D)/tiny
 	$(BUILD)/tdsynth --seed=1 --dim=384 --ffn=640 --only=dit --spiece=tests/data/spiece.model $(@D)/wide
 	$(BUILD)/tdsynth --seed=1 --in-dim=36 --only=dit --spiece=tests/data/spiece.model $(@D)/i2v
+	$(BUILD)/tdsynth --seed=1 --only=vae --vae=tiny --spiece=tests/data/spiece.model $(@D)/tae
 	touch $@
 
 check-unit: $(UNITS) $(TOOLS) $(CUDA_SO) $(BUILD)/models/stamp

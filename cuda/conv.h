@@ -5,12 +5,14 @@
 
 #include "device.h"
 
+__device__ __forceinline__ float relu_if(float x, bool relu) { return relu && x < 0.0f ? 0.0f : x; }   /* NaN stays */
+
 struct ConvArgs {
     const bf16 *x, *cache, *w, *residual;        /* [t,h,wd,c_in], [n_cache,h,wd,c_in], [c_out][taps][c_in], as y */
     const float *bias, *gamma;                   /* gamma: norm and SiLU follow */
     void *y;                                     /* bf16, or f32 if f32 is set */
     int64_t n_pixels;                            /* rows of the product: frames x h_out x w_out, before interleaving */
-    int c_in, c_out, kt, kh, kw, stride_t, stride_s, up, interleave, n_cache, pad_y, pad_x;
+    int c_in, c_out, kt, kh, kw, stride_t, stride_s, up, interleave, n_cache, pad_y, pad_x, relu;
     int t, h, wd, h_out, w_out, f32;
 };
 

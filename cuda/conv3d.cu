@@ -124,7 +124,8 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
                     continue;
                 if (a.f32 || ch + 1 >= a.c_out || channels % 2) {
                     for (int e = 0; e < 2 && ch + e < a.c_out; e++) {
-                        float o = v[e] + a.bias[ch + e] + (a.residual ? to_f32(a.residual[at + e]) : 0.0f);
+                        float o = relu_if(v[e] + a.bias[ch + e] + (a.residual ? to_f32(a.residual[at + e]) : 0.0f),
+                                          a.relu);
 
                         if (a.f32)
                             ((float *)a.y)[at + e] = o;
@@ -141,7 +142,7 @@ template <int WM, int WN, int MF, int NF> __global__ void __launch_bounds__(THRE
                     v[0] += low_f32(r);
                     v[1] += high_f32(r);
                 }
-                *(uint32_t *)((bf16 *)a.y + at) = pack_bf16(v[0], v[1]);
+                *(uint32_t *)((bf16 *)a.y + at) = pack_bf16(relu_if(v[0], a.relu), relu_if(v[1], a.relu));
             }
         }
 }
@@ -224,8 +225,9 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
     a.up = cv->upsample;
     a.interleave = cv->interleave;
     a.n_cache = cv->kt - cv->stride_t;
-    a.pad_y = cv->stride_s == 1 ? cv->kh / 2 : 0;
-    a.pad_x = cv->stride_s == 1 ? cv->kw / 2 : 0;
+    a.pad_y = cv->stride_s == 1 || cv->centred ? cv->kh / 2 : 0;
+    a.pad_x = cv->stride_s == 1 || cv->centred ? cv->kw / 2 : 0;
+    a.relu = cv->relu;
     a.t = (int)x->shape[0];
     a.h = (int)x->shape[1];
     a.wd = (int)x->shape[2];

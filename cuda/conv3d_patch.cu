@@ -6,7 +6,8 @@
  * slab), the patch with its border of one pixel comes to shared memory once, and its nine taps in space are read from
  * there: a row of 16 pixels is one operand of 16 rows for ldmatrix, and a tap only moves its address, by a constant.
  * Pixels are 80 bytes apart, so that eight neighbours lie in different banks. Weights come a tap at a time. Frames
- * before the first of x come from the cache; a doubled input (nearest) is read at half the coordinates. */
+ * before the first of x come from the cache; a doubled input (nearest) is read at half the coordinates. Channels past
+ * the last one, of pixels and of weights, are zeros. */
 #include "conv.h"
 #include "ptx_sm80.cuh"
 
@@ -21,7 +22,8 @@ template <int WM, int WN, int MF, int NF> struct PatchTile {
     static const int ty = WM * MF, n = WN * NF * 8, width = TX + 2, pixels = (ty + 2) * width,
                      a_bytes = pixels * PIXEL, b_bytes = n * CK * 2, a_loads = (pixels * 4 + THREADS - 1) / THREADS,
                      b_loads = (n * 4 + THREADS - 1) / THREADS, row = n * 2 + 16, /* bytes of a finished pixel */
-                     lanes = n < 24 ? 1 : n / 24,                  /* threads that store one */
+                     lanes = n < 24 ? 1 : n % 24 ? n / 16 : n / 24,    /* threads that store one */
+                     chunks = n / 8 / lanes,                       /* of 16 bytes, of each of them */
                      loop_bytes = 2 * a_bytes + RING * b_bytes, out_bytes = ty * TX * row,
                      bytes = loop_bytes > out_bytes ? loop_bytes : out_bytes;
     static_assert(WM * WN * 32 == THREADS && a_loads < TAPS, "8 warps; a load of the next patch at each tap");
@@ -55,24 +57,25 @@ template <class T> struct Loader {
         }
     }
 
-    __device__ __forceinline__ void patch(uint32_t dst, int i, const bf16 *frame) const
+    /* left: channels of the slab and those behind it */
+    __device__ __forceinline__ void patch(uint32_t dst, int i, const bf16 *frame, int left) const
     {
         int p = threadIdx.x / 4 + i * 64;
+        bool in = pixel[i] >= 0 && (int)threadIdx.x % 4 * 8 < left;
 
         if (p < T::pixels)
-            cp_async16(dst + p * PIXEL + threadIdx.x % 4 * 16, pixel[i] < 0 ? frame : frame + pixel[i],
-                       pixel[i] < 0 ? 0 : 16);
+            cp_async16(dst + p * PIXEL + threadIdx.x % 4 * 16, in ? frame + pixel[i] : frame, in ? 16 : 0);
     }
 
-    __device__ __forceinline__ void weights(uint32_t dst, const ConvArgs &a, int k) const
+    __device__ __forceinline__ void weights(uint32_t dst, const ConvArgs &a, int k, int left) const
     {
 #pragma unroll
         for (int i = 0; i < T::b_loads; i++) {
             int r = threadIdx.x / 4 + i * 64;
+            bool in = row[i] >= 0 && (int)threadIdx.x % 4 * 8 < left;
 
             if (r < T::n)
-                cp_async16(dst + b_offset(r, threadIdx.x % 4), row[i] < 0 ? a.w : a.w + row[i] + k,
-                           row[i] < 0 ? 0 : 16);
+                cp_async16(dst + b_offset(r, threadIdx.x % 4), in ? a.w + row[i] + k : a.w, in ? 16 : 0);
         }
     }
 };
@@ -131,7 +134,7 @@ __device__ __forceinline__ void finish(const float (&acc)[MF][NF][4], const Conv
 #pragma unroll
     for (int j = 0; j < NF; j++) {
         int c = (wn * NF + j) * 8 + lane % 4 * 2;
-        float2 bias = *(const float2 *)(a.bias + n0 + c);
+        float2 bias = n0 + c < a.c_out ? *(const float2 *)(a.bias + n0 + c) : make_float2(0, 0);
 
 #pragma unroll
         for (int i = 0; i < MF; i++)
@@ -144,7 +147,7 @@ __device__ __forceinline__ void finish(const float (&acc)[MF][NF][4], const Conv
                     v0 += low_f32(*p);
                     v1 += high_f32(*p);
                 }
-                *p = pack_bf16(v0, v1);
+                *p = pack_bf16(relu_if(v0, a.relu), relu_if(v1, a.relu));
             }
     }
 }
@@ -197,8 +200,11 @@ template <class T> __device__ __forceinline__ void bring_residual(uint8_t *tile,
         const bf16 *from = a.residual + pixel_at(a, at, p, in);
 
 #pragma unroll
-        for (int j = lane; j < T::n / 8; j += T::lanes)
-            cp_async16(tile + p * T::row + j * 16, in ? from + j * 8 : a.residual, in ? 16 : 0);
+        for (int j = lane; j < T::n / 8; j += T::lanes) {
+            bool has = in && at.n0 + j * 8 < a.c_out;
+
+            cp_async16(tile + p * T::row + j * 16, has ? from + j * 8 : a.residual, has ? 16 : 0);
+        }
     }
     cp_async_commit();
     cp_async_wait<0>();
@@ -214,16 +220,16 @@ __device__ __forceinline__ void store_pixels(const uint8_t *tile, const ConvArgs
     for (int p = threadIdx.x / T::lanes; p < T::ty * TX; p += THREADS / T::lanes) {
         bool in;
         bf16 *to = (bf16 *)a.y + pixel_at(a, at, p, in);
-        uint4 v[3];
+        uint4 v[T::chunks];
 
 #pragma unroll
-        for (int j = 0; j < 3; j++)
+        for (int j = 0; j < T::chunks; j++)
             v[j] = *(const uint4 *)(tile + p * T::row + (lane + j * T::lanes) * 16);
-        if (NORM)
+        if constexpr (NORM)
             norm_silu<T::lanes>(v, a.gamma, lane);
 #pragma unroll
-        for (int j = 0; j < 3; j++)
-            if (in)
+        for (int j = 0; j < T::chunks; j++)
+            if (in && at.n0 + (lane + j * T::lanes) * 8 < a.c_out)
                 *(uint4 *)(to + (lane + j * T::lanes) * 8) = v[j];
     }
 }
@@ -246,7 +252,7 @@ template <int MF, int NF> __device__ __forceinline__ void store_few(const float 
                 int c = e / 2 * 8 + lane % 4 * 2 + e % 2;
 
                 if (in && c < a.c_out)
-                    to[c] = acc[m][e / 2][half * 2 + e % 2] + a.bias[c];
+                    to[c] = relu_if(acc[m][e / 2][half * 2 + e % 2] + a.bias[c], a.relu);
             }
         }
 }
@@ -260,7 +266,7 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
     int warp = threadIdx.x / 32, wm = warp / WN, wn = warp % WN;
     int tiles_n = (a.c_out + T::n - 1) / T::n, tiles_x = (a.w_out + TX - 1) / TX,
         tiles_y = (a.h_out + T::ty - 1) / T::ty;
-    int i = blockIdx.x, parts = a.c_in / CK, slabs = a.kt * parts;
+    int i = blockIdx.x, parts = (a.c_in + CK - 1) / CK, slabs = a.kt * parts;
     Place at;
     float acc[MF][NF][4] = {};
 
@@ -275,18 +281,18 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
     Operands<T, MF, NF> read(wm, wn);
 
     for (int j = 0; j < T::a_loads; j++)
-        load.patch(patches, j, slab_of(a, at.t, 0, 0));
-    load.weights(ring, a, 0);
-    load.weights(ring + T::b_bytes, a, a.c_in);
+        load.patch(patches, j, slab_of(a, at.t, 0, 0), a.c_in);
+    load.weights(ring, a, 0, a.c_in);
+    load.weights(ring + T::b_bytes, a, a.c_in, a.c_in);
     cp_async_commit();
-    load.weights(ring + 2 * T::b_bytes, a, 2 * a.c_in);
+    load.weights(ring + 2 * T::b_bytes, a, 2 * a.c_in, a.c_in);
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
     read.half(0, patches, ring, 0);
     for (int s = 0, dt = 0, part = 0, slot = 0; s < slabs; s++) {
         const uint32_t patch = patches + (s & 1) * T::a_bytes, next_patch = patches + (s & 1 ^ 1) * T::a_bytes;
-        int k = dt * TAPS * a.c_in + part * CK, next_k;
+        int k = dt * TAPS * a.c_in + part * CK, left = a.c_in - part * CK, next_k, next_left;
         const bf16 *next;
 
         if (++part == parts) {
@@ -295,6 +301,7 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
         }
         next = slab_of(a, at.t, dt, part * CK);
         next_k = dt * TAPS * a.c_in + part * CK;
+        next_left = a.c_in - part * CK;
         /* at a tap its own weights and the next one's are there, those after it are on their way; operands are read
          * while the products of the half before run */
 #pragma unroll
@@ -304,9 +311,10 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
             read.half(1, patch, ring + slot * T::b_bytes, tap);
             if (tap < TAPS - 3 || s + 1 < slabs)
                 load.weights(ring + (slot + 3) % RING * T::b_bytes, a,
-                             (tap < TAPS - 3 ? k : next_k) + (tap + 3) % TAPS * a.c_in);
+                             (tap < TAPS - 3 ? k : next_k) + (tap + 3) % TAPS * a.c_in,
+                             tap < TAPS - 3 ? left : next_left);
             if (tap < T::a_loads && s + 1 < slabs)
-                load.patch(next_patch, tap, next);
+                load.patch(next_patch, tap, next, next_left);
             cp_async_commit();
             read.multiply(acc, 0);
             slot = (slot + 1) % RING;
@@ -317,7 +325,7 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
             read.multiply(acc, 1);
         }
     }
-    if constexpr (NF < 6) {
+    if constexpr (T::n == 16) {
         store_few<MF, NF>(acc, a, at, wm * MF);
     } else {
         __syncthreads();
@@ -331,14 +339,18 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
 
 /* warps down and across, 16-pixel rows and 8-channel columns of a warp */
 #define FEW 8, 1, 2, 2                           /* 16x16 pixels by 16 channels */
+#define OF_32 8, 1, 2, 4                         /* 16x16 by 32 */
+#define OF_48 8, 1, 2, 6                         /* 16x16 by 48 */
+#define OF_64 4, 2, 4, 4                         /* 16x16 by 64 */
 #define OF_96 4, 2, 4, 6                         /* 16x16 by 96 */
 #define OF_192 2, 4, 4, 6                        /* 8x16 by 192 */
 #define CONV3D_PATCH_KERNEL(NORM, ...) \
     TD_KERNEL((PatchTile<__VA_ARGS__>::bytes), false, conv3d_patch_kernel<__VA_ARGS__, NORM>)
 
 static const TDKernel kernels[] = {
-    CONV3D_PATCH_KERNEL(false, FEW), CONV3D_PATCH_KERNEL(false, OF_96), CONV3D_PATCH_KERNEL(true, OF_96),
-    CONV3D_PATCH_KERNEL(true, OF_192),
+    CONV3D_PATCH_KERNEL(false, FEW),   CONV3D_PATCH_KERNEL(false, OF_32), CONV3D_PATCH_KERNEL(false, OF_48),
+    CONV3D_PATCH_KERNEL(true, OF_48),  CONV3D_PATCH_KERNEL(false, OF_64), CONV3D_PATCH_KERNEL(false, OF_96),
+    CONV3D_PATCH_KERNEL(true, OF_96),  CONV3D_PATCH_KERNEL(true, OF_192),
 };
 
 template <int WM, int WN, int MF, int NF, bool NORM> static int launch(TDDev *dev, const ConvArgs &a)
@@ -358,9 +370,10 @@ template <int WM, int WN, int MF, int NF, bool NORM> static int launch(TDDev *de
 
 bool td_cuda_conv3d_is_patch(const ConvArgs &a)
 {
-    return a.kh == 3 && a.kw == 3 && a.stride_t == 1 && a.stride_s == 1 && !a.interleave && a.c_in % CK == 0 &&
+    return a.kh == 3 && a.kw == 3 && a.stride_t == 1 && a.stride_s == 1 && !a.interleave &&
            (int64_t)a.h * a.wd * a.c_in < INT32_MAX &&
-           (a.f32 ? a.c_out <= 16 && !a.residual && !a.gamma : a.c_out % 96 == 0);
+           (a.f32 ? a.c_out <= 16 && !a.residual && !a.gamma
+                  : a.c_out % 96 == 0 || a.c_out % 64 == 0 || a.c_out == 48 || a.c_out == 32 || a.c_out == 24);
 }
 
 int td_cuda_conv3d_patch(TDDev *dev, ConvArgs &a)
@@ -371,8 +384,13 @@ int td_cuda_conv3d_patch(TDDev *dev, ConvArgs &a)
         return launch<OF_192, true>(dev, a);
     if (a.gamma && !a.residual && a.c_out == 96)
         return launch<OF_96, true>(dev, a);
+    if (a.gamma && !a.residual && a.c_out == 48)
+        return launch<OF_48, true>(dev, a);
     a.gamma = NULL;
-    return launch<OF_96, false>(dev, a);
+    return a.c_out % 96 == 0   ? launch<OF_96, false>(dev, a)
+           : a.c_out % 64 == 0 ? launch<OF_64, false>(dev, a)
+           : a.c_out == 48     ? launch<OF_48, false>(dev, a)
+                               : launch<OF_32, false>(dev, a);
 }
 
 TDKernels td_cuda_in_conv3d_patch(void) { return td_kernels(kernels); }

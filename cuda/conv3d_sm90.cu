@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Causal convolution of stride 1 on Hopper as an implicit matrix product by wgmma.
  *
- * A tile is a patch of 16x16 pixels of one frame by N output channels (96 or 192); a step is CK input channels of one
- * tap. The bulk copy engine brings the patch shifted by the tap, with zeros outside the picture, so padding needs no
- * code. Frames before the first of x come from the cache's own map. A doubled input (nearest) is four products, one per
- * parity of the output pixel: tap d of parity p reads row y + floor((p + d - 1) / 2) of the small picture. */
+ * A tile is a patch of 16x16 pixels of one frame by N output channels (64, 96, 128 or 192); a step is CK input
+ * channels of one tap. The bulk copy engine brings the patch shifted by the tap, with zeros outside the picture, so
+ * padding needs no code. Frames before the first of x come from the cache's own map. A doubled input (nearest) is
+ * four products, one per parity of the output pixel: tap d of parity p reads row y + floor((p + d - 1) / 2) of the
+ * small picture. */
 #include "conv.h"
 #include "ptx_sm90.cuh"
 #include "tensor_map.h"
@@ -13,7 +14,7 @@
 #define BM (PATCH * PATCH)
 
 template <int N, int CK> struct ConvStorage {
-    static const int stages = CK == 64 ? (N == 192 ? 3 : 4) : 8;
+    static const int stages = CK == 64 ? (N == 192 ? 3 : N == 64 ? 5 : 4) : 8;
     uint8_t a[stages][BM * CK * 2];
     uint8_t b[stages][N * CK * 2];
     uint64_t full[stages], empty[stages];
@@ -160,14 +161,15 @@ template <int N> __device__ __forceinline__ void store_rows(const float (&acc)[N
                 transpose_quad(hi);
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    w[i] = pack_bf16(__uint_as_float(lo[i]) + low_f32(ow[i]), __uint_as_float(hi[i]) + high_f32(ow[i]));
+                    w[i] = pack_bf16(relu_if(__uint_as_float(lo[i]) + low_f32(ow[i]), a.relu),
+                                     relu_if(__uint_as_float(hi[i]) + high_f32(ow[i]), a.relu));
             } else {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     int j = group * 4 + i;
 
-                    w[i] = pack_bf16(acc[j * 4 + half * 2] + bias[j * 8 + quad * 2],
-                                     acc[j * 4 + half * 2 + 1] + bias[j * 8 + quad * 2 + 1]);
+                    w[i] = pack_bf16(relu_if(acc[j * 4 + half * 2] + bias[j * 8 + quad * 2], a.relu),
+                                     relu_if(acc[j * 4 + half * 2 + 1] + bias[j * 8 + quad * 2 + 1], a.relu));
                 }
                 transpose_quad(w);
             }
@@ -257,6 +259,8 @@ template <int N, int CK, bool NORM> __global__ void __launch_bounds__(384, 1)
 static const TDKernel kernels[] = {
     CONV3D_SM90_KERNELS(192, 64), CONV3D_SM90_KERNELS(192, 32), CONV3D_SM90_KERNELS(96, 64),
     CONV3D_SM90_KERNELS(96, 32),
+    TD_KERNEL(sizeof(ConvStorage<128, 64>) + 1024, true, conv3d_sm90_kernel<128, 64, false>),
+    TD_KERNEL(sizeof(ConvStorage<64, 64>) + 1024, true, conv3d_sm90_kernel<64, 64, false>),
 };
 
 template <int N, int CK, bool NORM> static int launch(TDDev *dev, const ConvArgs &a)
@@ -291,7 +295,8 @@ static bool takes(const ConvArgs &a)
 {
     int channels = a.interleave ? a.c_out / 2 : a.c_out;
 
-    return a.stride_t == 1 && a.stride_s == 1 && !a.f32 && a.c_in % 32 == 0 && channels % 96 == 0;
+    return a.stride_t == 1 && a.stride_s == 1 && !a.f32 &&
+           ((a.c_in % 32 == 0 && channels % 96 == 0) || (a.c_in % 64 == 0 && channels % 64 == 0));
 }
 
 /* a tile has all channels */
@@ -313,6 +318,8 @@ int td_cuda_conv3d_sm90(TDDev *dev, ConvArgs &a)
         return td_cuda_conv3d_mma(dev, a);
     if (!norms(a))
         a.gamma = NULL;
+    if (channels % 96)
+        return channels % 128 ? launch<64, 64, false>(dev, a) : launch<128, 64, false>(dev, a);
     if (channels % 192 == 0)
         return a.c_in % 64 == 0 ? choose<192, 64>(dev, a) : choose<192, 32>(dev, a);
     return a.c_in % 64 == 0 ? choose<96, 64>(dev, a) : choose<96, 32>(dev, a);

@@ -291,8 +291,8 @@ int td_cuda_scale_noise(TDDev *, TDTensor *, const TDTensor *, double);
 int td_cuda_round_state(TDDev *, TDTensor *, const TDTensor *, int *);
 int td_cuda_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
 
-int td_cuda_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
-int td_cuda_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t);
+int td_cuda_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
+int td_cuda_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
 int td_cuda_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
 int td_cuda_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
 int td_cuda_rms_silu(TDDev *, TDTensor *, const TDTensor *, const float *, int);

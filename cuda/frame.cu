@@ -15,22 +15,34 @@
 
 struct LatentStats { float scale[TD_LATENT_CHANNELS], mean[TD_LATENT_CHANNELS]; };
 
-__global__ void unscale_kernel(bf16 *y, const float *z, int64_t area, int64_t plane, LatentStats s)
+__global__ void unscale_kernel(bf16 *y, const float *z, int64_t area, int64_t plane, LatentStats s, int form)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     int c = (int)(i % TD_LATENT_CHANNELS);
+    float v;
 
-    if (i < area * TD_LATENT_CHANNELS)
-        y[i] = to_bf16(round_bf16(round_bf16(z[c * plane + i / TD_LATENT_CHANNELS]) / s.scale[c]) + s.mean[c]);
+    if (i >= area * TD_LATENT_CHANNELS)
+        return;
+    v = round_bf16(z[c * plane + i / TD_LATENT_CHANNELS]);
+    if (!(form & TD_LATENT_PLAIN))
+        v = round_bf16(round_bf16(v / s.scale[c]) + s.mean[c]);
+    if (form & TD_LATENT_SOFT)
+        v = 3.0f * tanhf(v / 3.0f);
+    y[i] = to_bf16(v);
 }
 
-__global__ void scale_kernel(bf16 *y, const bf16 *x, int64_t area, int64_t plane, int n_c, LatentStats s)
+__global__ void scale_kernel(bf16 *y, const bf16 *x, int64_t area, int64_t plane, int n_c, LatentStats s, int form)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     int c = (int)(i / area);
+    float v;
 
-    if (i < area * TD_LATENT_CHANNELS)
-        y[c * plane + i % area] = to_bf16(round_bf16(to_f32(x[i % area * n_c + c]) - s.mean[c]) * s.scale[c]);
+    if (i >= area * TD_LATENT_CHANNELS)
+        return;
+    v = to_f32(x[i % area * n_c + c]);
+    if (!(form & TD_LATENT_PLAIN))
+        v = round_bf16(v - s.mean[c]) * s.scale[c];
+    y[c * plane + i % area] = to_bf16(v);
 }
 
 static LatentStats latent_stats(void)
@@ -44,22 +56,24 @@ static LatentStats latent_stats(void)
     return s;
 }
 
-int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
+int td_cuda_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t, int form)
 {
     int64_t area = z->shape[2] * z->shape[3];
 
     unscale_kernel<<<(unsigned)td_blocks(area * TD_LATENT_CHANNELS, 256), 256, 0, td_cuda(dev)->stream>>>(
-        (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, latent_stats());
+        (bf16 *)y->data, (const float *)z->data + t * area, area, z->shape[1] * area, latent_stats(),
+        form);
     CU_LAUNCHED(dev, "unscale_kernel");
     return 0;
 }
 
-int td_cuda_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
+int td_cuda_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t, int form)
 {
     int64_t area = y->shape[2] * y->shape[3];
 
     scale_kernel<<<(unsigned)td_blocks(area * TD_LATENT_CHANNELS, 256), 256, 0, td_cuda(dev)->stream>>>(
-        (bf16 *)y->data + t * area, (const bf16 *)x->data, area, y->shape[1] * area, (int)x->shape[3], latent_stats());
+        (bf16 *)y->data + t * area, (const bf16 *)x->data, area, y->shape[1] * area, (int)x->shape[3], latent_stats(),
+        form);
     CU_LAUNCHED(dev, "scale_kernel");
     return 0;
 }

@@ -170,6 +170,15 @@ __device__ __forceinline__ void tma_load_4d(void *dst, const CUtensorMap *map, u
 }
 
 /* d[64xN] += a[64x16] b[Nx16]^T, bf16, N = 96 or 192 */
+__device__ __forceinline__ void wgmma_bf16(float (&d)[32], uint64_t a, uint64_t b)
+{
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " WGMMA_LIST32 ", %32, %33, 1, 1, 1, 0, 0;"
+                 : R32("+f", d)
+                 : "l"(a), "l"(b));
+}
+
+__device__ __forceinline__ void wgmma_bf16(float (&d)[64], uint64_t a, uint64_t b) { wgmma_bf16_n128(d, a, b, 1); }
+
 __device__ __forceinline__ void wgmma_bf16(float (&d)[48], uint64_t a, uint64_t b)
 {
     asm volatile("wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 " WGMMA_LIST48 ", %48, %49, 1, 1, 1, 0, 0;"

@@ -34,6 +34,7 @@ DIRECTORIES = {
     "tiny": ["--vocab=2048"],
     "wide": ["--dim=384", "--ffn=640", "--only=dit"],
     "i2v": ["--in-dim=36", "--only=dit"],
+    "tae": ["--only=vae", "--vae=tiny"],         # of tools/golden/tiny_golden.py
 }
 PROMPTS = ["a cat walks on a beach at sunset",
            "An old sailor reads a letter in a comfortable kitchen, 4k; \u00e9t\u00e9 \u732b"]

@@ -31,7 +31,7 @@ static const char usage[] =
     "short forms: -s, -t, -h (--help), -V (--version)\n"
     "exit code: 0 all well; 1 a file cannot be read, is incomplete or unknown; 2 wrong usage\n";
 
-enum Part { PART_DIT, PART_TEXT, PART_VAE, PART_TOKENIZER, N_PARTS, PART_UNKNOWN };
+enum Part { PART_DIT, PART_TEXT, PART_VAE, PART_TOKENIZER, N_PARTS, PART_TINY, PART_UNKNOWN };
 
 static const char *const part_names[N_PARTS] = { "transformer", "text encoder (umT5)", "VAE",
                                                  "tokenizer (spiece.model)" };
@@ -155,6 +155,14 @@ static void check_vae(Check *k, char *title)
                  (long long)base);
 }
 
+/* in place of a VAE where vae= names it */
+static void check_tiny(Check *k, char *title)
+{
+    td_tiny_each_tensor(0, expect, k);
+    td_tiny_each_tensor(1, expect, k);
+    snprintf(title, 256, "tiny VAE (%s)", td_tiny_is_light(k->ckpt) ? "lighttaew2_1, by its name" : "taew2_1");
+}
+
 /* all that the library checks when it opens a model with this file. @return 0 or a logged error */
 static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
 {
@@ -163,6 +171,7 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
     TDTextEncoder *text = NULL;
     TDVae *vae = NULL;
     TDVaeEncoder *encoder = NULL;
+    TDTiny *tiny[2] = { NULL, NULL };
     int ret = td_device_open(&dev, TD_BACKEND_CPU, NULL, 1, NULL, log);
 
     if (ret < 0)
@@ -171,12 +180,17 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
         ret = td_dit_bind(&dit, dev, c, TD_QUANT_AUTO, TD_NORM_OFFICIAL, TD_MEASURE);
     else if (part == PART_TEXT)
         ret = td_text_bind(&text, dev, c, TD_MEASURE);
+    else if (part == PART_TINY)
+        for (int i = 0; i < 2 && ret >= 0; i++)
+            ret = td_tiny_bind(&tiny[i], dev, c, i, TD_MEASURE);
     else if ((ret = td_vae_bind(&vae, dev, c, TD_MEASURE)) >= 0)
         ret = td_vae_encode_bind(&encoder, dev, c, TD_MEASURE);
     td_dit_free(&dit);
     td_text_free(&text);
     td_vae_free(&vae);
     td_vae_free(&encoder);
+    td_tiny_free(&tiny[0]);
+    td_tiny_free(&tiny[1]);
     dev->ops->close(&dev);
     return ret;
 }
@@ -219,6 +233,8 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         part = PART_TEXT;
     else if (td_checkpoint_find(c, "decoder.head.0.gamma"))
         part = PART_VAE;
+    else if (td_tiny_is(c) && !td_tiny_stranger(c))
+        part = PART_TINY;
     for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
         bytes += (unsigned long long)td_dtype_bytes(e->dtype, td_entry_count(e));
     if (part == PART_DIT)
@@ -227,6 +243,10 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         check_text(&k, title);
     else if (part == PART_VAE)
         check_vae(&k, title);
+    else if (part == PART_TINY)
+        check_tiny(&k, title);
+    else if (td_tiny_is(c))
+        snprintf(title, sizeof(title), "%s, not supported", td_tiny_stranger(c));
     else
         snprintf(title, sizeof(title), "%s", stranger(c));
     if ((part == PART_DIT || part == PART_TEXT) && !td_count_blocks(c))

@@ -13,6 +13,7 @@
 #include "nets/dit.h"
 #include "nets/text_encoder.h"
 #include "nets/vae_encode.h"
+#include "nets/vae_tiny.h"
 
 #define N_EXTRA_IDS 300              /* <extra_id_n> follow the pieces */
 #define MAX_SPIECE ((size_t)64 << 20) /* bytes, as the library takes */
@@ -23,7 +24,7 @@ enum DitFile { DIT_BF16 = 1, DIT_INT8 = 2 };
 typedef struct Options {
     int dim, ffn, blocks, in_dim;
     int text_dim, text_ffn, text_blocks, text_heads, vocab;
-    int vae_dim, vae_bf16;
+    int vae_dim, vae_bf16, vae_tiny;
     int sla, dit_files, parts, safetensors, n_threads;
     uint64_t seed;
     const char *spiece, *t2v_name, *dir;
@@ -61,6 +62,8 @@ static const struct { const char *name; float mean; double gain; } spread[] = {
     /* VAE */
     { "residual.2", 0, 1.6 }, { "to_qkv", 0, 1.5 }, { "encoder.conv1", 0, 1.5 }, { "encoder.head.2", 0, 1.7 },
     { "decoder.conv1", 0, 0.5 }, { "decoder.head.2", 0, 0.7 },
+    /* tiny VAE: what ReLU is before or behind, and the last ones of blocks */
+    { "", 0, 1.4 }, { ".conv", 0, 1.4 }, { ".conv.0", 0, 1.4 }, { ".conv.2", 0, 1.4 }, { ".conv.4", 0, 0.5 },
 };
 
 /* Square root by Newton's iteration: IEEE operations alone, so the same on every machine. */
@@ -80,7 +83,7 @@ static int add(void *cookie, const TDFileTensor *t)
     enum TDTensorKind kind = t->of->kind;
     int is_vae = plan->form == PICKLE_PLAIN, is_dit = plan->form == PICKLE_STATE_DICT, ks = t->of->ks;
     int is_norm = kind == TD_IS_NORM || kind == TD_IS_NORM_BIAS;
-    int has_fan = kind <= TD_IS_QUANT || kind == TD_IS_CONV;
+    int has_fan = kind <= TD_IS_QUANT || kind == TD_IS_CONV || kind == TD_IS_CONV_BARE;
     int64_t fan_in = t->k * (t->of->kt ? t->of->kt : 1) * (ks ? ks * ks : 1);
     float mean = kind == TD_IS_GAMMA ? 1.0f : 0;
     double gain = kind == TD_IS_GAMMA ? 0.1 : 1.0;
@@ -163,6 +166,25 @@ static int plan_vae(Plan *plan, const Options *o)
     for (int i = 0; i < plan->n && o->vae_bf16; i++)
         plan->spec[i].dtype = TD_BF16;
     share_storages(plan, 4);
+    return 0;
+}
+
+/* files of it are f16 */
+static int plan_tiny(Plan *plan)
+{
+    if (td_tiny_each_tensor(0, add, plan) < 0 || td_tiny_each_tensor(1, add, plan) < 0)
+        return -1;
+    for (int i = 0; i < plan->n; i++) {
+        Spec *s = &plan->spec[i];
+
+        s->dtype = TD_F16;
+        if (!strncmp(s->name, "decoder.22.", 11)) {          /* a picture of 0..1 */
+            s->mean = s->n_dims == 1 ? 0.5f : 0;
+            s->std *= s->n_dims == 1 ? 1 : 0.09f;
+        } else if (!strcmp(s->name, "encoder.17.weight")) {
+            s->std *= 0.4f;
+        }
+    }
     return 0;
 }
 
@@ -297,7 +319,8 @@ static int write_model(Options *o)
     if (o->parts & PART_VAE) {
         Plan plan = { .form = PICKLE_PLAIN, .salt = "" };
 
-        if (write_plan(&plan, o, plan_vae(&plan, o), "Wan2.1_VAE", "wanx_vae") < 0)
+        if (write_plan(&plan, o, o->vae_tiny ? plan_tiny(&plan) : plan_vae(&plan, o),
+                       o->vae_tiny ? "taew2_1" : "Wan2.1_VAE", o->vae_tiny ? "taew2_1" : "wanx_vae") < 0)
             return -1;
     }
     if (o->parts & PART_TEXT) {
@@ -321,6 +344,7 @@ static void usage(FILE *f)
           "  --in-dim=16|36               input channels: text-to-video, or image-to-video (two experts)\n"
           "  --text-dim=N --text-ffn=N --text-blocks=N --text-heads=N --vocab=N   text encoder (head dim 64)\n"
           "  --vae-dim=N                  base channels of the VAE\n"
+          "  --vae=wan|tiny               Wan's VAE, or the tiny one (taew2_1, of its one size, f16)\n"
           "  --vae-dtype=f32|bf16         type that its values are stored in (f32, as the official file)\n"
           "  --dit=bf16|int8|both         transformer files to write\n"
           "  --no-sla                     no linear-attention projection: a dense-attention model\n"
@@ -409,6 +433,10 @@ static int parse_arg(Options *o, const char *arg)
         if (strcmp(v, "f32") && strcmp(v, "bf16"))
             return fail("%s: want f32 or bf16", arg);
         o->vae_bf16 = *v == 'b';
+    } else if ((v = value_of(arg, "--vae"))) {
+        if (strcmp(v, "wan") && strcmp(v, "tiny"))
+            return fail("%s: want wan or tiny", arg);
+        o->vae_tiny = *v == 't';
     } else if ((v = value_of(arg, "--format"))) {
         if (strcmp(v, "pth") && strcmp(v, "safetensors"))
             return fail("%s: want pth or safetensors", arg);

@@ -8,7 +8,7 @@
 #include "tdsynth_write.h"
 
 enum Global {
-    G_ORDERED_DICT, G_TENSOR, G_PARAMETER, G_BF16, G_F32, G_I8, G_STORAGE, G_CPU, G_CUDA, G_VERSION, N_GLOBALS
+    G_ORDERED_DICT, G_TENSOR, G_PARAMETER, G_BF16, G_F32, G_I8, G_F16, G_STORAGE, G_CPU, G_CUDA, G_VERSION, N_GLOBALS
 };
 
 typedef struct Pickler {
@@ -64,7 +64,7 @@ static void pickle_shared(Pickler *p, enum Global g)
 {
     static const char *const text[N_GLOBALS] = {
         "ccollections\nOrderedDict\n", "ctorch._utils\n_rebuild_tensor_v2\n", "ctorch._utils\n_rebuild_parameter\n",
-        "ctorch\nBFloat16Storage\n", "ctorch\nFloatStorage\n", "ctorch\nCharStorage\n",
+        "ctorch\nBFloat16Storage\n", "ctorch\nFloatStorage\n", "ctorch\nCharStorage\n", "ctorch\nHalfStorage\n",
         "storage", "cpu", "cuda:0", "version",
     };
 
@@ -110,7 +110,7 @@ static void pickle_tensor(Pickler *p, const Plan *plan, const Spec *s, int64_t s
     pickle_shared(p, G_TENSOR);
     ops(p, "((");
     pickle_shared(p, G_STORAGE);
-    pickle_shared(p, s->dtype == TD_BF16 ? G_BF16 : s->dtype == TD_F32 ? G_F32 : G_I8);
+    pickle_shared(p, s->dtype == TD_BF16 ? G_BF16 : s->dtype == TD_F16 ? G_F16 : s->dtype == TD_F32 ? G_F32 : G_I8);
     pickle_string(p, key);
     pickle_shared(p, s->on_cpu || plan->form != PICKLE_STATE_DICT ? G_CPU : G_CUDA);
     pickle_int(p, storage_count);

@@ -28,7 +28,7 @@ typedef struct Spec {
     char source[96];                 ///< name that seeds the values: the bf16 tensor of a quantised pair
     enum TDDtype dtype;
     enum Fill fill;
-    int bf16_valued;                 ///< values are rounded to bf16, whatever dtype holds them
+    int bf16_valued;                 ///< values are rounded to bf16, whatever dtype holds them, as those of f16 always
     int n_dims;
     int64_t shape[TD_MAX_DIMS];      ///< of the stored tensor
     int64_t rows, cols;              ///< of the source matrix (quantised pair only)
@@ -135,6 +135,30 @@ static size_t unit_bytes(const Spec *s, int64_t unit)
     return (size_t)((s->cols + BLOCK - 1) / BLOCK) * sizeof(float);
 }
 
+/* Round to nearest even for |x| < 2^22. */
+static float round_even(float x)
+{
+    float y = x + 12582912.0f;
+
+    return y - 12582912.0f;
+}
+
+/* A value of bf16 as f16: exact but below 2^-14, where it is rounded. */
+static uint16_t to_f16(float bf16_value)
+{
+    uint32_t u;
+    int32_t e;
+    float a, tiny;
+
+    memcpy(&u, &bf16_value, sizeof(u));
+    e = (int32_t)(u >> 23 & 255) - 127;
+    if (e >= -14)
+        return (uint16_t)((u >> 16 & 0x8000) | (uint32_t)(e + 15) << 10 | (u >> 13 & 0x3ff));
+    a = bf16_value < 0 ? -bf16_value : bf16_value;
+    tiny = round_even(a * 16777216.0f);
+    return (uint16_t)((u >> 16 & 0x8000) | (uint32_t)tiny);
+}
+
 static void fill_values(const Spec *s, uint64_t key, int64_t unit, uint8_t *dst)
 {
     int64_t begin = unit * UNIT_ELEMS, end = begin + min64(UNIT_ELEMS, spec_count(s) - begin);
@@ -149,6 +173,11 @@ static void fill_values(const Spec *s, uint64_t key, int64_t unit, uint8_t *dst)
 
             for (int64_t j = 0; j < n; j++)
                 out[j] = td_f32_to_bf16(v[j]);
+        } else if (s->dtype == TD_F16) {
+            uint16_t *out = (uint16_t *)(void *)dst + (i - begin);
+
+            for (int64_t j = 0; j < n; j++)
+                out[j] = to_f16(td_bf16_round(v[j]));
         } else {
             if (s->bf16_valued)
                 for (int64_t j = 0; j < n; j++)
@@ -156,14 +185,6 @@ static void fill_values(const Spec *s, uint64_t key, int64_t unit, uint8_t *dst)
             memcpy(dst + (size_t)(i - begin) * sizeof(float), v, (size_t)n * sizeof(float));
         }
     }
-}
-
-/* Round to nearest even for |x| < 2^22. */
-static float round_even(float x)
-{
-    float y = x + 12582912.0f;
-
-    return y - 12582912.0f;
 }
 
 static void fill_quantised(const Spec *s, uint64_t key, int64_t unit, uint8_t *dst)
@@ -380,7 +401,9 @@ static void put_text(Bytes *b, const char *fmt, ...)
 
 static int write_safetensors(const Plan *plan, const char *path)
 {
-    static const char *const name[TD_N_DTYPES] = { [TD_F32] = "F32", [TD_BF16] = "BF16", [TD_I8] = "I8" };
+    static const char *const name[TD_N_DTYPES] = {
+        [TD_F32] = "F32", [TD_BF16] = "BF16", [TD_F16] = "F16", [TD_I8] = "I8"
+    };
     Bytes header = { 0 };
     size_t offset = 0;
     Out o;

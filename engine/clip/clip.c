@@ -27,6 +27,12 @@ fail:
     return ret;
 }
 
+/* of a model for image to video */
+static TDEncoder encoder_of(const TDModel *m)
+{
+    return (TDEncoder){ m->part[TD_FILE_ENCODER]->kind, &m->net[TD_FILE_ENCODER], m->dev };
+}
+
 /* of the stage that computes with this file */
 static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
 {
@@ -42,7 +48,9 @@ static int plan_work(TDClip *c, TDArena *a, enum TDFile file)
             n = c->n_ids[i] > n ? c->n_ids[i] : n;
         TRY(td_text_plan(&c->text, m->text, a, n));
     } else if (file == TD_FILE_ENCODER) {
-        TRY(td_condition_plan_work(&c->condition, m->encoder, a, h, w));
+        TDEncoder enc = encoder_of(m);
+
+        TRY(td_condition_plan_work(&c->condition, &enc, a, h, w));
     } else if (file == TD_FILE_DIT || file == TD_FILE_DIT_LOW) {
         const TDDit *dit = m->net[file].dit;
         int64_t n_keys = 0;
@@ -246,7 +254,7 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
     TRY(reserve(c));
     if (image)
         TRY(td_condition_picture(&c->condition, image, cfg->p.width, cfg->p.height, td_whole_side(cfg->p.width),
-                                 td_whole_side(cfg->p.height), log));
+                                 td_whole_side(cfg->p.height), encoder_of(model).kind->from_zero, log));
     td_rng_init(&c->rng, cfg->p.noise, model->dev->caps.noise_blocks, cfg->p.seed);
     return 0;
 fail:
@@ -341,13 +349,14 @@ fail:
 static int advance_image(TDClip *c)
 {
     const TDModel *m = c->model;
+    TDEncoder enc = encoder_of(m);
     int ret;
 
     if (c->condition.pixels) {
         TRY(begin_stage(c, TD_FILE_ENCODER));
-        TRY(td_condition_begin(&c->condition, m->encoder));
+        TRY(td_condition_begin(&c->condition, &enc));
     }
-    TRY(td_condition_next(&c->condition, m->encoder, m->path[TD_FILE_VAE]));
+    TRY(td_condition_next(&c->condition, &enc, m->path[TD_FILE_VAE]));
     if (ret > 0)
         c->phase = TD_CLIP_ENTER;
     ret = 0;
@@ -557,7 +566,7 @@ static int check(const TDClip *c)
     int denoise = c->step < c->cfg.p.n_steps && c->decoded == 0 && !c->condition.pixels;
     int holds[] = {
         [TD_CLIP_TEXT]   = early && c->prompt < c->n_prompts && c->block_at < c->model->text->n_blocks,
-        [TD_CLIP_IMAGE]  = early && idle && c->model->encoder && c->condition.encode.next < frames,
+        [TD_CLIP_IMAGE]  = early && idle && c->model->encoder && c->condition.encoded < frames,
         [TD_CLIP_ENTER]  = denoise && idle && (c->step == 0) == !dit,
         [TD_CLIP_KEYS]   = denoise && dit && c->work.ptr && c->block_at == 0 && c->prompt < c->n_prompts,
         [TD_CLIP_BLOCKS] = denoise && dit && c->work.ptr && c->block_at < dit->n_blocks && c->prompt < c->n_prompts,
@@ -596,7 +605,7 @@ void td_clip_summary(const TDClip *c, TDClipSummary *s)
 {
     *s = (TDClipSummary){ .done = c->phase == TD_CLIP_DONE,
                           .frames_out = (int)c->next_frame,
-                          .encoded = (int)c->condition.encode.next,
+                          .encoded = (int)c->condition.encoded,
                           .n_tokens = c->n_ids[0],
                           .text_cached = c->cached[0] };
 }
@@ -613,7 +622,7 @@ void td_clip_progress(const TDClip *c, TDProgress *p)
         break;
     case TD_CLIP_IMAGE:
         *p = (TDProgress){ .stage = TD_STAGE_IMAGE,
-                           .done = c->condition.pixels ? 0 : (int)c->condition.encode.next,
+                           .done = c->condition.pixels ? 0 : (int)c->condition.encoded,
                            .total = (int)c->latents.shape[1] };
         break;
     case TD_CLIP_ENTER:

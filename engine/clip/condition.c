@@ -3,7 +3,8 @@
 #include "clip/condition.h"
 #include "picture/image.h"
 
-int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, TDLog *log)
+int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, int from_zero,
+                         TDLog *log)
 {
     uint8_t *rgb = malloc(3 * (size_t)w * (size_t)h);
     uint16_t level[256], *to;
@@ -16,7 +17,7 @@ int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int
     }
     TRY(td_image_resize(rgb, w, h, image, log));
     for (int i = 0; i < 256; i++)
-        level[i] = td_f32_to_bf16(((float)i * (1.0f / 255.0f) - 0.5f) / 0.5f);
+        level[i] = td_f32_to_bf16(from_zero ? (float)i / 255.0f : ((float)i * (1.0f / 255.0f) - 0.5f) / 0.5f);
     for (int y = 0; y < whole_h; y++)
         for (int x = 0; x < whole_w; x++, to += TD_VAE_IN_CHANNELS) {
             const uint8_t *from = rgb + 3 * ((size_t)(y < h ? y : h - 1) * (size_t)w + (size_t)(x < w ? x : w - 1));
@@ -34,12 +35,12 @@ int td_condition_plan(TDCondition *c, TDArena *a, int64_t t, int64_t h, int64_t 
     return TD_CARVE(a, &c->cond, TD_BF16, TD_COND_CHANNELS, t, h, w);
 }
 
-int td_condition_plan_work(TDCondition *c, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w)
+int td_condition_plan_work(TDCondition *c, const TDEncoder *enc, TDArena *a, int64_t h, int64_t w)
 {
     int ret;
 
     TRY(TD_CARVE(a, &c->image, TD_BF16, 1, 8 * h, 8 * w, TD_VAE_IN_CHANNELS));
-    TRY(td_vae_encode_plan(&c->encode, enc, a, h, w));
+    TRY(enc->kind->plan_encode(&c->clip, enc->net, a, h, w));
 fail:
     return ret;
 }
@@ -54,7 +55,7 @@ static TDTensor channels(const TDTensor *cond, int64_t first, int64_t n)
     return t;
 }
 
-int td_condition_begin(TDCondition *c, const TDVaeEncoder *enc)
+int td_condition_begin(TDCondition *c, const TDEncoder *enc)
 {
     const TDOps *op = enc->dev->ops;
     size_t area = (size_t)c->cond.shape[2] * (size_t)c->cond.shape[3];
@@ -75,13 +76,14 @@ int td_condition_begin(TDCondition *c, const TDVaeEncoder *enc)
     TRY(op->upload(enc->dev, &c->image, c->pixels));
     free(c->pixels);
     c->pixels = NULL;
-    TRY(td_vae_encode_begin(enc, &c->encode));
+    c->encoded = 0;
+    TRY(enc->kind->begin_encode(enc->net, &c->clip));
 fail:
     free(ones);
     return ret;
 }
 
-static int check_finite(const TDCondition *c, const TDVaeEncoder *enc, const char *path)
+static int check_finite(const TDCondition *c, const TDEncoder *enc, const char *path)
 {
     size_t n = (size_t)td_tensor_count(&c->cond);
     uint16_t *host = malloc(n * sizeof(*host));
@@ -97,13 +99,13 @@ static int check_finite(const TDCondition *c, const TDVaeEncoder *enc, const cha
     return ret;
 }
 
-int td_condition_next(TDCondition *c, const TDVaeEncoder *enc, const char *path)
+int td_condition_next(TDCondition *c, const TDEncoder *enc, const char *path)
 {
     TDTensor latent = channels(&c->cond, TD_MASK_CHANNELS, TD_LATENT_CHANNELS);
     int ret;
 
-    TRY(td_vae_encode_next(enc, &c->encode, c->encode.next ? NULL : &c->image, &latent));
-    if (c->encode.next < c->cond.shape[1])
+    TRY(enc->kind->encode(enc->net, &c->clip, c->encoded ? NULL : &c->image, &latent));
+    if (++c->encoded < c->cond.shape[1])
         return 0;
     TRY(check_finite(c, enc, path));
     return 1;

@@ -6,10 +6,6 @@
 
 enum { ROWS = 256, WIDTH = 1024 };               /* of the product that is timed */
 
-/* of the decoder with a base width of 96, for a pixel of a frame; they go with the square of the width. Twice as many
- * as there are: a convolution has half the speed of the product that is timed. */
-#define DECODER_PRODUCTS 1e7
-
 static double denoise_products(const TDDit *d, const TDClipConfig *g)
 {
     double t = (g->p.n_frames - 1) / 4 + 1, h = td_whole_side(g->p.height) / 16, w = td_whole_side(g->p.width) / 16;
@@ -21,11 +17,12 @@ static double denoise_products(const TDDit *d, const TDClipConfig *g)
     return passes * g->p.n_steps * (double)d->n_blocks * tokens * (linears + 2 * dim * (keys + TD_TEXT_LEN));
 }
 
-static double decode_products(const TDVae *v, const TDClipConfig *g)
+/* twice as many as there are: a convolution has half the speed of the product that is timed */
+static double decode_products(const TDModel *m, const TDClipConfig *g)
 {
-    double base = (double)v->conv_out.c_in / 96;
+    double pixel = m->part[TD_FILE_VAE]->kind->products(&m->net[TD_FILE_VAE]);
 
-    return DECODER_PRODUCTS * base * base * g->p.n_frames * td_whole_side(g->p.height) * td_whole_side(g->p.width);
+    return 2 * pixel * g->p.n_frames * td_whole_side(g->p.height) * td_whole_side(g->p.width);
 }
 
 /* of ROWS x WIDTH x WIDTH products, which is seconds where kernels are at their slowest */
@@ -53,7 +50,7 @@ fail:
 
 int td_clip_seconds(const TDModel *m, const TDClipConfig *g, double *seconds)
 {
-    double products = denoise_products(m->dit, g) + decode_products(m->vae, g), one;
+    double products = denoise_products(m->dit, g) + decode_products(m, g), one;
     int ret = time_product(m->dev, &one);
 
     if (ret >= 0)

@@ -18,7 +18,8 @@ static int64_t conv_rows(const void *ctx, int64_t r0, int n, int64_t k0, const v
     int64_t tap = k0 / cv->c_in, c = k0 % cv->c_in, h = job->x->shape[1], w = job->x->shape[2];
     int64_t dt = tap / (cv->kh * cv->kw), dy = tap / cv->kw % cv->kh, dx = tap % cv->kw,
             n_cache = cv->kt - cv->stride_t;
-    int64_t pad_y = cv->stride_s == 1 ? cv->kh / 2 : 0, pad_x = cv->stride_s == 1 ? cv->kw / 2 : 0;
+    int pads = cv->stride_s == 1 || cv->centred;
+    int64_t pad_y = pads ? cv->kh / 2 : 0, pad_x = pads ? cv->kw / 2 : 0;
     int64_t x_out = r0 % job->w_out, y_out = r0 / job->w_out % job->h_out, t_out = r0 / job->w_out / job->h_out;
 
     for (int i = 0; i < n; i++) {
@@ -58,6 +59,8 @@ static void conv_store(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, 
             at = pixel * channels + ch % channels;
             if (job->residual)
                 v += td_bf16_to_f32(((const uint16_t *)job->residual->data)[at]);
+            if (cv->relu)
+                v = v < 0.0f ? 0.0f : v;         /* NaN stays */
             if (job->y->dtype == TD_F32)
                 ((float *)job->y->data)[at] = v;
             else

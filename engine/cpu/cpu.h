@@ -89,8 +89,8 @@ int td_cpu_scale_noise(TDDev *, TDTensor *, const TDTensor *, double);
 int td_cpu_round_state(TDDev *, TDTensor *, const TDTensor *, int *);
 int td_cpu_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, double, double);
 
-int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t);
-int td_cpu_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t);
+int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
+int td_cpu_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
 int td_cpu_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
 int td_cpu_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
 int td_cpu_fetch_frame(TDDev *, TDFrame *, TDFrameSet *, int64_t, int *);

@@ -9,7 +9,12 @@
 #include "base/latent_stats.h"
 #include "base/pixfmt.h"
 
-int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
+static float soft(float x)
+{
+    return 3.0f * tanhf(x / 3.0f);
+}
+
+int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t, int form)
 {
     int64_t area = z->shape[2] * z->shape[3], plane = z->shape[1] * area;
 
@@ -20,13 +25,15 @@ int td_cpu_vae_unscale(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t)
         for (int64_t p = 0; p < area; p++) {
             float v = td_bf16_round(((const float *)z->data)[c * plane + t * area + p]);
 
-            ((uint16_t *)y->data)[p * TD_LATENT_CHANNELS + c] = td_f32_to_bf16(td_bf16_round(v / scale) + mean);
+            if (!(form & TD_LATENT_PLAIN))
+                v = td_bf16_round(td_bf16_round(v / scale) + mean);
+            ((uint16_t *)y->data)[p * TD_LATENT_CHANNELS + c] = td_f32_to_bf16(form & TD_LATENT_SOFT ? soft(v) : v);
         }
     }
     return 0;
 }
 
-int td_cpu_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
+int td_cpu_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t, int form)
 {
     int64_t area = y->shape[2] * y->shape[3], plane = y->shape[1] * area, n_c = x->shape[3];
 
@@ -37,7 +44,9 @@ int td_cpu_vae_scale(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t)
         for (int64_t p = 0; p < area; p++) {
             float v = td_bf16_to_f32(((const uint16_t *)x->data)[p * n_c + c]);
 
-            ((uint16_t *)y->data)[c * plane + t * area + p] = td_f32_to_bf16(td_bf16_round(v - mean) * scale);
+            if (!(form & TD_LATENT_PLAIN))
+                v = td_bf16_round(v - mean) * scale;
+            ((uint16_t *)y->data)[c * plane + t * area + p] = td_f32_to_bf16(v);
         }
     }
     return 0;

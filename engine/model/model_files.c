@@ -170,6 +170,9 @@ static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const 
         return td_error(log, ENOENT, "model=%s: %s is one of two experts, that for low noise, and there is no other; "
                         "want e.g. TurboWan2.2-I2V-A14B-high-720P.pth beside it, or set dit= to a file", dir,
                         scan->name[TD_FILE_DIT_LOW][0]);
+    if (scan->n[k] == 0 && k == TD_FILE_VAE && scan->n[TD_SCAN_TINY])
+        return td_error(log, ENOENT, "model=%s: no VAE but a tiny one, %s; set vae= to a part of its name, or put e.g. "
+                        "%s beside it", dir, scan->name[TD_SCAN_TINY][0], kinds[k].example);
     if (scan->n[k] == 0)
         return td_error(log, ENOENT, "model=%s: no file of %s%s%s%s; want e.g. %s, or set %s=", dir, kinds[k].what,
                         *scan->passed[k] ? " (" : "", scan->passed[k], *scan->passed[k] ? ")" : "",
@@ -202,6 +205,8 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
     }
     if (is_part(s, s->dit_low))
         TRY(td_scan_take_low(&scan, s->dit_low, log));
+    if (is_part(s, s->vae))
+        td_scan_take_tiny(&scan, s->vae);
     for (int k = 0; k < TD_N_FILES; k++) {
         int part = k != TD_FILE_TOKENIZER && is_part(s, given[k]);
 

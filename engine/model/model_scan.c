@@ -14,8 +14,8 @@
 #include "model/model.h"
 #include "model/model_scan.h"
 
-#define BY_NAME TD_N_FILES                       /* a kind, as NONE */
-#define NONE (TD_N_FILES + 1)
+#define BY_NAME (TD_N_FILES + 1)                 /* a kind, as NONE */
+#define NONE (TD_N_FILES + 2)
 
 /* folders of Wan's repositories, of diffusers, and of ComfyUI: what is in them, and how deep they are looked through */
 static const struct { const char *folder; int kind, depth; } places[] = {
@@ -24,7 +24,7 @@ static const struct { const char *folder; int kind, depth; } places[] = {
     { "distill_models/high_noise_model", TD_FILE_DIT, 0 }, { "distill_models/low_noise_model", TD_FILE_DIT_LOW, 0 },
     { "transformer", TD_FILE_DIT, 0 }, { "transformer_2", TD_FILE_DIT_LOW, 0 }, { "text_encoder", TD_FILE_TEXT, 0 },
     { "diffusion_models", BY_NAME, 2 }, { "unet", BY_NAME, 2 }, { "text_encoders", TD_FILE_TEXT, 2 },
-    { "clip", TD_FILE_TEXT, 2 }, { "vae", TD_FILE_VAE, 2 },
+    { "clip", TD_FILE_TEXT, 2 }, { "vae", TD_FILE_VAE, 2 }, { "vae_approx", TD_SCAN_TINY, 2 },
 };
 
 /* ---- names ---- */
@@ -78,7 +78,8 @@ int td_is_pair(const char *high, const char *low)
 static const char *const endings[] = { ".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".sft", ".gguf",
                                        ".safetensors.index.json" };
 /* of what lies beside a model and is none of it */
-static const char *const strangers[] = { "lora", "clip", "vace", "control", "adapter", "lighttae", "taehv", "taew" };
+static const char *const strangers[] = { "lora", "clip", "vace", "control", "adapter" };
+static const char *const tiny[] = { "lighttae", "taehv", "taew" };
 
 /* NAME-00001-of-00003.safetensors, which an index names */
 static int is_shard(const char *name)
@@ -92,7 +93,7 @@ static int is_shard(const char *name)
 /* by a name without folders */
 static int kind_of(const char *name)
 {
-    int known = 0;
+    int known = 0, is_tiny = 0;
 
     if (name[0] == '.')
         return NONE;                             /* hidden */
@@ -100,7 +101,10 @@ static int kind_of(const char *name)
         known |= ends_with(name, endings[i]);
     for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++)
         known &= !strcasestr(name, strangers[i]);
+    for (size_t i = 0; i < sizeof(tiny) / sizeof(*tiny); i++)
+        is_tiny |= strcasestr(name, tiny[i]) != NULL;
     return !known                                                       ? NONE
+           : is_tiny                                                    ? TD_SCAN_TINY
            : strcasestr(name, "vae")                                    ? TD_FILE_VAE
            : strcasestr(name, "t5") || strcasestr(name, "text_encoder") ? TD_FILE_TEXT
            : td_has_noise_word(name, "low")                             ? TD_FILE_DIT_LOW
@@ -172,8 +176,8 @@ static int scan_folder(TDScan *scan, DIR *d, const char *folder, int place_kind,
         if (kind == NONE)
             continue;
         /* a folder says what is in it, but in one of transformers a name may say that it is something else */
-        if (place_kind == TD_FILE_TEXT || place_kind == TD_FILE_VAE ||
-            (place_kind != BY_NAME && kind != TD_FILE_TEXT && kind != TD_FILE_VAE))
+        if (kind != TD_SCAN_TINY && (place_kind == TD_FILE_TEXT || place_kind == TD_FILE_VAE ||
+                                     (place_kind != BY_NAME && kind != TD_FILE_TEXT && kind != TD_FILE_VAE)))
             kind = place_kind;
         if (is_file(dirfd(d), e->d_name) && !shard)
             ret = add(scan, kind, folder, e->d_name, log);
@@ -209,7 +213,7 @@ int td_scan(TDScan *scan, const char *dir, TDLog *log)
         ret = scan_folder(scan, d, places[i].folder, places[i].kind, places[i].depth, log);
         closedir(d);
     }
-    for (int k = 0; k < TD_N_FILES; k++)
+    for (int k = 0; k <= TD_SCAN_TINY; k++)
         if (scan->n[k])
             qsort(scan->name[k], (size_t)scan->n[k], sizeof(*scan->name[k]), compare_strings);
     return ret;
@@ -217,7 +221,7 @@ int td_scan(TDScan *scan, const char *dir, TDLog *log)
 
 void td_scan_free(TDScan *scan)
 {
-    for (int k = 0; k < TD_N_FILES; k++) {
+    for (int k = 0; k <= TD_SCAN_TINY; k++) {
         for (int i = 0; i < scan->n[k]; i++)
             free(scan->name[k][i]);
         free(scan->name[k]);
@@ -272,6 +276,21 @@ int td_scan_take_low(TDScan *scan, const char *part, TDLog *log)
             scan->name[from][left++] = scan->name[from][i];
     scan->n[from] = left;
     return 0;
+}
+
+void td_scan_take_tiny(TDScan *scan, const char *part)
+{
+    const int vae = TD_FILE_VAE, other = TD_SCAN_TINY;
+    char **names = scan->name[vae];
+    int n = scan->n[vae];
+
+    if (count_part(scan, vae, part, 0) || (!count_part(scan, other, part, 0) &&
+                                           (count_part(scan, vae, part, 1) || !count_part(scan, other, part, 1))))
+        return;
+    scan->name[vae] = scan->name[other];
+    scan->n[vae] = scan->n[other];
+    scan->name[other] = names;
+    scan->n[other] = n;
 }
 
 /* ---- tensors ---- */

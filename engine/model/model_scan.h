@@ -7,10 +7,12 @@
 #include "model/residency.h"
 #include "base/log.h"
 
+#define TD_SCAN_TINY TD_N_FILES                  /* a kind of its own: tiny VAEs, which only vae= takes */
+
 typedef struct TDScan {
-    char **name[TD_N_FILES];                     ///< relative to the directory, sorted
-    int n[TD_N_FILES];
-    char passed[TD_N_FILES][120];                ///< why a name of this kind is not used, "" if there is none
+    char **name[TD_N_FILES + 1];                 ///< relative to the directory, sorted
+    int n[TD_N_FILES + 1];
+    char passed[TD_N_FILES + 1][120];            ///< why a name of this kind is not used, "" if there is none
 } TDScan;
 
 /** @return 0 or a logged error */
@@ -22,6 +24,9 @@ void td_scan_keep(TDScan *scan, enum TDFile kind, const char *keep);
 /** Transformers with this part in their names (or else in those of their folders) are low-noise experts, where others
  *  are left and no low-noise expert has it. @return 0 or ENOMEM */
 int td_scan_take_low(TDScan *scan, const char *part, TDLog *log);
+/** Where this part is in the name of a tiny VAE (or else in those of its folders), and in that of no other: the tiny
+ *  ones are the VAEs. */
+void td_scan_take_tiny(TDScan *scan, const char *part);
 /** Whether a part is in a file's name, or with `folders` in its path, in any case. */
 int td_scan_has_part(const char *name, const char *part, int folders);
 

@@ -33,6 +33,11 @@ static int bind_encoder(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
     return td_vae_encode_bind(&net->encoder, dev, p->file, block);
 }
 
+static int bind_tiny(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
+{
+    return td_tiny_bind(&net->tiny, dev, p->file, p->key.kind == TD_PART_TINY, block);
+}
+
 /* what all kinds have */
 #define COMMON(member, functions) \
     static int view_##member(TDNet *view, const TDNet *net, TDDev *dev) \
@@ -46,6 +51,7 @@ COMMON(text, td_text)
 COMMON(dit, td_dit)
 COMMON(vae, td_vae)
 COMMON(encoder, td_vae)
+COMMON(tiny, td_tiny)
 
 /* what can be computed with block by block has beside that */
 #define BLOCKS(member, functions) \
@@ -95,16 +101,89 @@ static int next_vae(const TDNet *net, TDDecoderClip *clip, const TDTensor *z, TD
     return td_vae_decode_next(net->vae, &clip->vae, z, rgb);
 }
 
+static double products_vae(const TDNet *net)
+{
+    return td_vae_products(net->vae);
+}
+
+static int plan_encode_vae(TDEncoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w)
+{
+    return td_vae_encode_plan(&clip->vae, net->encoder, a, h, w);
+}
+
+static int begin_encode_vae(const TDNet *net, TDEncoderClip *clip)
+{
+    return td_vae_encode_begin(net->encoder, &clip->vae);
+}
+
+static int encode_vae(const TDNet *net, TDEncoderClip *clip, const TDTensor *picture, TDTensor *latent)
+{
+    return td_vae_encode_next(net->encoder, &clip->vae, picture, latent);
+}
+
+static int plan_tiny(TDDecoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w)
+{
+    return td_tiny_plan(&clip->tiny, net->tiny, a, h, w);
+}
+
+static int begin_tiny(const TDNet *net, TDDecoderClip *clip)
+{
+    return td_tiny_begin(net->tiny, &clip->tiny);
+}
+
+static int next_tiny(const TDNet *net, TDDecoderClip *clip, const TDTensor *z, TDTensor *rgb)
+{
+    return td_tiny_decode_next(net->tiny, &clip->tiny, z, rgb);
+}
+
+static double products_tiny(const TDNet *net)
+{
+    (void)net;
+    return TD_TINY_PRODUCTS;
+}
+
+static int plan_encode_tiny(TDEncoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w)
+{
+    return td_tiny_encode_plan(&clip->tiny, net->tiny, a, h, w);
+}
+
+static int begin_encode_tiny(const TDNet *net, TDEncoderClip *clip)
+{
+    return td_tiny_encode_begin(net->tiny, &clip->tiny);
+}
+
+static int encode_tiny(const TDNet *net, TDEncoderClip *clip, const TDTensor *picture, TDTensor *latent)
+{
+    return picture ? td_tiny_encode_picture(net->tiny, &clip->tiny, picture, latent)
+                   : td_tiny_encode_next(net->tiny, &clip->tiny, NULL, latent);
+}
+
 static const TDKind kinds[] = {
     [TD_PART_DIT]     = { .bind = bind_dit, .view = view_dit, .free = free_dit, .weights = weights_dit,
                           .belongs = any, .bind_block = bind_block_dit, .blocks = blocks_dit },
     [TD_PART_TEXT]    = { .bind = bind_text, .view = view_text, .free = free_text, .weights = weights_text,
                           .belongs = any, .bind_block = bind_block_text, .blocks = blocks_text },
     [TD_PART_VAE]     = { .bind = bind_vae, .view = view_vae, .free = free_vae, .weights = weights_vae,
-                          .belongs = of_decoder, .plan = plan_vae, .begin = begin_vae, .next = next_vae },
+                          .belongs = of_decoder, .plan = plan_vae, .begin = begin_vae, .next = next_vae,
+                          .products = products_vae },
     [TD_PART_ENCODER] = { .bind = bind_encoder, .view = view_encoder, .free = free_encoder,
-                          .weights = weights_encoder, .belongs = of_encoder },
+                          .weights = weights_encoder, .belongs = of_encoder, .plan_encode = plan_encode_vae,
+                          .begin_encode = begin_encode_vae, .encode = encode_vae },
+    [TD_PART_TINY]    = { .bind = bind_tiny, .view = view_tiny, .free = free_tiny, .weights = weights_tiny,
+                          .belongs = of_decoder, .plan = plan_tiny, .begin = begin_tiny, .next = next_tiny,
+                          .products = products_tiny },
+    [TD_PART_TINY_ENCODER] = { .bind = bind_tiny, .view = view_tiny, .free = free_tiny, .weights = weights_tiny,
+                               .belongs = of_encoder, .from_zero = 1, .plan_encode = plan_encode_tiny,
+                               .begin_encode = begin_encode_tiny, .encode = encode_tiny },
 };
+
+/* a VAE's file tells whether it is a tiny one */
+static enum TDPartKind kind_of(enum TDPartKind kind, const TDCheckpoint *file)
+{
+    int tiny = td_tiny_is(file);
+
+    return kind == TD_PART_VAE && tiny ? TD_PART_TINY : kind == TD_PART_ENCODER && tiny ? TD_PART_TINY_ENCODER : kind;
+}
 
 /* ---- opening ---- */
 
@@ -185,6 +264,8 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
     p->context = dev->context;
     p->ordinal = dev->own_context ? dev->ordinal : -1;
     TRY(td_checkpoint_open(&p->file, path, dev->log));
+    p->key.kind = kind_of(key->kind, p->file);
+    p->kind = &kinds[p->key.kind];
     found = enlist(p, 0);
     if (found == p) {
         TRY(p->kind->bind(&p->net, p, dev, TD_MEASURE));

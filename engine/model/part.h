@@ -15,13 +15,13 @@
 #include "nets/decoder.h"
 #include "nets/dit.h"
 #include "nets/text_encoder.h"
-#include "nets/vae_encode.h"
 
-enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER };   /* VAE: its decoder; ENCODER: the rest */
+/** VAE: its decoder; ENCODER: the rest. Of a tiny VAE's file they are the TINY ones. */
+enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER, TD_PART_TINY, TD_PART_TINY_ENCODER };
 
 typedef struct TDPart TDPart;
 
-/** What makes two uses of a file the same; both 0 but for a transformer. */
+/** What makes two uses of a file the same; quant and norm are 0 but for a transformer. */
 typedef struct TDPartKey {
     enum TDPartKind kind;
     enum TDQuant quant;
@@ -34,6 +34,7 @@ typedef union TDNet {
     TDDit *dit;
     TDVae *vae;
     TDVaeEncoder *encoder;
+    TDTiny *tiny;
 } TDNet;
 
 /** What can be done with the network of a kind. */
@@ -54,6 +55,15 @@ typedef struct TDKind {
     int  (*begin)(const TDNet *net, TDDecoderClip *clip);            ///< the next latent frame is a clip's first
     /** The next latent frame of z (f32 [16,T,h,w]) into rgb (f32 [1|4, 8h, 8w, 3]; shape[0] is set). */
     int  (*next)(const TDNet *net, TDDecoderClip *clip, const TDTensor *z, TDTensor *rgb);
+    double (*products)(const TDNet *net);        ///< for a pixel of a frame
+
+    /* encoders only, else NULL */
+    int  from_zero;                              ///< pictures are 0..1, else -1..1
+    int  (*plan_encode)(TDEncoderClip *clip, const TDNet *net, TDArena *a, int64_t h, int64_t w);
+    int  (*begin_encode)(const TDNet *net, TDEncoderClip *clip);
+    /** The next latent frame into its place in latent (bf16 [16,T,h,w]): for the first picture is bf16 [1,8h,8w,8], for
+     *  others NULL, grey. */
+    int  (*encode)(const TDNet *net, TDEncoderClip *clip, const TDTensor *picture, TDTensor *latent);
 } TDKind;
 
 struct TDPart {

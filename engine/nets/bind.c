@@ -191,7 +191,23 @@ fail:
     return ret;
 }
 
-int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix)
+/* zeros where there is none */
+static int bind_conv_bias(const TDBind *b, TDConv *conv, const char *prefix, int biased)
+{
+    float *bias = calloc((size_t)conv->c_out, sizeof(*bias));
+    int ret = bias ? 0 : td_error(b->dev->log, ENOMEM, "%s.bias: out of memory", prefix);
+
+    if (ret >= 0 && biased)
+        ret = td_bind_values(b, bias, conv->c_out, prefix, "bias");
+    for (int64_t i = 0; i < conv->c_out && ret >= 0 && conv->widened; i++)
+        bias[i] = 2.0f * bias[i] - 1.0f;
+    if (ret >= 0)
+        ret = td_pack_vector(b->dev, b->weights, &conv->bias, bias, conv->c_out);
+    free(bias);
+    return ret;
+}
+
+int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix, int biased)
 {
     const TDEntry *w;
     int ret;
@@ -200,7 +216,7 @@ int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix)
     TRY(check_float(b, w));
     TRY(check_count(b, w, conv->c_out, (conv->c_in - conv->c_pad) * conv->kt * conv->kh * conv->kw));
     TRY(td_pack_conv(b->dev, b->weights, conv, w));
-    TRY(td_bind_vector(b, &conv->bias, conv->c_out, prefix, "bias"));
+    TRY(bind_conv_bias(b, conv, prefix, biased));
 fail:
     return ret;
 }

@@ -31,8 +31,8 @@ int td_bind_table(const TDBind *b, TDTensor *table, int64_t n, int64_t k, const 
 int td_bind_values(const TDBind *b, float *dst, int64_t n, const char *prefix, const char *suffix);
 /** n finite values as f32 on the device */
 int td_bind_vector(const TDBind *b, const float **dst, int64_t n, const char *prefix, const char *suffix);
-/** Convolution of known channels and kernel from PREFIX.weight and PREFIX.bias; conv's shape fields set by the caller
- */
-int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix);
+/** Convolution of known channels and kernel from PREFIX.weight and, if biased, PREFIX.bias; conv's shape fields set by
+ *  the caller */
+int td_bind_conv(const TDBind *b, TDConv *conv, const char *prefix, int biased);
 
 #endif /* TD_BIND_H */

@@ -51,7 +51,7 @@ static int bind_conv(const TDBind *b, TDConv *conv, const TDNetTensor *row, cons
 {
     *conv = (TDConv){ .c_out = n, .c_in = k, .kt = row->kt ? row->kt : 1, .kh = row->ks, .kw = row->ks,
                       .stride_t = 1, .stride_s = 1 };
-    return td_bind_conv(b, conv, name);
+    return td_bind_conv(b, conv, name, row->kind == TD_IS_CONV);
 }
 
 int td_bind_tensors(const TDBind *b, const TDNetTensor *row, const char *prefix, const int64_t sizes[TD_N_SIZES],
@@ -81,7 +81,8 @@ int td_bind_tensors(const TDBind *b, const TDNetTensor *row, const char *prefix,
         case TD_IS_TABLE:     TRY(td_bind_table(b, to, n, k, name[0])); break;
         case TD_IS_MATRIX:    TRY(td_bind_matrix(b, to, n, k, name[0])); break;
         case TD_IS_ROWS:      break;             /* by hand */
-        case TD_IS_CONV:      TRY(bind_conv(b, to, row, name[0], n, k)); break;
+        case TD_IS_CONV:
+        case TD_IS_CONV_BARE: TRY(bind_conv(b, to, row, name[0], n, k)); break;
         case TD_IS_GAMMA:     TRY(td_bind_vector(b, to, n, name[0], "gamma")); break;
         }
     }
@@ -125,9 +126,9 @@ int td_each_tensor(const TDNetTensor *row, const char *prefix, const int64_t siz
             TRY(TELL("", 1, n, k));
         } else if (row->kind == TD_IS_GAMMA) {
             TRY(TELL("gamma", n, 1, 1, row->ks == 3));
-        } else if (row->kind == TD_IS_CONV && row->kt) {
+        } else if ((row->kind == TD_IS_CONV || row->kind == TD_IS_CONV_BARE) && row->kt) {
             TRY(TELL("weight", n, k, row->kt, row->ks, row->ks));
-        } else if (row->kind == TD_IS_CONV || row->ks) {     /* a linear may be written as a convolution */
+        } else if (row->ks) {                    /* a linear may be written as a convolution */
             TRY(TELL("weight", n, k, row->ks, row->ks));
         } else {
             TRY(TELL("weight", n, k));

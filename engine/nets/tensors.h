@@ -17,6 +17,7 @@ enum TDTensorKind {
     TD_IS_MATRIX,                                ///< .weight [n,k], left in the file: a TDEntry
     TD_IS_ROWS,                                  ///< [1,n,k], the name as it is
     TD_IS_CONV,                                  ///< .weight [n,k,kt,ks,ks] (kt 0: [n,k,ks,ks]), .bias [n]: a TDConv
+    TD_IS_CONV_BARE,                             ///< the same without .bias
     TD_IS_GAMMA                                  ///< .gamma [n] and ks dims of 1: floats
 };
 

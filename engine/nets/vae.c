@@ -264,6 +264,14 @@ void td_vae_free(TDVae **vae)
     *vae = NULL;
 }
 
+/* 5e6 with a base width of 96; they go with the square of the width */
+double td_vae_products(const TDVae *vae)
+{
+    double base = (double)vae->conv_out.c_in / 96;
+
+    return 5e6 * base * base;
+}
+
 int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w)
 {
     int64_t t = 1, y = h, x = w, largest = h * w * vae->conv_in.c_out;
@@ -405,7 +413,7 @@ int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z, TDTens
     TDDev *d = vae->dev;
     int ret;
 
-    TRY(op->vae_unscale  (d, &raw, z, c->next));
+    TRY(op->vae_unscale  (d, &raw, z, c->next, 0));
     TRY(op->causal_conv3d(d, &c->latent, &raw, NULL, &vae->conv_latent, NULL));
     TRY(op->causal_conv3d(d, &x, &c->latent, &c->cache_in, &vae->conv_in, NULL));
     for (int i = 0; i < vae->n_layers; i++) {

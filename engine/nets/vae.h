@@ -55,6 +55,8 @@ int  td_vae_bind(TDVae **vae, TDDev *dev, const TDCheckpoint *ckpt, size_t block
 /** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */
 int  td_vae_view(TDVae **view, const TDVae *src, TDDev *dev);
 void td_vae_free(TDVae **vae);
+/** Products for a pixel of a frame. */
+double td_vae_products(const TDVae *vae);
 int  td_vae_plan(TDVaeClip *clip, const TDVae *vae, TDArena *a, int64_t h, int64_t w);
 
 /** Start a clip: empty caches. */

@@ -77,7 +77,7 @@ int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt,
     TRY(td_vae_base(&b, &base, "encoder.conv1", 1));
     enc->conv_in = (TDConv){ .c_out = base, .c_in = TD_VAE_IN_CHANNELS, .c_pad = TD_VAE_IN_CHANNELS - 3,
                              .kt = 3, .kh = 3, .kw = 3, .stride_t = 1, .stride_s = 1 };
-    TRY(td_bind_conv(&b, &enc->conv_in, "encoder.conv1"));
+    TRY(td_bind_conv(&b, &enc->conv_in, "encoder.conv1", 1));
     TRY(enc->n_layers = td_vae_bind_layers(&b, enc->layers, 0, base));
     find_settled(enc);
     td_vae_end_sizes(sizes, base);
@@ -243,7 +243,7 @@ int td_vae_encode_next(const TDVaeEncoder *enc, TDVaeEncodeClip *c, const TDTens
         c->still = 0;
     if (!c->still || c->next <= enc->settled_out)
         TRY(encode_chunk(enc, c, in ? in : &c->zeros));
-    TRY(enc->dev->ops->vae_scale(enc->dev, latent, &c->moments, c->next));
+    TRY(enc->dev->ops->vae_scale(enc->dev, latent, &c->moments, c->next, 0));
     c->next++;
 fail:
     return ret;

@@ -91,18 +91,30 @@ typedef struct TDNormW {
     enum TDNorm profile;
 } TDNormW;
 
+/** The file's weights of a convolution with taps in time: [c_out,c_in,kt,kh,kw], or of one over frames that are stacked
+ *  as channels, [c_out,kt*c_in,kh,kw]: in their order, or the newest first. */
+enum TDConvFile { TD_CONV_TAPS, TD_CONV_STACKED, TD_CONV_NEWEST_FIRST };
+
 /** Convolution over [T,h,w,C], causal in time. */
 typedef struct TDConv {
     int64_t c_out, c_in;
     int64_t c_pad;                               ///< the last of c_in: not in the file, their weights are zero
-    int kt, kh, kw;                              ///< 1 or 3 each
-    int stride_t, stride_s;                      ///< 1 or 2; stride_s 2 pads right and bottom only
+    int kt, kh, kw;                              ///< 1 to 3; 1 or 3
+    int stride_t, stride_s;                      ///< 1 or 2; stride_s 2 pads right and bottom only, unless `centred`
+    int centred;                                 ///< stride_s 2: pads all sides
     int upsample;                                ///< input is nearest-doubled in h and w first
     int interleave;                              ///< output channel j*C+c of frame t is channel c of frame 2t+j
     const uint16_t *w;                           ///< bf16 [c_out][kt][kh][kw][c_in]
     const float *bias;                           ///< [c_out]
     const float *gamma;                          ///< [c_out] or NULL: RMS norm with it and SiLU follow (as rms_silu)
+    int relu;                                    ///< max(0, .) follows; not with gamma
+    enum TDConvFile file;                        ///< how the file has its weights
+    int widened;                                 ///< 2 y - 1 in place of y: a picture of 0..1 becomes one of -1..1
 } TDConv;
+
+/** What a VAE's latents are to those of a transformer: 0 is Wan's VAE, or flags. */
+#define TD_LATENT_PLAIN 1                        /* the same: no mean, no deviation */
+#define TD_LATENT_SOFT 2                         /* and kept within -3 and 3 */
 
 /** Activation of a linear: bf16 [L,K] or, where the linear is int8, codes with one f32 scale per 128x128 block. A slot
  *  that writes one with codes may leave x unwritten. */
@@ -230,14 +242,17 @@ struct TDOps {
                          const TDLinear *up);
 
     /* VAE, channels-last [T,h,w,C] bf16 */
-    /** y[1,h,w,16] = denormalised latent frame t of z (f32 [16,T,h,w]), the official bf16 chain */
-    int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t);
-    /** y = conv(cache ++ x) + bias [+ residual] -> dtype of y, one rounding; with conv->gamma then y = rms_silu(y).
-     *  y may be the residual. cache: the kt-1 frames before x, updated; NULL where kt is 1 */
+    /** y[1,h,w,16] = latent frame t of z (f32 [16,T,h,w]), denormalised by the official bf16 chain unless
+     *  TD_LATENT_PLAIN; then with TD_LATENT_SOFT 3 tanh(y/3) -> bf16. form: of these */
+    int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t, int form);
+    /** y = conv(cache ++ x) + bias [+ residual] [, ReLU] -> dtype of y, one rounding; with conv->gamma then
+     *  y = rms_silu(y). y may be the residual. cache: the kt - stride_t frames before x, updated; NULL where there are
+     *  none */
     int  (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
                           const TDTensor *residual);
-    /** frame t of y (bf16 [16,T,h,w]) = the first 16 channels of x (bf16 [1,h,w,C]), normalised, the official chain */
-    int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t);
+    /** frame t of y (bf16 [16,T,h,w]) = the first 16 channels of x (bf16 [1,h,w,C]), normalised by the official chain
+     *  unless form is TD_LATENT_PLAIN */
+    int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t, int form);
     /** every frame of y (bf16 [n,h,w,C]) = x (bf16 [1,h,w,C]) */
     int  (*repeat_frame)(TDDev *dev, TDTensor *y, const TDTensor *x);
     /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16 */

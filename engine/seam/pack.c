@@ -263,11 +263,23 @@ fail:
     return ret;
 }
 
+/* where the file has the weight of tap t for channel i of the input (of c), counted from an output channel's first */
+static int64_t place_in_file(const TDConv *conv, int64_t c, int64_t i, int64_t t)
+{
+    int64_t area = (int64_t)conv->kh * conv->kw, frame = t / area;
+
+    if (conv->file == TD_CONV_TAPS)
+        return i * conv->kt * area + t;
+    if (conv->file == TD_CONV_NEWEST_FIRST)
+        frame = conv->kt - 1 - frame;
+    return (frame * c + i) * area + t % area;
+}
+
 int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
 {
     int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, c_file = c_in - conv->c_pad;
     int64_t n = conv->c_out * c_in * taps;
-    float *src = NULL;
+    float *src = NULL, gain = conv->widened ? 2.0f : 1.0f;
     uint16_t *dst = NULL;
     void *p;
     int ret;
@@ -288,7 +300,8 @@ int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
     for (int64_t o = 0; o < conv->c_out; o++)
         for (int64_t i = 0; i < c_in; i++)
             for (int64_t t = 0; t < taps; t++)
-                dst[(o * taps + t) * c_in + i] = i < c_file ? td_f32_to_bf16(src[(o * c_file + i) * taps + t]) : 0;
+                dst[(o * taps + t) * c_in + i] =
+                    i < c_file ? td_f32_to_bf16(gain * src[o * c_file * taps + place_in_file(conv, c_file, i, t)]) : 0;
     TRY(dev->ops->put(dev, w, p, dst, (size_t)n * sizeof(*dst), 0));
     conv->w = p;
 fail:

@@ -7,33 +7,56 @@
 typedef struct Form {
     const char *name;
     int c_in, c_out, kt, k, stride_t, stride_s, up, interleave, residual, f32, c_pad, norm;
+    int relu, centred, widened;
+    enum TDConvFile file;
 } Form;
 
+#define PLAIN(...) __VA_ARGS__, 0, 0, 0, TD_CONV_TAPS
+
 static const Form forms[] = {
-    { "3x3x3",          16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 0 },
-    { "3x3x3 residual", 96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0 },
-    { "1x1x1",          48, 32, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
-    { "up 1x3x3",       32, 16, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0 },
-    { "time 3x1x1 x2",  16, 32, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0 },
-    { "down 1x3x3",     16, 16, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0 },
-    { "time down",      16, 16, 3, 1, 2, 1, 0, 0, 0, 0, 0, 0 },
-    { "head to f32",    96,  3, 3, 3, 1, 1, 0, 0, 0, 1, 0, 0 },
-    { "32 to 96",       32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 0 },
-    { "64 to 192",      64, 192, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0 },
-    { "up 64 to 96",    64, 96, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0 },
-    { "time 96 x2",     96, 192, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0 },
-    { "96 to 384",      96, 384, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 },
-    { "3 of 8 channels", 8, 96, 3, 3, 1, 1, 0, 0, 0, 0, 5, 0 },
-    { "down 96 to 96",  96, 96, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0 },
-    { "time down 192",  192, 192, 3, 1, 2, 1, 0, 0, 0, 0, 0, 0 },
-    { "norm 32 to 96",  32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
-    { "norm 64 to 192", 64, 192, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
-    { "norm 96 to 384", 96, 384, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
-    { "norm 16 to 24",  16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1 },
-    { "norm residual",  96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 1 },
-    { "384 to 384",     384, 384, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0 },
-    { "up 384 to 192",  384, 192, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0 },
-    { "time 384 x2",    384, 768, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0 },
+    { "3x3x3",          PLAIN(16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 0) },
+    { "3x3x3 residual", PLAIN(96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
+    { "1x1x1",          PLAIN(48, 32, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0) },
+    { "up 1x3x3",       PLAIN(32, 16, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0) },
+    { "time 3x1x1 x2",  PLAIN(16, 32, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0) },
+    { "down 1x3x3",     PLAIN(16, 16, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0) },
+    { "time down",      PLAIN(16, 16, 3, 1, 2, 1, 0, 0, 0, 0, 0, 0) },
+    { "head to f32",    PLAIN(96,  3, 3, 3, 1, 1, 0, 0, 0, 1, 0, 0) },
+    { "32 to 96",       PLAIN(32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 0) },
+    { "64 to 192",      PLAIN(64, 192, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
+    { "up 64 to 96",    PLAIN(64, 96, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0) },
+    { "time 96 x2",     PLAIN(96, 192, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0) },
+    { "96 to 384",      PLAIN(96, 384, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0) },
+    { "3 of 8 channels", PLAIN(8, 96, 3, 3, 1, 1, 0, 0, 0, 0, 5, 0) },
+    { "down 96 to 96",  PLAIN(96, 96, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0) },
+    { "time down 192",  PLAIN(192, 192, 3, 1, 2, 1, 0, 0, 0, 0, 0, 0) },
+    { "norm 32 to 96",  PLAIN(32, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "norm 64 to 192", PLAIN(64, 192, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "norm 96 to 384", PLAIN(96, 384, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "norm 16 to 24",  PLAIN(16, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "norm residual",  PLAIN(96, 96, 3, 3, 1, 1, 0, 0, 1, 0, 0, 1) },
+    { "384 to 384",     PLAIN(384, 384, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
+    { "up 384 to 192",  PLAIN(384, 192, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0) },
+    { "time 384 x2",    PLAIN(384, 768, 3, 1, 1, 1, 0, 1, 0, 0, 0, 0) },
+    { "memory 64",      64, 64, 2, 3, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, TD_CONV_NEWEST_FIRST },
+    { "memory 128",     128, 128, 2, 3, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, TD_CONV_NEWEST_FIRST },
+    { "residual, ReLU", 64, 64, 1, 3, 1, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, TD_CONV_TAPS },
+    { "two frames of one", 64, 128, 1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, TD_CONV_TAPS },
+    { "one frame of two", 64, 64, 2, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, TD_CONV_STACKED },
+    { "down, all sides", 64, 64, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, TD_CONV_TAPS },
+    { "up 64 to 64, ReLU", 64, 64, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, TD_CONV_TAPS },
+    { "up 256 to 128",  256, 128, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, TD_CONV_TAPS },
+    { "picture of 0..1", 64, 3, 1, 3, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, TD_CONV_TAPS },
+    { "picture in",     8, 64, 1, 3, 1, 1, 0, 0, 0, 0, 5, 0, 1, 0, 0, TD_CONV_TAPS },
+    { "latent in",      16, 256, 1, 3, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, TD_CONV_TAPS },
+    { "latent out",     64, 16, 1, 3, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, TD_CONV_TAPS },
+    { "24 to 24",       PLAIN(24, 24, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
+    { "norm 24 to 24",  PLAIN(24, 24, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "norm 48 to 48",  PLAIN(48, 48, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "up 48 to 24",    PLAIN(48, 24, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0) },
+    { "up 96 to 48",    PLAIN(96, 48, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0) },
+    { "head of 24",     PLAIN(24, 3, 3, 3, 1, 1, 0, 0, 0, 1, 0, 0) },
+    { "40 to 32",       PLAIN(40, 32, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
 };
 
 typedef struct Inputs { const float *x, *w, *b, *res, *gamma; int64_t out_t, out_h, out_w; } Inputs;
@@ -59,10 +82,15 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
                     .stride_t = f->stride_t,
                     .stride_s = f->stride_s,
                     .upsample = f->up,
-                    .interleave = f->interleave };
+                    .interleave = f->interleave,
+                    .relu = f->relu,
+                    .centred = f->centred,
+                    .widened = f->widened,
+                    .file = f->file };
     int64_t taps = (int64_t)f->kt * f->k * f->k, c_file = f->c_in - f->c_pad,
             n_w = taps * c_file * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
-    int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part;
+    int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part,
+            n_cache = f->kt - f->stride_t;
     TDTensor x, y, cache, spare, res;
     TDEntry e = { .name = "weight", .dtype = TD_F32, .n_dims = 5, .shape = { f->c_out, c_file, f->kt, f->k, f->k },
                   .stride = { c_file * taps, taps, f->k * f->k, f->k, 1 }, .bytes = (size_t)n_w * 4,
@@ -83,7 +111,7 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
     in->gamma = run_values(r, 4, f->c_out, 1, 1);
     if (f->norm)
         TRY(run_vector(r, &conv.gamma, in->gamma, f->c_out));
-    TRY(run_tensor(r, &cache, TD_BF16, NULL, f->kt > 1 ? f->kt - f->stride_t : 1, c->n, c->k, f->c_in));
+    TRY(run_tensor(r, &cache, TD_BF16, NULL, n_cache ? n_cache : 1, c->n, c->k, f->c_in));
     TRY(r->dev->ops->zero(r->dev, &cache));
     TRY(run_tensor(r, &spare, TD_BF16, NULL, cache.shape[0], c->n, c->k, f->c_in));
     *count = 2 * t * in->out_h * in->out_w * ch;
@@ -95,14 +123,24 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
         TRY(run_tensor(r, &y, f->f32 ? TD_F32 : TD_BF16, NULL, t, in->out_h, in->out_w, ch));
         TRY(run_tensor(r, &res, TD_BF16, in->res + chunk * *count / 2, t, in->out_h, in->out_w, ch));
         if (bench && chunk)                      /* repeating moves a cache on: on a spare one */
-            TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, f->kt > 1 ? &spare : NULL, &conv,
+            TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, n_cache ? &spare : NULL, &conv,
                                                 f->residual ? &res : NULL));
-        TRY(r->dev->ops->causal_conv3d(r->dev, &y, &x, f->kt > 1 ? &cache : NULL, &conv, f->residual ? &res : NULL));
+        TRY(r->dev->ops->causal_conv3d(r->dev, &y, &x, n_cache ? &cache : NULL, &conv, f->residual ? &res : NULL));
         TRY(run_download(r, &p, &part, &y, TD_UNPACK_TENSOR));
         memcpy(*out + chunk * *count / 2, p, (size_t)part * sizeof(*p));
     }
 fail:
     return ret;
+}
+
+/* where the file has the taps of one frame: frames are taps in time, or stacked channels, the newest of them first */
+static int64_t weight_at(const Form *f, int64_t row, int64_t channel, int64_t frame)
+{
+    int64_t c = f->c_in - f->c_pad, place = channel * f->kt + frame;
+
+    if (f->file != TD_CONV_TAPS)
+        place = (f->file == TD_CONV_STACKED ? frame : f->kt - 1 - frame) * c + channel;
+    return (row * c * f->kt + place) * f->k * f->k;
 }
 
 /* the convolution over both chunks at once, with zero history */
@@ -111,7 +149,7 @@ static void ref_conv(Run *r, const Case *c, double *ref)
     const Form *f = &forms[c->extra];
     const Inputs *in = r->note;
     int64_t h = c->n, w = c->k, ch = f->c_out / (f->interleave + 1), n_cache = f->kt - f->stride_t,
-            pad = f->stride_s == 1 ? f->k / 2 : 0, c_file = f->c_in - f->c_pad;
+            pad = f->stride_s == 1 || f->centred ? f->k / 2 : 0, c_file = f->c_in - f->c_pad;
 
     for (int64_t t = 0; t < 2 * in->out_t; t++)
         for (int64_t y = 0; y < in->out_h; y++)
@@ -130,9 +168,11 @@ static void ref_conv(Run *r, const Case *c, double *ref)
                                 if (ti < 0 || yi < 0 || xi < 0 || yi >= h << f->up || xi >= w << f->up)
                                     continue;
                                 for (int64_t i = 0; i < c_file; i++)
-                                    s += (double)in->x[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
-                                         in->w[((row * c_file + i) * f->kt + dt) * f->k * f->k + dy * f->k + dx];
+                                    s += (f->widened ? 2.0 : 1.0) *
+                                         in->x[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
+                                         in->w[weight_at(f, row, i, dt) + dy * f->k + dx];
                             }
+                    s = f->relu && s < 0 ? 0 : s;
                     ref[at] = f->f32 ? s : point(r, s);
                 }
     for (double *p = ref; f->norm && p < ref + 2 * in->out_t * in->out_h * in->out_w * ch; p += ch) {
@@ -162,6 +202,7 @@ static const double mean[16] = { -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9
 static const double std[16] = { 2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
                                 3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916 };
 
+/* extra: form */
 static int run_unscale(Run *r, const Case *c, float **out, int64_t *count)
 {
     TDTensor z, y;
@@ -169,10 +210,16 @@ static int run_unscale(Run *r, const Case *c, float **out, int64_t *count)
 
     TRY(run_tensor(r, &z, TD_F32, r->note = run_values(r, 0, 16 * c->m * c->n * c->k, 1, 0), 16, c->m, c->n, c->k));
     TRY(run_tensor(r, &y, TD_BF16, NULL, 1, c->n, c->k, 16));
-    TIMED(r, r->dev->ops->vae_unscale(r->dev, &y, &z, c->m - 1));
+    TIMED(r, r->dev->ops->vae_unscale(r->dev, &y, &z, c->m - 1, (int)c->extra));
     TRY(run_download(r, out, count, &y, TD_UNPACK_TENSOR));
 fail:
     return ret;
+}
+
+/* a VAE of 16 output channels is a tiny one */
+static int form_of(const Case *c)
+{
+    return c->extra == 16 ? TD_LATENT_PLAIN : 0;
 }
 
 /* extra: channels of the input; frames before the last stay as they were */
@@ -185,7 +232,7 @@ static int run_scale(Run *r, const Case *c, float **out, int64_t *count)
     TRY(run_tensor(r, &x, TD_BF16, r->note, 1, c->n, c->k, c->extra));
     TRY(run_tensor(r, &y, TD_BF16, NULL, 16, c->m, c->n, c->k));
     TRY(r->dev->ops->zero(r->dev, &y));
-    TIMED(r, r->dev->ops->vae_scale(r->dev, &y, &x, c->m - 1));
+    TIMED(r, r->dev->ops->vae_scale(r->dev, &y, &x, c->m - 1, form_of(c)));
     TRY(run_download(r, out, count, &y, TD_UNPACK_TENSOR));
 fail:
     return ret;
@@ -223,9 +270,13 @@ static void ref_unscale(Run *r, const Case *c, double *ref)
     const float *z = r->note;
 
     for (int64_t p = 0; p < c->n * c->k; p++)
-        for (int i = 0; i < 16; i++)
-            ref[p * 16 + i] = point(r, point(r, point(r, z[(i * c->m + c->m - 1) * c->n * c->k + p]) / inverse(r, i)) +
-                                       point(r, mean[i]));
+        for (int i = 0; i < 16; i++) {
+            double v = point(r, z[(i * c->m + c->m - 1) * c->n * c->k + p]);
+
+            if (!(c->extra & TD_LATENT_PLAIN))
+                v = point(r, point(r, v / inverse(r, i)) + point(r, mean[i]));
+            ref[p * 16 + i] = c->extra & TD_LATENT_SOFT ? point(r, 3 * tanh(v / 3)) : v;
+        }
 }
 
 static void ref_scale(Run *r, const Case *c, double *ref)
@@ -235,9 +286,13 @@ static void ref_scale(Run *r, const Case *c, double *ref)
 
     memset(ref, 0, (size_t)(16 * c->m * area) * sizeof(*ref));
     for (int64_t p = 0; p < area; p++)
-        for (int i = 0; i < 16; i++)
-            ref[(i * c->m + c->m - 1) * area + p] =
-                point(r, point(r, x[p * c->extra + i] - point(r, mean[i])) * inverse(r, i));
+        for (int i = 0; i < 16; i++) {
+            double v = x[p * c->extra + i];
+
+            if (!form_of(c))
+                v = point(r, point(r, v - point(r, mean[i])) * inverse(r, i));
+            ref[(i * c->m + c->m - 1) * area + p] = v;
+        }
 }
 
 #define CONV .run = run_conv, .reference = ref_conv, .flops = flops_conv
@@ -288,8 +343,50 @@ const Case vae_cases[] = {
       .exact = 1, CONV },
     { "causal_conv3d", "time 384 x2, 1 frame of 5x4", .m = 1, .n = 5, .k = 4, .extra = 23, .bound = 3e-3,
       .exact = 1, CONV },
+    { "causal_conv3d", "memory 64, 2 frames of 17x19", .m = 2, .n = 17, .k = 19, .extra = 24,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "memory 128, 1 frame of 9x18", .m = 1, .n = 9, .k = 18, .extra = 25,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "1x3x3 residual, ReLU, 2 frames of 16x20", .m = 2, .n = 16, .k = 20, .extra = 26,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "two frames of one, 2 frames of 9x7", .m = 2, .n = 9, .k = 7, .extra = 27,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "one frame of two, 4 frames of 6x9", .m = 4, .n = 6, .k = 9, .extra = 28,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "down, all sides, 2 frames of 10x18", .m = 2, .n = 10, .k = 18, .extra = 29,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "up 64 to 64, ReLU, 1 frame of 9x17", .m = 1, .n = 9, .k = 17, .extra = 30,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "up 256 to 128, 1 frame of 5x6", .m = 1, .n = 5, .k = 6, .extra = 31,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "picture of 0..1, 1 frame of 18x20", .m = 1, .n = 18, .k = 20, .extra = 32,
+      .bound = 1e-5, .points = 3e-6, .exact = 1, CONV },
+    { "causal_conv3d", "picture in, 2 frames of 17x18", .m = 2, .n = 17, .k = 18, .extra = 33,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "latent in, 1 frame of 5x7", .m = 1, .n = 5, .k = 7, .extra = 34,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "latent out, 1 frame of 5x7", .m = 1, .n = 5, .k = 7, .extra = 35,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "24 to 24 residual, 2 frames of 17x18", .m = 2, .n = 17, .k = 18, .extra = 36,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "norm 24 to 24, 2 frames of 17x9", .m = 2, .n = 17, .k = 9, .extra = 37, .bound = 4e-3, CONV },
+    { "causal_conv3d", "norm 48 to 48, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 38, .bound = 4e-3, CONV },
+    { "causal_conv3d", "up 48 to 24, 1 frame of 9x17", .m = 1, .n = 9, .k = 17, .extra = 39,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "up 96 to 48, 1 frame of 9x9", .m = 1, .n = 9, .k = 9, .extra = 40,
+      .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "head of 24, 2 frames of 9x18", .m = 2, .n = 9, .k = 18, .extra = 41,
+      .bound = 1e-5, .points = 3e-6, .exact = 1, CONV },
+    { "causal_conv3d", "40 to 32 residual, 1 frame of 6x17", .m = 1, .n = 6, .k = 17, .extra = 42,
+      .bound = 3e-3, .exact = 1, CONV },
     { "vae_scale", "latent frame 2 of 3x5x4", .m = 3, .n = 5, .k = 4, .extra = 32, .bound = 1e-2, .exact = 1, SCALE },
+    { "vae_scale", "plain, latent frame 1 of 2x5x4", .m = 2, .n = 5, .k = 4, .extra = 16, .bound = 1e-7, .exact = 1,
+      SCALE },
     { "repeat_frame", "3 frames of 5x4x24", .m = 3, .n = 5, .k = 4, .extra = 24, .exact = 1, REPEAT },
     { "vae_unscale", "latent frame 2 of 3x5x4", .m = 3, .n = 5, .k = 4, .bound = 1e-2, .exact = 1, UNSCALE },
+    { "vae_unscale", "soft, latent frame 1 of 2x5x4", .m = 2, .n = 5, .k = 4, .extra = TD_LATENT_SOFT, .bound = 1e-2,
+      UNSCALE },
+    { "vae_unscale", "plain and soft, latent frame 1 of 2x5x4", .m = 2, .n = 5, .k = 4,
+      .extra = TD_LATENT_PLAIN | TD_LATENT_SOFT, .bound = 6e-3, UNSCALE },
     { 0 }
 };

@@ -5,8 +5,8 @@
  *   text WEIGHTS SPIECE PROMPT OUT   OUT.ids: i32 [n]; OUT.f32: embedding [512, D]
  *   dit WEIGHTS IN OUT               OUT.f32: velocity [16,T,h,w]; sparse attention also OUT.map: u16 numbers of the
  *                                    key blocks, [blocks of the network, H, query blocks, kept]
- *   vae WEIGHTS IN OUT               OUT.f32: pixels [F,H,W,3]
- *   encode WEIGHTS IN OUT            OUT.f32: mask and latent of a first frame, [20,T,h,w]
+ *   vae WEIGHTS IN OUT               OUT.f32: pixels [F,H,W,3]; of Wan's VAE or a tiny one, as the file is
+ *   encode WEIGHTS IN OUT            OUT.f32: mask and latent of a first frame, [20,T,h,w]; the same
  *   compare A B MOST                 prints how far A.f32 is from B.f32, |A - B| / |B|; status 1 above MOST
  *
  * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit), cond
@@ -24,7 +24,6 @@
 #include "nets/dit.h"
 #include "nets/text_encoder.h"
 #include "text/tokenizer.h"
-#include "nets/vae.h"
 #include "base/rng.h"
 #include "../cards.h"
 #include "../unpack.h"
@@ -312,25 +311,46 @@ fail:
     return ret;
 }
 
+/* a half of a VAE's file, loaded */
+static int hold(Stage *s, TDPart **part, TDNet *net, enum TDPartKind kind, const char *path)
+{
+    TDPartKey key = { .kind = kind };
+    int ret;
+
+    TRY(td_part_open(part, &key, path, s->dev));
+    TRY(td_part_hold(*part, net, s->dev));
+fail:
+    return ret;
+}
+
+static void let_go(Stage *s, TDPart **part, TDNet *net)
+{
+    if (net->vae) {                              /* any member */
+        td_part_release(*part, s->dev);
+        td_part_view_free(*part, net);
+    }
+    td_part_close(part);
+}
+
 static int run_vae(Stage *s, char **arg)
 {
     const TDEntry *xe;
-    TDVae *vae = NULL;
-    TDVaeClip clip;
+    TDPart *part = NULL;
+    TDNet net = { NULL };
+    TDDecoderClip clip;
     TDTensor z, out;
     TDArena a;
     float *x = NULL, *rgb = NULL;
     int ret;
 
-    (void)arg;
     TRY(input(s, &x, &xe, "x", 4));
-    TRY(td_vae_bind(&vae, s->dev, s->weights, 0));
+    TRY(hold(s, &part, &net, TD_PART_VAE, arg[0]));
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
             TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(TD_CARVE(&a, &z, TD_F32, TD_LATENT_CHANNELS, xe->shape[1], xe->shape[2], xe->shape[3]));
-        TRY(td_vae_plan(&clip, vae, &a, xe->shape[2], xe->shape[3]));
+        TRY(part->kind->plan(&clip, &net, &a, xe->shape[2], xe->shape[3]));
         TRY(TD_CARVE(&a, &out, TD_F32, 4, 8 * xe->shape[2], 8 * xe->shape[3], 3));
     }
     TRY(s->dev->ops->upload(s->dev, &z, x));
@@ -341,9 +361,9 @@ static int run_vae(Stage *s, char **arg)
     for (int run = 0; run <= s->runs; run++) {   /* the last one is written, and not timed */
         double start = td_now();
 
-        TRY(td_vae_begin(vae, &clip));
+        TRY(part->kind->begin(&net, &clip));
         for (int64_t i = 0; i < xe->shape[1]; i++) {
-            TRY(td_vae_decode_next(vae, &clip, &z, &out));
+            TRY(part->kind->next(&net, &clip, &z, &out));
             if (run == s->runs) {
                 TRY(td_unpack(s->dev, rgb, &out, TD_UNPACK_TENSOR));
                 TRY(put(s, rgb, sizeof(*rgb), td_tensor_count(&out)));
@@ -355,14 +375,16 @@ static int run_vae(Stage *s, char **arg)
 fail:
     free(x);
     free(rgb);
-    td_vae_free(&vae);
+    let_go(s, &part, &net);
     return ret;
 }
 
 static int run_encode(Stage *s, char **arg)
 {
     const TDEntry *ie, *ge;
-    TDVaeEncoder *enc = NULL;
+    TDPart *part = NULL;
+    TDNet net = { NULL };
+    TDEncoder enc;
     TDCondition c = { 0 };
     TDImage image = { 0 };
     TDArena a;
@@ -389,21 +411,23 @@ static int run_encode(Stage *s, char **arg)
     }
     for (int64_t i = 0; i < n; i++)
         image.data[i] = (uint8_t)pixels[i];
-    TRY(td_vae_encode_bind(&enc, s->dev, s->weights, 0));
+    TRY(hold(s, &part, &net, TD_PART_ENCODER, arg[0]));
+    enc = (TDEncoder){ part->kind, &net, s->dev };
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
             TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
         td_arena_init(&a, pass ? s->buf.ptr : NULL, s->buf.bytes, &s->log);
         TRY(td_condition_plan(&c, &a, t, h, w));
-        TRY(td_condition_plan_work(&c, enc, &a, h, w));
+        TRY(td_condition_plan_work(&c, &enc, &a, h, w));
     }
     for (int run = 0; run < s->runs; run++) {
         double start;
 
-        TRY(td_condition_picture(&c, &image, (int)(8 * w), (int)(8 * h), (int)(8 * w), (int)(8 * h), &s->log));
+        TRY(td_condition_picture(&c, &image, (int)(8 * w), (int)(8 * h), (int)(8 * w), (int)(8 * h),
+                                 part->kind->from_zero, &s->log));
         start = td_now();
-        TRY(td_condition_begin(&c, enc));
-        while (!(ret = td_condition_next(&c, enc, arg[0])))
+        TRY(td_condition_begin(&c, &enc));
+        while (!(ret = td_condition_next(&c, &enc, arg[0])))
             ;
         TRY(ret);
         TRY(clock_run(s, run, start));
@@ -416,7 +440,7 @@ fail:
     free(grid);
     free(image.data);
     free(out);
-    td_vae_free(&enc);
+    let_go(s, &part, &net);
     return ret;
 }
 

@@ -97,9 +97,12 @@ static void check_condition(void)
     char path[512];
     TDLog log = golden_logger();
     TDCancel cancel = { 0 };
-    TDCheckpoint *g = golden_open("clip_i2v", &log), *ckpt = NULL;
+    TDCheckpoint *g = golden_open("clip_i2v", &log);
     TDDev *dev = NULL;
-    TDVaeEncoder *enc = NULL;
+    TDPartKey key = { .kind = TD_PART_ENCODER };
+    TDPart *part = NULL;
+    TDNet net = { NULL };
+    TDEncoder enc;
     TDCondition cond = { 0 };
     TDBuf buf = { 0 };
     TDArena a = { 0 };
@@ -109,22 +112,23 @@ static void check_condition(void)
     int ret = 0;
 
     if (!g || !CHECK_INT(golden_device(&dev, &cancel, &log), 0) ||
-        !CHECK_INT(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"),
-                                      &log), 0) ||
-        !CHECK_INT(td_vae_encode_bind(&enc, dev, ckpt, 0), 0))
+        !CHECK_INT(td_part_open(&part, &key, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"),
+                                dev), 0) ||
+        !CHECK_INT(td_part_hold(part, &net, dev), 1))
         goto end;
+    enc = (TDEncoder){ part->kind, &net, dev };
     for (int pass = 0; pass < 2; pass++) {
         if (pass && !CHECK_INT(dev->ops->alloc(dev, &buf, a.peak, "a test"), 0))
             goto end;
         td_arena_init(&a, pass ? buf.ptr : NULL, buf.bytes, &log);
         CHECK_INT(td_condition_plan(&cond, &a, t, H / 8, W / 8), 0);
-        CHECK_INT(td_condition_plan_work(&cond, enc, &a, H / 8, W / 8), 0);
+        CHECK_INT(td_condition_plan_work(&cond, &enc, &a, H / 8, W / 8), 0);
     }
     image = golden_image(g);
-    CHECK_INT(td_condition_picture(&cond, &image, W, H, W, H, &log), 0);
-    CHECK_INT(td_condition_begin(&cond, enc), 0);
+    CHECK_INT(td_condition_picture(&cond, &image, W, H, W, H, part->kind->from_zero, &log), 0);
+    CHECK_INT(td_condition_begin(&cond, &enc), 0);
     for (int64_t i = 0; i < t; i++)
-        CHECK_INT(ret = td_condition_next(&cond, enc, path), i == t - 1);
+        CHECK_INT(ret = td_condition_next(&cond, &enc, path), i == t - 1);
     y = malloc((size_t)(TD_COND_CHANNELS * t * area) * sizeof(*y));
     CHECK_INT(td_unpack(dev, y, &cond.cond, TD_UNPACK_TENSOR), 0);
     for (int64_t i = 0; i < TD_MASK_CHANNELS * t * area; i++)
@@ -135,9 +139,11 @@ end:
     free(y);
     td_condition_free(&cond);
     dev->ops->free(dev, &buf);
-    if (enc)
-        td_vae_free(&enc);
-    td_checkpoint_close(&ckpt);
+    if (net.encoder) {
+        td_part_release(part, dev);
+        td_part_view_free(part, &net);
+    }
+    td_part_close(&part);
     td_checkpoint_close(&g);
     dev->ops->close(&dev);
 }

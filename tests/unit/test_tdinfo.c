@@ -95,6 +95,16 @@ int main(void)
     expect("rm %D/pth/T2V-low.pth && echo steps = 3 > %D/pth/turbodiff.conf && %B/tdinfo --summary %D/pth", 1,
            "turbodiff.conf:1: 'steps', want width");
     expect("rm %D/pth/turbodiff.conf && %B/tdinfo --summary %D/pth", 0, "complete");
+    test_begin("a tiny VAE beside the real one");
+    expect("%B/tdsynth --only=vae --vae=tiny %D/pth && %B/tdinfo --summary %D/pth", 0,
+           "taew2_1.pth: tiny VAE (taew2_1): 128 tensors, 22631078 bytes, complete");
+    CHECK(strstr(output, "Wan VAE, other size: base dim 16"));
+    expect("mv %D/pth/taew2_1.pth %D/lighttaew2_1.pth && %B/tdinfo --summary %D/lighttaew2_1.pth", 0,
+           "tiny VAE (lighttaew2_1, by its name)");
+    save("tae48.safetensors", "{\"decoder.1.weight\":{\"dtype\":\"F32\",\"shape\":[1,48,1,1],\"data_offsets\":[0,192]},"
+         "\"decoder.3.conv.0.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[192,196]}}", 196);
+    expect("%B/tdinfo --summary %D/tae48.safetensors", 1,
+           "tiny VAE of Wan 2.2 TI2V-5B (48 latent channels), not supported: 2 tensors");
     test_begin("incomplete directories");
     expect("rm %D/pth/Wan2.1_VAE.pth && %B/tdinfo --summary %D/pth", 1, "no VAE in it");
     expect("rm -r %D/pth/google && %B/tdinfo --summary %D/pth", 1, "no tokenizer (spiece.model) in it");
