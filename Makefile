@@ -311,7 +311,7 @@ asan:
 
 # what reads files and prompts, and the API; a few minutes
 ASAN_FAST := api broken_files checkpoint form_names form_text forms frames gguf image json mapping model_dirs model_files \
-    runtime safetensors sizes tdinfo tokenizer values views
+    runtime safetensors sizes tdinfo tokenizer vae_tiny values views
 
 asan-fast:
 	$(ASAN) UNITS="$(ASAN_FAST:%=$(BUILD)/asan/tests/test_%)" check-unit

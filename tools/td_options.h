@@ -39,6 +39,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'L', "devices",         NULL,      "list the GPUs, with MODEL_DIR what of it fits on each, and end" },
     { 'M', "residency",       "KIND",    "weights in memory: auto, all, stage (auto)" },
     { 'm', "max-bytes",       "N",       "limit on memory (none)" },
+    { 'W', "vae",             "FILE",    "a VAE, such as a tiny one, or a part of its name (the model's)" },
     { 'I', "image",           "FILE",    "first frame, JPEG (image to video)" },
     { 'e', "boundary",        "T",       "between the two experts (the model's)" },
     { 'A', "adaptive",        NULL,      "shape of the first frame, area of --size" },
@@ -169,6 +170,7 @@ static inline int parse_option(Options *o, char letter, const char *name, const 
     case 's': return parse_size(&o->p, v);
     case 'r': o->draw_seed = !strcmp(v, "-1"); return o->draw_seed ? 0 : cli_u64(&o->p.seed, "td", name, v);
     case 'G': o->p.negative_prompt = v; return 0;
+    case 'W': o->s.vae = v; return 0;
     case 'I': o->picture = v; return 0;
     case 'A': o->adaptive = 1; return 0;
     case 'c': return cli_int(&o->n_clips, "td", name, v, 1, INT_MAX);

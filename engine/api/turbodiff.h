@@ -109,7 +109,7 @@ typedef struct TDSettings {
     const char *dit;                 ///< transformer (.pth/.safetensors); NULL = from model
     const char *text_encoder;        ///< umT5 encoder weights; NULL = from model
     const char *tokenizer;           ///< spiece.model; NULL = from model
-    const char *vae;                 ///< Wan 2.1 VAE weights; NULL = from model
+    const char *vae;                 ///< Wan 2.1 VAE weights, or those of a tiny VAE; NULL = from model
     enum TDBackend backend;          ///< default AUTO: CUDA if usable, else CPU
     int device;                      ///< CUDA ordinal: that GPU or an error, never the CPU; -1 (default) = that of
                                      ///< cuda_context, else as card says

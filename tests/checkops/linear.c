@@ -225,6 +225,7 @@ static double flops_geglu(const Case *c)
 const Case linear_cases[] = {
     { "linear", "bf16 1x256x256", .m = 1, .n = 256, .k = 256, .bound = 3e-3, .exact = 1, PLAIN },
     { "linear", "bf16 127x200x72", .m = 127, .n = 200, .k = 72, .bound = 3e-3, .exact = 1, PLAIN },
+    { "linear", "bf16 200x96x96", .m = 200, .n = 96, .k = 96, .bound = 3e-3, .exact = 1, PLAIN },
     { "linear", "bf16 333x1536x512", .m = 333, .n = 1536, .k = 512, .bound = 3e-3, .exact = 1, PLAIN },
     { "linear", "int8 1x256x256", .m = 1, .n = 256, .k = 256, .extra = 1, .bound = 4e-3, .exact = 1, PLAIN },
     { "linear", "int8 129x136x384", .m = 129, .n = 136, .k = 384, .extra = 1, .bound = 4e-3, .exact = 1, PLAIN },
@@ -232,6 +233,7 @@ const Case linear_cases[] = {
     { "linear", "int8 700x1152x1536", .m = 700, .n = 1152, .k = 1536, .extra = 1, .bound = 4e-3, .exact = 1, PLAIN },
     { "linear_residual", "int8 700x640x1024", .m = 700, .n = 640, .k = 1024, .extra = 1, .bound = 5e-3,
       .exact = 1, RESIDUAL },
+    { "linear_residual", "bf16 200x96x96", .m = 200, .n = 96, .k = 96, .bound = 4e-3, .exact = 1, RESIDUAL },
     { "linear_residual", "bf16 520x384x640", .m = 520, .n = 384, .k = 640, .bound = 4e-3, .exact = 1, RESIDUAL },
     { "linear_gelu", "bf16 130x384x256", .m = 130, .n = 384, .k = 256, .bound = 4e-3, GELU },
     { "linear_gelu", "int8 257x512x256", .m = 257, .n = 512, .k = 256, .extra = 1, .bound = 2e-2,

@@ -24,9 +24,11 @@ case $size in
 esac
 [ -d "$dir" ] || { mkdir "$dir" &&
     "$build/tdsynth" --seed=1 --preset="$size" --dit=int8 --only=dit "$dir" &&
-    "$build/tdsynth" --seed=1 --preset="$size" --only=vae "$dir"; } || exit 1
+    "$build/tdsynth" --seed=1 --preset="$size" --only=vae "$dir" &&
+    "$build/tdsynth" --seed=1 --preset="$size" --only=vae --vae=tiny "$dir" &&
+    "$build/tdsynth" --seed=1 --vae-dim=24 --only=vae "$dir/light"; } || exit 1
 dit=$(find "$dir" -name 'TurboWan*')
-vae=$(find "$dir" -name 'Wan2.1_VAE*')
+vae=$dir/Wan2.1_VAE.pth
 
 # network CARD NAME MOST ARGUMENT...: its time; its distance from the GPU's own, at most MOST
 network() {
@@ -58,6 +60,9 @@ for card in cuda "$@"; do
     fi
     network "$card" decode 2e-2 vae "$vae" $latents
     network "$card" encode 1e-2 encode "$vae" $latents
+    network "$card" tiny-decode 1e-2 vae "$dir/taew2_1.pth" $latents
+    network "$card" tiny-encode 1e-2 encode "$dir/taew2_1.pth" $latents
+    network "$card" light-decode 2e-2 vae "$dir/light/Wan2.1_VAE.pth" $latents
     for attention in sagesla sla dense; do
         network "$card" "step-$attention" 4e-2 -a $attention dit "$dit" $latents
     done

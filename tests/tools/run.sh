@@ -142,6 +142,17 @@ line "td: a bench of no model"    1 '^error: model=/nonexistent' td $bench /none
 "$dir/td" $bench "$model" > /dev/full 2> "$tmp/err"
 equal "td: a bench to a full disk" "$? $(grep -c 'standard output cannot be written' "$tmp/err")" "1 1"
 }
+# a tiny VAE instead of the model's
+"$dir/tdsynth" --only=vae --vae=tiny "$tmp/tae"
+# shellcheck disable=SC2086
+for vae in "-W $tmp/tae/taew2_1.pth" "--vae=$tmp/tae/taew2_1.pth"; do
+    code=$(status td $clip --frames=5 --seed=3 $vae "$model" "a cat" "$tmp/tiny")
+    equal "td ${vae%% *}: a tiny VAE" "$code $(wc -c < "$tmp/tiny")" "0 15360"
+done
+equal "td: its pictures are others" "$(head -c 3072 "$tmp/tiny" | cmp -s - "$tmp/long"; echo $?)" 1
+# shellcheck disable=SC2086
+code=$(status td $clip -W taew "$model" "a cat" "$tmp/x")
+equal "td: no such VAE" "$code $(grep -c '^error: vae=taew: no such file, and it is in no name of model=' "$tmp/err")" "1 1"
 
 # ---- tdinfo, tdsynth ----
 
@@ -151,6 +162,7 @@ equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")
 equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
 head -c 40000000 /dev/zero | tr '\0' 'a' | (ulimit -v 60000; "$dir/tdinfo" --tokenize tests/data/spiece.model) > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out")" "1 error"
+line "tdsynth: no such VAE" 1 '--vae=large: want wan or tiny' tdsynth --vae=large "$tmp/x"
 line "tdsynth: no directory" 1 'no directory to write to' tdsynth
 line "tdsynth: an endless vocabulary" 1 '/dev/zero: is no regular file, want a SentencePiece model' \
     tdsynth --spiece=/dev/zero "$tmp/endless"

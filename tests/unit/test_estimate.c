@@ -47,7 +47,7 @@ int main(void)
     TDLog log = { .out = { 0 } };
     TDModel *m = NULL;
     TDDev *dev = NULL;
-    double small, large, said, took;
+    double small = 0, large, said, took;
     char path[256];
     TDSettings s;
     Seen seen;
@@ -71,6 +71,16 @@ int main(void)
             printf("  said %g s, took %g s\n", said, took);
         if (getenv("TD_VERBOSE"))
             printf("  said %g s, took %g s\n", said, took);
+    }
+    td_model_close(&m);
+
+    test_begin("another VAE, another time");     /* of 20 times as many products as the small one */
+    s.vae = "taew";
+    if (CHECK_INT(small_model_make("model", "--only=vae --vae=tiny"), 0) && dev &&
+        CHECK_INT(td_model_open(&m, &s, dev, &log), 0)) {
+        large = estimate(m, 64, 17, 1);
+        if (!CHECK(large > 3 * small))
+            printf("  %g s and %g s\n", small, large);
     }
     td_model_close(&m);
     if (dev)
