@@ -201,7 +201,7 @@ static const char *stranger(const TDCheckpoint *c)
     static const struct { const char *part, *title; } files[] = {
         { "lora", "LoRA, not supported" }, { "lokr_", "LoRA (LoKr), not supported" },
         { "hada_", "LoRA (LoHa), not supported" }, { ".diff", "LoRA (differences), not supported" },
-        { "decoder.3.conv.0.weight", "tiny VAE (TAEHV), not supported" }, { "text_model.", "CLIP, not supported" },
+        { "text_model.", "CLIP, not supported" },
         { "visual.", "CLIP, not supported" }, { "double_blocks.", "transformer of another family, not supported" },
     };
     const TDEntry *e;

@@ -97,7 +97,7 @@ int td_tiny_each_tensor(int decoder, TDTensorFn fn, void *cookie)
 
 int td_tiny_is(const TDCheckpoint *c)
 {
-    return td_checkpoint_find(c, "decoder.1.weight") && td_checkpoint_find(c, "decoder.3.conv.0.weight");
+    return td_checkpoint_find(c, "decoder.3.conv.0.weight") != NULL;
 }
 
 const char *td_tiny_stranger(const TDCheckpoint *c)

@@ -173,6 +173,9 @@ equal "files given one by one" "$(md5 "turbodiff=dit=$dit:$files:prompt=a cat:s=
 differ "quantised file" "$(md5 "$base:dit=$dit_int8")" "$(md5 "$base:dit=$dit")"
 equal "quant=int8 makes of the file what the quantised file is" "$(md5 "$base:dit=$dit:quant=int8")" "$(md5 "$base:dit=$dit_int8")"
 equal "quant=none keeps the file as it is" "$(md5 "$base:dit=$dit:quant=none")" "$(md5 "$base:dit=$dit")"
+"${dir%/small-*}/tdsynth" --only=vae --vae=tiny "$tmp/tae"
+equal "a tiny VAE: number of frames" "$(count -f lavfi -i "$base:vae=$tmp/tae/taew2_1.pth")" 9
+differ "a tiny VAE: other pictures" "$(md5 "$base:vae=$tmp/tae/taew2_1.pth")" "$(md5 "$base")"
 
 wide="turbodiff=model=$model:dit=$dit:prompt=a cat:s=256x160:frames=5:seed=1:steps=1"
 dense=$(md5 "$wide:attention=dense" -frames:v 1)

@@ -122,7 +122,8 @@ int main(void)
     expect("%B/tdinfo --summary %D/lora.safetensors", 1, "lora.safetensors: LoRA, not supported: 1 tensors");
     save("tae.safetensors", "{\"decoder.3.conv.0.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
          "\"data_offsets\":[0,4]}}", 4);
-    expect("%B/tdinfo --summary %D/tae.safetensors", 1, "tiny VAE (TAEHV), not supported");
+    expect("%B/tdinfo --summary %D/tae.safetensors", 1, "127 missing, 1 of wrong shape, 0 unexpected");
+    CHECK(strstr(output, "tae.safetensors: tiny VAE (taew2_1): 1 tensors"));
     save("clip.safetensors", "{\"text_model.a\":{\"dtype\":\"F8_E8M0\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
     expect("%B/tdinfo %D/clip.safetensors", 1, "text_model.a ");
     CHECK(strstr(output, " f8_e8m0 [1] 1\n") && strstr(output, "CLIP, not supported"));

@@ -110,6 +110,29 @@ static void check_which(void)
 
 /* ---- clips ---- */
 
+/* the first picture is there before the second latent frame is decoded */
+static void check_first(uint8_t *rgb)
+{
+    TDFrame f = { .format = TD_PIX_RGB24, .data = { rgb }, .stride = { 96 } };
+    TDContext *c = NULL;
+    char path[256];
+    TDSettings s;
+    TDParams p;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(path, "t2v"));
+    s.vae = tiny_path;
+    small_params(&p);
+    p.n_frames = N;
+    if (CHECK_INT(td_open(&c, &s), 0) && CHECK_INT(td_start(c, &p), 0) && CHECK_INT(td_read_frame(c, &f), 1)) {
+        CHECK_INT(f.index, 0);
+        CHECK_INT(seen.last.stage, TD_STAGE_DECODE);
+        CHECK_INT(seen.last.done, 1);
+        CHECK_INT(seen.last.total, 3);
+    }
+    td_close(&c);
+}
+
 static void check_clips(void)
 {
     static uint8_t wan[BYTES], tiny[BYTES], other[BYTES];
@@ -126,6 +149,9 @@ static void check_clips(void)
     CHECK(!memcmp(tiny, other, BYTES));
     CHECK_INT(clip_of("t2v", "taew", -1, 1, other, NULL), 1);
     CHECK(with_tiny.stage_seconds[TD_STAGE_DECODE] > 0);
+
+    test_begin("pictures leave as they are made");
+    check_first(wan);
 
     test_begin("latents with mean and deviation, by the file's name");
     shell("mkdir light && ln -s ../tiny/taew2_1.safetensors light/LightTAEw2_1.safetensors");
@@ -231,7 +257,7 @@ static void check_bad_files(void)
     check_other("{\"decoder.1.weight\":{\"dtype\":\"F32\",\"shape\":[1,32,1,1],\"data_offsets\":[0,128]},"
                 BLOCK("3,3") ",\"data_offsets\":[128,200]}}", 200,
                 "tiny VAE of another model than Wan, want");
-    check_other("{\"decoder.1.weight\":{\"dtype\":\"F32\",\"shape\":[1,16,1,1],\"data_offsets\":[0,64]},"
+    check_other("{\"decoder.0.weight\":{\"dtype\":\"F32\",\"shape\":[1,16,1,1],\"data_offsets\":[0,64]},"
                 BLOCK("7,7") ",\"data_offsets\":[64,456]}}", 456,
                 "tiny VAE with 7x7 convolutions (super), want");
 }
