@@ -162,6 +162,7 @@ void td_checkpoint_close(TDCheckpoint **ckpt)
     for (int i = 0; i < c->n_owned; i++)
         free(c->owned[i]);
     free(c->owned);
+    free(c->lora_metadata);
     free(c->by_name);
     free(c->entries);
     free(c->files);
@@ -199,6 +200,11 @@ int td_checkpoint_same(const TDCheckpoint *a, const TDCheckpoint *b)
 const char *td_checkpoint_naming(const TDCheckpoint *ckpt)
 {
     return ckpt->naming;
+}
+
+const char *td_checkpoint_lora_metadata(const TDCheckpoint *ckpt)
+{
+    return ckpt->lora_metadata;
 }
 
 const char *td_checkpoint_path(const TDCheckpoint *ckpt)

@@ -28,6 +28,7 @@ typedef struct TDEntry {
     const struct TDEntry *scale_2;               ///< and times this number, where there are groups; or NULL
     int64_t row0;                                ///< of a part of it (td_entry_rows()): where its scales begin
     int rotated;                                 ///< inputs that were rotated with each other (ConvRot), or 0
+    const struct TDChange *change;               ///< what LoRAs make of its values (change.h), or NULL
     int aside;                                   ///< tells of other tensors, or of the file, and is no weight
     int used;                                    ///< a network has it (td_checkpoint_use())
 } TDEntry;
@@ -45,6 +46,8 @@ int td_checkpoint_count(const TDCheckpoint *ckpt);
 void td_checkpoint_use(const TDCheckpoint *ckpt, const TDEntry *e);
 const char *td_checkpoint_path(const TDCheckpoint *ckpt);
 const char *td_checkpoint_naming(const TDCheckpoint *ckpt);    ///< "diffusers'", ...; NULL: the official names
+/** What diffusers says of a LoRA in its header (lora_adapter_metadata), unchecked JSON; NULL: nothing */
+const char *td_checkpoint_lora_metadata(const TDCheckpoint *ckpt);
 /** Whether its files are as they were when it was opened; what was read from one that is not may be anything.
  *  @return 0, or a logged EBADMSG */
 int td_checkpoint_check(const TDCheckpoint *ckpt, TDLog *log);
@@ -57,11 +60,11 @@ int td_entry_is_contiguous(const TDEntry *e);
 TDEntry td_entry_rows(const TDEntry *e, int64_t row0, int64_t n);
 int td_dtype_has_values(enum TDDtype t);         ///< whether td_entry_to_f32() reads it
 
-/** Copy the entry as dense row-major f32, scaled and rotated back (dtypes with values; else ENOTSUP). dst holds
- *  td_entry_count() floats. */
+/** Copy the entry as dense row-major f32, scaled, rotated back and changed (dtypes with values; else ENOTSUP). dst
+ *  holds td_entry_count() floats. */
 int td_entry_to_f32(const TDEntry *e, float *dst);
 
-/** Copy the entry as dense rows of its own dtype. dst: td_entry_count() elements. */
+/** Copy the entry, which has no scale and no change, as dense rows of its own dtype. dst: td_entry_count() elements. */
 void td_entry_to_rows(const TDEntry *e, void *dst);
 
 #endif /* TD_CHECKPOINT_H */

@@ -21,6 +21,7 @@ struct TDCheckpoint {
     size_t name_bytes;                           /* of all names as the file has them */
     const TDEntry **by_name;                     ///< sorted; set once all entries are in
     const char *naming;                          ///< whose names it has, or NULL: the official ones
+    char *lora_metadata;                         ///< of a LoRA's header: diffusers' JSON, or NULL
     void **owned;                                ///< memory that entries point into
     int n_owned;
 };
@@ -63,6 +64,11 @@ int td_ckpt_index_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TD
 int td_ckpt_rename(TDCheckpoint *ckpt, TDLog *log);
 /** The same for int8 of 128x128 blocks as diffusers' files have it: `weight` with `weight_scale_inv`. */
 int td_ckpt_rename_blocks(TDCheckpoint *ckpt, TDLog *log);
+
+/** The official name of a transformer's tensor or module, of diffusers' or FastVideo's; one that is none of theirs
+ *  stays. back: of the official one diffusers'. name: at most TD_CKPT_MAX_NAME bytes */
+void td_name_of_diffusers(char out[2 * TD_CKPT_MAX_NAME], const char *name, int back);
+void td_name_of_fastvideo(char out[2 * TD_CKPT_MAX_NAME], const char *name);
 
 /** Give 8-bit values their scales and forms, once all entries are in and have their final names.
  *  @return 0, EBADMSG, ENOTSUP, ENOMEM */

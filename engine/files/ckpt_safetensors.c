@@ -175,6 +175,23 @@ static void index_place(Index *ix, const char *name, size_t shard)
 
 /* ---- one file ---- */
 
+/* what a LoRA's writer says of it, a text; of several shards the first one's */
+static int keep_lora_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log)
+{
+    TDJson text;
+    char none[1];
+    ptrdiff_t n;
+
+    if (ckpt->lora_metadata || !td_json_get(metadata, "lora_adapter_metadata", &text) ||
+        (n = td_json_string(text, none, sizeof(none))) < 0)
+        return 0;
+    ckpt->lora_metadata = malloc((size_t)n + 1);
+    if (!ckpt->lora_metadata)
+        return td_error(log, ENOMEM, "%s: out of memory", label);
+    td_json_string(text, ckpt->lora_metadata, (size_t)n + 1);
+    return 0;
+}
+
 /* ix: NULL, or the index that this file is shard `shard` of */
 static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, Index *ix, size_t shard, TDLog *log)
 {
@@ -206,7 +223,8 @@ static int parse_file(TDCheckpoint *ckpt, const char *label, TDMapping map, Inde
     for (w = td_json_walk(root); td_json_next(&w, &key, &value);) {
         get_name(&name, key);
         if (!strcmp(name.text, "__metadata__")) {
-            if ((ret = td_ckpt_quant_metadata(ckpt, label, value, log)) < 0)
+            if ((ret = td_ckpt_quant_metadata(ckpt, label, value, log)) < 0 ||
+                (ret = keep_lora_metadata(ckpt, label, value, log)) < 0)
                 goto end;
             continue;
         }

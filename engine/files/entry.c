@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Reading one tensor of a weight file: counting, and copying strided views of any type with values as dense f32, times
- * their scale. */
+ * their scale, with what LoRAs make of them. */
 #include <string.h>
-#include "files/checkpoint.h"
+#include "files/change.h"
 #include "files/values.h"
 
 int64_t td_entry_count(const TDEntry *e)
@@ -39,62 +39,6 @@ int td_entry_is_contiguous(const TDEntry *e)
     return 1;
 }
 
-/* n elements, step elements apart */
-static void row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n, int64_t step)
-{
-    int64_t s = n > 1 ? step * (int64_t)td_dtype_size(dtype) : 0;    /* the stride of one element may be anything */
-    uint16_t h;
-    double d;
-
-    switch (dtype) {
-    case TD_F32:
-        for (int64_t i = 0; i < n; i++, src += s)
-            memcpy(dst + i, src, 4);
-        break;
-    case TD_BF16:
-        for (int64_t i = 0; i < n; i++, src += s) {
-            memcpy(&h, src, 2);
-            dst[i] = td_bf16_to_f32(h);
-        }
-        break;
-    case TD_F16:
-        for (int64_t i = 0; i < n; i++, src += s) {
-            memcpy(&h, src, 2);
-            dst[i] = td_f16_to_f32(h);
-        }
-        break;
-    case TD_F64:
-        for (int64_t i = 0; i < n; i++, src += s) {
-            memcpy(&d, src, 8);
-            dst[i] = (float)d;
-        }
-        break;
-    case TD_I8:
-        for (int64_t i = 0; i < n; i++, src += s)
-            dst[i] = (float)(int8_t)*src;
-        break;
-    case TD_F8_E4M3:
-        if (s == 1)                              /* a loop for vectors: most of a file of fp8 comes here */
-            for (int64_t i = 0; i < n; i++)
-                dst[i] = td_e4m3_to_f32(src[i]);
-        else
-            for (int64_t i = 0; i < n; i++, src += s)
-                dst[i] = td_e4m3_to_f32(*src);
-        break;
-    case TD_F8_E5M2:
-        for (int64_t i = 0; i < n; i++, src += s)
-            dst[i] = td_f16_to_f32((uint16_t)(*src << 8));
-        break;
-    case TD_F8_E8M0:
-        for (int64_t i = 0; i < n; i++, src += s)
-            dst[i] = td_e8m0_to_f32(*src);
-        break;
-    default:                                     /* in blocks, which are never apart; types are checked by the caller */
-        td_blocks_to_f32(dst, src, dtype, n);
-        break;
-    }
-}
-
 static void row_copy(uint8_t *dst, const uint8_t *src, size_t size, int64_t n, int64_t step)
 {
     int64_t s = n > 1 ? step * (int64_t)size : 0;
@@ -129,7 +73,7 @@ static void copy_rows(const TDEntry *e, void *dst, int as_f32)
             offset += pos[i] * e->stride[i];
         src = e->data + offset * (int64_t)size;
         if (as_f32)
-            row_to_f32((float *)dst + done, src, e->dtype, inner, inner_stride);
+            td_row_to_f32((float *)dst + done, src, e->dtype, inner, inner_stride);
         else
             row_copy((uint8_t *)dst + (size_t)done * size, src, size, inner, inner_stride);
         for (int i = outer_dims - 1; i >= 0 && ++pos[i] == e->shape[i]; i--)
@@ -141,7 +85,7 @@ static float value_at(const TDEntry *e, int64_t at)
 {
     float v;
 
-    row_to_f32(&v, e->data + at * (int64_t)td_dtype_size(e->dtype), e->dtype, 1, 1);
+    td_row_to_f32(&v, e->data + at * (int64_t)td_dtype_size(e->dtype), e->dtype, 1, 1);
     return v;
 }
 
@@ -171,6 +115,8 @@ int td_entry_to_f32(const TDEntry *e, float *dst)
     copy_rows(e, dst, 1);
     for (int64_t r = 0; e->scale && r < (n ? e->shape[0] : 0); r++)
         scale_row(e, dst + r * k, e->row0 + r, k);
+    if (e->change && n)
+        td_change_rows(e->change, dst, e->row0, e->shape[0], k);
     return 0;
 }
 

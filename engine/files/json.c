@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 #include "files/checkpoint_priv.h"
+#include "base/number.h"
 #include "files/json.h"
 
 typedef struct Key {
@@ -423,4 +424,11 @@ int td_json_integer(TDJson v, int64_t *out)
         return -1;
     *out = negative ? n : -n;
     return 0;
+}
+
+int td_json_number(TDJson v, double *out)
+{
+    const uint8_t *stop = skip_value(v.p, v.end);
+
+    return td_number(out, (const char *)v.p, (const char *)stop) == (const char *)stop ? 0 : -1;
 }

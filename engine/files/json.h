@@ -36,4 +36,7 @@ ptrdiff_t td_json_string(TDJson v, char *dst, size_t size);
 /** @return 0, or -1 if v is no integer without fraction and exponent, or does not fit */
 int td_json_integer(TDJson v, int64_t *out);
 
+/** @return 0, or -1 if v is no number, or too large for a double */
+int td_json_number(TDJson v, double *out);
+
 #endif /* TD_JSON_H */

@@ -152,28 +152,38 @@ static size_t fits(const char *from, const char *name, const char **number, size
     return *at == '.' || !*at ? (size_t)(at - name) : 0;
 }
 
-/* out: room for what the longest row adds */
-static void map_name(char *out, const Row *rows, const char *name)
+/* out: room for what the longest row adds; back: from the official names */
+static void map_name(char *out, const Row *rows, const char *name, int back)
 {
     for (; rows->from; rows++) {
         const char *number = "";
-        size_t number_len = 0, n = fits(rows->from, name, &number, &number_len);
+        size_t number_len = 0, n = fits(back ? rows->to : rows->from, name, &number, &number_len);
 
         if (!n)
             continue;
-        for (const char *s = rows->to; *s; s++) {
+        for (const char *s = back ? rows->from : rows->to; *s; s++) {
             memcpy(out, *s == '*' ? number : s, *s == '*' ? number_len : 1);
             out += *s == '*' ? number_len : 1;
         }
         name += n;
         if (rows->inner && *name) {
             *out++ = '.';
-            map_name(out, rows->inner, name + 1);
+            map_name(out, rows->inner, name + 1, back);
             return;
         }
         break;
     }
     strcpy(out, name);
+}
+
+void td_name_of_diffusers(char out[2 * TD_CKPT_MAX_NAME], const char *name, int back)
+{
+    map_name(out, diffusers, name, back);
+}
+
+void td_name_of_fastvideo(char out[2 * TD_CKPT_MAX_NAME], const char *name)
+{
+    map_name(out, fastvideo, name, 0);
 }
 
 static int rename_entry(TDCheckpoint *ckpt, TDEntry *e, const char *name, TDLog *log)
@@ -208,7 +218,7 @@ int td_ckpt_rename(TDCheckpoint *ckpt, TDLog *log)
         drop_alias(ckpt);
         ckpt->naming = namings[k].whose;
         for (int i = 0; i < ckpt->n_entries && ret >= 0; i++) {
-            map_name(name, namings[k].rows, ckpt->entries[i].name);
+            map_name(name, namings[k].rows, ckpt->entries[i].name, 0);
             if (strcmp(name, ckpt->entries[i].name) != 0)
                 ret = rename_entry(ckpt, &ckpt->entries[i], name, log);
         }

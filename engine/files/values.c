@@ -214,3 +214,62 @@ void td_rotate(float *x, int n)
                 x[i + 3 * step] = (-a + b + c + d) / 2;
             }
 }
+
+void td_row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n, int64_t step)
+{
+    int64_t s = n > 1 ? step * (int64_t)td_dtype_size(dtype) : 0;    /* the stride of one element may be anything */
+    uint16_t h;
+    double d;
+
+    switch (dtype) {
+    case TD_F32:
+        for (int64_t i = 0; i < n; i++, src += s)
+            memcpy(dst + i, src, 4);
+        break;
+    case TD_BF16:
+        for (int64_t i = 0; s == 2 && i < n; i++) {          /* a loop for vectors */
+            memcpy(&h, src + 2 * i, 2);
+            dst[i] = td_bf16_to_f32(h);
+        }
+        for (int64_t i = 0; s != 2 && i < n; i++, src += s) {
+            memcpy(&h, src, 2);
+            dst[i] = td_bf16_to_f32(h);
+        }
+        break;
+    case TD_F16:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&h, src, 2);
+            dst[i] = td_f16_to_f32(h);
+        }
+        break;
+    case TD_F64:
+        for (int64_t i = 0; i < n; i++, src += s) {
+            memcpy(&d, src, 8);
+            dst[i] = (float)d;
+        }
+        break;
+    case TD_I8:
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = (float)(int8_t)*src;
+        break;
+    case TD_F8_E4M3:
+        if (s == 1)                              /* a loop for vectors: most of a file of fp8 comes here */
+            for (int64_t i = 0; i < n; i++)
+                dst[i] = td_e4m3_to_f32(src[i]);
+        else
+            for (int64_t i = 0; i < n; i++, src += s)
+                dst[i] = td_e4m3_to_f32(*src);
+        break;
+    case TD_F8_E5M2:
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = td_f16_to_f32((uint16_t)(*src << 8));
+        break;
+    case TD_F8_E8M0:
+        for (int64_t i = 0; i < n; i++, src += s)
+            dst[i] = td_e8m0_to_f32(*src);
+        break;
+    default:                                     /* in blocks, which are never apart; types are checked by the caller */
+        td_blocks_to_f32(dst, src, dtype, n);
+        break;
+    }
+}

@@ -33,6 +33,9 @@ static inline int64_t td_swizzled(int64_t row, int64_t group, int64_t n_groups)
     return (row / 128 * td_blocks(n_groups, 4) + group / 4) * 512 + row % 32 * 16 + row % 128 / 32 * 4 + group % 4;
 }
 
+/** n values of any type that has some (td_dtype_has_values()), `step` elements apart; of a type that is stored in
+ *  blocks whole blocks, which are never apart */
+void td_row_to_f32(float *dst, const uint8_t *src, enum TDDtype type, int64_t n, int64_t step);
 /** n values of a type that is stored in blocks; whole blocks */
 void td_blocks_to_f32(float *dst, const uint8_t *src, enum TDDtype type, int64_t n);
 

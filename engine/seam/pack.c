@@ -23,7 +23,7 @@ static int no_memory(TDDev *dev, const TDEntry *e)
 /* whether its bytes are those of rows of this type */
 static int is_dense(const TDEntry *e, enum TDDtype want)
 {
-    return e->dtype == want && !e->scale && td_entry_is_contiguous(e);
+    return e->dtype == want && !e->scale && !e->change && td_entry_is_contiguous(e);
 }
 
 /* rows of a tensor on their way, cut into tasks */
@@ -78,7 +78,7 @@ static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum 
     TDEntry part = td_entry_rows(e, row0, rows);
     Strip s = { e, row0, rows, td_entry_count(&part) / rows, 0, want, dst, f };
 
-    if (e->dtype == want) {
+    if (e->dtype == want && !e->change) {
         td_entry_to_rows(&part, dst);
         return 0;
     }
