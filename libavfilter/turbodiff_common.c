@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "libavutil/avstring.h"
+#include "libavutil/bprint.h"
 #include "libavutil/error.h"
 #include "libavutil/eval.h"
 #include "libavutil/file_open.h"
@@ -312,6 +313,26 @@ static int expand_home(const char **path)
     return 0;
 }
 
+/* the same of each of a list's files, joined with | */
+static int expand_home_list(const char **list)
+{
+    const char *home = getenv("HOME"), *p = *list;
+    AVBPrint bp;
+
+    if (!p || !home || (strncmp(p, "~/", 2) && !strstr(p, "|~/")))
+        return 0;
+    av_bprint_init(&bp, 0, AV_BPRINT_SIZE_UNLIMITED);
+    for (; *p; p++) {
+        if (!strncmp(p, "~/", 2) && (p == *list || p[-1] == '|'))
+            av_bprintf(&bp, "%s", home);
+        else
+            av_bprint_chars(&bp, *p, 1);
+    }
+    av_free((char *)*list);
+    *list = NULL;
+    return av_bprint_finalize(&bp, (char **)list);
+}
+
 av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 {
     TurboDiffContext *s = ctx->priv;
@@ -321,7 +342,9 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
 
     for (int i = 0; i < FF_ARRAY_ELEMS(paths) && ret >= 0; i++)
         ret = expand_home(paths[i]);
-    if (ret < 0)
+    if (ret < 0 ||
+        (ret = expand_home_list(&s->params.lora)) < 0 ||
+        (ret = expand_home_list(&s->params.lora_low)) < 0)
         return ret;
 
     if (s->aspect && !s->size && !(s->size = av_strdup(named_size)))

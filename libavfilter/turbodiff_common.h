@@ -104,6 +104,8 @@ typedef struct TurboDiffContext {
     { "dit",             "set the transformer file (default: from model)", TD_OFFSET(settings.dit), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "dit_low",         "set the low-noise transformer file of a model that has two, dit being the other (default: from model)", TD_OFFSET(settings.dit_low), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "vae",             "set the VAE file (default: from model)", TD_OFFSET(settings.vae), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "lora",            "set LoRA files of the transformer, with strengths: FILE[*STRENGTH], joined with |", TD_OFFSET(params.lora), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "lora_low",        "set LoRA files of the low-noise transformer of a model that has two, as lora", TD_OFFSET(params.lora_low), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "text_encoder",    "set the umT5 encoder file (default: from model)", TD_OFFSET(settings.text_encoder), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "tokenizer",       "set the tokenizer file (default: from model)", TD_OFFSET(settings.tokenizer), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "size",            "set the video size: 480p, 720p, or WxH up to 2048x2048 (default: as the model says)", TD_OFFSET(size), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \

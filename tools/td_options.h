@@ -42,6 +42,8 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'W', "vae",             "FILE",    "a VAE, such as a tiny one, or a part of its name (the model's)" },
     { 'I', "image",           "FILE",    "first frame, JPEG (image to video)" },
     { 'e', "boundary",        "T",       "between the two experts (the model's)" },
+    { 'l', "lora",            "FILES",   "FILE[*STRENGTH], joined with |: LoRA of the transformer (none)" },
+    { 'w', "lora-low",        "FILES",   "the same of the low-noise expert (none)" },
     { 'A', "adaptive",        NULL,      "shape of the first frame, area of --size" },
     { 'c', "clips",           "N",       "make the clip N times (1)" },
     { 'x', "bench",           NULL,      "a table of times and memory, of a first clip and --clips N more" },

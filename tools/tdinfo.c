@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "cli.h"
+#include "files/lora.h"
+#include "files/lora_names.h"
 #include "model/device.h"
 #include "model/model.h"
 #include "model/vocabulary.h"
@@ -199,8 +201,6 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
 static const char *stranger(const TDCheckpoint *c)
 {
     static const struct { const char *part, *title; } files[] = {
-        { "lora", "LoRA, not supported" }, { "lokr_", "LoRA (LoKr), not supported" },
-        { "hada_", "LoRA (LoHa), not supported" }, { ".diff", "LoRA (differences), not supported" },
         { "text_model.", "CLIP, not supported" },
         { "visual.", "CLIP, not supported" }, { "double_blocks.", "transformer of another family, not supported" },
     };
@@ -213,6 +213,44 @@ static const char *stranger(const TDCheckpoint *c)
     return "unknown model";
 }
 
+/* of what kinds a LoRA is, which is used beside a model. @return 0, or -1 if it is none */
+static int describe_lora(const TDCheckpoint *c, char *title)
+{
+    static const struct { enum TDLoraRole role; const char *word; } kinds[] = {
+        { TD_LORA_DORA, "DoRA" }, { TD_LOHA_1A, "LoHa" }, { TD_LOKR_1, "LoKr" }, { TD_LOKR_1A, "LoKr" },
+        { TD_LORA_DIFF, "differences" }, { TD_LORA_DIFF_BIAS, "differences" }, { TD_LORA_OTHER, "not supported" },
+    };
+    int64_t least = INT64_MAX, most = 0;
+    TDLoraNames names = { 0 };
+    int pairs = 0, n;
+    const TDEntry *e;
+    TDLoraKey key;
+
+    if (!td_lora_is(c))
+        return -1;
+    for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
+        td_lora_key(&key, &names, e);
+        if (key.role != TD_LORA_DOWN)
+            continue;
+        least = e->shape[0] < least ? e->shape[0] : least;
+        most = e->shape[0] > most ? e->shape[0] : most;
+        pairs++;
+    }
+    n = snprintf(title, 256, "LoRA, for lora=");
+    if (pairs)
+        n += snprintf(title + n, 256 - (size_t)n, ", %d pairs of rank %lld to %lld", pairs, (long long)least,
+                      (long long)most);
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)
+        for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
+            td_lora_key(&key, &names, e);
+            if (key.role == kinds[k].role && !strstr(title, kinds[k].word)) {
+                n += snprintf(title + n, 256 - (size_t)n, ", %s", kinds[k].word);
+                break;
+            }
+        }
+    return 0;
+}
+
 static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *bad, TDLog *log)
 {
     Check k = { .ckpt = c };
@@ -220,7 +258,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
     enum Part part = PART_UNKNOWN;
     const TDEntry *e, *patch = td_checkpoint_find(c, "patch_embedding.weight");
     unsigned long long bytes = 0;
-    int count = td_checkpoint_count(c);
+    int count = td_checkpoint_count(c), beside = 0;
 
     k.seen = calloc((size_t)count, 1);
     if (!k.seen) {
@@ -247,6 +285,8 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         check_tiny(&k, title);
     else if (td_tiny_is(c))
         snprintf(title, sizeof(title), "%s, not supported", td_tiny_stranger(c));
+    else if (describe_lora(c, title) >= 0)
+        beside = !strstr(title, "not supported");
     else
         snprintf(title, sizeof(title), "%s", stranger(c));
     if ((part == PART_DIT || part == PART_TEXT) && !td_count_blocks(c))
@@ -258,7 +298,9 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
     printf("%s: %s%s%s%s: %d tensors, %llu bytes", path, title, td_checkpoint_naming(c) ? ", " : "",
            td_checkpoint_naming(c) ? td_checkpoint_naming(c) : "",
            td_checkpoint_naming(c) ? " names" : "", count, bytes);
-    if (part == PART_UNKNOWN || k.n_missing || k.n_wrong) {
+    if (beside) {
+        ;                                        /* no part of a model, and nothing is wrong with that */
+    } else if (part == PART_UNKNOWN || k.n_missing || k.n_wrong) {
         if (part != PART_UNKNOWN)
             printf("; %d missing, %d of wrong shape, %d unexpected", k.n_missing, k.n_wrong, k.n_unexpected);
         *bad = 1;

@@ -20,6 +20,7 @@ struct TDContext {
     double started, stage_began;                 /* of the clip, of its current stage */
     double open_seconds;                         /* of td_open(), until the first clip counts them */
     int stage, nonblocking, ended;               /* ended: all has been said about this clip */
+    int told_lora;                               /* that one of two experts has a LoRA alone */
     char noise_name[32];
     char why_gpu[440];                           /* of a GPU that is not the first: why; else "" */
     char why_cpu[512];                           /* of the CPU in place of a GPU that somebody expects: why; else "" */

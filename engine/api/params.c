@@ -199,6 +199,8 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
     if (p->guidance_low != 0.0 && !c->model->low)
         return td_error(&c->log, EINVAL, "guidance: one for each of two experts, but %s is one transformer, want one "
                         "number", c->info.model);
+    if (p->lora_low && *p->lora_low && !c->model->low)
+        return td_error(&c->log, EINVAL, "lora_low: %s is one transformer, want lora", c->info.model);
     most = p->sampler == TD_SAMPLER_RCM ? TD_RCM_MAX_STEPS : 1000;
     if (p->sampler <= TD_SAMPLER_UNIPC)          /* or td_options_check() refuses it */
         fill(c, g);

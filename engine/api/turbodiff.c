@@ -47,6 +47,29 @@ const char *td_strerror(int err)
 
 /* ---- open ---- */
 
+/* LoRAs of a clip, which stay for those after it as long as they have the same */
+static int set_loras(TDContext *c, const TDParams *p)
+{
+    const char *high = p->lora && *p->lora ? p->lora : NULL, *low = p->lora_low && *p->lora_low ? p->lora_low : NULL;
+    double began = td_now();
+    int changed, ret;
+
+    if (c->model->low && !high != !low && !c->told_lora) {
+        c->told_lora = 1;
+        td_log(&c->log, TD_LOG_INFO, "%s= is of the %s-noise expert alone; %s= is of the other one", high ? "lora" :
+               "lora_low", high ? "high" : "low", high ? "lora_low" : "lora");
+    }
+    TRY(td_model_set_lora(c->model, TD_FILE_DIT, high));
+    changed = ret;
+    TRY(td_model_set_lora(c->model, TD_FILE_DIT_LOW, low));
+    changed |= ret;
+    c->info.weight_bytes = td_model_bytes(c->model);
+    if (changed)
+        c->open_seconds += td_now() - began;     /* of the clip's load */
+fail:
+    return ret;
+}
+
 /* Load what is to stay from now on: all, or with `auto` all if the first clip fits beside it. */
 static int load(TDContext *c)
 {
@@ -57,6 +80,7 @@ static int load(TDContext *c)
     int ret;
 
     TRY(td_first_clip(c, &cfg));
+    TRY(set_loras(c, &cfg.p));
     if (m->residency == TD_RESIDENT_AUTO && (ret = td_clip_fits(m, &cfg, &m->plan, &c->log)) < 0 &&
         ret != TD_ERR(ENOMEM))
         goto fail;
@@ -117,7 +141,6 @@ int td_open(TDContext **out, const TDSettings *s)
     td_default_info(c);
     c->info.attention = td_device_attention(s->attention, c->model->dit->has_sla, &c->log);
     c->info.quant = c->model->dit->int8 ? TD_QUANT_INT8 : TD_QUANT_NONE;
-    c->info.weight_bytes = td_model_bytes(c->model);
     TRY(load(c));
     TRY(td_warn_of_cpu(c));
     c->info.stage_seconds[TD_STAGE_LOAD] = c->open_seconds;
@@ -176,6 +199,7 @@ static int start(TDContext *c, const TDParams *theirs)
     for (int i = 0; i < TD_MAX_PROMPTS && prompts[i] && c->model->conf.knows_words; i++)
         if (i == 0 || theirs->negative_prompt)
             TRY(td_prompt_check_words(c->model->tokenizer, prompts[i], c->model->path[TD_FILE_TOKENIZER], &c->log));
+    TRY(set_loras(c, &g.p));
     c->started = c->stage_began = td_now();
     c->stage = TD_STAGE_TEXT;
     c->ended = 1;                                /* as long as there is nothing to tell */

@@ -179,6 +179,10 @@ typedef struct TDParams {
                                      ///< at most 1: "1|0.9375|0.8333|0.625". NULL (default) = as sigma_max says
     double guidance_low;             ///< 0.2. Two experts: guidance of the low-noise one, guidance being that of the
                                      ///< other; 0 (default) = the same for both
+    const char *lora;                ///< 0.2. LoRA files of the transformer (of two experts the high-noise one), each
+                                     ///< with a strength unless it is 1: "a.safetensors|b.safetensors*0.7". Other ones
+                                     ///< than before are laid onto the weights anew; NULL (default) or "" = none
+    const char *lora_low;            ///< 0.2. Two experts: the same for the low-noise one
 } TDParams;
 
 /** yuv formats: BT.709, limited range, chroma sited left (420). 10-bit samples are native-endian uint16_t; those of

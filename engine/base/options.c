@@ -45,6 +45,8 @@ const TDOption td_options[] = {
     PARAM("guidance", guidance, DOUBLE, .low = 0, .high = 100, .second = offsetof(TDParams, guidance_low)),
     PARAM("shift", shift, DOUBLE, .low = TD_MIN_SHIFT, .high = TD_MAX_SHIFT),
     PARAM("boundary", boundary, DOUBLE, .low = 0, .high = 1),
+    PARAM("lora", lora, TEXT, .words = NULL),
+    PARAM("lora_low", lora_low, TEXT, .words = NULL),
     { .name = NULL },
 };
 

@@ -157,6 +157,37 @@ static void release(TDModel *m, enum TDFile file)
     m->held[file] = 0;
 }
 
+int td_model_set_lora(TDModel *m, enum TDFile file, const char *lora)
+{
+    char **own = &m->lora[file == TD_FILE_DIT_LOW], *text = NULL;
+    TDPart *p = NULL;
+    TDPartKey key;
+    int ret = 0;
+
+    lora = lora && *lora ? lora : NULL;
+    if (!m->part[file] || (lora ? *own && !strcmp(lora, *own) : !*own))
+        return 0;
+    if (lora && !(text = strdup(lora)))
+        return td_error(m->log, ENOMEM, "lora: out of memory");
+    key = m->part[file]->key;
+    key.lora = lora;
+    key.low = file == TD_FILE_DIT_LOW;
+    TRY(td_part_open(&p, &key, m->path[file], m->dev));
+    td_model_prefetch_end(m);
+    if (p != m->part[file])
+        release(m, file);
+    TRY(td_part_view(p, &m->net[file], m->dev));
+    td_part_close(&m->part[file]);
+    m->part[file] = p;
+    free(*own);
+    *own = text;
+    return 1;
+fail:
+    td_part_close(&p);
+    free(text);
+    return ret;
+}
+
 void td_model_close(TDModel **out)
 {
     TDModel *m = *out;
@@ -173,6 +204,8 @@ void td_model_close(TDModel **out)
     }
     td_prompt_clear(&m->prompts);
     td_tokenizer_free(&m->tokenizer);
+    for (int i = 0; i < 2; i++)
+        free(m->lora[i]);
     for (int f = 0; f < TD_N_FILES; f++)
         free(m->path[f]);
     free(m);
@@ -327,7 +360,8 @@ static int hold(TDModel *m, enum TDFile file)
     m->load_seconds += seconds;
     if (ret > 0) {
         m->loaded_bytes += p->bytes;
-        td_log(m->log, TD_LOG_VERBOSE, "load: %s, %.2f GB at %.1f GB/s, %.2f s", m->path[file], (double)p->bytes * 1e-9,
+        td_log(m->log, p->lora ? TD_LOG_INFO : TD_LOG_VERBOSE, "load: %s%s, %.2f GB at %.1f GB/s, %.2f s",
+               m->path[file], p->lora ? " with LoRA" : "", (double)p->bytes * 1e-9,
                (double)p->bytes * 1e-9 / (seconds > 0 ? seconds : 1e-9), seconds);
     }
     return ret;
@@ -460,8 +494,12 @@ int td_model_require(TDModel *m, enum TDFile file, uint64_t work)
 
 int td_model_check_file(const TDModel *m, enum TDFile file)
 {
+    int ret;
+
     /* rows of the table of tokens are read from the file on every device */
     if (!m->part[file] || (!m->dev->caps.maps_files && file != TD_FILE_TEXT && m->stream.file != file))
         return 0;
-    return td_checkpoint_check(m->part[file]->file, m->log);
+    if ((ret = td_checkpoint_check(m->part[file]->file, m->log)) < 0)
+        return ret;
+    return td_lora_check(m->part[file]->lora, m->log);
 }

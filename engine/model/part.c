@@ -191,7 +191,7 @@ static enum TDPartKind kind_of(enum TDPartKind kind, const TDCheckpoint *file)
 static int same_use(const TDPart *a, const TDPart *b)
 {
     return a->key.kind == b->key.kind && a->key.quant == b->key.quant && a->key.norm == b->key.norm &&
-           td_checkpoint_same(a->file, b->file);
+           td_checkpoint_same(a->file, b->file) && td_lora_same(a->lora, b->lora);
 }
 
 static TDPart *find(const TDPart *like)
@@ -206,6 +206,7 @@ static void destroy(TDPart *p)
 {
     p->kind->free(&p->net);              /* holds no device memory any more */
     td_checkpoint_close(&p->file);
+    td_lora_free(&p->lora);
     free(p);
 }
 
@@ -250,6 +251,22 @@ static void warn_of_unused(const TDPart *p, TDLog *log)
                gate ? gate : example, gate ? " (a gate of FastVideo's sparse attention: attention is dense)" : "");
 }
 
+/* Lay the LoRAs of its key onto its file. One that changes no tensor leaves the part as those without. */
+static int change(TDPart *p, TDLog *log)
+{
+    int ret;
+
+    TRY(td_lora_open(&p->lora, p->key.lora, p->key.low ? "lora_low" : "lora", log));
+    TRY(td_lora_apply(p->lora, p->file, 1, p->key.low, log));
+    if (p->lora->n_sides)
+        return td_error(log, ENOTSUP, "%s: its linears are int8 codes, which a LoRA cannot change; want the model's "
+                        "bf16 file", td_checkpoint_path(p->file));
+    if (!p->lora->n_changed)
+        td_lora_free(&p->lora);
+fail:
+    return ret;
+}
+
 int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *dev)
 {
     TDPart *p = calloc(1, sizeof(*p)), *found;
@@ -266,6 +283,9 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
     TRY(td_checkpoint_open(&p->file, path, dev->log));
     p->key.kind = kind_of(key->kind, p->file);
     p->kind = &kinds[p->key.kind];
+    if (key->lora)
+        TRY(change(p, dev->log));
+    p->key.lora = NULL;
     found = enlist(p, 0);
     if (found == p) {
         TRY(p->kind->bind(&p->net, p, dev, TD_MEASURE));
@@ -349,6 +369,7 @@ static int load(TDPart *p, TDNet *net, TDDev *dev)
     TRY(p->kind->bind(net, p, dev, p->bytes));
     TRY(dev->ops->sync(dev));
     TRY(td_checkpoint_check(p->file, dev->log));
+    TRY(td_lora_check(p->lora, dev->log));
 fail:
     td_pack_end(dev);
     if (net->text && ret < 0)                    /* any member */

@@ -12,6 +12,7 @@
 #ifndef TD_PART_H
 #define TD_PART_H
 
+#include "files/lora.h"
 #include "nets/decoder.h"
 #include "nets/dit.h"
 #include "nets/text_encoder.h"
@@ -21,11 +22,13 @@ enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER, TD_PA
 
 typedef struct TDPart TDPart;
 
-/** What makes two uses of a file the same; quant and norm are 0 but for a transformer. */
+/** What makes two uses of a file the same; quant, norm and lora are 0 but for a transformer. */
 typedef struct TDPartKey {
     enum TDPartKind kind;
     enum TDQuant quant;
     enum TDNorm norm;
+    const char *lora;                            ///< as TDParams has it, for td_part_open() alone; NULL: none
+    int low;                                     ///< the second of two transformers, for a LoRA that tells
 } TDPartKey;
 
 /** The network of a part; the member of its kind. */
@@ -73,6 +76,7 @@ struct TDPart {
     const void *context;                         ///< of the device
     int ordinal;                                 ///< of the GPU, where the context is the process's own; else -1
     TDCheckpoint *file;
+    TDLora *lora;                                ///< what its tensors are changed by, or NULL
     uint64_t bytes;                              ///< device memory of the weights
     uint64_t scratch;                            ///< more of it while they are loaded
     uint64_t mapped;                             ///< bytes of the file's tensors, as far as they belong to it

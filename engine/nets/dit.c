@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "files/lora.h"
 #include "nets/dit.h"
 #include "nets/rope.h"
 #include "nets/tensors.h"
@@ -115,6 +116,9 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
     const char *path = td_checkpoint_path(ckpt);
 
     *s = (TDDitShape){ 0 };
+    if ((!patch || !text) && td_lora_is(ckpt))
+        return td_error(log, EINVAL, "%s: a LoRA and no transformer; want it as lora=, beside the model's own file",
+                        path);
     if (!patch || !text)
         return td_error(log, EBADMSG, "%s: tensor %s is missing; not a Wan transformer", path,
                         patch ? "text_embedding.0.weight" : "patch_embedding.weight");

@@ -35,6 +35,16 @@ check() {
     shift
     if "$@" > "$tmp/log" 2>&1; then ok "$check_name"; else fail "$check_name" "$(cat "$tmp/log")"; fi
 }
+# lora FILE TENSOR N: a LoRA file of one tensor, N numbers of 0.747
+lora() {
+    lora_header="{\"$2\":{\"dtype\":\"F32\",\"shape\":[$3],\"data_offsets\":[0,$((4 * $3))]}}"
+    {
+        # shellcheck disable=SC2059
+        printf "\\$(printf '%03o' ${#lora_header})\\0\\0\\0\\0\\0\\0\\0"
+        printf '%s' "$lora_header"
+        head -c $((4 * $3)) /dev/zero | tr '\0' '?'
+    } > "$1"
+}
 # empty NAME TEXT
 empty() {
     if [ -z "$2" ]; then ok "$1"; else fail "$1" "got:      $2" "expected: nothing"; fi

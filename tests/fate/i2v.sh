@@ -62,6 +62,11 @@ differ "replace: another prompt" "$(md5 "$in" "$f:prompt=a dog")" "$ref"
 differ "replace: another seed" "$(md5 "$in" "$f:seed=2")" "$ref"
 differ "boundary" "$(md5 "$in" "$f:boundary=1")" "$ref"
 equal "boundary=0.9 is the default" "$(md5 "$in" "$f:boundary=0.9")" "$ref"
+lora "$tmp/a.safetensors" head.head.diff_b 64
+both="$f:boundary=0.99"
+differ "lora of each transformer" "$(md5 "$in" "$both:lora=$tmp/a.safetensors")" \
+    "$(md5 "$in" "$both:lora_low=$tmp/a.safetensors")" "$(md5 "$in" "$both:lora=$tmp/a.safetensors:lora_low=$tmp/a.safetensors")" \
+    "$(md5 "$in" "$both")"
 unipc="$f:sampler=unipc:steps=3"
 differ "guidance of each transformer" "$(md5 "$in" "$unipc:guidance=4|3")" "$(md5 "$in" "$unipc:guidance=4")"
 equal "guidance of two transformers alike" "$(md5 "$in" "$unipc:guidance=4|4")" "$(md5 "$in" "$unipc:guidance=4")"

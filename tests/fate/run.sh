@@ -208,6 +208,15 @@ by_hand="$(md5 "$base:timesteps=1|0.9375|0.8333|0.625")"
 differ "timesteps" "$by_hand" "$ref"
 differ "timesteps with ode" "$(md5 "$base:timesteps=1|0.9375|0.8333|0.625:ode=1")" "$by_hand" "$(md5 "$base:ode=1")"
 equal "timesteps and as many steps" "$(md5 "$base:timesteps=1|0.9375|0.8333|0.625:steps=4")" "$by_hand"
+lora "$tmp/a.safetensors" head.head.diff_b 64
+lora "$tmp/b.safetensors" transformer.proj_out.diff_b 64
+with=$(md5 "$base:lora=$tmp/a.safetensors")
+half=$(md5 "$base:lora=$tmp/a.safetensors*0.5")
+differ "lora" "$with" "$half" "$ref"
+equal "lora: several, by another project's names" "$(md5 "$base:lora=$tmp/a.safetensors*0.25|$tmp/b.safetensors*0.25")" "$half"
+equal "lora of strength 0" "$(md5 "$base:lora=$tmp/a.safetensors*0")" "$ref"
+equal "lora: ~/ is the home directory" "$(HOME=$tmp && export HOME &&
+    md5 "$base:lora=~/a.safetensors*0.25|~/b.safetensors*0.25")" "$half"
 equal "backend=cpu" "$(md5 "$base:backend=cpu")" "$ref"
 equal "residency=stage" "$(md5 "$base:residency=stage")" "$ref"
 equal "residency=all" "$(md5 "$base:residency=all")" "$ref"
@@ -401,6 +410,14 @@ bad "timesteps too many"      "time 5 is too many"                 "$base:timest
 bad "timesteps and steps"     "timesteps: 2 of them, but steps=4"  "$base:timesteps=1|0.5:steps=4"
 bad "timesteps and sigma_max" "timesteps and sigma_max: want one of the two" "$base:timesteps=1|0.5:sigma_max=80"
 bad "timesteps with unipc"    "timesteps: with sampler unipc, want rcm" "$base:timesteps=1|0.5:sampler=unipc"
+lora "$tmp/other.safetensors" text_model.final_layer_norm.diff_b 64
+bad "lora that is not there"  "none.safetensors: no such file"     "$base:lora=$tmp/none.safetensors"
+bad "lora: strength"          "lora: strength 'nan' of file 1, want a number such as 0.8 after the star" "$base:lora=$tmp/a.safetensors*nan"
+bad "lora: separator"         "lora: file 2 has no name, want FILE or FILE\*STRENGTH, several joined with |" "$base:lora=$tmp/a.safetensors|"
+bad "lora of another model"   "no tensor of it fits .*, such as text_model.final_layer_norm.diff_b; want a LoRA of this model" \
+    "$base:lora=$tmp/other.safetensors"
+bad "lora_low of one transformer" "lora_low: Wan-T2V-.* is one transformer, want lora" "$base:lora_low=$tmp/a.safetensors"
+bad "lora as the transformer" "a LoRA and no transformer; want it as lora=, beside the model's own file" "$base:dit=$tmp/a.safetensors"
 bad "steps with rcm"          "expected 1 to 4"                    "$base:steps=5"
 bad "steps"                   "'steps' out of range"               "$base:steps=2000"
 for seed in -2 -0 +1 18446744073709551616 99999999999999999999 1.5 1e3 0x10 '1 2' seven ''; do

@@ -89,6 +89,15 @@ for option in "--shift 1000" "--sigma-max=1e9"; do
 done
 code=$(status td $clip -T "1|1.5" "$model" a "$tmp/x")
 equal "td: times that are none" "$code $(grep -c "^error: timesteps: '1|1.5': time 2 is no number above 0, up to 1; want 1 to 4" "$tmp/err")" "1 1"
+lora "$tmp/a.safetensors" head.head.diff_b 64
+status td $clip -l "$tmp/a.safetensors" "$model" "a cat" "$tmp/with" > /dev/null
+status td $clip --lora="$tmp/a.safetensors*0.5" "$model" "a cat" "$tmp/half" > /dev/null
+status td $clip -l "$tmp/a.safetensors*0" "$model" "a cat" "$tmp/none" > /dev/null
+status td $clip "$model" "a cat" "$tmp/plain" > /dev/null
+equal "td: LoRA: with it, half of it, and none are three clips; strength 0 is none" \
+    "$(cat "$tmp/with" "$tmp/half" "$tmp/none" "$tmp/plain" | wc -c) $(md5sum "$tmp/with" "$tmp/half" "$tmp/none" "$tmp/plain" |
+        cut -c 1-32 | sort -u | wc -l) $(cmp "$tmp/none" "$tmp/plain" && echo same)" "$(($(wc -c < "$tmp/plain") * 4)) 3 same"
+equal "tdinfo: a LoRA" "$(status tdinfo -s "$tmp/a.safetensors") $(grep -c 'LoRA, for lora=, differences: 1 tensors' "$tmp/out")" "0 1"
 line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
 for file in /dev/null /tmp; do
     code=$(status td $clip -P "$model" $file "$tmp/x")

@@ -117,9 +117,9 @@ int main(void)
     CHECK(strstr(output, "  missing: blocks.0\n") && strstr(output, "  unexpected: extra\n"));
     CHECK(strstr(output, "  wrong shape: norm.weight: [3], want [2]\n"));
     test_begin("what is none of a model, by name");
-    save("lora.safetensors", "{\"blocks.0.ffn.0.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
+    save("control.safetensors", "{\"patch_embedding.reshape_weight\":{\"dtype\":\"F32\",\"shape\":[1],"
          "\"data_offsets\":[0,4]}}", 4);
-    expect("%B/tdinfo --summary %D/lora.safetensors", 1, "lora.safetensors: LoRA, not supported: 1 tensors");
+    expect("%B/tdinfo --summary %D/control.safetensors", 1, "control.safetensors: LoRA, for lora=, not supported: 1");
     save("tae.safetensors", "{\"decoder.3.conv.0.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
          "\"data_offsets\":[0,4]}}", 4);
     expect("%B/tdinfo --summary %D/tae.safetensors", 1, "127 missing, 1 of wrong shape, 0 unexpected");
@@ -127,6 +127,13 @@ int main(void)
     save("clip.safetensors", "{\"text_model.a\":{\"dtype\":\"F8_E8M0\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
     expect("%B/tdinfo %D/clip.safetensors", 1, "text_model.a ");
     CHECK(strstr(output, " f8_e8m0 [1] 1\n") && strstr(output, "CLIP, not supported"));
+
+    test_begin("a LoRA, which is used beside a model");
+    save("lora.safetensors", "{\"blocks.0.ffn.0.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],"
+         "\"data_offsets\":[0,8]},\"lora_unet_blocks_0_ffn_2.lora_down.weight\":{\"dtype\":\"F32\","
+         "\"shape\":[1,1],\"data_offsets\":[8,12]},\"blocks.0.norm3.diff\":{\"dtype\":\"F32\",\"shape\":[1],"
+         "\"data_offsets\":[12,16]}}", 16);
+    expect("%B/tdinfo --summary %D/lora.safetensors", 0, "LoRA, for lora=, 2 pairs of rank 1 to 2, differences: 3 ");
 
     test_begin("a file that the library refuses is not complete");
     expect("%B/tdsynth --only=text --format=safetensors %D/odd && cd %D/odd && LC_ALL=C sed -i "
