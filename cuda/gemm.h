@@ -11,7 +11,7 @@ struct TDGemm {
     const float *scale_a, *scale_b;
     int64_t k;
     bool int8;
-    int epilogue;
+    int epilogue;                                /* with EPI_ADD where epi.add is set */
     EpilogueArgs epi;
 };
 

@@ -4,6 +4,7 @@
  * thread owns 8 neighbouring columns, finished, and stored 16 bytes at a time.
  *
  * Rounding: int8 rounds the sum to bf16 before the bias and again after it; bf16 adds the bias first and rounds once.
+ * What a LoRA adds comes to the int8 sum before its first rounding.
  */
 #ifndef TD_CUDA_GEMM_EPILOGUE_CUH
 #define TD_CUDA_GEMM_EPILOGUE_CUH
@@ -12,11 +13,16 @@
 
 enum Epilogue { EPI_STORE, EPI_GELU, EPI_RESIDUAL, EPI_GELU_QUANT, EPI_GEGLU };
 
+/* beside one of these, int8 alone: EpilogueArgs.add comes to the sums. A kernel of its own, so that the others stay */
+#define EPI_ADD 8
+#define EPI_KIND(epi) ((epi) & 7)
+
 struct EpilogueArgs {
     bf16 *y;                                     /* [M,N]; RESIDUAL: read and written */
     const float *bias;                           /* [N] or NULL */
     const float *gate;                           /* RESIDUAL: [N] or NULL */
     const bf16 *up;                              /* GEGLU: [M,N] */
+    const bf16 *add;                             /* EPI_ADD: [M,N], maybe y */
     int8_t *code;                                /* GELU_QUANT */
     float *scale;                                /* GELU_QUANT: [M/128, N/128] */
     int m, n;
@@ -107,13 +113,25 @@ __device__ __forceinline__ uint4 other_value(const OtherTile &t, const bf16 *oth
     return *(const uint4 *)(t.half + c / 64 * 256 * 128 + row * 128 + ((c % 64 / 8 ^ (row & 7)) << 4));
 }
 
+/* two neighbouring values from column c on of what is added, as the sums lie; tile: of it, but where that is x's */
+template <int EPI> __device__ __forceinline__ uint32_t add_value(const OtherTile &t, const EpilogueArgs &g, int row,
+                                                                 int m, int n0, int c)
+{
+    if (EPI_KIND(EPI) == EPI_RESIDUAL || !t.half)
+        return *(const uint32_t *)(g.add + (int64_t)min(m, g.m - 1) * g.n + min(n0 + c, g.n - 2));
+    row += t.row0;
+    return *(const uint32_t *)(t.half + c / 64 * 256 * 128 + row * 128 + ((c % 64 / 8 ^ (row & 7)) << 4) + c % 8 * 2);
+}
+
 /* 16 rows of one warp from row m0 on, 32 GROUPS columns from c0 on of the 128 that begin with column n0. keep: the
  * packed results, for quantising */
-template <int EPI, bool INT8, int GROUPS>
+template <int KIND_ADD, bool INT8, int GROUPS>
 __device__ __forceinline__ void epilogue_tile(const float (&acc)[16 * GROUPS], const EpilogueArgs &g,
                                               const EpilogueVectors *vec, OtherTile tile, int m0, int n0, int c0,
                                               uint32_t (&keep)[8 * GROUPS])
 {
+    constexpr int EPI = EPI_KIND(KIND_ADD);
+    constexpr bool ADD = INT8 && (KIND_ADD & EPI_ADD) != 0;
     const bf16 *other = EPI == EPI_RESIDUAL ? g.y : g.up;
     int lane = threadIdx.x & 31, quad = lane & 3;
 
@@ -128,14 +146,21 @@ __device__ __forceinline__ void epilogue_tile(const float (&acc)[16 * GROUPS], c
                 ahead[group] = other_value(tile, other, g, lane / 4 + 8 * half, m, n0, c0 + group * 32 + quad * 8);
 #pragma unroll
         for (int group = 0; group < GROUPS; group++) {
-            uint32_t w[4];
+            uint32_t w[4], added[4];
             int c = c0 + group * 32 + quad * 8;
 
+            if (ADD)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    added[i] = add_value<KIND_ADD>(tile, g, lane / 4 + 8 * half, m, n0,
+                                                   c0 + (group * 4 + i) * 8 + quad * 2);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int j = group * 4 + i;
                 float2 b = INT8 ? make_float2(0.0f, 0.0f) : *(const float2 *)(vec->bias + c0 + j * 8 + quad * 2);
 
+                if (ADD)
+                    b = make_float2(low_f32(added[i]), high_f32(added[i]));
                 w[i] = pack_bf16(acc[j * 4 + half * 2] + b.x, acc[j * 4 + half * 2 + 1] + b.y);
             }
             transpose_quad(w);

@@ -186,7 +186,7 @@ template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_m
     for (int i = 0; i < Loader::rows; i++)
         load.row(g, stages, i, load.there(g, 0));
     load.next(g);
-    load_vectors<EPI>(&vectors[threadIdx.x / 128], g.epi, threadIdx.x % 128, n0 + threadIdx.x / 128 * 128);
+    load_vectors<EPI_KIND(EPI)>(&vectors[threadIdx.x / 128], g.epi, threadIdx.x % 128, n0 + threadIdx.x / 128 * 128);
     __syncthreads();                             /* vectors and barriers are there for all */
     bars.loaded(0);
     bars.wait_full(0);
@@ -249,7 +249,7 @@ template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_m
 #pragma unroll
     for (int m = 0; m < 4; m++)
         epilogue_tile<EPI, INT8, 2>(acc[m], g.epi, columns, OtherTile{ NULL, 0 }, row + m * 16, n_block, c0, keep[m]);
-    if (EPI == EPI_GELU_QUANT) {
+    if (EPI_KIND(EPI) == EPI_GELU_QUANT) {
         float amax = nan_max(nan_max(abs_max(keep[0]), abs_max(keep[1])), nan_max(abs_max(keep[2]), abs_max(keep[3])));
         int first = to.wn / 2 * 2;               /* of the block's four: two across, in both rows of warps */
 
@@ -275,6 +275,9 @@ template <typename T, int EPI> __global__ void __launch_bounds__(THREADS) gemm_m
 static const TDKernel kernels[] = {
     GEMM_MMA_KERNELS(EPI_STORE), GEMM_MMA_KERNELS(EPI_GELU), GEMM_MMA_KERNELS(EPI_RESIDUAL),
     GEMM_MMA_KERNELS(EPI_GEGLU), GEMM_MMA_KERNELS(EPI_GELU_QUANT),
+    TD_KERNEL(2 * STEP_BYTES, false, gemm_mma_kernel<int8_t, EPI_STORE | EPI_ADD>),
+    TD_KERNEL(2 * STEP_BYTES, false, gemm_mma_kernel<int8_t, EPI_RESIDUAL | EPI_ADD>),
+    TD_KERNEL(2 * STEP_BYTES, false, gemm_mma_kernel<int8_t, EPI_GELU_QUANT | EPI_ADD>),
 };
 
 template <typename T, int EPI> static int launch(TDDev *dev, const MmaArgs &g)
@@ -286,6 +289,16 @@ template <typename T, int EPI> static int launch(TDDev *dev, const MmaArgs &g)
     gemm_mma_kernel<T, EPI><<<(unsigned)(g.tiles_m * g.tiles_n), THREADS, smem, td_cuda(dev)->stream>>>(g);
     CU_LAUNCHED(dev, "gemm_mma_kernel");
     return 0;
+}
+
+/* int8 with something added */
+static int dispatch_add(TDDev *dev, int epi, const MmaArgs &g)
+{
+    switch (EPI_KIND(epi)) {
+    case EPI_STORE:    return launch<int8_t, EPI_STORE | EPI_ADD>(dev, g);
+    case EPI_RESIDUAL: return launch<int8_t, EPI_RESIDUAL | EPI_ADD>(dev, g);
+    default:           return launch<int8_t, EPI_GELU_QUANT | EPI_ADD>(dev, g);
+    }
 }
 
 template <typename T> static int dispatch(TDDev *dev, int epi, const MmaArgs &g)
@@ -313,6 +326,8 @@ int td_cuda_gemm_mma(TDDev *dev, const TDGemm *q)
     g.n_steps = (int)td_blocks(g.row_bytes, 128);
     g.tiles_m = (int)td_blocks(q->epi.m, BM);
     g.tiles_n = (int)td_blocks(q->epi.n, BN);
+    if (q->epilogue & EPI_ADD)
+        return dispatch_add(dev, q->epilogue, g);
     return q->int8 ? dispatch<int8_t>(dev, q->epilogue, g) : dispatch<bf16>(dev, q->epilogue, g);
 }
 

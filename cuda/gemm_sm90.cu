@@ -17,11 +17,11 @@
 #define ROW_BYTES 128
 
 template <int EPI> struct SharedStorage {
-    static const bool has_other = EPI == EPI_RESIDUAL || EPI == EPI_GEGLU;
+    static const bool has_other = EPI_KIND(EPI) == EPI_RESIDUAL || EPI == EPI_GEGLU || (EPI & EPI_ADD);
     static const int stages = has_other ? 3 : 4;
     uint8_t a[stages][BM * ROW_BYTES];
     uint8_t b[stages][BN * ROW_BYTES];
-    uint8_t other[has_other ? 2 : 1][has_other ? BM * ROW_BYTES : 16];   /* x or up: 64 columns each */
+    uint8_t other[has_other ? 2 : 1][has_other ? BM * ROW_BYTES : 16];   /* x, up or what is added: 64 columns each */
     uint64_t full[stages], empty[stages], other_full, other_empty;
     float amax[2][4];
     EpilogueVectors vectors[2];                  /* of each warpgroup */
@@ -142,7 +142,7 @@ template <int EPI, bool INT8> __device__ __forceinline__ void epilogue(const flo
                                 m0 + warp * 16, n0, 0, keep[0]);
     epilogue_tile<EPI, INT8, 4>(acc[1], e, &s->vectors[wg], OtherTile{ s->other[0], wg * 128 + 64 + warp * 16 },
                                 m0 + 64 + warp * 16, n0, 0, keep[1]);
-    if (EPI == EPI_GELU_QUANT) {
+    if (EPI_KIND(EPI) == EPI_GELU_QUANT) {
         float mult, amax = warp_amax(nan_max(abs_max(keep[0]), abs_max(keep[1])));
 
         if (threadIdx.x % 32 == 0)
@@ -193,7 +193,7 @@ template <typename T, int EPI> __global__ void __launch_bounds__(384, 1)
             tile_at(g, tile, tm, tn);
             for (int i = 0; i < 64; i++)
                 acc[0][i] = acc[1][i] = 0.0f;
-            load_vectors<EPI>(&s->vectors[wg], g.epi, threadIdx.x % 128, tn * BN);
+            load_vectors<EPI_KIND(EPI)>(&s->vectors[wg], g.epi, threadIdx.x % 128, tn * BN);
             /* rows past M may lie in a block of rows that has no scale: clamp, their results are not stored */
             sa = g.scale_a + (int64_t)min(tm * 2 + wg, (g.epi.m + 127) / 128 - 1) * g.n_kb;
             sb = g.scale_b + (int64_t)tn * g.n_kb;
@@ -224,13 +224,14 @@ template <typename T, int EPI> __global__ void __launch_bounds__(384, 1)
 #endif
 }
 
-#define GEMM_SM90_KERNELS(EPI) \
-    TD_KERNEL(sizeof(SharedStorage<EPI>) + 1024, true, gemm_sm90_kernel<int8_t, EPI>), \
-    TD_KERNEL(sizeof(SharedStorage<EPI>) + 1024, true, gemm_sm90_kernel<bf16, EPI>)
+#define GEMM_SM90_KERNEL(T, EPI) TD_KERNEL(sizeof(SharedStorage<EPI>) + 1024, true, gemm_sm90_kernel<T, EPI>)
+#define GEMM_SM90_KERNELS(EPI) GEMM_SM90_KERNEL(int8_t, EPI), GEMM_SM90_KERNEL(bf16, EPI)
 
 static const TDKernel kernels[] = {
     GEMM_SM90_KERNELS(EPI_STORE), GEMM_SM90_KERNELS(EPI_GELU), GEMM_SM90_KERNELS(EPI_RESIDUAL),
     GEMM_SM90_KERNELS(EPI_GEGLU), GEMM_SM90_KERNELS(EPI_GELU_QUANT),
+    GEMM_SM90_KERNEL(int8_t, EPI_STORE | EPI_ADD), GEMM_SM90_KERNEL(int8_t, EPI_RESIDUAL | EPI_ADD),
+    GEMM_SM90_KERNEL(int8_t, EPI_GELU_QUANT | EPI_ADD),
 };
 
 template <typename T, int EPI>
@@ -244,6 +245,17 @@ static int launch(TDDev *dev, const CUtensorMap &a, const CUtensorMap &b, const 
     gemm_sm90_kernel<T, EPI><<<tiles < n_sm ? tiles : n_sm, 384, smem, td_cuda(dev)->stream>>>(a, b, other, g);
     CU_LAUNCHED(dev, "gemm_sm90_kernel");
     return 0;
+}
+
+/* int8 with something added */
+static int dispatch_add(TDDev *dev, int epi, const CUtensorMap &a, const CUtensorMap &b, const CUtensorMap &other,
+                        const GemmArgs &g)
+{
+    switch (EPI_KIND(epi)) {
+    case EPI_STORE:    return launch<int8_t, EPI_STORE | EPI_ADD>(dev, a, b, other, g);
+    case EPI_RESIDUAL: return launch<int8_t, EPI_RESIDUAL | EPI_ADD>(dev, a, b, other, g);
+    default:           return launch<int8_t, EPI_GELU_QUANT | EPI_ADD>(dev, a, b, other, g);
+    }
 }
 
 template <typename T> static int dispatch(TDDev *dev, int epi, const CUtensorMap &a, const CUtensorMap &b,
@@ -261,6 +273,7 @@ template <typename T> static int dispatch(TDDev *dev, int epi, const CUtensorMap
 int td_cuda_gemm_sm90(TDDev *dev, const TDGemm *q)
 {
     int elem = q->int8 ? 1 : 2, ret;
+    const bf16 *tile = NULL;                     /* that comes to shared memory while the products run */
     CUtensorMap a, b, other;
     GemmArgs g = {};
 
@@ -273,9 +286,16 @@ int td_cuda_gemm_sm90(TDDev *dev, const TDGemm *q)
     TRY(td_cuda_map_matrix(dev, &a, q->a, q->epi.m, q->k, elem, BM, ROW_BYTES));
     TRY(td_cuda_map_matrix(dev, &b, q->b, q->epi.n, q->k, elem, BN, ROW_BYTES));
     other = a;
-    if (q->epilogue == EPI_RESIDUAL || q->epilogue == EPI_GEGLU)
-        TRY(td_cuda_map_matrix(dev, &other, q->epilogue == EPI_RESIDUAL ? q->epi.y : q->epi.up, q->epi.m, q->epi.n, 2,
-                               BM, ROW_BYTES));
+    if (EPI_KIND(q->epilogue) == EPI_RESIDUAL)
+        tile = q->epi.y;
+    else if (q->epilogue == EPI_GEGLU)
+        tile = q->epi.up;
+    else if (q->epilogue & EPI_ADD)
+        tile = q->epi.add;
+    if (tile)
+        TRY(td_cuda_map_matrix(dev, &other, tile, q->epi.m, q->epi.n, 2, BM, ROW_BYTES));
+    if (q->epilogue & EPI_ADD)
+        return dispatch_add(dev, q->epilogue, a, b, other, g);
     return q->int8 ? dispatch<int8_t>(dev, q->epilogue, a, b, other, g)
                    : dispatch<bf16>(dev, q->epilogue, a, b, other, g);
 fail:

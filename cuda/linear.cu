@@ -13,6 +13,10 @@ static int product(TDDev *dev, const TDAct *x, const TDLinear *lin, int epilogue
     g.scale_b = lin->scale;
     g.k = lin->k;
     g.int8 = lin->dtype == TD_I8;
+    if (g.int8 && x->add) {
+        epi.add = (const bf16 *)x->add;
+        epilogue |= EPI_ADD;
+    }
     g.epilogue = epilogue;
     epi.bias = lin->bias;
     epi.m = (int)in->shape[0];

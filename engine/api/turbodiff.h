@@ -181,7 +181,8 @@ typedef struct TDParams {
                                      ///< other; 0 (default) = the same for both
     const char *lora;                ///< 0.2. LoRA files of the transformer (of two experts the high-noise one), each
                                      ///< with a strength unless it is 1: "a.safetensors|b.safetensors*0.7". Other ones
-                                     ///< than before are laid onto the weights anew; NULL (default) or "" = none
+                                     ///< than before are laid onto the weights anew (TurboDiffusion's int8: beside
+                                     ///< them, at once); NULL (default) or "" = none
     const char *lora_low;            ///< 0.2. Two experts: the same for the low-noise one
 } TDParams;
 

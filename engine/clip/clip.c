@@ -163,6 +163,7 @@ static int reserve(TDClip *c)
                (double)plan.others * 1e-9);
     for (int i = 0; i < n_steps; i++)
         work = steps[i].bytes > work ? steps[i].bytes : work;
+    TRY(td_model_load_sides(m));
     td_model_make_room(m, c->fixed_bytes);
     TRY(alloc(c, &c->block, c->fixed_bytes, "what a clip keeps"));
     td_arena_init(&a, c->block.ptr, c->fixed_bytes, c->log);

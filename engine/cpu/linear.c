@@ -2,6 +2,7 @@
  * Linears: y = x W^T + b with the epilogues the seam fuses.
  *
  * Rounding: bf16 rounds once, bf16(acc + bias); int8 twice, bf16(bf16(acc) + bias), as the official int8 linear does.
+ * What a LoRA adds comes to the int8 sums before the first rounding: a small term would not outlive it.
  */
 #include "cpu/cpu.h"
 
@@ -13,6 +14,7 @@ typedef struct LinearJob {
     const uint16_t *table;                       /* GELU, GEGLU: activation of a bf16 value */
     const float *gate;                           /* RESIDUAL: [N] or NULL */
     const uint16_t *up;                          /* GEGLU: [M,N] */
+    const uint16_t *add;                         /* int8: [M,N] or NULL, maybe y */
     uint16_t *y;                                 /* bf16 [M,N] */
     float *y32;                                  /* td_cpu_linear_f32 */
 } LinearJob;
@@ -27,7 +29,8 @@ static void store_bf16(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, 
         int64_t at = (m0 + i) * job->lin->n + n0;
 
         for (int64_t j = 0; j < n; j++) {
-            float v = twice ? td_bf16_round(c[i * ldc + j]) : c[i * ldc + j];
+            float sum = job->add ? c[i * ldc + j] + td_bf16_to_f32(job->add[at + j]) : c[i * ldc + j];
+            float v = twice ? td_bf16_round(sum) : sum;
             uint16_t r = td_f32_to_bf16(bias ? v + bias[n0 + j] : v);
 
             if (job->epilogue == GELU) {
@@ -78,6 +81,7 @@ static int run_linear(TDCpu *cpu, const TDAct *x, LinearJob *job)
     TDRows a = { in->dtype, td_rows_matrix, &mat }, b = { lin->dtype, weight_rows, lin };
     TDBlockScales scales = { x->scale.data, lin->scale, (lin->k + 127) / 128 };
 
+    job->add = lin->dtype == TD_I8 ? x->add : NULL;
     return td_cpu_gemm(cpu, in->shape[0], lin->n, lin->k, &a, &b, lin->dtype == TD_I8 ? &scales : NULL, store_bf16,
                        job);
 }

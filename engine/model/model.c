@@ -157,34 +157,109 @@ static void release(TDModel *m, enum TDFile file)
     m->held[file] = 0;
 }
 
+static void drop_side(TDModel *m, int low)
+{
+    enum TDFile file = low ? TD_FILE_DIT_LOW : TD_FILE_DIT;
+
+    if (m->net[file].dit)
+        td_dit_drop_sides(m->net[file].dit);
+    if (m->lora[low].weights.n_bufs) {
+        td_model_account(m, -(int64_t)m->lora[low].bytes);
+        td_weights_free(m->dev, &m->lora[low].weights);
+    }
+    td_lora_free(&m->lora[low].side);
+    m->lora[low].bytes = 0;
+}
+
+/* What LoRAs bring beside the int8 weights of a part. *side: NULL if that is nothing. */
+static int open_side(TDModel *m, TDLora **side, const TDPart *p, enum TDFile file, const char *lora)
+{
+    int low = file == TD_FILE_DIT_LOW, ret;
+
+    *side = NULL;
+    if (!lora || !m->net[file].dit->codes)
+        return 0;
+    TRY(td_lora_open(side, lora, low ? "lora_low" : "lora", m->log));
+    TRY(td_lora_apply(*side, p->file, 0, low, m->log));
+    if (!(*side)->n_sides)
+        td_lora_free(side);
+    return 0;
+fail:
+    td_lora_free(side);
+    return ret;
+}
+
 int td_model_set_lora(TDModel *m, enum TDFile file, const char *lora)
 {
-    char **own = &m->lora[file == TD_FILE_DIT_LOW], *text = NULL;
+    int low = file == TD_FILE_DIT_LOW, ret = 0;
+    char *own = m->lora[low].text, *text = NULL;
+    TDWeights size = { .measure = 1 };
+    TDLora *side = NULL;
     TDPart *p = NULL;
     TDPartKey key;
-    int ret = 0;
 
     lora = lora && *lora ? lora : NULL;
-    if (!m->part[file] || (lora ? *own && !strcmp(lora, *own) : !*own))
+    if (!m->part[file] || (lora ? own && !strcmp(lora, own) : !own))
         return 0;
     if (lora && !(text = strdup(lora)))
         return td_error(m->log, ENOMEM, "lora: out of memory");
     key = m->part[file]->key;
     key.lora = lora;
-    key.low = file == TD_FILE_DIT_LOW;
+    key.low = low;
     TRY(td_part_open(&p, &key, m->path[file], m->dev));
+    TRY(open_side(m, &side, p, file, lora));
     td_model_prefetch_end(m);
+    drop_side(m, low);
     if (p != m->part[file])
         release(m, file);
     TRY(td_part_view(p, &m->net[file], m->dev));
     td_part_close(&m->part[file]);
     m->part[file] = p;
-    free(*own);
-    *own = text;
+    free(own);
+    m->lora[low].text = text;
+    m->lora[low].side = side;
+    if (side && (ret = td_dit_bind_sides(m->net[file].dit, &size, side)) < 0) {
+        td_model_set_lora(m, file, NULL);        /* so that the next clip does not take it for done */
+        return ret;
+    }
+    m->lora[low].bytes = size.bytes;
     return 1;
 fail:
     td_part_close(&p);
+    td_lora_free(&side);
     free(text);
+    return ret;
+}
+
+int td_model_load_sides(TDModel *m)
+{
+    int ret = 0;
+
+    for (int low = 0; low < 2; low++) {
+        TDWeights *w = &m->lora[low].weights;
+        uint64_t bytes = m->lora[low].bytes;
+        double began = td_now();
+
+        if (!m->lora[low].side || w->n_bufs)
+            continue;
+        td_model_make_room(m, bytes);
+        TRY(td_weights_init(m->dev, w, bytes));
+        td_model_account(m, (int64_t)bytes);
+        ret = td_dit_bind_sides(m->net[low ? TD_FILE_DIT_LOW : TD_FILE_DIT].dit, w, m->lora[low].side);
+        td_pack_end(m->dev);
+        ret = ret < 0 ? ret : m->dev->ops->sync(m->dev);
+        ret = ret < 0 ? ret : td_lora_check(m->lora[low].side, m->log);
+        if (ret < 0) {
+            td_model_account(m, -(int64_t)bytes);
+            td_weights_free(m->dev, w);
+            goto fail;
+        }
+        m->load_seconds += td_now() - began;
+        m->loaded_bytes += bytes;
+        td_log(m->log, TD_LOG_INFO, "load: LoRA of %d linears beside %s, %.3f GB, %.2f s", m->lora[low].side->n_sides,
+               m->path[low ? TD_FILE_DIT_LOW : TD_FILE_DIT], (double)bytes * 1e-9, td_now() - began);
+    }
+fail:
     return ret;
 }
 
@@ -196,6 +271,8 @@ void td_model_close(TDModel **out)
         return;
     td_model_prefetch_end(m);
     td_model_stream_end(m);
+    for (int i = 0; i < 2; i++)
+        drop_side(m, i);
     for (int f = 0; f < TD_N_PARTS; f++) {
         release(m, f);
         if (m->part[f])
@@ -205,7 +282,7 @@ void td_model_close(TDModel **out)
     td_prompt_clear(&m->prompts);
     td_tokenizer_free(&m->tokenizer);
     for (int i = 0; i < 2; i++)
-        free(m->lora[i]);
+        free(m->lora[i].text);
     for (int f = 0; f < TD_N_FILES; f++)
         free(m->path[f]);
     free(m);
@@ -249,7 +326,7 @@ uint64_t td_model_bytes(const TDModel *m)
 
     for (int f = 0; f < TD_N_PARTS; f++)
         bytes += m->part[f] ? cost(m, f) - m->part[f]->scratch : 0;
-    return bytes;
+    return bytes + m->lora[0].bytes + m->lora[1].bytes;
 }
 
 static int is_loaded(const TDModel *m, enum TDFile file)
@@ -288,6 +365,7 @@ int td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, 
 
     if (ret < 0)
         return ret;
+    fixed += m->lora[0].bytes + m->lora[1].bytes;
     td_model_costs(m, costs);
     td_plan_residency(plan, m->residency, costs, m->held, steps, n, fixed);
     if (plan->weights + plan->clip <= plan->limit)

@@ -19,7 +19,12 @@ typedef struct TDModel {
     TDPlan plan;                                 ///< of the clip in flight, or the last one; set by who starts it
     char *path[TD_N_FILES];
     TDPart *part[TD_N_PARTS];
-    char *lora[2];                               ///< of DIT and DIT_LOW, as TDParams has it; NULL: none
+    struct {                                     ///< of DIT and DIT_LOW
+        char *text;                              ///< as TDParams has it; NULL: none
+        TDLora *side;                            ///< what of it is beside int8 weights, or NULL
+        TDWeights weights;                       ///< of that, once there are n_bufs of them
+        uint64_t bytes;                          ///< that they want
+    } lora[2];
     union {                                      ///< views of the parts; shapes stay valid while weights are released
         TDNet net[TD_N_PARTS];
         struct {
@@ -59,9 +64,12 @@ int  td_model_open(TDModel **m, const TDSettings *s, TDDev *dev, TDLog *log);
 void td_model_close(TDModel **m);
 
 /** From now on a transformer has these LoRAs, and no others; lora: as TDParams has it, NULL or "": none. Another one
- *  than before makes it another part, which is loaded when it is needed. On error all is as before.
+ *  than before makes it another part, which is loaded when it is needed; beside int8 weights, which stay, there are
+ *  other sides. On error all is as before.
  *  @return 1 for others than before, 0 for the same, or a logged error */
 int  td_model_set_lora(TDModel *m, enum TDFile file, const char *lora);
+/** Have what LoRAs bring beside int8 weights in device memory. @return 0 or a logged error */
+int  td_model_load_sides(TDModel *m);
 /** Compare a clip of n steps, which keeps `fixed` bytes throughout, with the memory there is; changes nothing.
  *  @return 0, or ENOMEM if no residency allowed fits; only logged if log is set */
 int  td_model_plan(const TDModel *m, const TDStep *steps, int n, uint64_t fixed, TDPlan *plan, TDLog *log);

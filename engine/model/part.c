@@ -258,9 +258,6 @@ static int change(TDPart *p, TDLog *log)
 
     TRY(td_lora_open(&p->lora, p->key.lora, p->key.low ? "lora_low" : "lora", log));
     TRY(td_lora_apply(p->lora, p->file, 1, p->key.low, log));
-    if (p->lora->n_sides)
-        return td_error(log, ENOTSUP, "%s: its linears are int8 codes, which a LoRA cannot change; want the model's "
-                        "bf16 file", td_checkpoint_path(p->file));
     if (!p->lora->n_changed)
         td_lora_free(&p->lora);
 fail:

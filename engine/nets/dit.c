@@ -242,6 +242,7 @@ int td_dit_bind(TDDit **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant 
     dit->n_blocks = s.n_blocks;
     dit->in_dim = s.in_dim;
     dit->text_dim = s.text_dim;
+    dit->codes = s.int8;
     dit->int8 = s.int8 || quant == TD_QUANT_INT8 || (quant == TD_QUANT_AUTO && s.few_bits);
     dit->has_sla = s.has_sla;
     dit->norm = norm;
@@ -288,6 +289,9 @@ int td_dit_view(TDDit **out, const TDDit *src, TDDev *dev)
     v->weights = own.weights;
     v->time.hidden = own.time.hidden;
     v->blocks = own.blocks;
+    v->sides = own.sides;
+    v->side_rank = own.side_rank;
+    v->side_ffn = own.side_ffn;
 fail:
     return ret;
 }
@@ -299,6 +303,7 @@ void td_dit_free(TDDit **dit)
     if ((*dit)->dev)
         td_weights_free((*dit)->dev, &(*dit)->weights);
     free((*dit)->blocks);
+    free((*dit)->sides);
     free(*dit);
     *dit = NULL;
 }
@@ -321,6 +326,8 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     TRY(TD_CARVE(a, &c->e, TD_F32, 1, d));
     TRY(TD_CARVE(a, &c->v, TD_F32, TD_LATENT_CHANNELS, t, h, w));
     TRY(td_plan_act(a, &c->act, L, d, dit->int8));
+    if (dit->side_rank)
+        TRY(TD_CARVE(a, &c->side, TD_BF16, L > n_keys ? L : n_keys, dit->side_rank));
 
     /* self attention, cross attention with the text path, and the ffn never live at the same time */
     mark = td_arena_mark(a);
@@ -340,7 +347,7 @@ int td_dit_plan(TDDitClip *c, const TDDit *dit, TDArena *a, int64_t t, int64_t h
     TRY(td_plan_act(a, &c->text_pad, 1, d, dit->int8));
     top = a->used > top ? a->used : top;
     td_arena_reset(a, mark);
-    TRY(dit->int8 && dit->dev->caps.gelu_codes ? td_plan_codes(a, &c->ffn, L, dit->ffn)
+    TRY(dit->int8 && dit->dev->caps.gelu_codes && !dit->side_ffn ? td_plan_codes(a, &c->ffn, L, dit->ffn)
                                                : td_plan_act(a, &c->ffn, L, dit->ffn, dit->int8));
     a->used = a->used > top ? a->used : top;
 fail:
@@ -410,6 +417,63 @@ static TDTensor some_rows(const TDTensor *t, int64_t row0, int64_t n)
     return s;
 }
 
+/* What a LoRA adds to the linear that takes x comes to `sum` (bf16, as many rows as x), and so to the linear's sums. */
+static int add_side(const TDDit *dit, TDDitClip *c, TDAct *x, TDTensor *sum, const TDDitSide *side)
+{
+    TDTensor inner = c->side;
+    TDAct in = { .x = inner };
+    int ret = 0;
+
+    x->add = NULL;
+    if (!side || !side->down.n)
+        return 0;
+    in.x.shape[0] = inner.shape[0] = x->code.shape[0];
+    in.x.shape[1] = inner.shape[1] = side->down.n;
+    TRY(dit->dev->ops->linear(dit->dev, &inner, x, &side->down));             /* [L,r] */
+    TRY(dit->dev->ops->linear(dit->dev, sum, &in, &side->up));                /* [L,N] */
+    x->add = sum->data;
+fail:
+    return ret;
+}
+
+/* the slots, with what LoRAs add; side: NULL for none */
+static int linear(const TDDit *dit, TDDitClip *c, TDTensor *y, TDAct *x, const TDLinear *lin, const TDDitSide *side)
+{
+    int ret;
+
+    TRY(add_side(dit, c, x, y, side));
+    TRY(dit->dev->ops->linear(dit->dev, y, x, lin));
+    x->add = NULL;
+fail:
+    return ret;
+}
+
+static int linear_gelu(const TDDit *dit, TDDitClip *c, TDAct *y, TDAct *x, const TDLinear *lin, const TDDitSide *side)
+{
+    int ret;
+
+    TRY(add_side(dit, c, x, &y->x, side));
+    TRY(dit->dev->ops->linear_gelu(dit->dev, y, x, lin));
+    x->add = NULL;
+fail:
+    return ret;
+}
+
+/* x: of the width of the model */
+static int linear_residual(const TDDit *dit, TDDitClip *c, TDTensor *x, TDAct *y, const TDLinear *lin,
+                           const TDDitSide *side, const float *gate)
+{
+    int ret;
+
+    TRY(add_side(dit, c, y, &c->act.x, side));   /* the activation is in codes: its x is free */
+    TRY(dit->dev->ops->linear_residual(dit->dev, x, y, lin, gate));
+    y->add = NULL;
+fail:
+    return ret;
+}
+
+#define SIDE(dit, i, member) ((dit)->sides ? &(dit)->sides[i].member : NULL)
+
 int td_dit_text_begin(const TDDitText *text, const TDDit *dit, TDDitClip *c, const TDTensor *emb)
 {
     const TDOps *op = dit->dev->ops;
@@ -441,13 +505,13 @@ int td_dit_text_block(TDDitText *text, const TDDit *dit, TDDitClip *c, int i)
     TDDev *d = dit->dev;
     int ret;
 
-    TRY(op->linear  (d, &k, &c->text_ctx, &b->cross_k));
-    TRY(op->linear  (d, &v, &c->text_ctx, &b->cross_v));
+    TRY(linear(dit, c, &k, &c->text_ctx, &b->cross_k, SIDE(dit, i, cross_k)));
+    TRY(linear(dit, c, &v, &c->text_ctx, &b->cross_v, SIDE(dit, i, cross_v)));
     for (int64_t row = rows; row < rows + text->n_apart; row++) {
         TDTensor row_k = some_rows(&k, row, 1), row_v = some_rows(&v, row, 1);
 
-        TRY(op->linear(d, &row_k, &c->text_pad, &b->cross_k));
-        TRY(op->linear(d, &row_v, &c->text_pad, &b->cross_v));
+        TRY(linear(dit, c, &row_k, &c->text_pad, &b->cross_k, SIDE(dit, i, cross_k)));
+        TRY(linear(dit, c, &row_v, &c->text_pad, &b->cross_v, SIDE(dit, i, cross_v)));
     }
     TRY(op->rms_norm(d, &ka, &k, &b->cross_norm_k));
 fail:
@@ -492,29 +556,29 @@ int td_dit_block(const TDDit *dit, TDDitClip *c, const TDDitText *text, int i)
     int ret;
 
     TRY(op->norm_modulate  (d, &c->act, &c->x, &b->norm1, shift1, scale1));   /* [L,D] bf16 | int8      */
-    TRY(op->linear         (d, &c->self.q, &c->act, &b->q));                  /* [L,D]                  */
-    TRY(op->linear         (d, &c->self.k, &c->act, &b->k));
-    TRY(op->linear         (d, &c->self.v, &c->act, &b->v));
+    TRY(linear(dit, c, &c->self.q, &c->act, &b->q, SIDE(dit, i, q)));         /* [L,D]                  */
+    TRY(linear(dit, c, &c->self.k, &c->act, &b->k, SIDE(dit, i, k)));
+    TRY(linear(dit, c, &c->self.v, &c->act, &b->v, SIDE(dit, i, v)));
     TRY(op->qk_norm_rope   (d, &c->self, &b->norm_q, &b->norm_k, &c->rope));
     if (c->self.cfg.kind == TD_ATTN_DENSE)
         TRY(op->attn_dense (d, &c->act, &c->self));                           /* [L,D]                  */
     else
         TRY(op->attn_sla   (d, &c->act, &c->self, &b->proj_l));
-    TRY(op->linear_residual(d, &c->x, &c->act, &b->o, gate1));                /* x += gate (o Wo + b)   */
+    TRY(linear_residual(dit, c, &c->x, &c->act, &b->o, SIDE(dit, i, o), gate1));   /* x += gate (o Wo + b) */
 
     c->cross.k = text_rows(&text->k, i);                                      /* [keys,D]               */
     c->cross.v = text_rows(&text->v, i);
     c->cross.n_kv = text->k.shape[1];
     c->cross.doubled = text->doubled;
     TRY(op->norm_modulate  (d, &c->act, &c->x, &b->norm3, NULL, NULL));
-    TRY(op->linear         (d, &c->cross.q, &c->act, &b->cross_q));
+    TRY(linear(dit, c, &c->cross.q, &c->act, &b->cross_q, SIDE(dit, i, cross_q)));
     TRY(op->rms_norm       (d, &q, &c->cross.q, &b->cross_norm_q));
     TRY(op->attn_dense     (d, &c->act, &c->cross));
-    TRY(op->linear_residual(d, &c->x, &c->act, &b->cross_o, NULL));           /* x += o Wo + b          */
+    TRY(linear_residual(dit, c, &c->x, &c->act, &b->cross_o, SIDE(dit, i, cross_o), NULL));
 
     TRY(op->norm_modulate  (d, &c->act, &c->x, &b->norm2, shift2, scale2));
-    TRY(op->linear_gelu    (d, &c->ffn, &c->act, &b->ffn1));                  /* [L,F], quantised here  */
-    TRY(op->linear_residual(d, &c->x, &c->ffn, &b->ffn2, gate2));
+    TRY(linear_gelu(dit, c, &c->ffn, &c->act, &b->ffn1, SIDE(dit, i, ffn1)));      /* [L,F], quantised here */
+    TRY(linear_residual(dit, c, &c->x, &c->ffn, &b->ffn2, SIDE(dit, i, ffn2), gate2));
 fail:
     return ret;
 }

@@ -8,6 +8,7 @@
 #define TD_DIT_H
 
 #include "base/wan.h"
+#include "files/lora.h"
 #include "nets/tensors.h"
 
 #define TD_HEAD_DIM 128
@@ -17,6 +18,15 @@ typedef struct TDDitBlock {
     TDNormW norm_q, norm_k, cross_norm_q, cross_norm_k;
     TDLinear q, k, v, o, cross_q, cross_k, cross_v, cross_o, ffn1, ffn2, proj_l;
 } TDDitBlock;
+
+/** What LoRAs add to a linear of int8: up(down(x)), as doc/numerics.md has it. */
+typedef struct TDDitSide {
+    TDLinear down, up;                           ///< int8 [r,K]; bf16 [N,r]; r a multiple of 64, or 0: nothing
+} TDDitSide;
+
+typedef struct TDDitSides {
+    TDDitSide q, k, v, o, cross_q, cross_k, cross_v, cross_o, ffn1, ffn2;
+} TDDitSides;
 
 typedef struct TDDit {
     TDDev *dev;
@@ -30,6 +40,10 @@ typedef struct TDDit {
     TDNormW head_norm;
     TDTensor modulation, head_modulation;        ///< f32 [n_blocks*6, D], [2, D]
     TDDitBlock *blocks;
+    int codes;                                   ///< its file has int8 of 128x128 blocks
+    TDDitSides *sides;                           ///< of a view, for each block; NULL: none
+    int64_t side_rank;                           ///< the largest r of them
+    int side_ffn;                                ///< one is of ffn1
 } TDDit;
 
 /** Text keys and values of one prompt for one expert: of its tokens, and of the rows that fill up 512. These are all
@@ -46,6 +60,7 @@ typedef struct TDDitClip {
     TDTensor x, mod, head_mod, e6, e;
     TDTensor v;                                  ///< out: velocity f32 [16,T,h,w]
     TDAct act, ffn, text_hidden, text_ctx, text_pad;
+    TDTensor side;                               ///< bf16 [tokens or keys, side_rank]
     TDQkv self, cross;
 } TDDitClip;
 
@@ -66,8 +81,13 @@ int  td_dit_bind(TDDit **dit, TDDev *dev, const TDCheckpoint *ckpt, enum TDQuant
 int  td_dit_bind_block(TDDit *view, TDWeights *w, const TDCheckpoint *ckpt, int block);
 /** Of one block what td_dit_text_block() needs, a seventh of it. */
 int  td_dit_bind_keys(TDDit *view, TDWeights *w, const TDCheckpoint *ckpt, int block);
-/** Copy src for another device handle; weights stay src's, scratch is its own. *view: NULL, or from an earlier call.
- *  @return 0 or ENOMEM */
+/** What LoRAs add to linears of int8, for a view; before it plans a clip. w: as for td_weights_init(), with
+ *  measure only its sizes. @return 0 or a logged error */
+int  td_dit_bind_sides(TDDit *view, TDWeights *w, const TDLora *lora);
+/** Nothing is added any more. */
+void td_dit_drop_sides(TDDit *view);
+/** Copy src for another device handle; weights stay src's, scratch and what LoRAs add are its own. *view: NULL, or from
+ *  an earlier call. @return 0 or ENOMEM */
 int  td_dit_view(TDDit **view, const TDDit *src, TDDev *dev);
 void td_dit_free(TDDit **dit);
 

@@ -121,6 +121,8 @@ typedef struct TDConv {
 typedef struct TDAct {
     TDTensor x;                                  ///< bf16 [L,K]
     TDTensor code, scale;                        ///< i8 [L,K], f32 [ceil(L/128), ceil(K/128)]; no data: none
+    const void *add;                             ///< of the input of an int8 linear: bf16 [L,N] that is added to the
+                                                 ///< sums before they are rounded, or NULL; may be where y is written
 } TDAct;
 
 typedef struct TDAttnConfig {
@@ -204,7 +206,7 @@ struct TDOps {
                           const float *scale);
     /** y = RMS(x)*weight -> bf16; OFFICIAL rounds once, EXACT before and after the weight; y->x may be x */
     int  (*rms_norm)(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW *norm);
-    /** y = x W^T + b. bf16: one rounding; int8: bf16(bf16(acc) + b). y: bf16 [L,N] */
+    /** y = x W^T + b. bf16: one rounding; int8: bf16(bf16(acc [+ add]) + b). y: bf16 [L,N] */
     int  (*linear)(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin);
     /** codes and scales of act->x, which something else than a slot that quantises has written. Per 128x128 block:
      *  amax = max(1e-8, max|x|), code = sat(rint(x * (128/amax))), scale = amax/128 */

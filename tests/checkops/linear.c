@@ -1,21 +1,38 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Linears with every epilogue, and the quantiser. m rows, n outputs, k inputs; extra: 1 = int8. */
+ * Linears with every epilogue, and the quantiser. m rows, n outputs, k inputs; extra: 1 = int8,
+ * 3 = int8 and a term that is added to the sums. */
 #include <math.h>
 #include "checkops.h"
 
-typedef struct Inputs { const float *x, *w, *bias, *res, *gate; } Inputs;   /* note of a linear run */
+typedef struct Inputs { const float *x, *w, *bias, *res, *gate, *add; } Inputs;   /* note of a linear run */
 
 static int linear_setup(Run *r, const Case *c, TDAct *x, TDLinear *lin, Inputs *in)
 {
     float *w, *b, *xv = run_values(r, 0, c->m * c->k, 1, 1);
     int ret;
 
-    TRY(run_act(r, x, xv, c->m, c->k, (int)c->extra));
+    TRY(run_act(r, x, xv, c->m, c->k, (int)c->extra & 1));
     TRY(run_linear(r, lin, c->extra ? TD_I8 : TD_BF16, c->n, c->k, 1, 0, &w, &b));
     in->x = run_floats(r, c->m * c->k);
     TRY(td_unpack(r->dev, (float *)in->x, x, TD_UNPACK_ACT));
     in->w = w;
     in->bias = b;
+fail:
+    return ret;
+}
+
+/* where: of the term, the output's memory or NULL for some of its own */
+static int add_setup(Run *r, const Case *c, TDAct *x, Inputs *in, TDTensor *where)
+{
+    float *add = c->extra & 2 ? run_values(r, 7, c->m * c->n, 1, 1) : NULL;
+    TDTensor own;
+    int ret = 0;
+
+    in->add = add;
+    if (!add)
+        return 0;
+    TRY(run_tensor(r, where ? where : &own, TD_BF16, add, c->m, c->n, 0, 0));
+    x->add = (where ? where : &own)->data;
 fail:
     return ret;
 }
@@ -33,11 +50,12 @@ static int run_plain(Run *r, const Case *c, float **out, int64_t *count)
     Inputs *in = inputs(r);
     TDAct x;
     TDLinear lin;
-    TDTensor y;
+    TDTensor y, out_of_place;
     int ret;
 
     TRY(linear_setup(r, c, &x, &lin, in));
     TRY(run_tensor(r, &y, TD_BF16, NULL, c->m, c->n, 0, 0));
+    TRY(add_setup(r, c, &x, in, r->bench ? &out_of_place : &y));     /* a second run would add to the first */
     TIMED(r, r->dev->ops->linear(r->dev, &y, &x, &lin));
     TRY(run_download(r, out, count, &y, TD_UNPACK_TENSOR));
 fail:
@@ -52,6 +70,7 @@ static double dot(const Run *r, const Case *c, int64_t i, int64_t j)
 
     for (int64_t k = 0; k < c->k; k++)
         s += (double)in->x[i * c->k + k] * in->w[j * c->k + k];
+    s += in->add ? in->add[i * c->n + j] : 0;
     return point(r, (c->extra ? point(r, s) : s) + in->bias[j]);
 }
 
@@ -70,7 +89,8 @@ static int run_gelu(Run *r, const Case *c, float **out, int64_t *count)
     int ret;
 
     TRY(linear_setup(r, c, &x, &lin, in));
-    TRY(run_act(r, &y, NULL, c->m, c->n, (int)c->extra));
+    TRY(run_act(r, &y, NULL, c->m, c->n, (int)c->extra & 1));
+    TRY(add_setup(r, c, &x, in, r->bench ? NULL : &y.x));
     TIMED(r, r->dev->ops->linear_gelu(r->dev, &y, &x, &lin));
     TRY(run_download(r, out, count, &y, TD_UNPACK_ACT));
 fail:
@@ -105,6 +125,7 @@ static int run_residual(Run *r, const Case *c, float **out, int64_t *count)
     in->res = res;
     in->gate = gate;
     TRY(run_vector(r, &gate_dev, gate, c->n));
+    TRY(add_setup(r, c, &y, in, NULL));
     r->bench = 0; /* the slot adds to x: repeat on a copy, then once more for the check */
     TRY(run_tensor(r, &x, TD_BF16, res, c->m, c->n, 0, 0));
     if (bench) {
@@ -240,6 +261,12 @@ const Case linear_cases[] = {
       .wild_bound = 0.1, GELU },
     { "linear_residual", "bf16 128x256x384", .m = 128, .n = 256, .k = 384, .bound = 4e-3, .exact = 1, RESIDUAL },
     { "linear_residual", "int8 255x256x256", .m = 255, .n = 256, .k = 256, .extra = 1, .bound = 5e-3,
+      .exact = 1, RESIDUAL },
+    { "linear", "int8 257x264x384, a term added", .m = 257, .n = 264, .k = 384, .extra = 3, .bound = 4e-3, .exact = 1,
+      PLAIN },
+    { "linear_gelu", "int8 257x512x256, a term added", .m = 257, .n = 512, .k = 256, .extra = 3, .bound = 2e-2,
+      .wild_bound = 0.1, GELU },
+    { "linear_residual", "int8 129x256x256, a term added", .m = 129, .n = 256, .k = 256, .extra = 3, .bound = 5e-3,
       .exact = 1, RESIDUAL },
     /* steps of its chain show in few values */
     { "linear_geglu", "bf16 77x320x256", .m = 77, .n = 320, .k = 256, .bound = 1e-2, .points = 1.5e-4, GEGLU },
