@@ -355,7 +355,7 @@ fuzz: $(FUZZERS)
 # the seeds once through every target, with sanitizers and any compiler
 REPLAY_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
 REPLAY_SRCS  := $(wildcard engine/files/*.c engine/picture/*.c engine/text/*.c) engine/api/picture.c \
-    $(addprefix engine/,base/io.c base/log.c base/options.c base/tensor.c model/model_conf.c model/vocabulary.c) tests/fuzz/replay.c
+    $(addprefix engine/,base/io.c base/log.c base/number.c base/options.c base/tensor.c model/model_conf.c model/vocabulary.c) tests/fuzz/replay.c
 REPLAY_OBJS  := $(REPLAY_SRCS:%.c=$(BUILD)/replay/%.o)
 REPLAYERS    := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(BUILD)/replay/fuzz_%)
 

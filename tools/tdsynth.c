@@ -25,7 +25,7 @@ typedef struct Options {
     int dim, ffn, blocks, in_dim;
     int text_dim, text_ffn, text_blocks, text_heads, vocab;
     int vae_dim, vae_bf16, vae_tiny;
-    int sla, dit_files, parts, safetensors, n_threads;
+    int sla, dit_files, parts, safetensors, n_threads, lora;
     uint64_t seed;
     const char *spiece, *t2v_name, *dir;
 } Options;
@@ -188,6 +188,45 @@ static int plan_tiny(Plan *plan)
     return 0;
 }
 
+/* A pair of matrices for a block's linear: a tenth of its weight. rank: of the plan's cookie */
+typedef struct LoraPlan {
+    Plan *plan;
+    int rank;
+} LoraPlan;
+
+static int add_lora(void *cookie, const TDFileTensor *t)
+{
+    static const char *const endings[2] = { "lora_down.weight", "lora_up.weight" };
+    LoraPlan *p = cookie;
+    TDFileTensor pair = *t;
+
+    if (t->of->kind != TD_IS_QUANT || strcmp(t->ending, "weight") != 0)
+        return 0;
+    for (int i = 0; i < 2; i++) {
+        Spec *s;
+
+        pair.shape[0] = i ? t->n : p->rank;
+        pair.shape[1] = i ? p->rank : t->k;
+        if (add(p->plan, &pair) < 0)
+            return -1;
+        s = &p->plan->spec[p->plan->n - 1];
+        snprintf(s->name, sizeof(s->name), "diffusion_model.%.*s%s", (int)(strlen(t->name) - strlen(t->ending)),
+                 t->name, endings[i]);
+        memcpy(s->source, s->name, sizeof(s->name));
+        s->std = (float)((i ? 0.1 : 1.0) / root(i ? p->rank : t->k));
+    }
+    return 0;
+}
+
+static int plan_lora(Plan *plan, const Options *o)
+{
+    const TDDitShape shape = { .dim = o->dim, .ffn = o->ffn, .n_blocks = o->blocks, .in_dim = o->in_dim,
+                               .text_dim = o->text_dim };
+    LoraPlan p = { plan, o->lora };
+
+    return td_dit_each_tensor(&shape, add_lora, &p);
+}
+
 /* ---- files ---- */
 
 static int write_plan(Plan *plan, const Options *o, int planned, const char *stem, const char *zip_root)
@@ -316,6 +355,14 @@ static int write_model(Options *o)
 {
     if (make_dir(o->dir) < 0)
         return -1;
+    if (o->lora) {
+        Plan plan = { .form = PICKLE_STATE_DICT, .salt = "" };
+        Options as = *o;
+
+        as.safetensors = 1;
+        if (write_plan(&plan, &as, plan_lora(&plan, o), "lora", "") < 0)
+            return -1;
+    }
     if (o->parts & PART_VAE) {
         Plan plan = { .form = PICKLE_PLAIN, .salt = "" };
 
@@ -348,6 +395,7 @@ static void usage(FILE *f)
           "  --vae-dtype=f32|bf16         type that its values are stored in (f32, as the official file)\n"
           "  --dit=bf16|int8|both         transformer files to write\n"
           "  --no-sla                     no linear-attention projection: a dense-attention model\n"
+          "  --lora=R                     lora.safetensors beside them, of this rank\n"
           "  --format=pth|safetensors     container\n"
           "  --only=dit,vae,text          parts to write (all)\n"
           "  --spiece=FILE                vocabulary to copy (tests/data/spiece.model)\n"
@@ -400,6 +448,7 @@ static int parse_arg(Options *o, const char *arg)
         { "--text-dim", &o->text_dim, 64, 64 }, { "--text-ffn", &o->text_ffn, 64, 64 },
         { "--text-blocks", &o->text_blocks, 1, 1 }, { "--text-heads", &o->text_heads, 1, 1 },
         { "--vocab", &o->vocab, 128, 128 }, { "--vae-dim", &o->vae_dim, 4, 4 }, { "--threads", &o->n_threads, 1, 1 },
+        { "--lora", &o->lora, 1, 1 },
     };
     const char *v;
 

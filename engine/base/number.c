@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Exact to the last bit where digits and power of ten are exact in a double, else to one more. */
+ * As near as a double can be where digits and power of ten are exact in one, else to a few of its last bits. */
 #include <math.h>
 #include <stddef.h>
 #include "base/number.h"

@@ -7,6 +7,7 @@
 
 #define ROWS 8
 #define COLS 512
+#define DEPTH 4                                  /* rows of V at a time: their products are added one after the other */
 
 typedef struct Tile {
     int64_t row, col;                            /* its first ones */
@@ -35,17 +36,29 @@ static float value(const TDPlane *p, int64_t row, int64_t col)
 /* d = u v */
 static void product(Tile *t, const TDPlane *u, const TDPlane *v)
 {
-    float x[COLS];
+    float x[DEPTH][COLS];
+    int64_t j = 0;
 
     for (int i = 0; i < t->n; i++)
         memset(t->d[i], 0, (size_t)t->m * sizeof(float));
-    for (int64_t j = 0; j < v->rows; j++) {
-        td_plane_row(x, v, j, t->col, t->m);
+    for (; j + DEPTH <= v->rows; j += DEPTH) {
+        for (int e = 0; e < DEPTH; e++)
+            td_plane_row(x[e], v, j + e, t->col, t->m);
+        for (int i = 0; i < t->n; i++) {
+            float s[DEPTH], *d = t->d[i];
+
+            td_plane_row(s, u, t->row + i, j, DEPTH);
+            for (int q = 0; q < t->m; q++)
+                d[q] = d[q] + s[0] * x[0][q] + s[1] * x[1][q] + s[2] * x[2][q] + s[3] * x[3][q];
+        }
+    }
+    for (; j < v->rows; j++) {
+        td_plane_row(x[0], v, j, t->col, t->m);
         for (int i = 0; i < t->n; i++) {
             float s = value(u, t->row + i, j);
 
             for (int q = 0; q < t->m; q++)
-                t->d[i][q] += s * x[q];
+                t->d[i][q] += s * x[0][q];
         }
     }
 }

@@ -116,11 +116,13 @@ static int check_rank(const TDLoraJob *job, const TDEntry *down, const Target *t
 static int take_product(TDLoraJob *job, const TDLoraModule *m, TDPlane p[2], enum TDLoraRole left,
                         enum TDLoraRole right, int64_t n, int64_t k, const Target *t)
 {
-    const TDEntry *a = entry_of(m, left), *b = entry_of(m, right);
+    const TDEntry *a = entry_of(m, left), *b = entry_of(m, right), *there = a ? a : b;
     int ret;
 
+    for (int i = 0; !there; i++)                 /* something of the module is */
+        there = entry_of(m, i);
     if (!a || !b)
-        return td_error(job->log, EBADMSG, "%s: %s has no %s beside it", (a ? a : b)->file, (a ? a : b)->name,
+        return td_error(job->log, EBADMSG, "%s: %s has no %s beside it", there->file, there->name,
                         td_lora_role_name(a ? right : left));
     TRY(check_rank(job, b, t));
     TRY(take(job, &p[1], b, rows_of(b), k));

@@ -164,8 +164,8 @@ int td_lora_scales_read(TDLoraScales *s, const TDCheckpoint *file, int low, TDLo
     if (!text)
         ret = read_config(&config, &size, path, log);
     if (ret >= 0 && (text || config))
-        ret = read_scales(s, path, low ? "transformer_2" : "transformer", text ? (const void *)text : config, size,
-                          log);
+        ret = read_scales(s, config ? "adapter_config.json" : path, low ? "transformer_2" : "transformer",
+                          text ? (const void *)text : config, size, log);
     free(config);
     if (ret < 0)
         td_lora_scales_free(s);

@@ -172,6 +172,8 @@ equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
 head -c 40000000 /dev/zero | tr '\0' 'a' | (ulimit -v 60000; "$dir/tdinfo" --tokenize tests/data/spiece.model) > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out")" "1 error"
 line "tdsynth: no such VAE" 1 '--vae=large: want wan or tiny' tdsynth --vae=large "$tmp/x"
+code=$(status tdsynth --only=dit --lora=3 "$tmp/synth")
+equal "tdsynth: a LoRA" "$code $("$dir/tdinfo" -s "$tmp/synth/lora.safetensors" | grep -c 'LoRA, for lora=, 20 pairs of rank 3 to 3: 40 tensors')" "0 1"
 line "tdsynth: no directory" 1 'no directory to write to' tdsynth
 line "tdsynth: an endless vocabulary" 1 '/dev/zero: is no regular file, want a SentencePiece model' \
     tdsynth --spiece=/dev/zero "$tmp/endless"

@@ -228,10 +228,36 @@ static void test_memory(void)
         printf("  %ld and %ld MB for 16\n", small, escaped);
 }
 
+static void test_numbers(void)
+{
+    static const struct { const char *text; int fails; double value; } numbers[] = {
+        { "{\"x\":0.8}", 0, 0.8 }, { "{\"x\":-12}", 0, -12 }, { "{\"x\":1.5e2}", 0, 150 },
+        { "{\"x\":1E-3}", 0, 1e-3 }, { "{\"x\":-0}", 0, 0 }, { "{\"x\":123456789012345678}", 0, 123456789012345678.0 },
+        { "{\"x\":0.1000000000000000055511151231257827}", 0, 0.1 }, { "{\"x\":1e400}", 1, 0 },
+        { "{\"x\":1e-400}", 0, 0 }, { "{\"x\":\"1\"}", 1, 0 }, { "{\"x\":null}", 1, 0 }, { "{\"x\":[1]}", 1, 0 },
+    };
+    TDJson root, v;
+
+    test_begin("JSON: numbers that are none, too large, or exact");
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+        double got = -1;
+        int ret;
+
+        CHECK_INT(td_json_check(&root, "test", numbers[i].text, strlen(numbers[i].text), &tlog), 0);
+        CHECK(td_json_get(root, "x", &v));
+        ret = td_json_number(v, &got);
+        /* of more digits than a double has, to a few of its last bits */
+        if (!CHECK(numbers[i].fails ? ret < 0 : ret == 0 && fabs(got - numbers[i].value) <=
+                                                                (strlen(numbers[i].text) > 20 ? 1e-15 * fabs(got) : 0)))
+            printf("  %s: %.17g\n", numbers[i].text, got);
+    }
+}
+
 int main(void)
 {
     test_grammar();
     test_walk();
+    test_numbers();
     test_nesting();
     test_memory();
     return test_end();

@@ -77,6 +77,26 @@ static void check_weight(const TDCheckpoint *c, const char *module, const char *
     td_checkpoint_close(&plain);
 }
 
+/* one line, and this error */
+static void refused(const char *what, const char *text, int err, const char *words)
+{
+    TDCheckpoint *c = NULL;
+    TDLora *lora = NULL;
+    int ret;
+
+    n_lines = n_warnings = 0;
+    CHECK_INT(td_checkpoint_open(&c, model, &lines), 0);
+    ret = td_lora_open(&lora, text, "lora", &lines);
+    if (ret >= 0)
+        ret = td_lora_apply(lora, c, 1, 0, &lines);
+    if (ret != TD_ERR(err) || n_lines != 1 || !strstr(lines.last_error, words)) {
+        printf("  %s: %d, %d lines, %s; want %d, \"%s\"\n", what, ret, n_lines, lines.last_error, -err, words);
+        CHECK(!"refused");
+    }
+    td_checkpoint_close(&c);
+    td_lora_free(&lora);
+}
+
 /* ---- pairs, by convention ---- */
 
 static const struct Convention {
@@ -213,6 +233,50 @@ static void test_metadata(void)
         td_checkpoint_close(&base);
         td_lora_free(&lora);
     }
+}
+
+/* peft's own files, beside their configuration */
+static void test_config(void)
+{
+    static const struct { const char *config; float scale; const char *words; } rows[] = {
+        { "{\"r\":2,\"lora_alpha\":5,\"peft_type\":\"LORA\"}", 2.5f, NULL },
+        { "{\"r\":2,\"lora_alpha\":5,\"use_rslora\":true}", (float)(5 / 1.4142135623730951), NULL },
+        { "[1", 0, "adapter_config.json: JSON line 1" },
+    };
+    char path[256], beside[256], command[600];
+    TDCheckpoint *base = NULL, *c;
+    TDLora *lora = NULL;
+    float *u, *v, *w;
+    int64_t n, k;
+    FILE *file;
+    Form f = { 0 };
+
+    test_begin("adapter_config.json beside adapter_model.safetensors");
+    snprintf(command, sizeof(command), "mkdir -p %s", small_path(path, "peft"));
+    CHECK_INT(system(command), 0);
+    u = lora_tensor(&f, "base_model.model.blocks.0.ffn.0.lora_B.weight", TD_F32, 256, 2, 0.3f);
+    v = lora_tensor(&f, "base_model.model.blocks.0.ffn.0.lora_A.weight", TD_F32, 2, 128, 0.3f);
+    form_write(&f, small_path(path, "peft/adapter_model.safetensors"), NULL);
+    CHECK_INT(td_checkpoint_open(&base, model, &lines), 0);
+    for (int i = 0; i < 3; i++) {
+        file = fopen(small_path(beside, "peft/adapter_config.json"), "wb");
+        CHECK(file && fputs(rows[i].config, file) >= 0 && fclose(file) == 0);
+        if (rows[i].words) {
+            refused(rows[i].config, path, EBADMSG, rows[i].words);
+            continue;
+        }
+        w = read_weight(base, "blocks.0.ffn.0", ".weight", &n, &k);
+        lora_merge(w, u, v, n, k, 2, rows[i].scale);
+        if ((c = with_lora(&lora, path, 0)))
+            check_weight(c, "blocks.0.ffn.0", ".weight", w, 0);
+        td_checkpoint_close(&c);
+        td_lora_free(&lora);
+        free(w);
+    }
+    form_free(&f);
+    free(u);
+    free(v);
+    td_checkpoint_close(&base);
 }
 
 /* ---- other kinds ---- */
@@ -490,25 +554,6 @@ static void test_several(void)
 
 /* ---- what is refused ---- */
 
-static void refused(const char *what, const char *text, int err, const char *words)
-{
-    TDCheckpoint *c = NULL;
-    TDLora *lora = NULL;
-    int ret;
-
-    n_lines = n_warnings = 0;
-    CHECK_INT(td_checkpoint_open(&c, model, &lines), 0);
-    ret = td_lora_open(&lora, text, "lora", &lines);
-    if (ret >= 0)
-        ret = td_lora_apply(lora, c, 1, 0, &lines);
-    if (ret != TD_ERR(err) || n_lines != 1 || !strstr(lines.last_error, words)) {
-        printf("  %s: %d, %d lines, %s; want %d, \"%s\"\n", what, ret, n_lines, lines.last_error, -err, words);
-        CHECK(!"refused");
-    }
-    td_checkpoint_close(&c);
-    td_lora_free(&lora);
-}
-
 static void test_options(void)
 {
     char path[256], text[600];
@@ -575,6 +620,8 @@ static void test_hostile(void)
           "want [256,1]" },
         { "a third of LoHa", { "blocks.0.ffn.0.hada_w1_a", "blocks.0.ffn.0.hada_w1_b", "blocks.0.ffn.0.hada_w2_a" },
           { { FFN, 4 }, { 4, DIM }, { FFN, 4 } }, EBADMSG, "has no .hada_w2_b beside it" },
+        { "half of LoHa", { "blocks.0.ffn.0.hada_w1_a", "blocks.0.ffn.0.hada_w1_b" }, { { FFN, 4 }, { 4, DIM } },
+          EBADMSG, "has no .hada_w2_a beside it" },
         { "factors that do not fit", { "blocks.0.ffn.0.lokr_w1", "blocks.0.ffn.0.lokr_w2" }, { { 3, 4 }, { 64, 32 } },
           EINVAL, "want a product of [256,128]" },
         { "one factor", { "blocks.0.ffn.0.lokr_w2" }, { { 64, 32 } }, EBADMSG, "of two factors one is missing" },
@@ -655,6 +702,7 @@ int main(void)
     for (size_t i = 0; i < sizeof(conventions) / sizeof(*conventions); i++)
         test_pairs(&conventions[i]);
     test_metadata();
+    test_config();
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         test_kind(&kinds[i]);
     test_small_tensors();
