@@ -296,7 +296,8 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
             if (p->kind->belongs(e->name))
                 p->mapped += td_dtype_bytes(e->dtype, td_entry_count(e));
         }
-        warn_of_unused(p, dev->log);
+        if (!p->lora)                            /* else it has been told, when the model was opened */
+            warn_of_unused(p, dev->log);
         found = enlist(p, 1);
     }
     *out = found;

@@ -58,6 +58,16 @@ int main(void)
         CHECK(clip.self.q_code.n_dims == 2);
         CHECK_INT(td_dit_plan(&clip, &dit, &a, t, c->h, c->w, &sla, text.k.shape[1]), 0);
         CHECK(clip.self.q_code.n_dims == 0);     /* of sagesla alone: there is no place for their scales */
+
+        /* carved from memory that is none: where a LoRA adds to the ffn's first linear, its term has a place */
+        for (int side = 0; side < 2; side++) {
+            dit.side_ffn = side;
+            dit.side_rank = side ? 64 : 0;
+            td_arena_init(&a, (void *)(uintptr_t)4096, SIZE_MAX / 4, &log);
+            CHECK_INT(td_dit_plan(&clip, &dit, &a, t, c->h, c->w, &attn, text.k.shape[1]), 0);
+            CHECK_INT(clip.ffn.x.data != NULL, side || !c->int8 || !c->gelu_codes);
+            CHECK_INT(clip.side.data != NULL, side);
+        }
     }
     return test_end();
 }

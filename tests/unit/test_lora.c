@@ -187,7 +187,7 @@ static void test_metadata(void)
           "\\\"transformer.use_rslora\\\":true}", { 32, 32, 32 } },
         { "alpha_pattern: a name, a regular expression, the first that fits", "{\\\"transformer.r\\\":4,"
           "\\\"transformer.lora_alpha\\\":8,\\\"transformer.alpha_pattern\\\":{\\\"attn1.to_q\\\":3,"
-          "\\\"blocks\\\\\\\\.\\\\\\\\d+\\\\\\\\.attn(1|2)\\\\\\\\.to_[qk]\\\":5}}", { 3, 5, 8 } },
+          "\\\"\\\\\\\\d+\\\\\\\\.attn(1|2)\\\\\\\\.to_[qk]\\\":5}}", { 3, 5, 8 } },
         { "rank_pattern", "{\\\"transformer.r\\\":7,\\\"transformer.lora_alpha\\\":8,"
           "\\\"transformer.rank_pattern\\\":{\\\"^blocks.0.*\\\":4}}", { 8, 8, 8 } },
         { "without a prefix, and another one's",

@@ -124,6 +124,7 @@ static void test_forms(void)
         { "frames of a file merged before: fp8, scaled", TD_F8_E4M3, FORM_TENSOR },
         { "frames of a file merged before: fp8, plain", TD_F8_E4M3, FORM_PLAIN },
         { "frames of a file merged before: int8 of rows", TD_I8, FORM_ROWS },
+        { "frames of a file merged before: GGUF, q8_0", TD_Q8_0, FORM_PLAIN },
     };
     static uint8_t a[BYTES], b[BYTES], plain[BYTES];
     static const float strength[2] = { 1, -0.5f };
@@ -148,13 +149,18 @@ static void test_forms(void)
                     continue;
                 }
                 free(f.t[t].data);
-                f.t[t] .data = (uint8_t *)wide;
+                f.t[t].data = (uint8_t *)wide;
                 f.t[t].bytes *= 2;
                 f.t[t].dtype = TD_F32;
             }
+        else if (forms[i].type == TD_Q8_0)
+            form_to_q8_0(&f);
         else if (forms[i].type != TD_BF16)
             form_to_8_bits(&f, forms[i].type, forms[i].scales, "weight_scale", NULL, 0);
-        form_write(&f, small_path(form, "form.safetensors"), NULL);
+        if (forms[i].type == TD_Q8_0)
+            form_write_gguf(&f, small_path(form, "form.gguf"), NULL, 0, 0);
+        else
+            form_write(&f, small_path(form, "form.safetensors"), NULL);
         form_free(&f);
         /* what of a bf16 file is f32 of the product would be computed with as f32 */
         merge(form, small_path(merged, "merged.safetensors"), strength, forms[i].type == TD_F32 ? TD_F32 : TD_BF16);

@@ -282,6 +282,50 @@ static void test_change(void)
     td_close(&c);
 }
 
+/* image to video by two experts of int8, one context, clips with these on the one and the other */
+static void test_experts(void)
+{
+    static uint8_t grey[W * H * 3], got[2][4][BYTES];
+    TDImage image = { W, H, 3 * W, grey };
+    const char *const on[4][2] = { { NULL, NULL }, { lora, NULL }, { NULL, lora }, { lora, lora } };
+    char dir[256];
+
+    test_begin("two experts of int8: each has its own beside it, whatever is in memory when");
+    if (small_model_make("i2v", "--ffn=256 --blocks=3 --in-dim=36 --dit=int8") < 0)
+        return;
+    small_path(dir, "i2v");
+    for (int i = 0; i < W * H * 3; i++)
+        grey[i] = (uint8_t)i;
+    for (int by_stage = 0; by_stage < 2; by_stage++) {
+        TDContext *c = NULL;
+        TDSettings s;
+        TDParams p;
+        TDInfo info;
+        Seen seen;
+
+        small_settings(&s, &seen, dir);
+        s.residency = by_stage ? TD_RESIDENT_STAGE : TD_RESIDENT_ALL;
+        CHECK_INT(td_open(&c, &s), 0);
+        for (int i = 0; i < 4; i++) {
+            small_params(&p);
+            p.n_steps = 2;
+            p.boundary = 0.99;
+            p.image = &image;
+            p.lora = on[i][0];
+            p.lora_low = on[i][1];
+            CHECK_INT(td_start(c, &p), 0);
+            CHECK_INT(read_clip(c, got[by_stage][i]), N);
+            td_info(c, &info);
+            CHECK(info.peak_bytes <= info.predicted_bytes);
+            for (int k = 0; k < i; k++)
+                CHECK(memcmp(got[by_stage][i], got[by_stage][k], BYTES) != 0);
+        }
+        CHECK_STR(seen.error, "");
+        td_close(&c);
+    }
+    CHECK(!memcmp(got[0], got[1], sizeof(got[0])));
+}
+
 static void test_refused(void)
 {
     static const struct { const char *ending[3]; int64_t rows[3], cols[3]; } kinds[] = {
@@ -346,6 +390,7 @@ int main(void)
     dev->ops->close(&dev);
     test_clips();
     test_change();
+    test_experts();
     test_refused();
     small_model_remove();
     return test_end();
