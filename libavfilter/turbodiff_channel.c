@@ -35,7 +35,7 @@
 #include "libavutil/thread.h"
 #include "libavutil/time.h"
 #include "filters.h"
-#include "turbodiff_channel.h"
+#include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
 #include "turbodiff_programme.h"
 
@@ -46,64 +46,6 @@
 /* seconds between an error and the next try, doubled each time up to the last one */
 #define FIRST_PAUSE 1
 #define LAST_PAUSE 60
-
-#define MAX_QUEUE 16
-
-/* frames of a clip; those up to nb_made are there */
-typedef struct Clip {
-    struct Clip *next;
-    int64_t number;
-    AVFrame **frames;
-    int nb_frames, nb_made;
-    int pos;                    ///< frame that is next on air
-    int played;                 ///< how many of its frames have been on air
-    int plays;                  ///< how many times more it is to be played
-    int done;                   ///< no more frames are made
-    int dropped;                ///< nobody wants it: its making ends
-    int64_t first_made, last_made;   ///< when these frames were
-} Clip;
-
-struct TurboDiffChannel {
-    AVFilterContext *ctx;
-    const TurboDiffChannelOptions *o;
-    const TDImage *image;
-    TurboDiffProgramme programme;
-    TurboDiffJob last;          ///< of the last clip, for idle=repeat
-    TDParams params;            ///< as the options say
-    int64_t nb_frames;
-    pthread_t thread;
-    int has_thread;
-
-    /* of both threads, under the lock */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;        ///< something here has changed
-    int has_lock;
-    TurboDiffJob queue[MAX_QUEUE];
-    int nb_queue;
-    char *negative;             ///< what commands have set; NULL, 0: nothing
-    int steps;
-    double guidance, guidance_low;
-    uint64_t seed;              ///< a clip without one has this and its number
-    int64_t number;             ///< of the next clip
-    TDContext *td;              ///< to be cancelled; NULL while the model is loaded anew
-    Clip *clips;                ///< on air, or next to be so; then those that follow
-    Clip *making;               ///< last one, while the thread is at it
-    int quit, stopping;
-    int ended;                  ///< nothing more will be made
-    int error;                  ///< why
-
-    /* of activate() */
-    AVFrame *shown;             ///< last frame on air
-    AVFrame *black;
-    int64_t t0;                 ///< time of frame 0 on the clock
-    int64_t n_out;              ///< frames sent
-    int64_t n_held, held;       ///< frames that were no new ones: in all, of this lateness
-    int64_t n_late;
-    int replayed;               ///< frames of the clip on air that have been sent again since it ended
-    int paused, next_when_ready;
-    int64_t n_clips;            ///< clips that were on air
-    int64_t n_restarts;
-};
 
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
 {
@@ -117,7 +59,7 @@ static int is_cuda(const TurboDiffChannel *c)
     return s->format == AV_PIX_FMT_CUDA;
 }
 
-static void free_clip(Clip *clip)
+void ff_turbodiff_free_clip(TurboDiffClip *clip)
 {
     for (int i = 0; i < clip->nb_made; i++)
         av_frame_free(&clip->frames[i]);
@@ -159,7 +101,7 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
 }
 
 /* whether all of a clip has been on air as often as wanted; under the lock */
-static int is_over(const Clip *clip)
+static int is_over(const TurboDiffClip *clip)
 {
     return clip->done && clip->pos >= clip->nb_made && !clip->plays;
 }
@@ -169,7 +111,7 @@ static int has_room(const TurboDiffChannel *c)
 {
     int ahead = 0;
 
-    for (const Clip *clip = c->clips; clip; clip = clip->next)
+    for (const TurboDiffClip *clip = c->clips; clip; clip = clip->next)
         ahead += !clip->played;
     return !c->clips || ahead < c->o->lookahead || (!ahead && is_over(c->clips));
 }
@@ -186,7 +128,7 @@ static void wait_for(TurboDiffChannel *c, int64_t us)
 }
 
 /* what a clip is made by, in the filter's context, which the thread has for itself */
-static int set_clip(TurboDiffChannel *c, const TurboDiffJob *job, Clip *clip, char **negative)
+static int set_clip(TurboDiffChannel *c, const TurboDiffJob *job, TurboDiffClip *clip, char **negative)
 {
     TurboDiffContext *s = c->ctx->priv;
     const char *own;
@@ -211,7 +153,7 @@ static int set_clip(TurboDiffChannel *c, const TurboDiffJob *job, Clip *clip, ch
 }
 
 /* frame after frame of a clip */
-static int make_frames(TurboDiffChannel *c, Clip *clip)
+static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
 {
     AVFrame *frame;
     int ret;
@@ -243,7 +185,7 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
 {
     AVFilterContext *ctx = c->ctx;
     TurboDiffContext *s = ctx->priv;
-    Clip *clip = av_mallocz(sizeof(*clip)), **last;
+    TurboDiffClip *clip = av_mallocz(sizeof(*clip)), **last;
     char *negative = NULL;
     int ret;
 
@@ -283,7 +225,7 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
         for (last = &c->clips; *last != clip; last = &(*last)->next)
             ;
         *last = clip->next;
-        free_clip(clip);
+        ff_turbodiff_free_clip(clip);
     }
     pthread_cond_broadcast(&c->wake);
     pthread_mutex_unlock(&c->lock);
@@ -375,8 +317,7 @@ static void *work(void *arg)
 
 /* ---- what is on air ---- */
 
-/* whether all of its frames are there, or will be before they are needed; under the lock */
-static int is_ready(const TurboDiffChannel *c, const Clip *clip)
+int ff_turbodiff_is_ready(const TurboDiffChannel *c, const TurboDiffClip *clip)
 {
     const TurboDiffContext *s = c->ctx->priv;
     int64_t made, whole, play;
@@ -396,13 +337,13 @@ static int is_ready(const TurboDiffChannel *c, const Clip *clip)
 /* the clip on air ends; under the lock */
 static void end_clip(TurboDiffChannel *c)
 {
-    Clip *clip = c->clips;
+    TurboDiffClip *clip = c->clips;
 
     if (c->making == clip)
         return;
     c->clips = clip->next;
     c->replayed = 0;
-    free_clip(clip);
+    ff_turbodiff_free_clip(clip);
     pthread_cond_broadcast(&c->wake);
 }
 
@@ -410,15 +351,15 @@ static void end_clip(TurboDiffChannel *c)
 static AVFrame *next_frame(TurboDiffChannel *c, int *end)
 {
     for (;;) {
-        Clip *clip = c->clips, *next = clip ? clip->next : NULL;
+        TurboDiffClip *clip = c->clips, *next = clip ? clip->next : NULL;
 
         if (!clip) {
             *end = c->ended;
             return NULL;
         }
-        if (!clip->played && !is_ready(c, clip))
+        if (!clip->played && !ff_turbodiff_is_ready(c, clip))
             return NULL;
-        if (clip->played && c->next_when_ready && is_ready(c, next) && c->making != clip) {
+        if (clip->played && c->next_when_ready && ff_turbodiff_is_ready(c, next) && c->making != clip) {
             c->next_when_ready = 0;
             end_clip(c);
             continue;
@@ -442,7 +383,7 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
             return NULL;
         }
         /* late=repeat and pingpong need it until there is another one */
-        if (c->o->late == LATE_HOLD || c->o->late == LATE_BLACK || c->o->pace == PACE_OFF || is_ready(c, next) ||
+        if (c->o->late == LATE_HOLD || c->o->late == LATE_BLACK || c->o->pace == PACE_OFF || ff_turbodiff_is_ready(c, next) ||
             (!next && c->ended)) {
             end_clip(c);
             continue;
@@ -456,7 +397,7 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
 /* what is seen in place of a frame that is not there yet; under the lock */
 static AVFrame *held_frame(TurboDiffChannel *c, const char **state)
 {
-    Clip *clip = c->clips;
+    TurboDiffClip *clip = c->clips;
 
     *state = "hold";
     if ((c->o->late == LATE_BLACK && !c->paused) || !c->n_clips) {
@@ -484,7 +425,7 @@ static void report_late(TurboDiffChannel *c, int late)
     const TurboDiffContext *s = c->ctx->priv;
 
     if (late && !c->held++) {
-        const Clip *clip = c->making;
+        const TurboDiffClip *clip = c->making;
 
         c->n_late++;
         if (clip)
@@ -595,242 +536,13 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     return ret;
 }
 
-/* ---- commands ---- */
+/* ---- opening and closing ---- */
 
-static int answer(char *res, int res_len, const char *format, ...) av_printf_format(3, 4);
-static int answer(char *res, int res_len, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (res && res_len > 0)
-        vsnprintf(res, res_len, format, args);
-    va_end(args);
-    return 0;
-}
-
-/* number of the clip that a job at the queue's place i will be, and the time it will be on air at the earliest */
-static int answer_clip(TurboDiffChannel *c, int i, char *res, int res_len)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-    int64_t frames = c->n_out + i * c->nb_frames;
-
-    for (const Clip *clip = c->clips; clip; clip = clip->next)
-        frames += clip->nb_frames - FFMIN(clip->pos, clip->nb_frames) + (int64_t)clip->plays * clip->nb_frames;
-    return answer(res, res_len, "clip=%"PRId64" at=%.2f", c->number + i, frames / av_q2d(s->frame_rate));
-}
-
-/* the call into the library that is at work, or is next, ends soon */
-static void cancel(TurboDiffChannel *c)
+void ff_turbodiff_cancel(TurboDiffChannel *c)
 {
     if (c->td)
         td_cancel(c->td);
 }
-
-/* the clip at work is to end, and those that nobody has seen yet are dropped */
-static void drop_unseen(TurboDiffChannel *c)
-{
-    for (Clip **at = &c->clips; *at;) {
-        Clip *clip = *at;
-
-        if (clip == c->making && !clip->played) {
-            clip->dropped = 1;
-            cancel(c);
-        }
-        if (clip->played || clip == c->making) {
-            at = &clip->next;
-        } else {
-            *at = clip->next;
-            free_clip(clip);
-        }
-    }
-}
-
-static int enqueue(TurboDiffChannel *c, TurboDiffJob *job, char *res, int res_len)
-{
-    if (c->ended || c->stopping) {
-        ff_turbodiff_free_job(job);
-        return AVERROR_EOF;
-    }
-    if (c->nb_queue == MAX_QUEUE) {
-        ff_turbodiff_free_job(job);
-        answer(res, res_len, "%d clips are queued, no more are taken", MAX_QUEUE);
-        return AVERROR(EAGAIN);
-    }
-    c->queue[c->nb_queue++] = *job;
-    pthread_cond_broadcast(&c->wake);
-    return answer_clip(c, c->nb_queue - 1, res, res_len);
-}
-
-static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
-{
-    TurboDiffJob job = { 0 };
-    int ret;
-
-    if (!strcmp(cmd, "enqueue")) {
-        ret = ff_turbodiff_parse_job(c->ctx, &job, arg, "enqueue");
-        if (!ret)
-            ret = AVERROR(EINVAL);
-    } else {
-        ret = *arg ? ff_turbodiff_prompt_job(c->ctx, &job, arg) : AVERROR(EINVAL);
-        if (ret >= 0 && !*job.clean) {
-            ff_turbodiff_free_job(&job);
-            ret = AVERROR(EINVAL);
-        }
-    }
-    if (ret < 0)
-        return answer(res, res_len, "expected a prompt"), ret;
-    if (!strcmp(cmd, "prompt_now"))
-        drop_unseen(c);
-    return enqueue(c, &job, res, res_len);
-}
-
-static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
-{
-    double high, low;
-    uint64_t seed;
-    char *end, *negative;
-    long n;
-
-    if (!strcmp(cmd, "seed")) {
-        if (ff_turbodiff_parse_seed(arg, &seed))
-            return answer(res, res_len, "expected 0 to %"PRIu64, UINT64_MAX), AVERROR(EINVAL);
-        c->seed = seed - (uint64_t)c->number;    /* the next clip has this one itself */
-    } else if (!strcmp(cmd, "steps")) {
-        n = strtol(arg, &end, 10);
-        if (end == arg || *end || n < 1 || n > ff_turbodiff_max_steps(c->ctx))
-            return answer(res, res_len, "expected 1 to %d", ff_turbodiff_max_steps(c->ctx)), AVERROR(ERANGE);
-        c->steps = n;
-    } else if (!strcmp(cmd, "guidance")) {
-        if (ff_turbodiff_parse_guidance(arg, &high, &low) < 0)
-            return answer(res, res_len, "expected 1 to 100, or HIGH|LOW"), AVERROR(ERANGE);
-        c->guidance     = high;
-        c->guidance_low = low;
-    } else {
-        if (!(negative = av_strdup(arg)))
-            return AVERROR(ENOMEM);
-        av_free(c->negative);
-        c->negative = negative;
-    }
-    return answer(res, res_len, "clip=%"PRId64, c->number);
-}
-
-static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res_len)
-{
-    Clip *clip = c->clips;
-    int cut = !strcmp(arg, "cut");
-
-    if (*arg && !cut)
-        return answer(res, res_len, "expected nothing, or cut"), AVERROR(EINVAL);
-    if (!clip || !clip->played)
-        return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
-    clip->plays = 0;
-    if (clip == c->making) {
-        clip->dropped = 1;
-        cancel(c);
-    }
-    if (cut)
-        clip->pos = INT_MAX;                     /* ended, whether its frames are there or not */
-    else
-        c->next_when_ready = 1;
-    return answer(res, res_len, "clip=%"PRId64" ready=%d", clip->number + 1, is_ready(c, clip->next));
-}
-
-static int command_programme(TurboDiffChannel *c, const char *arg, char *res, int res_len)
-{
-    TurboDiffProgramme p;
-    int ret = ff_turbodiff_open_programme(c->ctx, &p, arg);
-
-    if (ret >= 0) {
-        FFSWAP(TurboDiffProgramme, c->programme, p);
-        answer(res, res_len, "lines=%d", c->programme.nb_jobs);
-    }
-    ff_turbodiff_close_programme(&p);
-    return ret;
-}
-
-static int command_status(TurboDiffChannel *c, char *res, int res_len)
-{
-    const Clip *clip = c->clips && c->clips->played ? c->clips : NULL;
-    int ready = 0;
-
-    for (const Clip *next = clip ? clip->next : c->clips; next; next = next->next)
-        ready += next->done;
-    return answer(res, res_len, "state=%s clip=%"PRId64" frame=%d ready=%d building=%"PRId64" done=%d/%d queue=%d "
-                  "frames=%"PRId64" held=%"PRId64" late=%"PRId64" restarts=%"PRId64,
-                  c->paused || c->held ? "hold" : clip ? "play" : "wait", clip ? clip->number : -1,
-                  clip ? FFMIN(clip->pos, clip->nb_frames) : 0, ready, c->making ? c->making->number : -1,
-                  c->making ? c->making->nb_made : 0, c->making ? c->making->nb_frames : 0, c->nb_queue, c->n_out,
-                  c->n_held, c->n_late, c->n_restarts);
-}
-
-static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-    Clip *clip = c->clips && c->clips->played ? c->clips : NULL;
-    char *end;
-    long n;
-
-    if (!strcmp(cmd, "repeat")) {
-        n = strtol(arg, &end, 10);
-        if (end == arg || *end || n < 0 || n > 1000000)
-            return answer(res, res_len, "expected 0 to 1000000"), AVERROR(ERANGE);
-        if (!clip)
-            return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
-        clip->plays = n;
-        return answer(res, res_len, "clip=%"PRId64" left=%ld", clip->number, n);
-    }
-    if (!strcmp(cmd, "clear")) {
-        n = c->nb_queue;
-        while (c->nb_queue)
-            ff_turbodiff_free_job(&c->queue[--c->nb_queue]);
-        return answer(res, res_len, "dropped=%ld", n);
-    }
-    if (!strcmp(cmd, "stop")) {
-        c->stopping = 1;
-        drop_unseen(c);
-        pthread_cond_broadcast(&c->wake);
-        return answer(res, res_len, "at=%.2f", (c->n_out + (clip ? clip->nb_frames - FFMIN(clip->pos, clip->nb_frames)
-                                                                 : 0)) / av_q2d(s->frame_rate));
-    }
-    if (c->o->pace != PACE_LIVE)                 /* without a clock a picture would be held as fast as it can be */
-        return answer(res, res_len, "%s needs pace=live", cmd), AVERROR(EINVAL);
-    c->paused = !strcmp(cmd, "hold");
-    return answer(res, res_len, "state=%s", c->paused ? "hold" : "play");
-}
-
-int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
-{
-    static const char *const clips[] = { "prompt", "prompt_now", "enqueue" },
-                      *const values[] = { "seed", "negative_prompt", "steps", "guidance" },
-                      *const simple[] = { "repeat", "clear", "stop", "hold", "resume" };
-    int ret = AVERROR(ENOSYS);
-
-    if (!arg)
-        arg = "";
-    pthread_mutex_lock(&c->lock);
-    for (int i = 0; i < FF_ARRAY_ELEMS(clips); i++)
-        if (!strcmp(cmd, clips[i]))
-            ret = command_clip(c, cmd, arg, res, res_len);
-    for (int i = 0; i < FF_ARRAY_ELEMS(values); i++)
-        if (!strcmp(cmd, values[i]))
-            ret = command_value(c, cmd, arg, res, res_len);
-    for (int i = 0; i < FF_ARRAY_ELEMS(simple); i++)
-        if (!strcmp(cmd, simple[i]))
-            ret = command_simple(c, cmd, arg, res, res_len);
-    if (!strcmp(cmd, "next"))
-        ret = command_next(c, arg, res, res_len);
-    if (!strcmp(cmd, "programme"))
-        ret = command_programme(c, arg, res, res_len);
-    if (!strcmp(cmd, "status"))
-        ret = command_status(c, res, res_len);
-    pthread_mutex_unlock(&c->lock);
-    if (ret >= 0 && strcmp(cmd, "status"))
-        av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, res ? res : "");
-    return ret;
-}
-
-/* ---- opening and closing ---- */
 
 int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, const TurboDiffChannelOptions *o)
 {
@@ -920,16 +632,16 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
     if (c->has_thread) {
         pthread_mutex_lock(&c->lock);
         c->quit = 1;
-        cancel(c);
+        ff_turbodiff_cancel(c);
         pthread_cond_broadcast(&c->wake);
         pthread_mutex_unlock(&c->lock);
         pthread_join(c->thread, NULL);
     }
     while (c->clips) {
-        Clip *clip = c->clips;
+        TurboDiffClip *clip = c->clips;
 
         c->clips = clip->next;
-        free_clip(clip);
+        ff_turbodiff_free_clip(clip);
     }
     while (c->nb_queue)
         ff_turbodiff_free_job(&c->queue[--c->nb_queue]);

@@ -1,0 +1,110 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+#ifndef AVFILTER_TURBODIFF_CHANNEL_PRIV_H
+#define AVFILTER_TURBODIFF_CHANNEL_PRIV_H
+
+/**
+ * @file
+ * What a channel consists of, for its thread, its clock and its commands.
+ */
+
+#include <stdint.h>
+
+#include <turbodiff.h>
+
+#include "libavutil/frame.h"
+#include "libavutil/thread.h"
+#include "turbodiff_channel.h"
+#include "turbodiff_programme.h"
+
+#define MAX_QUEUE 16
+
+/**
+ * Frames of a clip; those up to nb_made are there.
+ */
+typedef struct TurboDiffClip {
+    struct TurboDiffClip *next;
+    int64_t number;
+    AVFrame **frames;
+    int nb_frames, nb_made;
+    int pos;                    ///< frame that is next on air
+    int played;                 ///< how many of its frames have been on air
+    int plays;                  ///< how many times more it is to be played
+    int done;                   ///< no more frames are made
+    int dropped;                ///< nobody wants it: its making ends
+    int64_t first_made, last_made;   ///< when these frames were
+} TurboDiffClip;
+
+struct TurboDiffChannel {
+    AVFilterContext *ctx;
+    const TurboDiffChannelOptions *o;
+    const TDImage *image;
+    TurboDiffProgramme programme;
+    TurboDiffJob last;          ///< of the last clip, for idle=repeat
+    TDParams params;            ///< as the options say
+    int64_t nb_frames;
+    pthread_t thread;
+    int has_thread;
+
+    /* of both threads, under the lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;        ///< something here has changed
+    int has_lock;
+    TurboDiffJob queue[MAX_QUEUE];
+    int nb_queue;
+    char *negative;             ///< what commands have set; NULL, 0: nothing
+    int steps;
+    double guidance, guidance_low;
+    uint64_t seed;              ///< a clip without one has this and its number
+    int64_t number;             ///< of the next clip
+    TDContext *td;              ///< to be cancelled; NULL while the model is loaded anew
+    TurboDiffClip *clips;       ///< on air, or next to be so; then those that follow
+    TurboDiffClip *making;      ///< last one, while the thread is at it
+    int quit, stopping;
+    int ended;                  ///< nothing more will be made
+    int error;                  ///< why
+
+    /* of activate() */
+    AVFrame *shown;             ///< last frame on air
+    AVFrame *black;
+    int64_t t0;                 ///< time of frame 0 on the clock
+    int64_t n_out;              ///< frames sent
+    int64_t n_held, held;       ///< frames that were no new ones: in all, of this lateness
+    int64_t n_late;
+    int replayed;               ///< frames of the clip on air that have been sent again since it ended
+    int paused, next_when_ready;
+    int64_t n_clips;            ///< clips that were on air
+    int64_t n_restarts;
+};
+
+/**
+ * Whether all of a clip's frames are there, or will be before they are needed.
+ * Under the lock.
+ */
+int ff_turbodiff_is_ready(const TurboDiffChannel *c, const TurboDiffClip *clip);
+
+/**
+ * The call into the library that is at work, or is next, ends soon. Under the
+ * lock.
+ */
+void ff_turbodiff_cancel(TurboDiffChannel *c);
+
+void ff_turbodiff_free_clip(TurboDiffClip *clip);
+
+#endif /* AVFILTER_TURBODIFF_CHANNEL_PRIV_H */

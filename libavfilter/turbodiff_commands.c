@@ -1,0 +1,263 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * commands to a channel
+ */
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libavutil/attributes.h"
+#include "libavutil/error.h"
+#include "libavutil/log.h"
+#include "libavutil/macros.h"
+#include "libavutil/mem.h"
+#include "turbodiff_channel_priv.h"
+#include "turbodiff_common.h"
+
+static int answer(char *res, int res_len, const char *format, ...) av_printf_format(3, 4);
+static int answer(char *res, int res_len, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (res && res_len > 0)
+        vsnprintf(res, res_len, format, args);
+    va_end(args);
+    return 0;
+}
+
+/* number of the clip that a job at the queue's place i will be, and the time it will be on air at the earliest */
+static int answer_clip(TurboDiffChannel *c, int i, char *res, int res_len)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    int64_t frames = c->n_out + i * c->nb_frames;
+
+    for (const TurboDiffClip *clip = c->clips; clip; clip = clip->next)
+        frames += clip->nb_frames - FFMIN(clip->pos, clip->nb_frames) + (int64_t)clip->plays * clip->nb_frames;
+    return answer(res, res_len, "clip=%"PRId64" at=%.2f", c->number + i, frames / av_q2d(s->frame_rate));
+}
+
+/* the clip at work is to end, and those that nobody has seen yet are dropped */
+static void drop_unseen(TurboDiffChannel *c)
+{
+    for (TurboDiffClip **at = &c->clips; *at;) {
+        TurboDiffClip *clip = *at;
+
+        if (clip == c->making && !clip->played) {
+            clip->dropped = 1;
+            ff_turbodiff_cancel(c);
+        }
+        if (clip->played || clip == c->making) {
+            at = &clip->next;
+        } else {
+            *at = clip->next;
+            ff_turbodiff_free_clip(clip);
+        }
+    }
+}
+
+static int enqueue(TurboDiffChannel *c, TurboDiffJob *job, char *res, int res_len)
+{
+    if (c->ended || c->stopping) {
+        ff_turbodiff_free_job(job);
+        return AVERROR_EOF;
+    }
+    if (c->nb_queue == MAX_QUEUE) {
+        ff_turbodiff_free_job(job);
+        answer(res, res_len, "%d clips are queued, no more are taken", MAX_QUEUE);
+        return AVERROR(EAGAIN);
+    }
+    c->queue[c->nb_queue++] = *job;
+    pthread_cond_broadcast(&c->wake);
+    return answer_clip(c, c->nb_queue - 1, res, res_len);
+}
+
+static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    TurboDiffJob job = { 0 };
+    int ret;
+
+    if (!strcmp(cmd, "enqueue")) {
+        ret = ff_turbodiff_parse_job(c->ctx, &job, arg, "enqueue");
+        if (!ret)
+            ret = AVERROR(EINVAL);
+    } else {
+        ret = *arg ? ff_turbodiff_prompt_job(c->ctx, &job, arg) : AVERROR(EINVAL);
+        if (ret >= 0 && !*job.clean) {
+            ff_turbodiff_free_job(&job);
+            ret = AVERROR(EINVAL);
+        }
+    }
+    if (ret < 0)
+        return answer(res, res_len, "expected a prompt"), ret;
+    if (!strcmp(cmd, "prompt_now"))
+        drop_unseen(c);
+    return enqueue(c, &job, res, res_len);
+}
+
+static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    double high, low;
+    uint64_t seed;
+    char *end, *negative;
+    long n;
+
+    if (!strcmp(cmd, "seed")) {
+        if (ff_turbodiff_parse_seed(arg, &seed))
+            return answer(res, res_len, "expected 0 to %"PRIu64, UINT64_MAX), AVERROR(EINVAL);
+        c->seed = seed - (uint64_t)c->number;    /* the next clip has this one itself */
+    } else if (!strcmp(cmd, "steps")) {
+        n = strtol(arg, &end, 10);
+        if (end == arg || *end || n < 1 || n > ff_turbodiff_max_steps(c->ctx))
+            return answer(res, res_len, "expected 1 to %d", ff_turbodiff_max_steps(c->ctx)), AVERROR(ERANGE);
+        c->steps = n;
+    } else if (!strcmp(cmd, "guidance")) {
+        if (ff_turbodiff_parse_guidance(arg, &high, &low) < 0)
+            return answer(res, res_len, "expected 1 to 100, or HIGH|LOW"), AVERROR(ERANGE);
+        c->guidance     = high;
+        c->guidance_low = low;
+    } else {
+        if (!(negative = av_strdup(arg)))
+            return AVERROR(ENOMEM);
+        av_free(c->negative);
+        c->negative = negative;
+    }
+    return answer(res, res_len, "clip=%"PRId64, c->number);
+}
+
+static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res_len)
+{
+    TurboDiffClip *clip = c->clips;
+    int cut = !strcmp(arg, "cut");
+
+    if (*arg && !cut)
+        return answer(res, res_len, "expected nothing, or cut"), AVERROR(EINVAL);
+    if (!clip || !clip->played)
+        return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
+    clip->plays = 0;
+    if (clip == c->making) {
+        clip->dropped = 1;
+        ff_turbodiff_cancel(c);
+    }
+    if (cut)
+        clip->pos = INT_MAX;                     /* ended, whether its frames are there or not */
+    else
+        c->next_when_ready = 1;
+    return answer(res, res_len, "clip=%"PRId64" ready=%d", clip->number + 1, ff_turbodiff_is_ready(c, clip->next));
+}
+
+static int command_programme(TurboDiffChannel *c, const char *arg, char *res, int res_len)
+{
+    TurboDiffProgramme p;
+    int ret = ff_turbodiff_open_programme(c->ctx, &p, arg);
+
+    if (ret >= 0) {
+        FFSWAP(TurboDiffProgramme, c->programme, p);
+        answer(res, res_len, "lines=%d", c->programme.nb_jobs);
+    }
+    ff_turbodiff_close_programme(&p);
+    return ret;
+}
+
+static int command_status(TurboDiffChannel *c, char *res, int res_len)
+{
+    const TurboDiffClip *clip = c->clips && c->clips->played ? c->clips : NULL;
+    int ready = 0;
+
+    for (const TurboDiffClip *next = clip ? clip->next : c->clips; next; next = next->next)
+        ready += next->done;
+    return answer(res, res_len, "state=%s clip=%"PRId64" frame=%d ready=%d building=%"PRId64" done=%d/%d queue=%d "
+                  "frames=%"PRId64" held=%"PRId64" late=%"PRId64" restarts=%"PRId64,
+                  c->paused || c->held ? "hold" : clip ? "play" : "wait", clip ? clip->number : -1,
+                  clip ? FFMIN(clip->pos, clip->nb_frames) : 0, ready, c->making ? c->making->number : -1,
+                  c->making ? c->making->nb_made : 0, c->making ? c->making->nb_frames : 0, c->nb_queue, c->n_out,
+                  c->n_held, c->n_late, c->n_restarts);
+}
+
+static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    TurboDiffClip *clip = c->clips && c->clips->played ? c->clips : NULL;
+    char *end;
+    long n;
+
+    if (!strcmp(cmd, "repeat")) {
+        n = strtol(arg, &end, 10);
+        if (end == arg || *end || n < 0 || n > 1000000)
+            return answer(res, res_len, "expected 0 to 1000000"), AVERROR(ERANGE);
+        if (!clip)
+            return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
+        clip->plays = n;
+        return answer(res, res_len, "clip=%"PRId64" left=%ld", clip->number, n);
+    }
+    if (!strcmp(cmd, "clear")) {
+        n = c->nb_queue;
+        while (c->nb_queue)
+            ff_turbodiff_free_job(&c->queue[--c->nb_queue]);
+        return answer(res, res_len, "dropped=%ld", n);
+    }
+    if (!strcmp(cmd, "stop")) {
+        c->stopping = 1;
+        drop_unseen(c);
+        pthread_cond_broadcast(&c->wake);
+        return answer(res, res_len, "at=%.2f", (c->n_out + (clip ? clip->nb_frames - FFMIN(clip->pos, clip->nb_frames)
+                                                                 : 0)) / av_q2d(s->frame_rate));
+    }
+    if (c->o->pace != PACE_LIVE)                 /* without a clock a picture would be held as fast as it can be */
+        return answer(res, res_len, "%s needs pace=live", cmd), AVERROR(EINVAL);
+    c->paused = !strcmp(cmd, "hold");
+    return answer(res, res_len, "state=%s", c->paused ? "hold" : "play");
+}
+
+int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    static const char *const clips[] = { "prompt", "prompt_now", "enqueue" },
+                      *const values[] = { "seed", "negative_prompt", "steps", "guidance" },
+                      *const simple[] = { "repeat", "clear", "stop", "hold", "resume" };
+    int ret = AVERROR(ENOSYS);
+
+    if (!arg)
+        arg = "";
+    pthread_mutex_lock(&c->lock);
+    for (int i = 0; i < FF_ARRAY_ELEMS(clips); i++)
+        if (!strcmp(cmd, clips[i]))
+            ret = command_clip(c, cmd, arg, res, res_len);
+    for (int i = 0; i < FF_ARRAY_ELEMS(values); i++)
+        if (!strcmp(cmd, values[i]))
+            ret = command_value(c, cmd, arg, res, res_len);
+    for (int i = 0; i < FF_ARRAY_ELEMS(simple); i++)
+        if (!strcmp(cmd, simple[i]))
+            ret = command_simple(c, cmd, arg, res, res_len);
+    if (!strcmp(cmd, "next"))
+        ret = command_next(c, arg, res, res_len);
+    if (!strcmp(cmd, "programme"))
+        ret = command_programme(c, arg, res, res_len);
+    if (!strcmp(cmd, "status"))
+        ret = command_status(c, res, res_len);
+    pthread_mutex_unlock(&c->lock);
+    if (ret >= 0 && strcmp(cmd, "status"))
+        av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, res ? res : "");
+    return ret;
+}
