@@ -37,18 +37,20 @@ export TD_MODELS TD_TEST_BACKEND TD_BUILD CUDA_VISIBLE_DEVICES
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --only=vae --vae=tiny "$tmp/tae" &&
     "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --only=vae --vae-dim=24 "$tmp/light" || exit 1
 # the GPU's own kernels, and those of cards that it can run as: without e4m3, without clusters, without Hopper's, without
-# page-locked memory
+# page-locked memory; side by side, as most of the time is the CPU's
 for impl in cuda rtx3090 rtx4090 wsl2; do
     fills=5
     [ $impl != wsl2 ] || fills=1
-    "$build/checkops" --impl=$impl --fills=$fills > "$tmp/log" 2>&1
-    code=$?
-    if grep 'cannot run as' "$tmp/log"; then
+    ("$build/checkops" --impl=$impl --fills=$fills > "$tmp/log.$impl" 2>&1; echo $? > "$tmp/code.$impl") &
+done
+wait
+for impl in cuda rtx3090 rtx4090 wsl2; do
+    if grep 'cannot run as' "$tmp/log.$impl"; then
         echo "skip checkops $impl"
         continue
     fi
-    one "checkops $impl" $code
-    count "$tmp/log"
+    one "checkops $impl" "$(cat "$tmp/code.$impl")"
+    count "$tmp/log.$impl"
 done
 for test in device text_keys golden_text golden_dit golden_sage golden_vae golden_encode golden_tiny clip i2v runtime sizes mapping views frame_memory gpu_memory; do
     "$build/tests/test_$test" > "$tmp/log" 2>&1
@@ -93,9 +95,13 @@ else
 fi
 if command -v compute-sanitizer > /dev/null; then
     for tool in memcheck synccheck initcheck; do
-        compute-sanitizer --tool $tool --error-exitcode 9 "$build/checkops" --impl=cuda --fills=1 > "$tmp/log" 2>&1
-        one "$tool" $?
-        grep 'ERROR SUMMARY' "$tmp/log"
+        (compute-sanitizer --tool $tool --error-exitcode 9 "$build/checkops" --impl=cuda --fills=1 > "$tmp/log.$tool" 2>&1
+         echo $? > "$tmp/code.$tool") &
+    done
+    wait
+    for tool in memcheck synccheck initcheck; do
+        one "$tool" "$(cat "$tmp/code.$tool")"
+        grep 'ERROR SUMMARY' "$tmp/log.$tool"
     done
 fi
 echo "gpu: $passed passed, $failed failed"
