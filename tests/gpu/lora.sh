@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # What a LoRA beside int8 weights costs, and how long merging one takes: lora.sh BUILD [1.3B|14B] [RANK]. Random weights of
 # the official sizes, 8 blocks of them, 81 frames. Prints the seconds of the denoise stage of a warm clip without and with it,
-# and the log lines of loads; then a LoRA merged into bf16 between two clips. Run `BUILD/checkops --impl=cuda --test=linear`,
+# and the log lines of loads, one of them of a LoRA merged into bf16. Run `BUILD/checkops --impl=cuda --test=linear`,
 # and the same for linear_gelu and linear_residual, before: they have the terms that LoRAs add.
 set -eu
 build=$1

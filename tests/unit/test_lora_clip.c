@@ -292,6 +292,15 @@ static void test_change(void)
     check_error(&seen, td_open(&c, &s), TD_ERR(EINVAL), "a LoRA and no transformer; want it as lora=");
 }
 
+static int told;
+
+/* lines that one of two experts has a LoRA alone */
+static void count_told(void *cookie, int level, const char *text)
+{
+    on_line(cookie, level, text);
+    told += strstr(text, "-noise expert alone") != NULL;
+}
+
 /* image to video, by two experts: each has its own LoRA */
 static int expert_clip(const char *dit, const char *dit_low, const char *lora, const char *low, uint8_t *rgb)
 {
@@ -307,6 +316,7 @@ static int expert_clip(const char *dit, const char *dit_low, const char *lora, c
         grey[i] = (uint8_t)i;
     small_settings(&s, &seen, own);
     small_params(&p);
+    s.logger.callback = count_told;
     s.dit = dit;
     s.dit_low = dit_low;
     p.n_steps = 2;
@@ -343,12 +353,14 @@ static void test_experts(void)
     CHECK_INT(expert_clip(merged[0], merged[1], NULL, NULL, a), N);
     CHECK_INT(expert_clip(dit[0], dit[1], lora_a, lora_b, b), N);
     CHECK(!memcmp(a, b, BYTES) && memcmp(a, none, BYTES));
+    CHECK_INT(told, 0);
     CHECK_INT(expert_clip(dit[0], merged[1], NULL, NULL, a), N);
     CHECK_INT(expert_clip(dit[0], dit[1], NULL, lora_b, b), N);
     CHECK(!memcmp(a, b, BYTES) && memcmp(a, none, BYTES));
     CHECK_INT(expert_clip(merged[0], dit[1], NULL, NULL, a), N);
     CHECK_INT(expert_clip(dit[0], dit[1], lora_a, "", b), N);
     CHECK(!memcmp(a, b, BYTES) && memcmp(a, none, BYTES));
+    CHECK_INT(told, 2);
 }
 
 int main(void)
