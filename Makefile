@@ -185,7 +185,9 @@ FFMPEG_DEPS   := $(LIB_A) $(BUILD)/static/turbodiff.pc $(FILTER_SRCS)
 FFMPEG_ENV     = FFMPEG_GPL=$(FFMPEG_GPL) CC="$(CC)" JOBS=$(JOBS) PKG_CONFIG_PATH=$(abspath $(BUILD)/static):$$PKG_CONFIG_PATH \
     TD_LIB=$(abspath $(LIB_A)) HAVE_NASM=$(HAVE_NASM) HAVE_ZLIB=$(HAVE_ZLIB) HAVE_X264=$(HAVE_X264) HAVE_VPX=$(HAVE_VPX) \
     HAVE_ZMQ=$(HAVE_ZMQ) HAVE_ZIMG=$(HAVE_ZIMG) HAVE_FREETYPE=$(HAVE_FREETYPE) HAVE_HARFBUZZ=$(HAVE_HARFBUZZ) \
-    HAVE_FONTCONFIG=$(HAVE_FONTCONFIG) HAVE_FFNVCODEC=$(HAVE_FFNVCODEC)
+    HAVE_FONTCONFIG=$(HAVE_FONTCONFIG) HAVE_FFNVCODEC=$(HAVE_FFNVCODEC) HAVE_X265=$(HAVE_X265) HAVE_SVTAV1=$(HAVE_SVTAV1) \
+    HAVE_DAV1D=$(HAVE_DAV1D) HAVE_OPUS=$(HAVE_OPUS) HAVE_MP3LAME=$(HAVE_MP3LAME) HAVE_GNUTLS=$(HAVE_GNUTLS) \
+    HAVE_SRT=$(HAVE_SRT) HAVE_SDL2=$(HAVE_SDL2)
 
 ifeq ($(HAVE_FFMPEG),yes)
 ffmpeg: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
@@ -288,6 +290,7 @@ fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
 	    tests/fate/channel.sh $(BUILD) $(MODEL) || r=1; \
 	    CC="$(CC)" tests/fate/devices.sh $(BUILD) $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
+	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; \
 	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
 
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp

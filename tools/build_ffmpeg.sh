@@ -7,8 +7,8 @@
 # 3. "small" leaves out everything that the filter tests do not need; "full" is meant for use.
 # 4. Settings come from the environment, as the Makefile passes them: FFMPEG_SRC (directory or tarball), FFMPEG_EXTRA,
 #    FFMPEG_GPL, CC, JOBS, PKG_CONFIG_PATH (finds turbodiff.pc), TD_LIB (relink when newer), HAVE_NASM, HAVE_ZLIB,
-#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_ZIMG, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG, HAVE_FFNVCODEC (each yes
-#    or no).
+#    HAVE_X264, HAVE_VPX, HAVE_ZMQ, HAVE_ZIMG, HAVE_FREETYPE, HAVE_HARFBUZZ, HAVE_FONTCONFIG, HAVE_FFNVCODEC, HAVE_X265,
+#    HAVE_SVTAV1, HAVE_DAV1D, HAVE_OPUS, HAVE_MP3LAME, HAVE_GNUTLS, HAVE_SRT, HAVE_SDL2 (each yes or no).
 set -eu
 
 die() {
@@ -72,7 +72,7 @@ put "$top/doc/filters_i2v.texi" "$src/doc/turbodiff_i2v.texi"
 
 # ---- configure ----
 
-set -- --disable-everything --disable-autodetect --disable-doc --disable-debug --disable-network --disable-ffplay \
+set -- --disable-everything --disable-autodetect --disable-doc --disable-debug \
     --cc="${CC:-cc}" --enable-libturbodiff --enable-indev=lavfi --enable-protocol=file,pipe,fd
 
 video=scale,format,noformat,fps,setpts,settb,trim,copy,null,nullsrc,color,testsrc2,split,select,metadata,showinfo
@@ -85,7 +85,9 @@ parsers=mpeg4video,pnm
 demuxers=mov,matroska,nut,rawvideo,image_ppm_pipe,image_pgm_pipe
 bsfs=null
 
-if [ "$set" = full ]; then
+if [ "$set" = small ]; then
+    set -- "$@" --disable-network --disable-ffplay
+else
     video=$video,testsrc,smptebars,gradients,concat,overlay,pad,hflip,vflip,transpose,rotate,tile,tinterlace
     video=$video,minterpolate,blend,tblend,vstack,xstack,loop,eq,hue,colorspace,colormatrix,setdar
     video=$video,palettegen,paletteuse,thumbnail,ssim,signalstats,framestep,framerate,fade,xfade,zoompan,realtime,drawbox
@@ -130,7 +132,39 @@ if [ "$set" = full ]; then
     demuxers=$demuxers,w64,aiff,au,caf,amr,wv,ape,tta
     bsfs=$bsfs,h264_mp4toannexb,h264_metadata,extract_extradata,aac_adtstoasc,vp9_superframe,vp9_superframe_split,setts
     bsfs=$bsfs,hevc_mp4toannexb,hevc_metadata,mpeg4_unpack_bframes,dump_extradata,pcm_rechunk
+    # what goes out to others: mixers and servers, tape formats, pictures of a channel
+    muxers=$muxers,flv,hls,dash,tee,fifo,rtp,rtp_mpegts,rtsp,mxf,mxf_opatom,mp2,mp3,ac3,adts,ogg,opus,ivf,h264,hevc,obu
+    muxers=$muxers,sup,stream_segment,data,flac,mpegps,vob
+    codecs=$codecs,mp2,ac3,eac3,dnxhd,pcm_alaw,pcm_mulaw,opus
+    demuxers=$demuxers,hls,rtsp,sdp,rtp,live_flv,obu,av1
+    parsers=$parsers,av1
+    decoders=$decoders,av1
+    bsfs=$bsfs,av1_metadata,aac_adtstoasc,filter_units,trace_headers,h264_redundant_pps,mpeg2_metadata
     set -- "$@" --enable-encoder=prores_ks --enable-protocol=data,concat,tee
+    set -- "$@" --enable-protocol=tcp,udp,udplite,rtp,srtp,http,httpproxy,rtmp,rtmpt,crypto,unix,pipe,async,cache
+    if [ "$HAVE_GNUTLS" = yes ]; then
+        set -- "$@" --enable-gnutls --enable-protocol=tls,https,rtmps,rtmpts
+    fi
+    if [ "$HAVE_SRT" = yes ]; then
+        set -- "$@" --enable-libsrt --enable-protocol=libsrt
+    fi
+    if [ "$HAVE_SVTAV1" = yes ]; then
+        set -- "$@" --enable-libsvtav1 --enable-encoder=libsvtav1
+    fi
+    if [ "$HAVE_DAV1D" = yes ]; then
+        set -- "$@" --enable-libdav1d --enable-decoder=libdav1d
+    fi
+    if [ "$HAVE_OPUS" = yes ]; then
+        set -- "$@" --enable-libopus --enable-encoder=libopus
+    fi
+    if [ "$HAVE_MP3LAME" = yes ]; then
+        set -- "$@" --enable-libmp3lame --enable-encoder=libmp3lame
+    fi
+    if [ "$HAVE_SDL2" = yes ]; then
+        set -- "$@" --enable-sdl2 --enable-ffplay
+    else
+        set -- "$@" --disable-ffplay
+    fi
 
     if [ "$HAVE_ZLIB" = yes ]; then
         set -- "$@" --enable-zlib
@@ -140,6 +174,9 @@ if [ "$set" = full ]; then
         if [ "$HAVE_X264" = yes ]; then
             set -- "$@" --enable-libx264 --enable-encoder=libx264,libx264rgb
         fi
+        if [ "$HAVE_X265" = yes ]; then
+            set -- "$@" --enable-libx265 --enable-encoder=libx265
+        fi
     fi
     if [ "$HAVE_VPX" = yes ]; then
         set -- "$@" --enable-libvpx --enable-encoder=libvpx_vp8,libvpx_vp9 --enable-decoder=libvpx_vp8,libvpx_vp9
@@ -147,6 +184,7 @@ if [ "$set" = full ]; then
     if [ "$HAVE_ZMQ" = yes ]; then
         set -- "$@" --enable-libzmq
         video=$video,zmq
+        audio=$audio,azmq
     fi
     if [ "$HAVE_ZIMG" = yes ]; then
         set -- "$@" --enable-libzimg
@@ -207,8 +245,12 @@ if [ -f ffmpeg_g ] && [ -n "$(find "$TD_LIB" -newer ffmpeg_g)" ]; then
     rm -f ffmpeg_g ffprobe_g
 fi
 echo "build_ffmpeg: building FFmpeg $(cat RELEASE) ($set)"
-MAKEFLAGS='' make -j"${JOBS:-2}" ffmpeg ffprobe > "$dir/build.log" 2>&1 || {
+# shellcheck disable=SC2046
+MAKEFLAGS='' make -j"${JOBS:-2}" ffmpeg ffprobe $(grep -qs '^CONFIG_FFPLAY=yes' ffbuild/config.mak && echo ffplay) > "$dir/build.log" 2>&1 || {
     grep -B 2 -A 8 'error\|Error' "$dir/build.log" | head -n 40 >&2
     die "FFmpeg's build failed; log: $dir/build.log"
 }
 cp ffmpeg ffprobe "$dir/"
+if [ -f ffplay ]; then
+    cp ffplay "$dir/"
+fi

@@ -10,7 +10,9 @@ command -v apt-get > /dev/null 2>&1 || exit 0
 needed="gcc:gcc libc6-dev:/usr/include/stdio.h make:make patch:patch xz-utils:xz pkg-config:pkg-config
 nasm:nasm libutf8proc-dev:libutf8proc libjpeg-dev:libjpeg zlib1g-dev:zlib libx264-dev:x264
 libvpx-dev:vpx libzmq3-dev:libzmq libzimg-dev:zimg libfreetype-dev:freetype2 libharfbuzz-dev:harfbuzz
-libfontconfig-dev:fontconfig libffmpeg-nvenc-dev:ffnvcodec"
+libfontconfig-dev:fontconfig libffmpeg-nvenc-dev:ffnvcodec libx265-dev:x265 libsvtav1enc-dev:SvtAv1Enc
+libdav1d-dev:dav1d libopus-dev:opus libmp3lame-dev:/usr/include/lame/lame.h libgnutls28-dev:gnutls
+libsrt-gnutls-dev:srt"
 
 missing=
 for item in $needed; do
