@@ -182,4 +182,5 @@ void ff_turbodiff_free_picture(TurboDiffPicture *p)
         av_frame_free(&p->frame);
     else
         td_image_free(&p->image);
+    memset(p, 0, sizeof(*p));
 }

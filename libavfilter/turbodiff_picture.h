@@ -40,6 +40,9 @@ typedef struct TurboDiffPicture {
  */
 int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p);
 
+/**
+ * Safe to call again.
+ */
 void ff_turbodiff_free_picture(TurboDiffPicture *p);
 
 #endif /* AVFILTER_TURBODIFF_PICTURE_H */

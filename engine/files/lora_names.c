@@ -98,7 +98,8 @@ int td_lora_names_make(TDLoraNames *names, const TDCheckpoint *base, TDLog *log)
         copy[len] = 0;
         names->module[names->n++] = copy;
     }
-    qsort(names->module, (size_t)names->n, sizeof(*names->module), compare_texts);
+    if (names->n)                                /* sorting and searching take no NULL, not even for nothing */
+        qsort(names->module, (size_t)names->n, sizeof(*names->module), compare_texts);
     for (int i = 0; i < names->n; i++) {
         if (unique && !strcmp(names->module[unique - 1], names->module[i]))
             free(names->module[i]);
@@ -111,7 +112,8 @@ int td_lora_names_make(TDLoraNames *names, const TDCheckpoint *base, TDLog *log)
         if (spell(names, names->module[i], i) < 0 || (strcmp(other, names->module[i]) && spell(names, other, i) < 0))
             goto no_memory;
     }
-    qsort(names->spelled, (size_t)names->n_spelled, sizeof(*names->spelled), compare_spelled);
+    if (names->n_spelled)
+        qsort(names->spelled, (size_t)names->n_spelled, sizeof(*names->spelled), compare_spelled);
     return 0;
 no_memory:
     td_lora_names_free(names);
@@ -150,8 +152,10 @@ static enum TDLoraRole role_of(const char *name, size_t *len)
 
 static int find_module(const TDLoraNames *names, const char *name)
 {
-    char **found = bsearch(&name, names->module, (size_t)names->n, sizeof(*names->module), compare_texts);
+    char **found = NULL;
 
+    if (names->n)
+        found = bsearch(&name, names->module, (size_t)names->n, sizeof(*names->module), compare_texts);
     return found ? (int)(found - names->module) : -1;
 }
 
@@ -174,7 +178,7 @@ static int find_dotted(const TDLoraNames *names, const char *name)
 
 static int find_spelled(const TDLoraNames *names, const char *name)
 {
-    for (size_t i = 0; i < sizeof(spelled_prefixes) / sizeof(*spelled_prefixes); i++) {
+    for (size_t i = 0; names->n_spelled && i < sizeof(spelled_prefixes) / sizeof(*spelled_prefixes); i++) {
         size_t n = strlen(spelled_prefixes[i]);
         struct TDSpelled key = { (char *)name + n, 0 }, *found;
 

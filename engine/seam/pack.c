@@ -48,21 +48,18 @@ static void convert_task(void *arg, int64_t i, int worker)
         ((uint16_t *)s->dst)[at + k] = td_f32_to_bf16(f[k]);
 }
 
-/* The threads that convert are there from the first strip that is worth it until td_pack_end(). */
-static int convert(TDDev *dev, Strip *s)
+/* The threads that convert are there from the first tensor that is worth it until td_pack_end(). */
+static int in_tasks(TDDev *dev, int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg)
 {
-    int64_t n;
     int ret;
 
-    s->step = TASK / s->k + 1;
-    n = td_blocks(s->rows, s->step);
     if (n >= MIN_TASKS && dev->cancel) {
         if (!dev->helpers && (ret = td_pool_open(&dev->helpers, 0, dev->cancel, dev->log)) < 0)
             return ret;
-        return td_parallel(dev->helpers, n, convert_task, s);
+        return td_parallel(dev->helpers, n, task, arg);
     }
     for (int64_t i = 0; i < n; i++)
-        convert_task(s, i, 0);
+        task(arg, i, 0);
     return 0;
 }
 
@@ -76,13 +73,14 @@ void td_pack_end(TDDev *dev)
 static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
 {
     TDEntry part = td_entry_rows(e, row0, rows);
-    Strip s = { e, row0, rows, td_entry_count(&part) / rows, 0, want, dst, f };
+    int64_t k = td_entry_count(&part) / rows;
+    Strip s = { e, row0, rows, k, TASK / k + 1, want, dst, f };
 
     if (e->dtype == want && !e->change) {
         td_entry_to_rows(&part, dst);
         return 0;
     }
-    return td_dtype_has_values(e->dtype) ? convert(dev, &s) : TD_ERR(ENOTSUP);
+    return td_dtype_has_values(e->dtype) ? in_tasks(dev, td_blocks(rows, s.step), convert_task, &s) : TD_ERR(ENOTSUP);
 }
 
 /* dst: device memory */
@@ -275,37 +273,62 @@ static int64_t place_in_file(const TDConv *conv, int64_t c, int64_t i, int64_t t
     return (frame * c + i) * area + t % area;
 }
 
+/* a convolution's weights on their way, cut by output channels into tasks */
+typedef struct Filters {
+    const TDConv *conv;
+    const TDEntry *e;
+    int64_t step;                                /* output channels of a task */
+    float *src;
+    uint16_t *dst;
+} Filters;
+
+static void conv_task(void *arg, int64_t task, int worker)
+{
+    const Filters *s = arg;
+    const TDConv *conv = s->conv;
+    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, c_file = c_in - conv->c_pad;
+    int64_t first = task * s->step, n = conv->c_out - first < s->step ? conv->c_out - first : s->step;
+    TDEntry part = td_entry_rows(s->e, first, n);
+    float gain = conv->widened ? 2.0f : 1.0f;
+
+    (void)worker;
+    td_entry_to_f32(&part, s->src + first * c_file * taps);
+    for (int64_t t = 0; t < taps; t++)
+        for (int64_t i = 0; i < c_in; i++) {
+            const float *src = s->src + place_in_file(conv, c_file, i, t);
+
+            for (int64_t o = first; o < first + n; o++)
+                s->dst[(o * taps + t) * c_in + i] = i < c_file ? td_f32_to_bf16(gain * src[o * c_file * taps]) : 0;
+        }
+}
+
 int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
 {
-    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, c_file = c_in - conv->c_pad;
+    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in;
     int64_t n = conv->c_out * c_in * taps;
-    float *src = NULL, gain = conv->widened ? 2.0f : 1.0f;
-    uint16_t *dst = NULL;
+    Filters s = { .conv = conv, .e = e, .step = TASK / (c_in * taps) + 1 };
     void *p;
     int ret;
 
     if (c_in % dev->caps.width_step)
         return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of %d", e->file, e->name,
                         (long long)c_in, dev->caps.width_step);
-    TRY(td_weights_alloc(dev, w, &p, (size_t)n * sizeof(*dst)));
+    TRY(td_weights_alloc(dev, w, &p, (size_t)n * sizeof(*s.dst)));
     if (w->measure)
         return 0;
-    src = malloc((size_t)n * sizeof(*src));
-    dst = malloc((size_t)n * sizeof(*dst));
-    if (!src || !dst) {
+    if (!td_dtype_has_values(e->dtype))
+        return TD_ERR(ENOTSUP);
+    s.src = malloc((size_t)n * sizeof(*s.src));
+    s.dst = malloc((size_t)n * sizeof(*s.dst));
+    if (!s.src || !s.dst) {
         ret = no_memory(dev, e);
         goto fail;
     }
-    TRY(td_entry_to_f32(e, src));
-    for (int64_t o = 0; o < conv->c_out; o++)
-        for (int64_t i = 0; i < c_in; i++)
-            for (int64_t t = 0; t < taps; t++)
-                dst[(o * taps + t) * c_in + i] =
-                    i < c_file ? td_f32_to_bf16(gain * src[o * c_file * taps + place_in_file(conv, c_file, i, t)]) : 0;
-    TRY(dev->ops->put(dev, w, p, dst, (size_t)n * sizeof(*dst), 0));
+    TRY(in_tasks(dev, td_blocks(conv->c_out, s.step), conv_task, &s));
+    TRY(dev->ops->put(dev, w, p, s.dst, (size_t)n * sizeof(*s.dst), 0));
     conv->w = p;
 fail:
-    free(src);
-    free(dst);
+    free(s.src);
+    free(s.dst);
     return ret;
 }
