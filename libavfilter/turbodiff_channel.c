@@ -177,7 +177,8 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
         if (unwanted)
             return AVERROR(ECANCELED);
     }
-    return ret;
+    /* a command ends a call of the library as an interruption does */
+    return ret == AVERROR_EXIT && !ff_filter_interrupted(c->ctx) ? AVERROR(ECANCELED) : ret;
 }
 
 /* a clip from its job, into the list */

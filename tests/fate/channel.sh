@@ -147,6 +147,14 @@ equal "seed: of the next clip that is not begun" "$(say '0.1 turbodiff@ch seed 1
     sed -n 's/lavfi.turbodiff.seed=//p' | uniq | tr '\n' ,)" "1,100,101,"
 equal "repeat: the clip on air again" "$(say '0.2 turbodiff@ch repeat 2' "prompt=a cat:idle=end:pace=live" |
     grep -c '^frame:')" 27
+equal "prompt_now: after the clip on air, ahead of what was made" "$(say "0.2 turbodiff@ch prompt_now 'a dog'" \
+    "prompt=a cat:idle=repeat:pace=live:lookahead=2,trim=end_frame=27" | sed -n 's/lavfi.turbodiff.prompt=//p' | uniq -c | tr -s ' ' | tr '\n' ,)" \
+    " 9 a cat, 18 a dog,"
+# a clip of a second and more, which is still being made
+equal "prompt_now: the clip at work ends at once" "$(say "0.1 turbodiff@ch prompt_now 'a dog'" \
+    "prompt=a cat:idle=repeat:pace=live:frames=17:s=96x96,trim=end_frame=110" | sed -n 's/lavfi.turbodiff.prompt=//p' | uniq | tr '\n' ,)" "a cat,a dog,"
+equal "next cut: the clip on air ends" "$(say '0.2 turbodiff@ch next cut' "programme=$tmp/p:pace=live:idle=end" |
+    sed -n 's/lavfi.turbodiff.clip=//p' | uniq -c | awk '{ print ($1 < 9) $2 }' | tr '\n' ' ')" "10 01 02 "
 equal "hold and resume" "$(say '0.2 turbodiff@ch hold; 0.6 turbodiff@ch resume' "prompt=a cat:pace=live" |
     sed -n 's/lavfi.turbodiff.state=//p' | uniq | tr '\n' ,)" "play,hold,play,"
 echo "0.3 turbodiff@ch status; 0.3 turbodiff@ch steps 9; 0.3 turbodiff@ch nonsense; 0.3 turbodiff@ch prompt_now 'a dog'" > "$tmp/commands"
