@@ -158,7 +158,7 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
     AVFrame *frame;
     int ret;
 
-    while ((ret = ff_turbodiff_read(c->ctx->outputs[0], &frame)) == 1 || ret == AVERROR(EAGAIN)) {
+    while ((ret = ff_turbodiff_read(c->ctx, &frame)) == 1 || ret == AVERROR(EAGAIN)) {
         int unwanted;
 
         pthread_mutex_lock(&c->lock);
@@ -178,7 +178,7 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
             return AVERROR(ECANCELED);
     }
     /* a command ends a call of the library as an interruption does */
-    return ret == AVERROR_EXIT && !ff_filter_interrupted(c->ctx) ? AVERROR(ECANCELED) : ret;
+    return ret == AVERROR_EXIT && !ff_turbodiff_interrupted(c->ctx) ? AVERROR(ECANCELED) : ret;
 }
 
 /* a clip from its job, into the list */
@@ -250,9 +250,9 @@ static int recover(TurboDiffChannel *c, int err, int *pause)
         av_log(ctx, AV_LOG_WARNING, "The clip is left out: %s; the next try is in %d s\n", av_err2str(err), *pause);
         pthread_mutex_lock(&c->lock);
         until = av_gettime_relative() + *pause * INT64_C(1000000);
-        while (!c->quit && !ff_filter_interrupted(ctx) && av_gettime_relative() < until)
+        while (!c->quit && !ff_turbodiff_interrupted(ctx) && av_gettime_relative() < until)
             wait_for(c, PERIOD);
-        quit = c->quit || ff_filter_interrupted(ctx);
+        quit = c->quit || ff_turbodiff_interrupted(ctx);
         if (!quit && restart) {
             c->n_restarts++;
             c->td = NULL;
@@ -487,7 +487,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     AVFrame *frame = NULL, *send = NULL;
     int64_t now;
 
-    if (ff_filter_interrupted(ctx)) {
+    if (ff_turbodiff_interrupted(ctx)) {
         ff_outlink_set_status(ctx->outputs[0], AVERROR_EXIT, c->n_out);
         return 0;
     }
@@ -591,7 +591,7 @@ static int make_black(TurboDiffChannel *c)
         return ret;
     for (int i = 0; i < 4; i++)
         stride[i] = c->black->linesize[i];
-    ff_turbodiff_set_props(c->ctx->outputs[0], c->black);
+    ff_turbodiff_set_props(c->ctx, c->black, (AVRational){ 1, 1 });
     return av_image_fill_black(c->black->data, stride, s->format, c->black->color_range, s->w, s->h);
 }
 
@@ -608,6 +608,8 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
         s->seed_unknown = 0;
     }
     c->seed = s->seed;
+    s->interrupt   = c->ctx->graph->interrupt_callback;
+    s->is_threaded = 1;
     c->td   = s->td;
     if ((ret = make_black(c)) < 0)
         return ret;

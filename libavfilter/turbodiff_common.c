@@ -141,9 +141,18 @@ static void report_progress(void *cookie, const TDProgress *p)
            (int)(100LL * p->done / p->total), p->seconds);
 }
 
+int ff_turbodiff_interrupted(AVFilterContext *ctx)
+{
+    const TurboDiffContext *s = ctx->priv;
+
+    if (s->is_threaded)
+        return s->interrupt.callback && s->interrupt.callback(s->interrupt.opaque);
+    return ff_filter_interrupted(ctx);
+}
+
 static int is_interrupted(void *cookie)
 {
-    return ff_filter_interrupted(cookie);
+    return ff_turbodiff_interrupted(cookie);
 }
 
 static int check_hw_format(AVFilterContext *ctx)
@@ -526,6 +535,11 @@ int ff_turbodiff_config(AVFilterLink *outlink)
     frames->width     = outlink->w;
     frames->height    = outlink->h;
     ret = av_hwframe_ctx_init(l->hw_frames_ctx);
+    if (ret >= 0) {
+        av_buffer_unref(&s->hw_frames);
+        if (!(s->hw_frames = av_buffer_ref(l->hw_frames_ctx)))
+            return AVERROR(ENOMEM);
+    }
     if (ret < 0)
         av_log(ctx, AV_LOG_ERROR, "CUDA frames of %dx%d cannot be made: %s\n", outlink->w, outlink->h, av_err2str(ret));
     return ret;
@@ -656,14 +670,14 @@ static enum AVPixelFormat sw_format(const TurboDiffContext *s)
     return s->format == AV_PIX_FMT_CUDA ? s->hw_format : s->format;
 }
 
-void ff_turbodiff_set_props(AVFilterLink *outlink, AVFrame *frame)
+void ff_turbodiff_set_props(AVFilterContext *ctx, AVFrame *frame, AVRational sample_aspect_ratio)
 {
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(outlink->src->priv));
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(ctx->priv));
     int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
 
     frame->flags              |= AV_FRAME_FLAG_KEY;
     frame->pict_type           = AV_PICTURE_TYPE_I;
-    frame->sample_aspect_ratio = outlink->sample_aspect_ratio;
+    frame->sample_aspect_ratio = sample_aspect_ratio;
     frame->duration            = 1;
     frame->color_primaries     = AVCOL_PRI_BT709;
     frame->color_trc           = is_rgb ? AVCOL_TRC_IEC61966_2_1 : AVCOL_TRC_BT709;
@@ -672,14 +686,16 @@ void ff_turbodiff_set_props(AVFilterLink *outlink, AVFrame *frame)
     frame->chroma_location     = desc->log2_chroma_w ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
 }
 
-static int get_buffer(AVFilterLink *outlink)
+/* s->frame: from the output link's pool, if it is to go there as it is and the link is sure to be there */
+static int get_buffer(AVFilterContext *ctx)
 {
-    AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
+    AVFilterLink *outlink = s->is_threaded ? NULL : ctx->outputs[0];
+    AVRational sample_aspect_ratio = outlink ? outlink->sample_aspect_ratio : (AVRational){ 1, 1 };
     AVFrame *frame;
     int ret;
 
-    if (s->format == outlink->format && s->w == outlink->w && s->h == outlink->h) {
+    if (outlink && s->format == outlink->format && s->w == outlink->w && s->h == outlink->h) {
         frame = s->frame = ff_get_video_buffer(outlink, s->w, s->h);
         if (!frame)
             return AVERROR(ENOMEM);
@@ -690,25 +706,25 @@ static int get_buffer(AVFilterLink *outlink)
         frame->format = s->format;
         frame->width  = s->w;
         frame->height = s->h;
-        if ((ret = av_frame_get_buffer(frame, 0)) < 0)
+        ret = s->format == AV_PIX_FMT_CUDA ? av_hwframe_get_buffer(s->hw_frames, frame, 0) : av_frame_get_buffer(frame, 0);
+        if (ret < 0)
             return ret;
     }
-    ff_turbodiff_set_props(outlink, frame);
+    ff_turbodiff_set_props(ctx, frame, sample_aspect_ratio);
     return av_dict_copy(&frame->metadata, s->metadata, 0);
 }
 
-int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out)
+int ff_turbodiff_read(AVFilterContext *ctx, AVFrame **out)
 {
-    AVFilterContext *ctx = outlink->src;
     TurboDiffContext *s = ctx->priv;
     TDFrame td = { 0 };
     int ret;
 
     if (!s->td || s->pts >= s->nb_frames)
         return 0;
-    if (ff_filter_interrupted(ctx))
+    if (ff_turbodiff_interrupted(ctx))
         return AVERROR_EXIT;
-    if (!s->frame && (ret = get_buffer(outlink)) < 0)
+    if (!s->frame && (ret = get_buffer(ctx)) < 0)
         return ret;
 
     for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
@@ -759,5 +775,6 @@ av_cold void ff_turbodiff_close(AVFilterContext *ctx)
     ff_turbodiff_close_stats(ctx);
     av_frame_free(&s->frame);
     av_dict_free(&s->metadata);
+    av_buffer_unref(&s->hw_frames);
     av_freep(&s->clean_prompt);
 }

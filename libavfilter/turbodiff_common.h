@@ -64,6 +64,9 @@ typedef struct TurboDiffContext {
     int w, h;                   ///< of the frames that are made
     enum AVPixelFormat format;  ///< of the frames that are made
     TDContext *td;
+    int is_threaded;            ///< another thread makes the clips: graph and links may leave the filter while it does
+    AVFilterInterruptCB interrupt;   ///< of the graph, for that thread
+    AVBufferRef *hw_frames;     ///< where CUDA frames come from
     AVFrame *frame;             ///< frame to be filled next, NULL if none
     AVDictionary *metadata;     ///< of every frame
     int clip_frames;            ///< frames to be made
@@ -175,6 +178,11 @@ typedef struct TurboDiffContext {
 int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size);
 
 /**
+ * Whether the work is to end. To be called by any thread.
+ */
+int ff_turbodiff_interrupted(AVFilterContext *ctx);
+
+/**
  * Read a seed.
  *
  * @return 0 a seed, 1 "-1": one is to be drawn, < 0 neither
@@ -284,7 +292,7 @@ int ff_turbodiff_makes(enum AVPixelFormat format);
 /**
  * Set what all frames of the output are alike in.
  */
-void ff_turbodiff_set_props(AVFilterLink *outlink, AVFrame *frame);
+void ff_turbodiff_set_props(AVFilterContext *ctx, AVFrame *frame, AVRational sample_aspect_ratio);
 
 /**
  * Work on the clip until a frame is there or a bounded piece of work is done.
@@ -294,7 +302,7 @@ void ff_turbodiff_set_props(AVFilterLink *outlink, AVFrame *frame);
  * @return 1 a frame, 0 end of the clip, AVERROR(EAGAIN) call again,
  *         AVERROR_EXIT interrupted, other < 0 error that has been logged
  */
-int ff_turbodiff_read(AVFilterLink *outlink, AVFrame **out);
+int ff_turbodiff_read(AVFilterContext *ctx, AVFrame **out);
 
 /**
  * End the work for good because of an error; activate() returns what this

@@ -378,7 +378,7 @@ static int work(AVFilterLink *outlink)
     int64_t n;
     int ret;
 
-    ret = ff_turbodiff_read(outlink, &frame);
+    ret = ff_turbodiff_read(ctx, &frame);
     if (ret == AVERROR(EAGAIN)) {
         ff_filter_set_ready(ctx, 100);
         return 0;

@@ -179,7 +179,7 @@ static int activate(AVFilterContext *ctx)
             ff_turbodiff_close_channel(&source->channel);
         return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
     }
-    ret = ff_turbodiff_read(outlink, &frame);
+    ret = ff_turbodiff_read(ctx, &frame);
     if (ret == AVERROR(EAGAIN)) {
         ff_filter_set_ready(ctx, 100);
         return 0;
