@@ -93,6 +93,8 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
             ret = AVERROR(ENOMEM);
         job->frames = c->last.frames;
         job->steps  = c->last.steps;
+        if (ret < 0)
+            ff_turbodiff_free_job(job);
         return ret < 0 ? ret : 1;
     }
     if (c->o->idle == IDLE_END && ff_turbodiff_programme_ended(&c->programme))

@@ -482,12 +482,19 @@ int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h)
     return 0;
 }
 
-int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char *dst, size_t size)
+int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean)
 {
     TDLogger logger = { ctx, log_line, TD_LOG_ERROR };
-    int ret = td_clean_prompt(dst, size, prompt, &logger);
+    int len = td_clean_prompt(NULL, 0, prompt, &logger);
 
-    return ret < 0 ? error_from_td(ret) : ret;
+    if (len >= 0) {
+        if (!(*clean = av_malloc(len + 1)))
+            return AVERROR(ENOMEM);
+        len = td_clean_prompt(*clean, len + 1, prompt, &logger);
+        if (len < 0)
+            av_freep(clean);
+    }
+    return len < 0 ? error_from_td(len) : len;
 }
 
 int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image)

@@ -233,11 +233,11 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx);
 int ff_turbodiff_load_prompt(AVFilterContext *ctx);
 
 /**
- * Write the prompt as the model sees it to dst, cut to size.
+ * The prompt as the model sees it, in a string of its own.
  *
  * @return its length, or < 0 an error that has been logged
  */
-int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char *dst, size_t size);
+int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean);
 
 /**
  * Check the option stats.

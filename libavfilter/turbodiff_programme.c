@@ -62,13 +62,12 @@ void ff_turbodiff_free_job(TurboDiffJob *job)
 
 int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt)
 {
-    int size = ff_turbodiff_clean(ctx, prompt, NULL, 0), ret;
+    int ret = ff_turbodiff_clean(ctx, prompt, &job->clean);
 
-    if (size < 0)
-        return size;
-    job->prompt = av_strdup(prompt);
-    job->clean  = av_malloc(size + 1);
-    ret = job->prompt && job->clean ? ff_turbodiff_clean(ctx, prompt, job->clean, size + 1) : AVERROR(ENOMEM);
+    if (ret >= 0 && !(job->prompt = av_strdup(prompt)))
+        ret = AVERROR(ENOMEM);
+    if (ret < 0)
+        ff_turbodiff_free_job(job);
     return FFMIN(ret, 0);
 }
 

@@ -74,7 +74,7 @@ typedef struct TurboDiffProgramme {
 int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *line, const char *where);
 
 /**
- * A clip of a prompt and nothing else.
+ * Set the prompt of a job; after an error the job is empty.
  */
 int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt);
 

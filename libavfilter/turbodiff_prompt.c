@@ -131,7 +131,7 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx)
 int ff_turbodiff_load_prompt(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
-    int size, ret;
+    int ret;
 
     if (s->clean_prompt)
         return 0;
@@ -146,13 +146,7 @@ int ff_turbodiff_load_prompt(AVFilterContext *ctx)
         if (!s->params.prompt)
             return ret < 0 ? ret : AVERROR(ENOMEM);
     }
-    size = ff_turbodiff_clean(ctx, s->params.prompt, NULL, 0);
-    if (size < 0)
-        return size;
-    s->clean_prompt = av_malloc(size + 1);
-    if (!s->clean_prompt)
-        return AVERROR(ENOMEM);
-    ret = ff_turbodiff_clean(ctx, s->params.prompt, s->clean_prompt, size + 1);
+    ret = ff_turbodiff_clean(ctx, s->params.prompt, &s->clean_prompt);
     if (!ret)
         av_log(ctx, AV_LOG_WARNING, "The prompt is empty: nothing says what the video is to show\n");
     return ret;

@@ -92,6 +92,18 @@ count() {
     frames "$@" > "$tmp/frames"
     grep "$failure" "$tmp/frames" || grep -c . "$tmp/frames"
 }
+# has KIND NAME...: ffmpeg -KINDs lists each
+has() {
+    has_kind=$1
+    shift
+    # a name is the second word, where it has no properties before it the only one
+    "$ffmpeg" -hide_banner -v error "-${has_kind}s" | awk '{ print $(NF > 1 ? 2 : 1) }' | tr , '\n' | sort -u > "$tmp/list"
+    has_not=
+    for name; do
+        grep -qx "$name" "$tmp/list" || has_not="$has_not $name"
+    done
+    equal "$has_kind: all of $#" "lacks:$has_not" "lacks:"
+}
 # write FILE OPTION...: FILE is what ffmpeg makes, and where that fails there is none
 write() {
     file_made=$1

@@ -23,18 +23,6 @@ works() {
     shift
     if "$@" && [ ! -s "$tmp/err" ]; then ok "$works_name"; else fail "$works_name" "$(head -n 3 "$tmp/err")"; fi
 }
-# has KIND NAME...: ffmpeg -KINDs lists each
-has() {
-    kind=$1
-    shift
-    "$ffmpeg" -hide_banner -v error "-${kind}s" | awk '{ print $2 }' | tr , '\n' | sort -u > "$tmp/list"
-    [ "$kind" = bsf ] && "$ffmpeg" -hide_banner -v error -bsfs | sort -u > "$tmp/list"
-    lacks=
-    for name; do
-        grep -qx "$name" "$tmp/list" || lacks="$lacks $name"
-    done
-    equal "$kind: all of $#" "lacks:$lacks" "lacks:"
-}
 offers() {
     "$ffmpeg" -hide_banner -v error "-${1}s" | awk '{ print $2 }' | tr , '\n' | grep -qx "$2"
 }

@@ -16,18 +16,6 @@ ffprobe=$dir/ffprobe
 suite=fate-streams
 . "$(dirname "$0")/cases.sh"
 
-# has KIND NAME...: ffmpeg -KINDs lists each
-has() {
-    kind=$1
-    shift
-    # names are the second word, of protocols the only one
-    "$ffmpeg" -hide_banner -v error "-${kind}s" | awk '{ print $(NF > 1 ? 2 : 1) }' | tr , '\n' | sort -u > "$tmp/list"
-    lacks=
-    for name; do
-        grep -qx "$name" "$tmp/list" || lacks="$lacks $name"
-    done
-    equal "$kind: all of $#" "lacks:$lacks" "lacks:"
-}
 # module NAME: whether this machine has a library, as configure asks for it
 module() { pkg-config --exists "$1" 2> /dev/null; }
 
