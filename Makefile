@@ -128,6 +128,21 @@ CUDA_ENGINE := $(SHARED_SRCS:%.c=$(BUILD)/%.o)
 $(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS) $(CUDA_ENGINE)
 	$(NVCC) -shared -cudart static -o $@ $(CUDA_OBJS) $(CUDA_ENGINE)
 
+# checkops and a module whose order racecheck can follow (cuda/gemm_mma.cu says why), for tests/gpu/sanitize.sh
+RACE := $(BUILD)/racecheck
+.PHONY: racecheck
+racecheck: $(RACE)/libturbodiff-cuda.so $(RACE)/checkops
+
+$(RACE)/gemm_mma.cu.o: cuda/gemm_mma.cu config.mak $(BUILD)/seam
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -DTD_EACH_LANE -MMD -MF $(@:.o=.d) -c $< -o $@
+
+$(RACE)/libturbodiff-cuda.so: $(RACE)/gemm_mma.cu.o $(CUDA_OBJS) $(CUDA_ENGINE)
+	$(NVCC) -shared -cudart static -o $@ $< $(filter-out %/cuda/gemm_mma.cu.o,$(CUDA_OBJS)) $(CUDA_ENGINE)
+
+$(RACE)/checkops: $(BUILD)/checkops
+	cp $< $@
+
 # ---- tools and tests ----
 
 $(BUILD)/%: tools/%.c $(LIB_A)
@@ -400,7 +415,7 @@ uninstall:
 	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo) $(addprefix $(DEMO_DIR)/,$(DEMO_FILES))
 	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(dir $(DEMO_DIR)) 2> /dev/null || true
 
--include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CARDS:=.d) $(CUDA_OBJS:.o=.d) \
+-include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CARDS:=.d) $(CUDA_OBJS:.o=.d) $(RACE)/gemm_mma.cu.d \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \
@@ -444,6 +459,7 @@ help:
 	@echo "fate            the filters in ffmpeg"
 	@echo "check-gpu       on a machine with a GPU, less than five minutes: a table of times for a report"
 	@echo "check-gpu-all   the same machine, all that only a GPU can show; OFFICIAL=DIR"
+	@echo "racecheck       what tests/gpu/sanitize.sh needs of CUDA's racecheck"
 	@echo "bench-gpu       times on a GPU"
 	@echo "asan tsan       unit and operator tests under sanitizers"
 	@echo "asan-fast       of asan, what reads files and prompts"

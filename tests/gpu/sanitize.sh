@@ -4,7 +4,7 @@
 #
 # 1. racecheck over every operation, Hopper's kernels and the portable ones (on a GPU with compute capability 8.9 or
 #    later); memcheck, initcheck and synccheck over whole clips, of the demo model and of a small model from a picture.
-# 2. BUILD holds checkops, td, tdsynth and libturbodiff-cuda.so. About two minutes on an H100.
+# 2. BUILD holds td, tdsynth, libturbodiff-cuda.so and what make racecheck makes. About five minutes on an H100.
 # 3. Each case prints "ok NAME", or what was found and "FAIL NAME"; the last line has the counts.
 set -u
 LC_ALL=C
@@ -26,10 +26,11 @@ sanitize() {
     fi
 }
 
+[ -x "$build/racecheck/checkops" ] || { echo "sanitize.sh: no $build/racecheck/checkops; make racecheck" >&2; exit 1; }
 command -v compute-sanitizer > /dev/null || { echo "sanitize.sh: no compute-sanitizer here" >&2; exit 1; }
 "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --preset=tiny --in-dim=36 "$tmp/i2v" || exit 1
 for impl in cuda rtx4090; do
-    sanitize "operations, $impl" racecheck "$build/checkops" --impl=$impl --fills=1
+    sanitize "operations, $impl" racecheck "$build/racecheck/checkops" --impl=$impl --fills=1
 done
 for tool in memcheck initcheck synccheck; do
     sanitize "demo clip" $tool "$build/td" -B cuda -i 2 -r 1 tools/demo-model/model "a red circle moves up on white" /dev/null
