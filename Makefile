@@ -305,7 +305,7 @@ fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
 	    tests/fate/channel.sh $(BUILD) $(MODEL) || r=1; \
 	    CC="$(CC)" tests/fate/devices.sh $(BUILD) $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
-	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; \
+	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; tests/fate/readme.sh $(BUILD) || r=1; \
 	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
 
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp

@@ -98,6 +98,13 @@ make -s help | cut -c 1-16 | named | grep . > "$tmp/helped"
     comm -13 "$tmp/phony" "$tmp/helped" | sed 's/$/ is in make help, and no target/'
 } | rule "make help lists every target"
 
+# what a text links to is there
+git ls-files -- '*.md' | while read -r f; do
+    grep -o '](\([^)#]*\)' "$f" | sed 's/^](//' | grep -v '^https://' | grep . | while read -r link; do
+        [ -e "$(dirname "$f")/$link" ] || echo "$f: no $link"
+    done
+done | rule "links lead to files"
+
 # every clone has it
 find tools/demo-model/model -type f -exec stat -c %s {} + |
     awk '{ n += $1 } END { if (n < 1 || n > 16000000) print n + 0 " bytes, want 1 to 16000000" }' |
