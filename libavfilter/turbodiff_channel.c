@@ -38,6 +38,7 @@
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
 #include "turbodiff_programme.h"
+#include "turbodiff_transition.h"
 
 /* microseconds: between two looks at what does not wake a thread, and what a clock may be behind before it is set anew */
 #define PERIOD 20000
@@ -70,7 +71,7 @@ void ff_turbodiff_free_clip(TurboDiffClip *clip)
 /* ---- the thread ---- */
 
 /* the next clip's job, where there is one now; under the lock */
-static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
+static int next_job(TurboDiffChannel *c, TurboDiffJob *job)
 {
     int ret;
 
@@ -82,8 +83,8 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
     ret = ff_turbodiff_next_job(c->ctx, &c->programme, job);
     if (ret)
         return ret;
-    if (c->programme.file && c->programme.fd < 0 && (c->o->loop < 0 || *round < c->o->loop)) {
-        ++*round;
+    if (c->programme.file && c->programme.fd < 0 && (c->o->loop < 0 || c->round < c->o->loop)) {
+        c->round++;
         ff_turbodiff_rewind_programme(c->ctx, &c->programme);
         return ff_turbodiff_next_job(c->ctx, &c->programme, job);
     }
@@ -93,6 +94,7 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
             ret = AVERROR(ENOMEM);
         job->frames = c->last.frames;
         job->steps  = c->last.steps;
+        job->in     = c->last.in;
         if (ret < 0)
             ff_turbodiff_free_job(job);
         return ret < 0 ? ret : 1;
@@ -102,20 +104,31 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job, int *round)
     return 0;
 }
 
-/* whether all of a clip has been on air as often as wanted; under the lock */
-static int is_over(const TurboDiffClip *clip)
+const TurboDiffJob *ff_turbodiff_coming(TurboDiffChannel *c)
 {
-    return clip->done && clip->pos >= clip->nb_made && !clip->plays;
+    const TurboDiffJob *job = c->taken ? c->taken : c->nb_queue ? &c->queue[0] : ff_turbodiff_peek_job(c->ctx, &c->programme);
+
+    if (!job && c->programme.nb_jobs && (c->o->loop < 0 || c->round < c->o->loop))
+        job = &c->programme.jobs[0];
+    if (!job && c->o->idle == IDLE_REPEAT)
+        job = &c->last;
+    return job;
+}
+
+/* whether all of the clip on air but a fade has been there as often as wanted; under the lock */
+static int is_over(TurboDiffChannel *c)
+{
+    return c->clips->done && c->clips->pos >= ff_turbodiff_own_frames(c) && !c->clips->plays;
 }
 
 /* whether a clip may be begun; under the lock */
-static int has_room(const TurboDiffChannel *c)
+static int has_room(TurboDiffChannel *c)
 {
     int ahead = 0;
 
     for (const TurboDiffClip *clip = c->clips; clip; clip = clip->next)
         ahead += !clip->played;
-    return !c->clips || ahead < c->o->lookahead || (!ahead && is_over(c->clips));
+    return !c->clips || ahead < c->o->lookahead || (!ahead && is_over(c));
 }
 
 /* under the lock */
@@ -190,6 +203,7 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     TurboDiffContext *s = ctx->priv;
     TurboDiffClip *clip = av_mallocz(sizeof(*clip)), **last;
     char *negative = NULL;
+    const char *why = ff_turbodiff_check_transition(c, &job->in);
     int ret;
 
     if (!clip)
@@ -197,6 +211,7 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     pthread_mutex_lock(&c->lock);
     clip->number    = c->number++;
     clip->plays     = job->repeat;
+    clip->in        = why ? (TurboDiffTransition){ TRANSITION_CUT, 0 } : job->in;
     clip->nb_frames = job->frames ? job->frames : c->nb_frames;
     if (!(clip->frames = av_calloc(clip->nb_frames, sizeof(*clip->frames)))) {
         pthread_mutex_unlock(&c->lock);
@@ -206,8 +221,11 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     for (last = &c->clips; *last; last = &(*last)->next)
         ;
     *last = c->making = clip;
+    c->taken = NULL;
     pthread_mutex_unlock(&c->lock);
 
+    if (why)
+        av_log(ctx, AV_LOG_WARNING, "Clip %"PRId64" comes by a cut: %s\n", clip->number, why);
     ret = set_clip(c, job, clip, &negative);
     if (ret >= 0)
         ret = ff_turbodiff_start(ctx, c->image, 0);
@@ -274,7 +292,7 @@ static int recover(TurboDiffChannel *c, int err, int *pause)
 static void *work(void *arg)
 {
     TurboDiffChannel *c = arg;
-    int round = 0, pause = 0, made = 0, failure = 0, ret = 0;
+    int pause = 0, made = 0, failure = 0, ret = 0;
 
     for (;;) {
         TurboDiffJob job = { 0 };
@@ -283,12 +301,13 @@ static void *work(void *arg)
         ret = 0;
         while (!c->quit && !c->stopping && ret == 0) {
             if (has_room(c))
-                ret = next_job(c, &job, &round);
+                ret = next_job(c, &job);
             if (ret == 0)
                 wait_for(c, PERIOD);
         }
         if (c->quit || c->stopping)
             ret = AVERROR_EOF;
+        c->taken = ret > 0 ? &job : NULL;
         pthread_mutex_unlock(&c->lock);
         if (ret > 0) {
             ret = make_clip(c, &job);
@@ -301,6 +320,7 @@ static void *work(void *arg)
                 failure = ret;
             }
             pthread_mutex_lock(&c->lock);
+            c->taken = NULL;
             ff_turbodiff_free_job(&c->last);
             c->last = job;
             pthread_mutex_unlock(&c->lock);
@@ -346,6 +366,7 @@ static void end_clip(TurboDiffChannel *c)
         return;
     c->clips = clip->next;
     c->replayed = 0;
+    c->cut = c->fade_frames = 0;
     ff_turbodiff_free_clip(clip);
     pthread_cond_broadcast(&c->wake);
 }
@@ -362,19 +383,25 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
         }
         if (!clip->played && !ff_turbodiff_is_ready(c, clip))
             return NULL;
+        if (c->fade_frames && (c->cut || c->faded == c->fade_frames || (next->done && next->pos >= next->nb_made))) {
+            end_clip(c);
+            continue;
+        }
+        if (c->fade_frames || ff_turbodiff_begin_fade(c))
+            return ff_turbodiff_fade(c);
         if (clip->played && c->next_when_ready && ff_turbodiff_is_ready(c, next) && c->making != clip) {
             c->next_when_ready = 0;
             end_clip(c);
             continue;
         }
-        if (clip->pos < clip->nb_made) {
+        if (clip->pos < FFMIN(clip->nb_made, ff_turbodiff_own_frames(c))) {
             c->n_clips += !clip->played;
             clip->played++;
             c->replayed = 0;
             pthread_cond_broadcast(&c->wake);
             return clip->frames[clip->pos++];
         }
-        if (!clip->done)
+        if (!clip->done || clip->pos < clip->nb_made)
             return NULL;
         if (clip->plays > 0 && !c->stopping) {
             clip->plays--;
@@ -411,7 +438,7 @@ static AVFrame *held_frame(TurboDiffChannel *c, const char **state)
         return c->shown;
     if ((c->o->late == LATE_REPEAT || c->o->late == LATE_PINGPONG) && clip && clip->played && clip->done &&
         clip->nb_made > 1) {
-        int n = clip->nb_made, i = c->replayed++;
+        int n = FFMAX(FFMIN(clip->nb_made, clip->pos), 2), i = c->replayed++;
 
         *state = c->o->late == LATE_REPEAT ? "repeat" : "pingpong";
         if (c->o->late == LATE_REPEAT)
@@ -525,6 +552,14 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
         wait_for(c, PERIOD);
     pthread_mutex_unlock(&c->lock);
 
+    if (send && c->under) {
+        ret = ff_turbodiff_blend(&send, c->under, c->faded, c->fade_frames + 1);
+        av_frame_free(&c->under);
+        if (ret < 0) {
+            av_frame_free(&send);
+            return ret;
+        }
+    }
     if (end)
         return frame ? AVERROR(ENOMEM) : finish(c);
     if (!frame) {
@@ -559,6 +594,10 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
     c->ctx = ctx;
     c->o   = o;
     c->programme.fd = -1;
+    if (ff_turbodiff_parse_transition(o->transition, &c->transition) < 0) {
+        av_log(ctx, AV_LOG_ERROR, "transition '%s': expected %s\n", o->transition, TRANSITION_WANT);
+        return AVERROR(EINVAL);
+    }
     if (o->programme) {
         if ((ret = ff_turbodiff_open_programme(ctx, &c->programme, o->programme)) < 0)
             return ret;
@@ -570,6 +609,18 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
         return ret;
     c->queue[c->nb_queue++] = job;
     return 0;
+}
+
+/* of the options and of all lines that are there; of those that come later make_clip() finds out */
+static int check_transitions(TurboDiffChannel *c)
+{
+    const char *why = ff_turbodiff_check_transition(c, &c->transition);
+
+    for (int i = 0; i < c->programme.nb_jobs && !why; i++)
+        why = ff_turbodiff_check_transition(c, &c->programme.jobs[i].in);
+    if (why)
+        av_log(c->ctx, AV_LOG_ERROR, "transition: %s\n", why);
+    return why ? AVERROR(EINVAL) : 0;
 }
 
 static int make_black(TurboDiffChannel *c)
@@ -600,6 +651,7 @@ static int make_black(TurboDiffChannel *c)
 int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
 {
     TurboDiffContext *s = c->ctx->priv;
+    TDInfo info;
     int ret;
 
     c->image     = image;
@@ -613,7 +665,11 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     s->interrupt   = c->ctx->graph->interrupt_callback;
     s->is_threaded = 1;
     c->td   = s->td;
-    if ((ret = make_black(c)) < 0)
+    if (td_info(s->td, &info) < 0)
+        return AVERROR_BUG;
+    c->needs_image = info.needs_image;
+    if ((ret = check_transitions(c)) < 0 ||
+        (ret = make_black(c)) < 0)
         return ret;
     if ((ret = pthread_mutex_init(&c->lock, NULL)))
         return AVERROR(ret);
@@ -653,6 +709,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
     ff_turbodiff_free_job(&c->last);
     ff_turbodiff_close_programme(&c->programme);
     av_frame_free(&c->shown);
+    av_frame_free(&c->under);
     av_frame_free(&c->black);
     av_free(c->negative);
     if (c->has_lock) {

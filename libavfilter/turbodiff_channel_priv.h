@@ -32,6 +32,7 @@
 #include "libavutil/thread.h"
 #include "turbodiff_channel.h"
 #include "turbodiff_programme.h"
+#include "turbodiff_transition.h"
 
 #define MAX_QUEUE 16
 
@@ -49,13 +50,18 @@ typedef struct TurboDiffClip {
     int done;                   ///< no more frames are made
     int dropped;                ///< nobody wants it: its making ends
     int64_t first_made, last_made;   ///< when these frames were
+    TurboDiffTransition in;     ///< how it comes after the one before
+    int faded;                  ///< how many of its first frames the fade into it took
 } TurboDiffClip;
 
 struct TurboDiffChannel {
     AVFilterContext *ctx;
     const TurboDiffChannelOptions *o;
     const TDImage *image;
+    int needs_image;            ///< an image-to-video model
+    TurboDiffTransition transition;  ///< where a clip says nothing
     TurboDiffProgramme programme;
+    int round;                  ///< of the programme
     TurboDiffJob last;          ///< of the last clip, for idle=repeat
     TDParams params;            ///< as the options say
     int64_t nb_frames;
@@ -75,6 +81,7 @@ struct TurboDiffChannel {
     int64_t number;             ///< of the next clip
     TDContext *td;              ///< to be cancelled; NULL while the model is loaded anew
     TurboDiffClip *clips;       ///< on air, or next to be so; then those that follow
+    const TurboDiffJob *taken;  ///< by the thread, of a clip that is not in the list yet
     TurboDiffClip *making;      ///< last one, while the thread is at it
     int quit, stopping;
     int ended;                  ///< nothing more will be made
@@ -89,6 +96,9 @@ struct TurboDiffChannel {
     int64_t n_late;
     int replayed;               ///< frames of the clip on air that have been sent again since it ended
     int paused, next_when_ready;
+    int cut;                    ///< the clip on air ends without a fade
+    int fade_frames, faded;     ///< of the fade on air, 0 if there is none; and those that were seen
+    AVFrame *under;             ///< frame of the clip that goes, for the fade
     int64_t n_clips;            ///< clips that were on air
     int64_t n_restarts;
 };
@@ -104,6 +114,11 @@ int ff_turbodiff_is_ready(const TurboDiffChannel *c, const TurboDiffClip *clip);
  * lock.
  */
 void ff_turbodiff_cancel(TurboDiffChannel *c);
+
+/**
+ * What the next clip to be begun will be, if that is known. Under the lock.
+ */
+const TurboDiffJob *ff_turbodiff_coming(TurboDiffChannel *c);
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip);
 

@@ -97,6 +97,7 @@ static int enqueue(TurboDiffChannel *c, TurboDiffJob *job, char *res, int res_le
 static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
     TurboDiffJob job = { 0 };
+    const char *why;
     int ret;
 
     if (!strcmp(cmd, "enqueue")) {
@@ -112,6 +113,10 @@ static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, c
     }
     if (ret < 0)
         return answer(res, res_len, "expected a prompt"), ret;
+    if ((why = ff_turbodiff_check_transition(c, &job.in))) {
+        ff_turbodiff_free_job(&job);
+        return answer(res, res_len, "%s", why), AVERROR(EINVAL);
+    }
     if (!strcmp(cmd, "prompt_now"))
         drop_unseen(c);
     return enqueue(c, &job, res, res_len);
@@ -161,6 +166,7 @@ static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res
         clip->dropped = 1;
         ff_turbodiff_cancel(c);
     }
+    c->cut = cut;
     if (cut)
         clip->pos = INT_MAX;                     /* ended, whether its frames are there or not */
     else

@@ -49,7 +49,7 @@
 
 #define MAX_REPEAT 1000000
 
-static const char *const keys[] = { "seed", "frames", "d", "steps", "negative", "repeat", "id" };
+static const char *const keys[] = { "seed", "frames", "d", "steps", "negative", "repeat", "id", "in" };
 
 void ff_turbodiff_free_job(TurboDiffJob *job)
 {
@@ -117,6 +117,9 @@ static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, cha
     } else if (!strcmp(key, "repeat")) {
         ret = parse_count(value, 0, MAX_REPEAT, &job->repeat);
         want = "0 to 1000000 times more";
+    } else if (!strcmp(key, "in")) {
+        ret = ff_turbodiff_parse_transition(value, &job->in);
+        want = TRANSITION_WANT;
     } else {
         char **dst = !strcmp(key, "id") ? &job->id : &job->negative;
 
@@ -184,7 +187,7 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
             for (int i = 0; i < FF_ARRAY_ELEMS(keys); i++)
                 known |= !strcmp(keys[i], key);
             if (!known) {
-                av_log(ctx, AV_LOG_ERROR, "%s: '%s': expected one of seed, frames, d, steps, negative, repeat, id\n",
+                av_log(ctx, AV_LOG_ERROR, "%s: '%s': expected one of seed, frames, d, steps, negative, repeat, id, in\n",
                        where, key);
                 ret = AVERROR(EINVAL);
                 goto fail;
@@ -402,6 +405,11 @@ int ff_turbodiff_next_job(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiff
         p->next++;
         return ret < 0 ? ret : 1;
     }
+    if (p->ahead.prompt) {
+        *job = p->ahead;
+        memset(&p->ahead, 0, sizeof(p->ahead));
+        return 1;
+    }
     while ((line = next_line(ctx, p))) {
         char where[64];
         int ret;
@@ -415,18 +423,27 @@ int ff_turbodiff_next_job(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiff
     return 0;
 }
 
+const TurboDiffJob *ff_turbodiff_peek_job(AVFilterContext *ctx, TurboDiffProgramme *p)
+{
+    if (p->fd < 0)
+        return p->next < p->nb_jobs ? &p->jobs[p->next] : NULL;
+    return p->ahead.prompt || ff_turbodiff_next_job(ctx, p, &p->ahead) > 0 ? &p->ahead : NULL;
+}
+
 int ff_turbodiff_programme_ended(const TurboDiffProgramme *p)
 {
     struct pollfd poll_fd = { p->fd, POLLIN };
 
     if (p->fd < 0)
         return p->next >= p->nb_jobs;
-    return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLHUP) && !(poll_fd.revents & POLLIN) && !p->len;
+    return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLHUP) && !(poll_fd.revents & POLLIN) && !p->len &&
+           !p->ahead.prompt;
 }
 
 void ff_turbodiff_close_programme(TurboDiffProgramme *p)
 {
     free_jobs(&p->jobs, &p->nb_jobs);
+    ff_turbodiff_free_job(&p->ahead);
     if (p->file && p->fd >= 0)
         close(p->fd);
     p->fd = -1;

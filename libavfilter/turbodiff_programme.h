@@ -35,6 +35,7 @@
 #include <sys/stat.h>
 
 #include "avfilter.h"
+#include "turbodiff_transition.h"
 
 /**
  * A clip to be made. What a line leaves open, the options of the filter say.
@@ -49,6 +50,7 @@ typedef struct TurboDiffJob {
     int frames;                 ///< 0: not set
     int steps;                  ///< 0: not set
     int repeat;                 ///< how many times more it is played
+    TurboDiffTransition in;     ///< from the clip before
 } TurboDiffJob;
 
 typedef struct TurboDiffProgramme {
@@ -62,6 +64,7 @@ typedef struct TurboDiffProgramme {
     int len;
     int line;                   ///< of a pipe: lines so far
     int skip;                   ///< of a pipe: what comes up to the end of the line is left out
+    TurboDiffJob ahead;         ///< of a pipe: one that was looked at, if it has a prompt
 } TurboDiffProgramme;
 
 /**
@@ -97,6 +100,12 @@ void ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p);
  * @return 1 a clip, 0 there is none now (a file: none any more), < 0 an error
  */
 int ff_turbodiff_next_job(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiffJob *job);
+
+/**
+ * The clip that ff_turbodiff_next_job() would give, which stays the
+ * programme's; NULL if there is none now.
+ */
+const TurboDiffJob *ff_turbodiff_peek_job(AVFilterContext *ctx, TurboDiffProgramme *p);
 
 /**
  * Whether no clip will come any more: the file's are all taken, or the pipe's

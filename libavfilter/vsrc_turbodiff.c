@@ -24,6 +24,8 @@
 
 #define TD_RUNTIME AV_OPT_FLAG_RUNTIME_PARAM
 
+#include <string.h>
+
 #include "libavutil/opt.h"
 #include "avfilter.h"
 #include "filters.h"
@@ -64,6 +66,7 @@ static const AVOption turbodiff_options[] = {
     { "first",           "set what is sent with pace=live before the first clip is there", OFFSET(channel_options.first), AV_OPT_TYPE_INT, { .i64 = FIRST_WAIT }, FIRST_WAIT, FIRST_BLACK, TD_FLAGS, .unit = "first" },
         TD_CONST("wait",      "nothing",                              FIRST_WAIT,            "first"),
         TD_CONST("black",     "black",                                FIRST_BLACK,           "first"),
+    { "transition",      "set how a clip comes after the one before: cut, fade/FRAMES or continue", OFFSET(channel_options.transition), AV_OPT_TYPE_STRING, { .str = "cut" }, 0, 0, TD_FLAGS },
     { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" },
         TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
         TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
@@ -88,6 +91,7 @@ static int check_channel(AVFilterContext *ctx)
         { "late: expected pace=live",                            o->late != LATE_HOLD && !live },
         { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
         { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
+        { "transition: expected programme, idle or pace",        strcmp(o->transition, "cut") && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
 

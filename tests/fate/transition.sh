@@ -1,0 +1,143 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# How a clip of a channel comes after the one before: transition.sh DIR MODEL I2V_MODEL, as i2v.sh
+set -u
+LC_ALL=C
+export LC_ALL
+
+dir=$1
+model=$2
+i2v=$3
+ffmpeg=$dir/ffmpeg
+case $dir in
+*/small-*) suite=fate-transition-${dir##*/small-} ;;
+*)         suite=fate-transition ;;
+esac
+. "$(dirname "$0")/cases.sh"
+
+base="turbodiff=model=$model:s=64x48:frames=9:seed=1:steps=1"
+sums() {                                         # checksums of a channel's frames
+    frames -f lavfi -i "$@" | cut -d , -f 6
+}
+lines() {                                        # lines FROM TO: of what comes
+    sed -n "$1,$2p"
+}
+# told KEY GRAPH: what the metadata says of each frame, one a line
+told() {
+    made -f lavfi -i "$2,metadata=print:key=lavfi.turbodiff.$1:file=-" -f null - | sed -n "s/.*turbodiff.$1=//p"
+}
+programme() {                                    # programme LINE...: to $tmp/p
+    printf '%s\n' "$@" > "$tmp/p"
+}
+p="programme=$tmp/p"
+
+# ---- fades ----
+
+programme 'a cat' 'a dog' 'a bird'
+sums "$base:$p" > "$tmp/cut"
+sums "$base:$p:transition=fade/4" > "$tmp/fade"
+equal "fade/4: three clips of 9 frames are 19" "$(grep -c . "$tmp/fade")" 19
+equal "fade/4: times count on" "$(frames -f lavfi -i "$base:$p:transition=fade/4" | cut -d , -f 3 | tr '\n' ' ')" "$(seq -s ' ' 0 18) "
+equal "fade/4: what is outside of a fade is as it was" "$(lines 1 5 < "$tmp/fade"; lines 10 10 < "$tmp/fade"; lines 15 19 < "$tmp/fade")" \
+    "$(lines 1 5 < "$tmp/cut"; lines 14 14 < "$tmp/cut"; lines 23 27 < "$tmp/cut")"
+equal "fade/4: what is inside is new" "$( (lines 6 9 < "$tmp/fade"; lines 11 14 < "$tmp/fade") | grep -cFf "$tmp/cut")" 0
+equal "fade/4: its frames are of the clip that comes" "$(told clip "$base:$p:transition=fade/4" | uniq -c | tr -s ' ' | tr '\n' ,)" " 5 0, 5 1, 9 2,"
+for how in lookahead=0 lookahead=4 pace=live; do
+    equal "fade/4: $how changes no frame" "$(sums "$base:$p:transition=fade/4:$how")" "$(cat "$tmp/fade")"
+done
+equal "fade/4: threads change no frame" "$(sums "$base:$p:transition=fade/4" -filter_threads 1)" "$(cat "$tmp/fade")"
+equal "fade/4: a channel that goes on" "$(sums "$base:$p:loop=-1:transition=fade/4" -frames:v 14)" "$(lines 1 14 < "$tmp/fade")"
+
+# light FILE: R, G and B of all pixels, one a line
+light() {
+    od -A n -t u1 -v "$1" | tr -s ' ' '\n' | grep .
+}
+raw() {                                          # raw FILE GRAPH FRAMES
+    write "$1" -f lavfi -i "$2,format=gbrp" -frames:v "$3" -f rawvideo
+}
+raw "$tmp/a.raw" "$base:$p,trim=start_frame=5" 4
+raw "$tmp/b.raw" "$base:$p,trim=start_frame=9" 4
+raw "$tmp/mix.raw" "$base:$p:transition=fade/4,trim=start_frame=5" 4
+for file in a b mix; do
+    light "$tmp/$file.raw" > "$tmp/$file.txt"
+done
+equal "fade/4: each value is what linear light makes it, to one step" "$(paste "$tmp/a.txt" "$tmp/b.txt" "$tmp/mix.txt" | awk '
+    function light(v) { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ^ 2.4 }
+    function value(l) { return 255 * (l <= 0.0031308 ? 12.92 * l : 1.055 * l ^ (1 / 2.4) - 0.055) }
+    { w = (int((NR - 1) / (3 * 64 * 48)) + 1) / 5; d = $3 - value((1 - w) * light($1) + w * light($2)); n++
+      bad += (d > 1 || d < -1); far += ($1 - $2 > 8 || $2 - $1 > 8) }
+    END { print n, bad, (far > 1000) }')" "36864 0 1"
+# psnr GRAPH GRAPH: the worst frame
+psnr() {
+    "$ffmpeg" -hide_banner -nostdin -f lavfi -i "$1" -f lavfi -i "$2" -lavfi psnr -f null - 2>&1 |
+        sed -n 's/.*PSNR.* min:\([0-9inf.]*\).*/\1/p' | head -n 1
+}
+# the demo model's pictures, whose colours are not finer than chroma that is halved
+printf '%s\n' 'a yellow circle moves to the right' 'a red square moves quickly to the left' > "$tmp/demo"
+demo="turbodiff=programme=$tmp/demo:frames=9:seed=1:transition=fade/4"
+for format in yuv444p yuv444p10 yuv420p yuv420p10 nv12 p010 rgb24; do
+    worst=$(psnr "$demo,format=$format,scale=flags=accurate_rnd+full_chroma_int+full_chroma_inp,format=gbrp" "$demo,format=gbrp")
+    if [ "$(echo "${worst:-0}" | awk '{ print ($1 == "inf" || $1 >= 38) }')" = 1 ]; then
+        ok "fade/4: $format is as RGB"
+    else
+        fail "fade/4: $format is as RGB" "worst PSNR ${worst:-none} dB, expected at least 38"
+    fi
+done
+for format in yuv420p yuv444p10 gbrp; do
+    programme 'seed=5 | a cat' 'seed=5 | a cat'
+    equal "fade to the same frame of a still: $format" "$(psnr "turbodiff=model=$model:s=64x48:frames=1:steps=1:$p:transition=fade/1,format=$format" \
+        "turbodiff=model=$model:s=64x48:frames=1:steps=1:$p,format=$format" | awk '{ print ($1 == "inf" || $1 >= 48) }')" 1
+done
+
+programme 'a cat' 'in=fade/2 | a dog' 'a bird'
+equal "in=fade/2: of this clip alone" "$(sums "$base:$p" | grep -c .) $(told clip "$base:$p" | uniq -c | tr -s ' ' | tr '\n' ,)" "25  7 0, 9 1, 9 2,"
+programme 'a cat' 'in=cut | a dog' 'a bird'
+equal "in=cut: in a channel that fades" "$(told clip "$base:$p:transition=fade/2" | uniq -c | tr -s ' ' | tr '\n' ,)" " 9 0, 7 1, 9 2,"
+programme 'repeat=1 | a cat' 'a dog'
+equal "repeat: it is the last time that fades" "$(told clip "$base:$p:transition=fade/2" | uniq -c | tr -s ' ' | tr '\n' ,)" " 16 0, 9 1,"
+programme 'a cat' 'frames=5 | a dog' 'a bird'
+equal "a fade longer than what is left of a clip" "$(told clip "$base:$p:transition=fade/3" | uniq -c | tr -s ' ' | tr '\n' ,)" " 6 0, 3 1, 9 2,"
+programme 'frames=1 | a cat' 'a dog'
+equal "a clip of one frame stands under the fade" "$(told clip "$base:$p:transition=fade/3" | uniq -c | tr -s ' ' | tr '\n' ,)" " 1 0, 9 1,"
+mkfifo "$tmp/fifo"
+timeout 20 sh -c 'exec > "$1"; printf "a cat\na dog\nin=cut | a bird\n"' sh "$tmp/fifo" &
+equal "fades of lines from a pipe" "$(told clip "$base:programme=$tmp/fifo:transition=fade/4" | uniq -c | tr -s ' ' | tr '\n' ,)" " 5 0, 9 1, 9 2,"
+wait $!
+programme 'a cat' 'a dog' 'a bird'
+for late in hold repeat pingpong; do
+    equal "late=$late: all frames of the fades are there" "$(told state "$base:$p:pace=live:r=240:late=$late:transition=fade/4" | grep -c play)" 19
+done
+
+# say COMMANDS OPTIONS: whether the first of two clips is cut short, how many frames the other one has, and the first of them
+say() {
+    echo "$1" > "$tmp/commands"
+    made -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=17:seed=1:steps=1:$2,sendcmd=f=$tmp/commands,metadata=print:key=lavfi.turbodiff.clip:file=$tmp/clips[v]" \
+        -map '[v]' -f framecrc - > "$tmp/crc"
+    grep "$failure" "$tmp/crc"
+    said=$(grep -c 'clip=0' "$tmp/clips")
+    echo "$((said < 17)) $(grep -c 'clip=1' "$tmp/clips") $(grep '^0,' "$tmp/crc" | lines $((said + 1)) $((said + 1)) | tr -d ' ' | cut -d , -f 6)"
+}
+programme 'a cat' 'a dog'
+first=$(sums "turbodiff=model=$model:s=64x48:frames=17:steps=1:seed=2:prompt=a dog" | head -n 1)
+equal "next cut: the clip on air ends" "$(say '0.4 turbodiff@ch next cut' "$p:pace=live:transition=fade/4:lookahead=2:r=8")" "1 17 $first"
+say '0.4 turbodiff@ch next' "$p:pace=live:transition=fade/4:lookahead=2:r=8" > "$tmp/said"
+equal "next: it fades away" "$(cut -d ' ' -f 1,2 "$tmp/said") $(grep -c "$first" "$tmp/said")" "1 17 0"
+
+# ---- what is wrong ----
+
+wrong() {                                        # wrong NAME PATTERN OPTIONS
+    run -f lavfi -i "$3" -f null -
+    refused "$1" "$2" 'Error\|Failed' $?
+}
+for bad in fade fade/ fade/0 fade/509 fade/x fade/3x wipe/3 ''; do
+    wrong "transition=$bad" "transition '$bad': expected cut, fade/FRAMES" "$base:$p:transition=$bad"
+done
+wrong "a transition of one clip" "transition: expected programme" "$base:prompt=a cat:transition=fade/3"
+wrong "text to video cannot continue" "expected an image-to-video model" "$base:$p:transition=continue"
+programme 'a cat' 'in=fade/x | a dog'
+wrong "a programme's transition" "p:2: in 'fade/x': expected cut, fade/FRAMES" "$base:$p"
+programme 'a cat' 'in=continue | a dog'
+wrong "a line that text to video cannot continue" "expected an image-to-video model" "$base:$p"
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
