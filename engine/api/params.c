@@ -119,9 +119,13 @@ void td_default_info(TDContext *c)
 
 /* ---- a clip ---- */
 
-static int check_image(TDContext *c, const TDImage *image)
+static int check_image(TDContext *c, const TDImage *image, const float *picture)
 {
-    if (!image && c->info.needs_image)
+    if (image && picture)
+        return td_error(&c->log, EINVAL, "image and picture: want one of them");
+    if (picture && !c->info.needs_image)
+        return td_error(&c->log, EINVAL, "picture: %s is a text-to-video model, which takes none", c->info.model);
+    if (!image && !picture && c->info.needs_image)
         return td_error(&c->log, EINVAL,
                         "no image: %s is an image-to-video model, which makes a clip from its first frame",
                         c->info.model);
@@ -234,7 +238,7 @@ int td_configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
     TRY(configure(c, g, theirs));
     if (!g->p.prompt)
         return td_error(&c->log, EINVAL, "no prompt");
-    TRY(check_image(c, g->p.image));
+    TRY(check_image(c, g->p.image, g->p.picture));
 fail:
     return ret;
 }

@@ -205,7 +205,7 @@ static int start(TDContext *c, const TDParams *theirs)
     c->ended = 1;                                /* as long as there is nothing to tell */
     c->model->peak_bytes = 0;
     td_model_account(c->model, 0);
-    TRY(td_clip_open(&c->clip, c->model, &g, prompts, g.p.image, &c->log));
+    TRY(td_clip_open(&c->clip, c->model, &g, prompts, &c->log));
     c->nonblocking = g.p.nonblocking;
     c->info.noise = td_noise_name(c->noise_name, g.p.noise, c->dev->caps.noise_blocks);
     c->info.clip_width = g.p.width;
@@ -319,6 +319,21 @@ int td_read_frame(TDContext *c, TDFrame *f)
         ret = td_error(&c->log, EINVAL, "no clip: td_start() comes first");
     else if (c->clip->phase == TD_CLIP_DONE || (ret = td_check_frame(c, f)) >= 0)
         ret = read_frame(c, f);
+    return leave(c, ret);
+}
+
+int td_last_picture(TDContext *c, float *rgb)
+{
+    int ret;
+
+    if (!c || !rgb)
+        return TD_ERR(EINVAL);
+    if ((ret = enter(c)) < 0)
+        return ret;
+    ret = c->clip ? td_clip_picture(c->clip, rgb) : TD_ERR(EINVAL);
+    if (ret == TD_ERR(EINVAL))
+        ret = td_error(&c->log, EINVAL, "no picture: td_read_frame() comes first, and has to have written a frame");
+    c->dead = ret == TD_ERR(EIO);
     return leave(c, ret);
 }
 

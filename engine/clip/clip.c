@@ -232,8 +232,9 @@ fail:
 }
 
 int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
-                 const TDImage *image, TDLog *log)
+                 TDLog *log)
 {
+    int w = cfg->p.width, h = cfg->p.height;
     TDClip *c = calloc(1, sizeof(*c));
     int ret = 0;
 
@@ -253,9 +254,12 @@ int td_clip_open(TDClip **out, TDModel *model, const TDClipConfig *cfg, const ch
         c->n_prompts++;
     }
     TRY(reserve(c));
-    if (image)
-        TRY(td_condition_picture(&c->condition, image, cfg->p.width, cfg->p.height, td_whole_side(cfg->p.width),
-                                 td_whole_side(cfg->p.height), encoder_of(model).kind->from_zero, log));
+    if (cfg->p.image)
+        TRY(td_condition_image(&c->condition, cfg->p.image, w, h, td_whole_side(w), td_whole_side(h),
+                               encoder_of(model).kind->from_zero, log));
+    if (cfg->p.picture)
+        TRY(td_condition_picture(&c->condition, cfg->p.picture, w, h, td_whole_side(w), td_whole_side(h),
+                                 encoder_of(model).kind->from_zero, log));
     td_rng_init(&c->rng, cfg->p.noise, model->dev->caps.noise_blocks, cfg->p.seed);
     return 0;
 fail:
@@ -522,6 +526,7 @@ static int advance_decode(TDClip *c, const TDFrame *f)
     while (c->decoded < c->latents.shape[1] && c->decoded < c->shown + c->n_out) {
         TDFrameSet *set = &c->out[c->decoded % c->n_out];
 
+        c->last = NULL;
         TRY(vae->kind->next(&c->model->net[TD_FILE_VAE], &c->decoder, &c->latents, &set->rgb));
         TRY(op->begin_frames(c->dev, set, f));
         c->decoded++;
@@ -544,6 +549,8 @@ int td_clip_frame(TDClip *c, TDFrame *f)
     if (!finite)                                 /* weights that are not finite, or bf16 overflow */
         return td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights",
                         c->model->path[TD_FILE_VAE]);
+    c->last = set;
+    c->last_at = c->next_ready;
     if (++c->next_ready == set->rgb.shape[0]) {
         c->next_ready = 0;
         c->shown++;
@@ -554,6 +561,33 @@ int td_clip_frame(TDClip *c, TDFrame *f)
     if (c->shown == c->latents.shape[1])
         c->phase = TD_CLIP_DONE;
     return 0;
+}
+
+int td_clip_picture(const TDClip *c, float *rgb)
+{
+    size_t w = (size_t)c->cfg.p.width, h = (size_t)c->cfg.p.height, pitch;
+    TDTensor one;
+    float *whole;
+    int ret;
+
+    if (!c->last)
+        return TD_ERR(EINVAL);
+    one = c->last->rgb;
+    one.shape[0] = 1;
+    one.data = (char *)one.data + (size_t)c->last_at * td_tensor_bytes(&one);
+    pitch = 3 * (size_t)one.shape[2];
+    if (!(whole = malloc(td_tensor_bytes(&one))))
+        return td_error(c->log, ENOMEM, "picture: out of memory");
+    TRY(c->dev->ops->download(c->dev, whole, &one));
+    for (size_t y = 0; y < h; y++)
+        for (size_t i = 0; i < 3 * w; i++) {
+            float v = (1.0f + whole[y * pitch + i]) * 0.5f;
+
+            rgb[y * 3 * w + i] = v > 0.0f ? v < 1.0f ? v : 1.0f : 0.0f;
+        }
+fail:
+    free(whole);
+    return ret;
 }
 
 #ifdef TD_CHECK

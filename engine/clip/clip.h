@@ -71,6 +71,8 @@ typedef struct TDClip {
     TDDitClip dit;
     TDDecoderClip decoder;
     TDFrameSet out[2];                           ///< latent frame t uses t modulo n_out
+    const TDFrameSet *last;                      ///< one of them, with picture last_at handed out last; NULL: it is gone
+    int last_at;
     int n_out;
     uint64_t fixed_bytes, work_bytes[TD_N_PARTS];   ///< of block; of work in the stage of each file
 
@@ -91,10 +93,10 @@ typedef struct TDClip {
     int64_t next_frame;
 } TDClip;
 
-/** Plan, reserve memory, tokenize, take over the image (NULL unless the model has an encoder). prompts[1] NULL = no
- *  guidance. */
+/** Plan, reserve memory, tokenize, take over the first frame: cfg's image or picture (both NULL unless the model has an
+ *  encoder). prompts[1] NULL = no guidance. */
 int td_clip_open(TDClip **clip, TDModel *model, const TDClipConfig *cfg, const char *const prompts[TD_MAX_PROMPTS],
-                 const TDImage *image, TDLog *log);
+                 TDLog *log);
 /** What such a clip and all weights take on the model's device. @return 0 or a logged error */
 int  td_clip_need(TDModel *model, const TDClipConfig *cfg, TDNeed *need, TDLog *log);
 /** Let td_model_plan() compare such a clip with the memory there is. @return 0, ENOMEM (not logged), a logged error */
@@ -103,6 +105,9 @@ int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *
  *  @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
 int  td_clip_advance(TDClip *clip, const TDFrame *f);
 int  td_clip_frame(TDClip *clip, TDFrame *f);
+/** The picture of the frame that was taken last, as td_last_picture(). @return 0, EINVAL where it is gone (not logged), or
+ *  a logged error */
+int  td_clip_picture(const TDClip *clip, float *rgb);
 void td_clip_progress(const TDClip *clip, TDProgress *p);  ///< stage, done, total of the phase at hand
 void td_clip_summary(const TDClip *clip, TDClipSummary *s);
 void td_clip_close(TDClip **clip);

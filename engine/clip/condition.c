@@ -1,30 +1,65 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <stdlib.h>
+#include <string.h>
 #include "clip/condition.h"
 #include "picture/image.h"
 
-int td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, int from_zero,
-                         TDLog *log)
+/* keep a picture of w x h with its right and bottom edge repeated */
+static int keep(TDCondition *c, const uint16_t *rgb, int w, int h, int whole_w, int whole_h, TDLog *log)
 {
-    uint8_t *rgb = malloc(3 * (size_t)w * (size_t)h);
-    uint16_t level[256], *to;
+    uint16_t *to = c->pixels = calloc((size_t)whole_w * (size_t)whole_h, TD_VAE_IN_CHANNELS * sizeof(*c->pixels));
+
+    if (!to)
+        return td_error(log, ENOMEM, "image: out of memory");
+    for (int y = 0; y < whole_h; y++)
+        for (int x = 0; x < whole_w; x++, to += TD_VAE_IN_CHANNELS)
+            memcpy(to, rgb + 3 * ((size_t)(y < h ? y : h - 1) * (size_t)w + (size_t)(x < w ? x : w - 1)),
+                   3 * sizeof(*to));
+    return 0;
+}
+
+int td_condition_image(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, int from_zero,
+                       TDLog *log)
+{
+    size_t n = 3 * (size_t)w * (size_t)h;
+    uint8_t *bytes = malloc(n);
+    uint16_t *rgb = malloc(n * sizeof(*rgb)), level[256];
     int ret;
 
-    to = c->pixels = calloc((size_t)whole_w * (size_t)whole_h, TD_VAE_IN_CHANNELS * sizeof(*c->pixels));
-    if (!rgb || !c->pixels) {
+    if (!bytes || !rgb) {
         ret = td_error(log, ENOMEM, "image: out of memory");
         goto fail;
     }
-    TRY(td_image_resize(rgb, w, h, image, log));
+    TRY(td_image_resize(bytes, w, h, image, log));
     for (int i = 0; i < 256; i++)
         level[i] = td_f32_to_bf16(from_zero ? (float)i / 255.0f : ((float)i * (1.0f / 255.0f) - 0.5f) / 0.5f);
-    for (int y = 0; y < whole_h; y++)
-        for (int x = 0; x < whole_w; x++, to += TD_VAE_IN_CHANNELS) {
-            const uint8_t *from = rgb + 3 * ((size_t)(y < h ? y : h - 1) * (size_t)w + (size_t)(x < w ? x : w - 1));
+    for (size_t i = 0; i < n; i++)
+        rgb[i] = level[bytes[i]];
+    TRY(keep(c, rgb, w, h, whole_w, whole_h, log));
+fail:
+    free(bytes);
+    free(rgb);
+    return ret;
+}
 
-            for (int k = 0; k < 3; k++)
-                to[k] = level[from[k]];
+int td_condition_picture(TDCondition *c, const float *picture, int w, int h, int whole_w, int whole_h, int from_zero,
+                         TDLog *log)
+{
+    size_t n = 3 * (size_t)w * (size_t)h;
+    uint16_t *rgb = malloc(n * sizeof(*rgb));
+    int ret;
+
+    if (!rgb)
+        return td_error(log, ENOMEM, "picture: out of memory");
+    for (size_t i = 0; i < n; i++) {
+        if (!(picture[i] >= 0.0f && picture[i] <= 1.0f)) {
+            ret = td_error(log, EINVAL, "picture: %g in row %zu, want values from 0 to 1", (double)picture[i],
+                           i / (3 * (size_t)w));
+            goto fail;
         }
+        rgb[i] = td_f32_to_bf16(from_zero ? picture[i] : (picture[i] - 0.5f) / 0.5f);
+    }
+    TRY(keep(c, rgb, w, h, whole_w, whole_h, log));
 fail:
     free(rgb);
     return ret;

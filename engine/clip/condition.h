@@ -23,7 +23,10 @@ typedef struct TDEncoder {
 
 /** Resize the picture to w x h, repeat its right and bottom edge up to whole_w x whole_h, normalise it and keep it.
  *  from_zero: as in TDKind. @return 0 or ENOMEM (logged) */
-int  td_condition_picture(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, int from_zero,
+int  td_condition_image(TDCondition *c, const TDImage *image, int w, int h, int whole_w, int whole_h, int from_zero,
+                        TDLog *log);
+/** The same of w x h pixels of RGB in 0..1. @return 0, ENOMEM or EINVAL (logged) */
+int  td_condition_picture(TDCondition *c, const float *picture, int w, int h, int whole_w, int whole_h, int from_zero,
                           TDLog *log);
 /** Carve what outlives encoding, and what does not. t, h, w: latent grid */
 int  td_condition_plan(TDCondition *c, TDArena *a, int64_t t, int64_t h, int64_t w);

@@ -423,8 +423,8 @@ static int run_encode(Stage *s, char **arg)
     for (int run = 0; run < s->runs; run++) {
         double start;
 
-        TRY(td_condition_picture(&c, &image, (int)(8 * w), (int)(8 * h), (int)(8 * w), (int)(8 * h),
-                                 part->kind->from_zero, &s->log));
+        TRY(td_condition_image(&c, &image, (int)(8 * w), (int)(8 * h), (int)(8 * w), (int)(8 * h),
+                               part->kind->from_zero, &s->log));
         start = td_now();
         TRY(td_condition_begin(&c, &enc));
         while (!(ret = td_condition_next(&c, &enc, arg[0])))

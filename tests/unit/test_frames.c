@@ -35,7 +35,7 @@ static int run_clip(TDModel *m, int ahead, uint8_t *out, TDLog *log)
     m->dev->caps.ahead = ahead;
     n_begun = 0;
     cfg.attn = (TDAttnConfig){ .kind = TD_ATTN_DENSE, .bq = 128, .bk = 64, .topk = 1 };
-    ret = td_clip_open(&clip, m, &cfg, prompts, NULL, log);
+    ret = td_clip_open(&clip, m, &cfg, prompts, log);
     while (ret >= 0 && clip->phase != TD_CLIP_DONE) {
         f.data[0] = out + n * BYTES;
         ret = td_clip_advance(clip, &f);

@@ -386,7 +386,7 @@ static void test_condition(Net *n, const TDCheckpoint *g, const char *path)
         CHECK_INT(td_condition_plan(&cond, &a, t, 2, 2), 0);
         CHECK_INT(td_condition_plan_work(&cond, &enc, &a, 2, 2), 0);
     }
-    CHECK_INT(td_condition_picture(&cond, &image, 16, 16, 16, 16, part->kind->from_zero, n->log), 0);
+    CHECK_INT(td_condition_image(&cond, &image, 16, 16, 16, 16, part->kind->from_zero, n->log), 0);
     CHECK_INT(td_condition_begin(&cond, &enc), 0);
     for (int64_t i = 0; i < t; i++)
         CHECK_INT(td_condition_next(&cond, &enc, path), i == t - 1);

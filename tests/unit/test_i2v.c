@@ -125,7 +125,7 @@ static void check_condition(void)
         CHECK_INT(td_condition_plan_work(&cond, &enc, &a, H / 8, W / 8), 0);
     }
     image = golden_image(g);
-    CHECK_INT(td_condition_picture(&cond, &image, W, H, W, H, part->kind->from_zero, &log), 0);
+    CHECK_INT(td_condition_image(&cond, &image, W, H, W, H, part->kind->from_zero, &log), 0);
     CHECK_INT(td_condition_begin(&cond, &enc), 0);
     for (int64_t i = 0; i < t; i++)
         CHECK_INT(ret = td_condition_next(&cond, &enc, path), i == t - 1);

@@ -71,7 +71,7 @@ static int run(TDModel *m, const char *prompt, TDPlan *need)
     const char *prompts[TD_MAX_PROMPTS] = { prompt, NULL };
     TDFrame f = { .format = TD_PIX_RGB24, .data = { pixels }, .stride = { 3 * SIDE } };
     TDClip *c = NULL;
-    int ret = td_clip_open(&c, m, &config, prompts, NULL, &lines);
+    int ret = td_clip_open(&c, m, &config, prompts, &lines);
 
     if (ret >= 0 && need)
         *need = m->plan;
@@ -238,7 +238,7 @@ static void test_streamed_file(void)
 
     test_begin("a file that becomes shorter while its blocks come");
     CHECK_INT(open_model(&m, path, TD_RESIDENT_AUTO, bytes.stage / 2), 0);
-    ret = td_clip_open(&c, m, &config, prompts, NULL, &lines);
+    ret = td_clip_open(&c, m, &config, prompts, &lines);
     while (ret >= 0 && c->phase != TD_CLIP_DONE) {
         if (c->phase == TD_CLIP_BLOCKS && c->block_at == 1)
             CHECK_INT(truncate(m->path[TD_FILE_DIT], 100000), 0);
