@@ -65,6 +65,7 @@ void ff_turbodiff_free_clip(TurboDiffClip *clip)
     for (int i = 0; i < clip->nb_made; i++)
         av_frame_free(&clip->frames[i]);
     av_free(clip->frames);
+    av_free(clip->picture);
     av_free(clip);
 }
 
@@ -174,9 +175,17 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
     int ret;
 
     while ((ret = ff_turbodiff_read(c->ctx, &frame)) == 1 || ret == AVERROR(EAGAIN)) {
+        float *picture = ret == 1 ? ff_turbodiff_keep_picture(c) : NULL;
         int unwanted;
 
+        if (ret == 1 && clip->skip) {
+            clip->skip--;
+            av_frame_free(&frame);
+            ret = AVERROR(EAGAIN);
+        }
         pthread_mutex_lock(&c->lock);
+        if (picture)
+            clip->picture = picture;
         unwanted = c->quit || clip->dropped;
         if (ret == 1 && !unwanted && clip->nb_made < clip->nb_frames) {
             clip->last_made = av_gettime_relative();
@@ -222,13 +231,14 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
         ;
     *last = c->making = clip;
     c->taken = NULL;
+    ff_turbodiff_take_picture(c, clip);
     pthread_mutex_unlock(&c->lock);
 
     if (why)
         av_log(ctx, AV_LOG_WARNING, "Clip %"PRId64" comes by a cut: %s\n", clip->number, why);
     ret = set_clip(c, job, clip, &negative);
     if (ret >= 0)
-        ret = ff_turbodiff_start(ctx, c->image, 0);
+        ret = ff_turbodiff_begin_clip(c, clip);
     if (ret >= 0)
         ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.clip", clip->number, 0);
     if (ret >= 0 && job->id)
@@ -367,6 +377,8 @@ static void end_clip(TurboDiffChannel *c)
     c->clips = clip->next;
     c->replayed = 0;
     c->cut = c->fade_frames = 0;
+    FFSWAP(float *, c->picture, clip->picture);
+    c->picture_place = clip->place;
     ff_turbodiff_free_clip(clip);
     pthread_cond_broadcast(&c->wake);
 }
@@ -569,8 +581,10 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     if (live && !c->t0)
         c->t0 = av_gettime_relative();
     ret = send_frame(c, send, state);
+    pthread_mutex_lock(&c->lock);
     av_frame_free(&c->shown);
     c->shown = send;
+    pthread_mutex_unlock(&c->lock);
     return ret;
 }
 
@@ -708,6 +722,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
         ff_turbodiff_free_job(&c->queue[--c->nb_queue]);
     ff_turbodiff_free_job(&c->last);
     ff_turbodiff_close_programme(&c->programme);
+    ff_turbodiff_free_pictures(c);
     av_frame_free(&c->shown);
     av_frame_free(&c->under);
     av_frame_free(&c->black);

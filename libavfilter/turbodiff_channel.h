@@ -42,6 +42,7 @@ typedef struct TurboDiffChannelOptions {
     int loop;                   ///< rounds of the programme after the first; -1: for ever
     int lookahead;              ///< clips that may be made ahead of the one on air
     int idle, pace, late, first, on_error;
+    int chain, match;           ///< of clips that continue each other: how many, and whether colours stay
     char *transition;           ///< from clip to clip, where a line has none of its own
 } TurboDiffChannelOptions;
 

@@ -51,6 +51,9 @@ typedef struct TurboDiffClip {
     int dropped;                ///< nobody wants it: its making ends
     int64_t first_made, last_made;   ///< when these frames were
     TurboDiffTransition in;     ///< how it comes after the one before
+    float *picture;             ///< its last one, as the VAE made it; NULL: not there
+    int place;                  ///< in a chain of clips that continue each other; 0: the first one
+    int skip;                   ///< frames at its beginning that are not wanted
     int faded;                  ///< how many of its first frames the fade into it took
 } TurboDiffClip;
 
@@ -83,12 +86,19 @@ struct TurboDiffChannel {
     TurboDiffClip *clips;       ///< on air, or next to be so; then those that follow
     const TurboDiffJob *taken;  ///< by the thread, of a clip that is not in the list yet
     TurboDiffClip *making;      ///< last one, while the thread is at it
+    float *picture;             ///< of the clip that was on air last and is gone, with its place
+    int picture_place;
     int quit, stopping;
     int ended;                  ///< nothing more will be made
     int error;                  ///< why
 
+    /* of the thread: what the clip that it begins goes on from, and the colours that its chain began with */
+    float *from;
+    AVFrame *from_frame;
+    double match_mean[3], match_deviation[3];
+
     /* of activate() */
-    AVFrame *shown;             ///< last frame on air
+    AVFrame *shown;             ///< last frame on air; changed under the lock
     AVFrame *black;
     int64_t t0;                 ///< time of frame 0 on the clock
     int64_t n_out;              ///< frames sent
@@ -119,6 +129,25 @@ void ff_turbodiff_cancel(TurboDiffChannel *c);
  * What the next clip to be begun will be, if that is known. Under the lock.
  */
 const TurboDiffJob *ff_turbodiff_coming(TurboDiffChannel *c);
+
+/**
+ * Of a clip that has just come into the list: find what it goes on from, if its
+ * transition wants that and the chain is not too long. Under the lock.
+ */
+void ff_turbodiff_take_picture(TurboDiffChannel *c, TurboDiffClip *clip);
+
+/**
+ * Start it.
+ */
+int ff_turbodiff_begin_clip(TurboDiffChannel *c, const TurboDiffClip *clip);
+
+/**
+ * The picture of the clip's last frame, where that has been read and the model
+ * could go on from it; else NULL.
+ */
+float *ff_turbodiff_keep_picture(TurboDiffChannel *c);
+
+void ff_turbodiff_free_pictures(TurboDiffChannel *c);
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip);
 

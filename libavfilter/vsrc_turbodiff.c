@@ -67,6 +67,8 @@ static const AVOption turbodiff_options[] = {
         TD_CONST("wait",      "nothing",                              FIRST_WAIT,            "first"),
         TD_CONST("black",     "black",                                FIRST_BLACK,           "first"),
     { "transition",      "set how a clip comes after the one before: cut, fade/FRAMES or continue", OFFSET(channel_options.transition), AV_OPT_TYPE_STRING, { .str = "cut" }, 0, 0, TD_FLAGS },
+    { "chain",           "set after how many clips that continue each other a cut comes (0: never)", OFFSET(channel_options.chain), AV_OPT_TYPE_INT, { .i64 = 6 }, 0, INT_MAX, TD_FLAGS },
+    { "match",           "match the colours of the picture that a clip continues to those that the chain began with", OFFSET(channel_options.match), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS },
     { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" },
         TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
         TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
@@ -92,6 +94,7 @@ static int check_channel(AVFilterContext *ctx)
         { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
         { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
         { "transition: expected programme, idle or pace",        strcmp(o->transition, "cut") && !channel },
+        { "chain, match: expected programme, idle or pace",      (o->chain != 6 || o->match) && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
 

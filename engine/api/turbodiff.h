@@ -184,8 +184,8 @@ typedef struct TDParams {
                                      ///< than before are laid onto the weights anew (TurboDiffusion's int8: beside
                                      ///< them, at once); NULL (default) or "" = none
     const char *lora_low;            ///< 0.2. Two experts: the same for the low-noise one
-    const float *picture;            ///< 0.2. In place of image, and not rounded to 8 bits: width x height pixels of RGB,
-                                     ///< 3 values from 0 to 1 each, rows top down without a gap, as td_last_picture()
+    const float *picture;            ///< 0.2. In place of image, and not of 8 bits: width x height pixels of RGB, 3
+                                     ///< values from 0 to 1 each, rows top down without a gap, as td_last_picture()
                                      ///< writes them. Default NULL
 } TDParams;
 
@@ -298,9 +298,9 @@ TD_API int  td_start(TDContext *c, const TDParams *p);
  *  After 0 or an error (except EIO) td_start() may be called again. */
 TD_API int  td_read_frame(TDContext *c, TDFrame *f);
 
-/** The picture of the frame that td_read_frame() wrote last, as the VAE made it, before anything was rounded: a clip that
- *  goes on from it (TDParams.picture) begins where this one ends. Right after a call that returned 1; frame formats do
- *  not matter.
+/** The picture of the frame that td_read_frame() wrote last, as the VAE made it, before anything was rounded: a clip
+ *  that goes on from it (TDParams.picture) begins where this one ends. Right after a call that returned 1; the format
+ *  of that frame does not matter.
  *  @param rgb  the caller's, of clip_width x clip_height pixels (TDInfo), 3 values from 0 to 1 each, rows top down
  *  @return 0, EINVAL where there is no such frame, ENOMEM, EIO. Since 0.2 */
 TD_API int  td_last_picture(TDContext *c, float *rgb);

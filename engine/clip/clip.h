@@ -71,7 +71,7 @@ typedef struct TDClip {
     TDDitClip dit;
     TDDecoderClip decoder;
     TDFrameSet out[2];                           ///< latent frame t uses t modulo n_out
-    const TDFrameSet *last;                      ///< one of them, with picture last_at handed out last; NULL: it is gone
+    const TDFrameSet *last;                      ///< one of them, with picture last_at handed out last, or NULL
     int last_at;
     int n_out;
     uint64_t fixed_bytes, work_bytes[TD_N_PARTS];   ///< of block; of work in the stage of each file
@@ -105,8 +105,8 @@ int  td_clip_fits(TDModel *model, const TDClipConfig *cfg, TDPlan *plan, TDLog *
  *  @return 1 if a frame can be taken with td_clip_frame(), 0 if not yet, < 0 error */
 int  td_clip_advance(TDClip *clip, const TDFrame *f);
 int  td_clip_frame(TDClip *clip, TDFrame *f);
-/** The picture of the frame that was taken last, as td_last_picture(). @return 0, EINVAL where it is gone (not logged), or
- *  a logged error */
+/** The picture of the frame that was taken last, as td_last_picture(). @return 0, EINVAL where it is gone (not logged),
+ *  or a logged error */
 int  td_clip_picture(const TDClip *clip, float *rgb);
 void td_clip_progress(const TDClip *clip, TDProgress *p);  ///< stage, done, total of the phase at hand
 void td_clip_summary(const TDClip *clip, TDClipSummary *s);
