@@ -302,6 +302,7 @@ check-build: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 
 fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
+	    tests/fate/clips.sh $(BUILD) $(MODEL)-i2v || r=1; \
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
 	    tests/fate/channel.sh $(BUILD) $(MODEL) || r=1; \
 	    tests/fate/transition.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
@@ -312,6 +313,7 @@ fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
 	@r=0; tests/fate/run.sh $(BUILD)/small-$* $(MODEL) || r=1; \
 	    tests/fate/i2v.sh $(BUILD)/small-$* $(MODEL)-i2v $(MODEL) || r=1; \
+	    tests/fate/clips.sh $(BUILD)/small-$* $(MODEL)-i2v || r=1; \
 	    tests/fate/failure.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/channel.sh $(BUILD)/small-$* $(MODEL) || r=1; \
 	    tests/fate/transition.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \

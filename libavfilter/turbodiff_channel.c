@@ -144,28 +144,28 @@ static void wait_for(TurboDiffChannel *c, int64_t us)
 }
 
 /* what a clip is made by, in the filter's context, which the thread has for itself */
-static int set_clip(TurboDiffChannel *c, const TurboDiffJob *job, TurboDiffClip *clip, char **negative)
+static int set_clip(TurboDiffChannel *c, const TurboDiffJob *job, const TurboDiffClip *clip, char **negative)
 {
-    TurboDiffContext *s = c->ctx->priv;
-    const char *own;
+    TDParams own = c->params;
+    int64_t nb_frames;
+    uint64_t seed;
+    int failed;
 
     pthread_mutex_lock(&c->lock);
-    own = job->negative ? job->negative : c->negative ? c->negative : c->params.negative_prompt;
-    *negative = own ? av_strdup(own) : NULL;
-    s->params.n_steps      = job->steps ? job->steps : c->steps ? c->steps : c->params.n_steps;
-    s->params.guidance     = c->guidance ? c->guidance : c->params.guidance;
-    s->params.guidance_low = c->guidance ? c->guidance_low : c->params.guidance_low;
-    s->seed      = job->has_seed ? job->seed : c->seed + (uint64_t)clip->number;
-    s->nb_frames = job->frames ? job->frames : c->nb_frames;
+    *negative = c->negative ? av_strdup(c->negative) : NULL;
+    failed = c->negative && !*negative;
+    if (c->negative)
+        own.negative_prompt = *negative;
+    if (c->steps)
+        own.n_steps = c->steps;
+    if (c->guidance) {
+        own.guidance     = c->guidance;
+        own.guidance_low = c->guidance_low;
+    }
+    nb_frames = c->nb_frames;
+    seed      = c->seed + (uint64_t)clip->number;
     pthread_mutex_unlock(&c->lock);
-
-    s->seed_unknown  = 0;
-    s->clip_frames   = (s->nb_frames + 2) / 4 * 4 + 1;
-    s->params.prompt = job->prompt;
-    s->params.negative_prompt = *negative;
-    av_freep(&s->clean_prompt);
-    s->clean_prompt = av_strdup(job->clean);
-    return s->clean_prompt && !own == !*negative ? 0 : AVERROR(ENOMEM);
+    return !failed ? ff_turbodiff_set_job(c->ctx, job, &own, nb_frames, seed) : AVERROR(ENOMEM);
 }
 
 /* frame after frame of a clip */
@@ -246,8 +246,7 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     if (ret >= 0)
         ret = make_frames(c, clip);
 
-    s->params.prompt          = c->params.prompt;          /* the others end with the job */
-    s->params.negative_prompt = c->params.negative_prompt;
+    s->params = c->params;                       /* strings end with the job */
     pthread_mutex_lock(&c->lock);
     clip->nb_frames = clip->nb_made;
     clip->done = 1;

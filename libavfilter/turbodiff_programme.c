@@ -71,6 +71,26 @@ int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char 
     return FFMIN(ret, 0);
 }
 
+int ff_turbodiff_set_job(AVFilterContext *ctx, const TurboDiffJob *job, const TDParams *own, int64_t nb_frames,
+                         uint64_t seed)
+{
+    TurboDiffContext *s = ctx->priv;
+
+    s->params = *own;
+    s->params.prompt = job->prompt;
+    if (job->negative)
+        s->params.negative_prompt = job->negative;
+    if (job->steps)
+        s->params.n_steps = job->steps;
+    s->seed         = job->has_seed ? job->seed : seed;
+    s->seed_unknown = 0;
+    s->nb_frames    = job->frames ? job->frames : nb_frames;
+    s->clip_frames  = (s->nb_frames + 2) / 4 * 4 + 1;
+    av_freep(&s->clean_prompt);
+    s->clean_prompt = av_strdup(job->clean);
+    return s->clean_prompt ? 0 : AVERROR(ENOMEM);
+}
+
 static int parse_count(const char *value, int min, int max, int *dst)
 {
     char *end;

@@ -37,6 +37,8 @@
 #include "avfilter.h"
 #include "turbodiff_transition.h"
 
+struct TDParams;
+
 /**
  * A clip to be made. What a line leaves open, the options of the filter say.
  */
@@ -82,6 +84,15 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
 int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt);
 
 void ff_turbodiff_free_job(TurboDiffJob *job);
+
+/**
+ * Set in the filter's context what a clip is made by. Its strings stay the
+ * job's and those of own.
+ *
+ * @param own what the job leaves open; not the context's own parameters
+ */
+int ff_turbodiff_set_job(AVFilterContext *ctx, const TurboDiffJob *job, const struct TDParams *own, int64_t nb_frames,
+                         uint64_t seed);
 
 /**
  * Read a file and check all of it, or open a pipe. To be closed in any case.

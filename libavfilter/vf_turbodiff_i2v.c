@@ -20,7 +20,8 @@
  * @file
  * few-step video diffusion from a prompt and a frame of the input
  *
- * At most one clip is under way. While there is one, the input waits; while
+ * A clip that follows another one begins with a frame of it, which is not output twice; where they share more of them,
+ * those are mixed. At most one clip is under way. While there is one, the input waits; while
  * there is none, input frames are taken, and either start a clip (replace) or
  * pass through, the last one to start a clip at the end (extend).
  *
@@ -34,6 +35,7 @@
 
 #include "libavutil/hwcontext.h"
 #include "libavutil/mathematics.h"
+#include "libavutil/mem.h"
 #include "libavutil/opt.h"
 #include "libavutil/pixdesc.h"
 #include "libswscale/swscale.h"
@@ -43,40 +45,12 @@
 #include "turbodiff_common.h"
 #include "turbodiff_compat.h"
 #include "turbodiff_convert.h"
+#include "turbodiff_i2v.h"
+#include "turbodiff_programme.h"
 #include "video.h"
 
 /* encoders of MPEG-4 take no finer time base */
 #define MAX_TIME_BASE 65535
-
-enum Mode { MODE_REPLACE, MODE_EXTEND, NB_MODES };
-
-typedef struct TurboDiffI2VContext {
-    TurboDiffContext common;    ///< must be the first member
-
-    /* options */
-    int mode;
-    int every;
-    int clips;
-
-    /* state */
-    AVFrame *from;              ///< extend: last frame that passed; and in both, last one of the clip before
-    AVFrame *like;              ///< input frame whose properties those of its clips have
-    struct SwsContext *to_link; ///< extend: from the frames that are made to those of the link, NULL if they are the same
-    int active;                 ///< a clip is under way
-    int clip;                   ///< its number, of those from one input frame
-    unsigned warned;            ///< of the frames that clips start from
-    int64_t nb_started;         ///< clips so far
-    int64_t nb_in;              ///< input frames so far
-    int64_t start_pts;          ///< of the clip, or where the next one starts
-
-    /* state, with every; times of the output are in its time base */
-    AVFrame *next;              ///< input frame that the next clip starts from
-    AVFrame *last;              ///< frame that was output last
-    int64_t next_pts;           ///< of the next frame to output
-    int64_t end_pts;            ///< where those that can be output now end
-    int64_t input_end;          ///< where the input frames so far end, in the input's time base
-    int ended;                  ///< the input has no more frames
-} TurboDiffI2VContext;
 
 #define OFFSET(x) offsetof(TurboDiffI2VContext, x)
 #define FLAGS TD_FLAGS
@@ -87,7 +61,9 @@ static const AVOption turbodiff_i2v_options[] = {
         { "replace", "clips replace it",             0, AV_OPT_TYPE_CONST, { .i64 = MODE_REPLACE }, 0, 0, FLAGS, .unit = "mode" },
         { "extend",  "clips follow its last frame",  0, AV_OPT_TYPE_CONST, { .i64 = MODE_EXTEND  }, 0, 0, FLAGS, .unit = "mode" },
     { "every", "start a clip from every so many input frames (0: from the first one only)", OFFSET(every), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, FLAGS },
-    { "clips", "set how many clips follow each other, each from the last frame of the one before", OFFSET(clips), AV_OPT_TYPE_INT, { .i64 = 1 }, 1, 10000, FLAGS },
+    { "clips", "set how many clips follow each other, each from the end of the one before (0: as many as prompts has, else 1)", OFFSET(clips), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 10000, FLAGS },
+    { "overlap", "set how many frames a clip shares with what it follows (0: it begins with its last frame once more)", OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = 1 }, 0, TD_MAX_FRAMES - 1, FLAGS },
+    { "prompts", "set a file or pipe with the prompt of a clip in each line, instead of a prompt", OFFSET(prompts), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
     { NULL }
 };
 
@@ -106,6 +82,12 @@ static av_cold int init(AVFilterContext *ctx)
                "dit_low, ...); the demo model knows text to video only\n");
         return AVERROR(EINVAL);
     }
+    if (s->prompts && (s->common.params.prompt || s->common.textfile)) {
+        av_log(ctx, AV_LOG_ERROR, "Both prompts and a prompt: expected one of them\n");
+        return AVERROR(EINVAL);
+    }
+    s->common.has_programme = !!s->prompts;
+    s->programme.fd = -1;
     if (s->mode == MODE_EXTEND && !s->common.size)
         s->common.adaptive = 1;
     return ff_turbodiff_init(ctx, "720p");
@@ -116,6 +98,12 @@ static av_cold void uninit(AVFilterContext *ctx)
     TurboDiffI2VContext *s = ctx->priv;
 
     ff_turbodiff_close(ctx);
+    ff_turbodiff_i2v_free_tail(s);
+    if (s->job.prompt)
+        s->common.params = s->params;            /* in place of the job's strings */
+    ff_turbodiff_free_job(&s->job);
+    ff_turbodiff_close_programme(&s->programme);
+    av_freep(&s->picture);
     av_frame_free(&s->from);
     av_frame_free(&s->like);
     av_frame_free(&s->next);
@@ -221,6 +209,7 @@ static int config_output(AVFilterLink *outlink)
     if ((ret = ff_turbodiff_check_matrix(ctx, il->hw_frames_ctx ?
                                          ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format : inlink->format,
                                          inlink->colorspace)) < 0 ||
+        (s->prompts && !s->programme.file && (ret = ff_turbodiff_i2v_open_prompts(ctx)) < 0) ||
         (ret = ff_turbodiff_open(ctx)) < 0)
         return ret;
     if (td_info(c->td, &info) < 0)
@@ -229,7 +218,8 @@ static int config_output(AVFilterLink *outlink)
         av_log(ctx, AV_LOG_ERROR, "%s is a text-to-video model: expected an image-to-video model\n", info.model);
         return AVERROR(EINVAL);
     }
-    if ((ret = ff_turbodiff_adapt(ctx, w, h)) < 0)
+    if ((ret = ff_turbodiff_i2v_check_overlap(ctx)) < 0 ||
+        (ret = ff_turbodiff_adapt(ctx, w, h)) < 0)
         return ret;
 
     if (s->mode == MODE_EXTEND) {
@@ -255,27 +245,6 @@ static int config_output(AVFilterLink *outlink)
     }
 
     return ff_turbodiff_config(outlink);
-}
-
-/* start a clip from a frame, wherever it is */
-static int start_clip(AVFilterContext *ctx, const AVFrame *from)
-{
-    TurboDiffI2VContext *s = ctx->priv;
-    AVFrame *rgb;
-    TDImage image;
-    int ret;
-
-    if ((ret = ff_turbodiff_check_frame(ctx, from, s->mode == MODE_EXTEND, &s->warned)) < 0 ||
-        (ret = ff_turbodiff_to_rgb(ctx, &rgb, from)) < 0)
-        return ret;
-    image = (TDImage){ rgb->width, rgb->height, rgb->linesize[0], rgb->data[0] };
-    ret = ff_turbodiff_start(ctx, &image, s->nb_started);
-    if (ret >= 0) {
-        s->nb_started++;
-        s->active = 1;
-    }
-    av_frame_free(&rgb);
-    return ret;
 }
 
 /* extend: make a frame of the clip one of the input's kind */
@@ -386,14 +355,23 @@ static int work(AVFilterLink *outlink)
     if (ret < 0)
         return ret;
     if (ret == 0) {
-        s->start_pts += av_rescale_q(s->common.nb_frames, tb, outlink->time_base);
         s->active = 0;
-        if (++s->clip < s->clips)
-            ret = start_clip(ctx, s->from);
+        if (++s->clip < s->clips) {
+            s->shared = ff_turbodiff_i2v_shared(s);
+            s->start_pts += av_rescale_q(s->common.nb_frames - s->shared, tb, outlink->time_base);
+            ret = ff_turbodiff_i2v_start(ctx, NULL);
+        } else {
+            s->start_pts += av_rescale_q(s->common.nb_frames, tb, outlink->time_base);
+        }
         ff_filter_set_ready(ctx, 100);
         return ret;
     }
     n = frame->pts;
+    if ((ret = ff_turbodiff_i2v_join(ctx, &frame, n)) < 0 || !frame) {
+        av_frame_free(&frame);
+        ff_filter_set_ready(ctx, 100);
+        return ret;
+    }
     if ((s->mode == MODE_EXTEND && (ret = match_input(outlink, &frame)) < 0) ||
         (ret = ff_turbodiff_copy_side_data(frame, s->like)) < 0) {
         av_frame_free(&frame);
@@ -401,8 +379,6 @@ static int work(AVFilterLink *outlink)
     }
     frame->pts      = s->start_pts + av_rescale_q(n, tb, outlink->time_base);
     frame->duration = s->start_pts + av_rescale_q(n + 1, tb, outlink->time_base) - frame->pts;
-    if (n + 1 == s->common.nb_frames && s->clip + 1 < s->clips && (ret = remember(s, frame)) < 0)
-        return ret;
     return s->every ? output_every(outlink, frame) : ff_filter_frame(outlink, frame);
 }
 
@@ -414,9 +390,9 @@ static int take_frame(AVFilterContext *ctx, AVFrame *frame)
     s->nb_in++;
     av_frame_free(&s->like);
     s->like = frame;
-    s->clip = 0;
+    s->clip = s->shared = 0;
     ff_filter_set_ready(ctx, 100);
-    return start_clip(ctx, frame);
+    return ff_turbodiff_i2v_start(ctx, frame);
 }
 
 /* every: a frame that starts a clip, which cuts the one before, or that one goes on */
@@ -450,9 +426,10 @@ static int start_next(AVFilterContext *ctx)
     av_frame_free(&s->like);
     s->like = s->next;
     s->next = NULL;
-    s->clip = 0;
+    s->clip = s->shared = 0;
+    ff_turbodiff_i2v_free_tail(s);
     ff_filter_set_ready(ctx, 100);
-    return start_clip(ctx, s->like);
+    return ff_turbodiff_i2v_start(ctx, s->like);
 }
 
 /* extend: let a frame pass, and remember it and where it ends */
@@ -468,6 +445,7 @@ static int pass_frame(AVFilterLink *outlink, AVFrame *frame)
         s->start_pts = av_rescale_q(end_of(ctx, frame), inlink->time_base, outlink->time_base);
         frame->pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
     }
+    s->from_pts = frame->pts;
     frame->duration = av_rescale_q(frame->duration, inlink->time_base, outlink->time_base);
     ret = remember(s, frame);
     return ret < 0 ? ret : ff_filter_frame(outlink, frame);
@@ -502,7 +480,11 @@ static int end_input(AVFilterLink *outlink, int status)
     s->like = av_frame_clone(s->from);
     if (!s->like)
         return AVERROR(ENOMEM);
-    ret = start_clip(ctx, s->from);
+    /* the clip's first frame is the input's last one, and takes up its time from there on */
+    s->shared = FFMIN(s->overlap, 1);
+    if (s->shared && s->from_pts != AV_NOPTS_VALUE)
+        s->start_pts = s->from_pts;
+    ret = ff_turbodiff_i2v_start(ctx, s->from);
     ff_filter_set_ready(ctx, 100);
     return ret;
 }

@@ -81,8 +81,8 @@ equal "in a graph beside its input" \
 # every: 5 frames of 1/25 s are 3.2 frames of 1/16 s; the clip of the first one is cut where the input ends
 equal "every=1000: up to the input's end" "$(stamps "$in" "$f:every=1000")" "0 1 2 "
 equal "every=1000: as the first one only" "$(md5 "$in" "$f:every=1000")" "$(md5 "$in" "$f" -frames:v 3)"
-equal "every=1000: a picture's clip is whole" "$(md5 "$in,trim=end_frame=1" "$f:every=1000:clips=2")" \
-    "$(md5 "$in" "$f:clips=2")"
+equal "every=1000: a picture's clip is whole" "$(md5 "$in,trim=end_frame=1" "$f:every=1000:clips=2:overlap=0")" \
+    "$(md5 "$in" "$f:clips=2:overlap=0")"
 # 2 s: ticks 0 to 31 of 1/16 s. Clips begin at 0, 0.4, 0.8 ... s, which is ticks 0, 6 (6.4), 13 (12.8), 19 (19.2), 26 (25.6)
 long="testsrc2=s=70x50:r=25:d=2"
 g="turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:topk=1:s=32x32"
@@ -106,21 +106,21 @@ equal "every=25: a clip shorter than the time to the next one" "$(cut -d , -f 3 
 equal "every=25: stays at its last frame" "$(sed -n 6,16p "$tmp/every" | cut -d , -f 6 | uniq)" \
     "$(sed -n 5p "$tmp/every" | cut -d , -f 6)"
 equal "every=25: seeds" "$(seeds "$long" "$g:frames=5:every=25")" "16*1 16*2 "
-equal "every=25:clips=2" "$(seeds "$long" "$g:frames=5:every=25:clips=2")" "5*1 11*2 5*3 11*4 "
+equal "every=25:clips=2:overlap=0" "$(seeds "$long" "$g:frames=5:every=25:clips=2:overlap=0")" "5*1 11*2 5*3 11*4 "
 equal "every: times of the input need not begin at 0" "$(stamps "$in,setpts=PTS+100" "$f:every=2")" "64 65 66 "
 equal "every: a hole in the input" "$(seeds "$long,select='lt(n,3)+gte(n,40)'" "$g:frames=5:every=3" | cut -d ' ' -f 1,2)" \
     "26*1 2*2"
 # the last one begins at 1.8 s and lasts 0.04 s
 equal "every: input frames far apart" "$(stamps "$long,select='not(mod(n,5))'" "$g:frames=5:every=2" | wc -w)" 29
 equal "every=1: more clips than frames" "$(stamps "$in" "$f:every=1")" "0 1 2 "
-equal "clips=2: frames and times" "$(stamps "$in" "$f:clips=2")" "0 1 2 3 4 5 6 7 8 9 "
-equal "clips=2: the first clip is the same" "$(md5 "$in" "$f:clips=2" -frames:v 5)" "$ref"
+equal "clips=2: frames and times" "$(stamps "$in" "$f:clips=2:overlap=0")" "0 1 2 3 4 5 6 7 8 9 "
+equal "clips=2: the first clip is the same" "$(md5 "$in" "$f:clips=2:overlap=0" -frames:v 5)" "$ref"
 differ "clips=2: the second clip is another" \
-    "$(md5 "$in" "$f:clips=2,trim=start_frame=5")" "$ref"
-equal "seeds of two clips" "$("$ffprobe" -v error -f lavfi -i "$in,$f:clips=2" -show_entries \
+    "$(md5 "$in" "$f:clips=2:overlap=0,trim=start_frame=5")" "$ref"
+equal "seeds of two clips" "$("$ffprobe" -v error -f lavfi -i "$in,$f:clips=2:overlap=0" -show_entries \
     frame_tags=lavfi.turbodiff.seed -of csv=p=0 | tr '\n' ' ')" "1 1 1 1 1 2 2 2 2 2 "
 equal "seeds of two clips: 0 follows the largest one" "$("$ffprobe" -v error -f lavfi \
-    -i "$in,$f:clips=2:seed=18446744073709551615" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 |
+    -i "$in,$f:clips=2:overlap=0:seed=18446744073709551615" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 |
     uniq | tr '\n' ' ')" "18446744073709551615 0 "
 equal "-frames within the clip" "$(count -f lavfi -i "$in" -vf "$f:frames=81" -frames:v 3)" 3
 equal "adaptive" "$(probe frame=width,height "testsrc2=s=100x100" "trim=end_frame=1,$f:s=128x32:adaptive=1")" "64,64"
@@ -152,7 +152,7 @@ done
 
 # ---- extend ----
 
-e="turbodiff_i2v=mode=extend:$opts"
+e="turbodiff_i2v=mode=extend:overlap=0:$opts"
 src="testsrc2=s=64x48:r=25:d=0.2,format=yuv420p"
 crc "$src" null > "$tmp/plain"
 crc "$src" "$e:s=64x48:r=25" > "$tmp/longer"
@@ -164,7 +164,7 @@ equal "extend: a time base too coarse for the clip" \
     "$(stamps "testsrc2=s=64x48:r=2:d=1,format=yuv420p" "$e:s=64x48:r=8")" "0 4 8 9 10 11 12 "
 equal "extend: times of the input need not begin at 0" "$(stamps "$src,setpts=PTS+100" "$e:s=64x48:r=25")" \
     "100 101 102 103 104 105 106 107 108 109 "
-equal "extend: clips=2" "$(stamps "$src" "$e:s=64x48:r=25:clips=2")" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
+equal "extend: clips=2:overlap=0" "$(stamps "$src" "$e:s=64x48:r=25:clips=2:overlap=0")" "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 "
 equal "extend: the clip is made of the last frame" "$(crc "$src,trim=start_frame=4" "$e:s=64x48:r=25" | tail -n 5 |
     cut -d , -f 6)" "$(tail -n 5 "$tmp/longer" | cut -d , -f 6)"
 # last_times FILE: of the last 7 packets, in microseconds, and how long the last one lasts
@@ -295,7 +295,7 @@ for reinit in 1 0; do
     equal "$name: replace" "$(changed $reinit "$f" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 "
     equal "$name: the clip is of the first frame" "$(changed $reinit "$f" | cut -d , -f 3)" \
         "$(crc "$change,trim=end_frame=1" "$f" | cut -d , -f 6)"
-    equal "$name: clips=2" "$(changed $reinit "$f:clips=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 "
+    equal "$name: clips=2:overlap=0" "$(changed $reinit "$f:clips=2:overlap=0" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 4 5 6 7 8 9 "
     # 6 frames of 1/25 s, the size of the last 3 is another
     equal "$name: every=2, times go on" "$(changed $reinit "$f:every=2" | cut -d , -f 1 | tr '\n' ' ')" "0 1 2 3 "
     changed $reinit null > "$tmp/plain"
@@ -309,7 +309,7 @@ equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$t
 # ---- statistics ----
 
 i2v_stats() {
-    count -v warning -f lavfi -i "$in" -vf "$f:clips=2:stats=$1"
+    count -v warning -f lavfi -i "$in" -vf "$f:clips=2:overlap=0:stats=$1"
 }
 rm -f "$tmp/stats"
 equal "stats: a line a clip" "$(i2v_stats "$tmp/stats") $(grep -c '^{"model".*}$' "$tmp/stats")" "10 2"
@@ -370,7 +370,7 @@ bad "text-to-video model"        "expected an image-to-video model"  "$in" "$f:m
 bad "no model"                   "expected an image-to-video model"  "$in" "turbodiff_i2v=prompt=a"
 bad "no prompt"                  "No prompt: expected"               "$in" "turbodiff_i2v=model=$model"
 bad "every with extend"          "expected with mode replace only"   "$in" "$e:every=2"
-bad "clips"                      "'clips' out of range"              "$in" "$f:clips=0"
+bad "clips"                      "'clips' out of range"              "$in" "$f:clips=-1"
 bad "seed"                       "seed '-2': expected 0 to"          "$in" "$f:seed=-2"
 bad "mode"                       "Unable to parse .*option value \"nonsense\"" "$in" "$f:mode=nonsense"
 bad "boundary"                   "'boundary' out of range"           "$in" "$f:boundary=2"

@@ -1,0 +1,130 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Clips of turbodiff_i2v that follow each other or the input: what they share, and whose prompts they have.
+# clips.sh DIR MODEL, as i2v.sh
+set -u
+LC_ALL=C
+export LC_ALL
+
+dir=$1
+model=$2
+ffmpeg=$dir/ffmpeg
+ffprobe=$dir/ffprobe
+case $dir in
+*/small-*) suite=fate-clips-${dir##*/small-} ;;
+*)         suite=fate-clips ;;
+esac
+. "$(dirname "$0")/cases.sh"
+
+in="testsrc2=s=64x48:r=25:d=0.2"
+o="model=$model:seed=1:frames=9:steps=1:topk=1:s=64x48"
+f="turbodiff_i2v=$o:prompt=a cat"
+# crc INPUT FILTERS: number, time, duration, bytes and checksum of each frame
+crc() {
+    frames -copyts -f lavfi -i "$1" -vf "$2" -fps_mode passthrough
+}
+sums() {
+    crc "$1" "$2" | cut -d , -f 6
+}
+stamps() {
+    crc "$1" "$2" | cut -d , -f 3 | tr '\n' ' '
+}
+lines() {                                        # lines FROM TO: of what comes
+    sed -n "$1,$2p"
+}
+# told KEY INPUT FILTERS: what the frames say, run lengths and values
+told() {
+    made -f lavfi -i "$2,$3,metadata=print:key=lavfi.turbodiff.$1:file=-" -f null - | sed -n "s/.*turbodiff.$1=//p" | uniq -c |
+        awk '{ n = $1; $1 = ""; printf "%s*%s,", n, substr($0, 2) }'
+}
+
+# ---- overlap ----
+
+sums "$in" "$f" > "$tmp/one"
+sums "$in" "$f:clips=3" > "$tmp/three"
+sums "$in" "$f:clips=3:overlap=0" > "$tmp/twice"
+equal "overlap=1, the default: three clips of 9 frames are 25" "$(grep -c . "$tmp/three") $(stamps "$in" "$f:clips=3")" "25 $(seq -s ' ' 0 24) "
+equal "overlap=0: they are 27" "$(grep -c . "$tmp/twice") $(stamps "$in" "$f:clips=3:overlap=0")" "27 $(seq -s ' ' 0 26) "
+equal "overlap=1: the first clip is as alone" "$(lines 1 9 < "$tmp/three")" "$(cat "$tmp/one")"
+equal "overlap=1: of the others the first frame alone is left out" "$(lines 10 25 < "$tmp/three")" \
+    "$(lines 11 18 < "$tmp/twice"; lines 20 27 < "$tmp/twice")"
+equal "overlap=1: one clip is as it was" "$(sums "$in" "$f:overlap=0")" "$(cat "$tmp/one")"
+sums "$in" "$f:clips=3:overlap=4" > "$tmp/mixed"
+equal "overlap=4: 9 frames and 5 for each more" "$(stamps "$in" "$f:clips=3:overlap=4")" "$(seq -s ' ' 0 18) "
+equal "overlap=4: a clip goes on from the frame that the mixed ones follow" "$(lines 1 6 < "$tmp/mixed")" "$(lines 1 6 < "$tmp/one")"
+equal "overlap=4: what is mixed is neither" "$(lines 7 9 < "$tmp/mixed" | grep -cFf "$tmp/three")" 0
+equal "overlap=8: all but one of 9" "$(stamps "$in" "$f:clips=5:overlap=8")" "$(seq -s ' ' 0 12) "
+# the values of the frame in the middle of four: as much of the one as of the other, in linear light
+mixed() {                                        # mixed FILE FILTERS FRAME: its R, G and B, one a line
+    write "$tmp/raw" -f lavfi -i "$in" -vf "$2,trim=start_frame=$3,format=gbrp" -frames:v 1 -f rawvideo
+    od -A n -t u1 -v "$tmp/raw" | tr -s ' ' '\n' | grep . > "$1"
+}
+mixed "$tmp/a" "$f" 7
+mixed "$tmp/mix" "$f:clips=2:overlap=4" 7
+equal "overlap=4: it is a mixture in linear light" "$(paste "$tmp/a" "$tmp/mix" | awk '
+    function light(v) { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ^ 2.4 }
+    { n++; l = 2 * light($2) - light($1); bad += (l < -0.02 || l > 1.02); same += ($1 == $2) }
+    END { print n, (bad < n / 100), (same < n / 2) }')" "9216 1 1"
+crc "testsrc2=s=64x48:r=25:d=2" "$f:every=25:clips=2:overlap=3" > "$tmp/every"
+equal "overlap with every: the output keeps its times" "$(cut -d , -f 3 "$tmp/every" | tr '\n' ' ')" "$(seq -s ' ' 0 31) "
+equal "overlap with every: a cut in the middle of a fade" "$(told seed "testsrc2=s=64x48:r=25:d=1.2" "$f:every=12:clips=4:overlap=3")" \
+    "7*1,1*2,7*3,4*4,"
+
+e="turbodiff_i2v=mode=extend:$o:prompt=a cat"
+film="testsrc2=s=64x48:r=16:d=0.3125,format=yuv420p"
+equal "extend: the input's last frame is the clip's first one, and not seen twice" "$(stamps "$film" "$e") $(sums "$film" "$e" | lines 6 13)" \
+    "$(seq -s ' ' 0 12)  $(sums "$film" "$e:overlap=0" | lines 7 14)"
+equal "extend: clips=2" "$(stamps "$film" "$e:clips=2")" "$(seq -s ' ' 0 20) "
+# the clip's frames are a sixteenth of a second after the input's last one, and after each other
+for rate in 24 25 30 30000/1001 24000/1001; do
+    write "$tmp/in.mp4" -f lavfi -i "testsrc2=s=64x48:r=$rate" -frames:v 6 -c:v mpeg4 -q:v 2
+    write "$tmp/out.mp4" -i "$tmp/in.mp4" -vf "$e" -c:v mpeg4 -q:v 2
+    equal "extend: $rate frames a second, even steps in mp4" "$("$ffprobe" -v error -show_entries packet=pts_time -of csv=p=0 "$tmp/out.mp4" |
+        awk -v rate=$rate 'BEGIN { split(rate, r, "/"); in_step = (r[2] ? r[2] : 1) / r[1] }
+            NR > 1 { d = $1 - last; want = NR <= 6 ? in_step : 0.0625; n++; bad += (d - want > 2e-5 || want - d > 2e-5) } { last = $1 } END { print n, bad + 0 }')" "13 0"
+done
+
+# ---- prompts ----
+
+programme() {                                    # programme LINE...: to $tmp/p
+    printf '%s\n' "$@" > "$tmp/p"
+}
+g="turbodiff_i2v=$o:prompts=$tmp/p"
+programme 'a cat' '# no clip' 'seed=7:frames=5:id=x | a dog, "quickly": now' 'a bird'
+equal "prompts: as many clips as lines" "$(told prompt "$in" "$g")" '9*a cat,4*a dog, "quickly": now,8*a bird,'
+equal "prompts: seeds" "$(told seed "$in" "$g")" '9*1,4*7,8*3,'
+equal "prompts: id" "$(told id "$in" "$g")" '4*x,'
+equal "prompts: the first clip is that of its prompt" "$(sums "$in" "$g" | lines 1 9)" "$(cat "$tmp/one")"
+equal "prompts: clips=1" "$(sums "$in" "$g:clips=1")" "$(cat "$tmp/one")"
+equal "prompts: after the last one the first one" "$(told prompt "$in" "$g:clips=4" | tr -d '"')" '9*a cat,4*a dog, quickly: now,8*a bird,8*a cat,'
+equal "prompts: a line for each clip that every begins" "$(told prompt "testsrc2=s=64x48:r=25:d=1.5" "$g:every=12" | tr -d '"')" \
+    '8*a cat,7*a dog, quickly: now,8*a bird,1*a cat,'
+equal "prompts: overlap" "$(told seed "$in" "$g:overlap=3")" '7*1,2*7,8*3,'
+programme 'steps=2:negative=x | a cat'
+equal "prompts: steps of a line" "$(told steps "$in" "$g")" '9*2,'
+mkfifo "$tmp/fifo"
+timeout 20 sh -c 'exec > "$1"; sleep 0.5; printf "a cat\na dog\n"' sh "$tmp/fifo" &
+equal "prompts from a pipe: the last one stays" "$(told prompt "$in" "turbodiff_i2v=$o:clips=3:prompts=$tmp/fifo")" '9*a cat,16*a dog,'
+wait $!
+
+# ---- what is wrong ----
+
+bad() {                                          # bad NAME PATTERN FILTERS
+    run -f lavfi -i "$in" -vf "$3" -f null -
+    refused "$1" "$2" 'Failed to configure output\|Error opening input\|^Error \|Error setting option\|Error applying option\|Error reinitializing\|Error while filtering' $?
+}
+bad "overlap of a whole clip"  "overlap 9: expected less than the 9 frames" "$f:clips=2:overlap=9"
+bad "overlap"                  "'overlap' out of range"     "$f:overlap=-1"
+programme 'frames=5 | a cat' 'a dog'
+bad "overlap of a line's clip" "overlap 5: expected less than the 5 frames" "$g:overlap=5"
+bad "prompts and a prompt"     "expected one of them"       "$g:prompt=a"
+bad "no file of prompts"       "No such file"               "turbodiff_i2v=$o:prompts=$tmp/none"
+programme 'a cat' 'repeat=2 | a dog'
+bad "repeat in prompts"        "clip 2: repeat and in are for a channel" "$g"
+programme 'a cat' 'in=cut | a dog'
+bad "in in prompts"            "clip 2: repeat and in are for a channel" "$g"
+programme 'a cat' 'speed=1 | a dog'
+bad "a line of prompts"        "p:2: 'speed': expected one of seed" "$g"
+
+echo "$suite: $passed passed, $failed failed"
+[ $failed -eq 0 ]
