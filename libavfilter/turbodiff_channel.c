@@ -37,6 +37,7 @@
 #include "filters.h"
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
+#include "turbodiff_convert.h"
 #include "turbodiff_programme.h"
 #include "turbodiff_transition.h"
 
@@ -178,6 +179,12 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
         float *picture = ret == 1 ? ff_turbodiff_keep_picture(c) : NULL;
         int unwanted;
 
+        if (ret == 1 && c->like && (unwanted = ff_turbodiff_copy_side_data(frame, c->like)) < 0) {
+            av_frame_free(&frame);
+            av_free(picture);
+            return unwanted;
+        }
+
         if (ret == 1 && clip->skip) {
             clip->skip--;
             av_frame_free(&frame);
@@ -309,7 +316,7 @@ static void *work(void *arg)
         pthread_mutex_lock(&c->lock);
         ret = 0;
         while (!c->quit && !c->stopping && ret == 0) {
-            if (has_room(c))
+            if (has_room(c) && (c->o->pace != PACE_INPUT || c->newest))
                 ret = next_job(c, &job);
             if (ret == 0)
                 wait_for(c, PERIOD);
@@ -465,17 +472,19 @@ static void report_late(TurboDiffChannel *c, int late)
 {
     const TurboDiffContext *s = c->ctx->priv;
 
+    int level = c->o->pace == PACE_INPUT ? AV_LOG_VERBOSE : AV_LOG_WARNING;     /* there it is the rule */
+
     if (late && !c->held++) {
         const TurboDiffClip *clip = c->making;
 
         c->n_late++;
         if (clip)
-            av_log(c->ctx, AV_LOG_WARNING, "late: clip %"PRId64" has %d of its %d frames\n", clip->number, clip->nb_made,
+            av_log(c->ctx, level, "late: clip %"PRId64" has %d of its %d frames\n", clip->number, clip->nb_made,
                    clip->nb_frames);
         else
-            av_log(c->ctx, AV_LOG_WARNING, "late: no clip is there\n");
+            av_log(c->ctx, level, "late: no clip is there\n");
     } else if (!late && c->held) {
-        av_log(c->ctx, AV_LOG_WARNING, "on time again after %"PRId64" frames, %.1f s\n", c->held,
+        av_log(c->ctx, level, "on time again after %"PRId64" frames, %.1f s\n", c->held,
                c->held / av_q2d(s->frame_rate));
         c->held = 0;
     }
@@ -497,9 +506,9 @@ static int send_frame(TurboDiffChannel *c, AVFrame *from, const char *state)
 
     if (!frame)
         return AVERROR(ENOMEM);
-    frame->pts      = c->n_out++;
+    frame->pts      = c->first_pts + c->n_out++;
     frame->duration = 1;
-    if (c->o->pace == PACE_LIVE) {
+    if (c->o->pace != PACE_OFF) {
         if ((ret = av_dict_set(&frame->metadata, "lavfi.turbodiff.state", state, 0)) < 0 ||
             (c->held && (ret = av_dict_set_int(&frame->metadata, "lavfi.turbodiff.held", c->held, 0)) < 0)) {
             av_frame_free(&frame);
@@ -515,14 +524,14 @@ static int finish(TurboDiffChannel *c)
 
     if (c->error && c->error != AVERROR_EXIT)
         return c->error;
-    ff_outlink_set_status(ctx->outputs[0], c->error ? c->error : AVERROR_EOF, c->n_out);
+    ff_outlink_set_status(ctx->outputs[0], c->error ? c->error : AVERROR_EOF, c->first_pts + c->n_out);
     return 0;
 }
 
 int ff_turbodiff_run_channel(TurboDiffChannel *c)
 {
     AVFilterContext *ctx = c->ctx;
-    int live = c->o->pace == PACE_LIVE, end = 0, held = 0, ret;
+    int live = c->o->pace == PACE_LIVE, input = c->o->pace == PACE_INPUT && !c->input_ended, end = 0, held = 0, ret;
     const char *state = "play";
     AVFrame *frame = NULL, *send = NULL;
     int64_t now;
@@ -549,7 +558,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     pthread_mutex_lock(&c->lock);
     if (!c->paused)
         frame = next_frame(c, &end);
-    if (!frame && !end && live && (c->t0 || c->o->first == FIRST_BLACK)) {
+    if (!frame && !end && (live ? c->t0 || c->o->first == FIRST_BLACK : c->o->pace == PACE_INPUT && c->n_clips && !c->whole)) {
         frame = held_frame(c, &state);
         held = 1;
         if (!c->paused && c->n_clips)
@@ -559,7 +568,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     }
     if (frame && !(send = av_frame_clone(frame)))
         end = 1;
-    if (!frame && !end)
+    if (!frame && !end && !input)
         wait_for(c, PERIOD);
     pthread_mutex_unlock(&c->lock);
 
@@ -574,17 +583,57 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     if (end)
         return frame ? AVERROR(ENOMEM) : finish(c);
     if (!frame) {
-        ff_filter_set_ready(ctx, 100);
+        if (!input)
+            ff_filter_set_ready(ctx, 100);
         return 0;
     }
-    if (live && !c->t0)
+    if (!c->t0) {
         c->t0 = av_gettime_relative();
+        if (c->o->pace == PACE_INPUT)
+            c->first_pts = c->until - 1;
+    }
     ret = send_frame(c, send, state);
     pthread_mutex_lock(&c->lock);
     av_frame_free(&c->shown);
     c->shown = send;
     pthread_mutex_unlock(&c->lock);
     return ret;
+}
+
+void ff_turbodiff_give_frame(TurboDiffChannel *c, AVFrame *frame, int64_t until)
+{
+    pthread_mutex_lock(&c->lock);
+    FFSWAP(AVFrame *, c->newest, frame);
+    c->until = until;
+    pthread_cond_broadcast(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+    av_frame_free(&frame);
+}
+
+void ff_turbodiff_end_input(TurboDiffChannel *c, int64_t until)
+{
+    c->until       = until;
+    c->whole       = !c->n_clips;
+    c->input_ended = 1;
+}
+
+int ff_turbodiff_run_by_input(TurboDiffChannel *c)
+{
+    int64_t n = c->n_out;
+    int ret;
+
+    if (c->whole) {
+        pthread_mutex_lock(&c->lock);
+        c->stopping |= !!c->clips;
+        pthread_mutex_unlock(&c->lock);
+    } else if (c->t0 && c->first_pts + n >= c->until) {
+        if (!c->input_ended)
+            return 0;
+        ret = finish(c);
+        return ret < 0 ? ret : 1;
+    }
+    ret = ff_turbodiff_run_channel(c);
+    return ret < 0 ? ret : c->n_out > n || c->input_ended || ff_outlink_get_status(c->ctx->outputs[0]);
 }
 
 /* ---- opening and closing ---- */

@@ -27,10 +27,11 @@
 
 #include <turbodiff.h>
 
+#include "libavutil/frame.h"
 #include "avfilter.h"
 
 enum { IDLE_END, IDLE_REPEAT, IDLE_HOLD };
-enum { PACE_OFF, PACE_LIVE };
+enum { PACE_OFF, PACE_LIVE, PACE_INPUT };      /* INPUT: the frames of a filter are the clock */
 enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK };
 enum { FIRST_WAIT, FIRST_BLACK };
 enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
@@ -69,6 +70,28 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image);
  * What activate() is to do while the output link wants a frame.
  */
 int ff_turbodiff_run_channel(TurboDiffChannel *c);
+
+/**
+ * PACE_INPUT: a frame of the input, which the next clip to be begun may start
+ * from; those before it that none has started from are dropped.
+ *
+ * @param frame is the channel's from now on
+ * @param until output frames up to this time, in the output's time base, are due
+ */
+void ff_turbodiff_give_frame(TurboDiffChannel *c, AVFrame *frame, int64_t until);
+
+/**
+ * PACE_INPUT: no more frames come. Where no clip was on air yet, the first one is
+ * shown as a whole.
+ */
+void ff_turbodiff_end_input(TurboDiffChannel *c, int64_t until);
+
+/**
+ * PACE_INPUT: what activate() is to do while the output link wants a frame.
+ *
+ * @return 1 done, 0 more of the input is needed, < 0 an error
+ */
+int ff_turbodiff_run_by_input(TurboDiffChannel *c);
 
 /**
  * Do what a command says at once, or at the next clip.

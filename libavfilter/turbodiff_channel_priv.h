@@ -88,6 +88,7 @@ struct TurboDiffChannel {
     TurboDiffClip *making;      ///< last one, while the thread is at it
     float *picture;             ///< of the clip that was on air last and is gone, with its place
     int picture_place;
+    AVFrame *newest;            ///< PACE_INPUT: frame of the input that the next clip starts from
     int quit, stopping;
     int ended;                  ///< nothing more will be made
     int error;                  ///< why
@@ -95,6 +96,8 @@ struct TurboDiffChannel {
     /* of the thread: what the clip that it begins goes on from, and the colours that its chain began with */
     float *from;
     AVFrame *from_frame;
+    AVFrame *like;              ///< PACE_INPUT: frame of the input that the clip started from
+    unsigned warned;            ///< of frames of the input
     double match_mean[3], match_deviation[3];
 
     /* of activate() */
@@ -102,6 +105,9 @@ struct TurboDiffChannel {
     AVFrame *black;
     int64_t t0;                 ///< time of frame 0 on the clock
     int64_t n_out;              ///< frames sent
+    int64_t first_pts;          ///< of the first one
+    int64_t until;              ///< PACE_INPUT: where the frames that are due end
+    int input_ended, whole;     ///< PACE_INPUT: no more frames come; a clip is shown without regard to them
     int64_t n_held, held;       ///< frames that were no new ones: in all, of this lateness
     int64_t n_late;
     int replayed;               ///< frames of the clip on air that have been sent again since it ended

@@ -52,7 +52,7 @@ static int answer(char *res, int res_len, const char *format, ...)
 static int answer_clip(TurboDiffChannel *c, int i, char *res, int res_len)
 {
     const TurboDiffContext *s = c->ctx->priv;
-    int64_t frames = c->n_out + i * c->nb_frames;
+    int64_t frames = c->first_pts + c->n_out + i * c->nb_frames;
 
     for (const TurboDiffClip *clip = c->clips; clip; clip = clip->next)
         frames += clip->nb_frames - FFMIN(clip->pos, clip->nb_frames) + (int64_t)clip->plays * clip->nb_frames;
@@ -228,10 +228,10 @@ static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg,
         c->stopping = 1;
         drop_unseen(c);
         pthread_cond_broadcast(&c->wake);
-        return answer(res, res_len, "at=%.2f", (c->n_out + (clip ? clip->nb_frames - FFMIN(clip->pos, clip->nb_frames)
+        return answer(res, res_len, "at=%.2f", (c->first_pts + c->n_out + (clip ? clip->nb_frames - FFMIN(clip->pos, clip->nb_frames)
                                                                  : 0)) / av_q2d(s->frame_rate));
     }
-    if (c->o->pace != PACE_LIVE)                 /* without a clock a picture would be held as fast as it can be */
+    if (c->o->pace == PACE_OFF)                  /* without a clock a picture would be held as fast as it can be */
         return answer(res, res_len, "%s needs pace=live", cmd), AVERROR(EINVAL);
     c->paused = !strcmp(cmd, "hold");
     return answer(res, res_len, "state=%s", c->paused ? "hold" : "play");

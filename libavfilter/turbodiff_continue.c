@@ -117,12 +117,24 @@ int ff_turbodiff_begin_clip(TurboDiffChannel *c, const TurboDiffClip *clip)
     TDImage image;
     int ret;
 
-    if (!clip->place)
+    if (!clip->place && c->o->pace != PACE_INPUT)
         return ff_turbodiff_start(c->ctx, c->image, 0);
-    if (c->from_frame) {                         /* of a clip that ended before its time */
-        if ((ret = ff_turbodiff_to_rgb(c->ctx, &rgb, c->from_frame)) < 0)
+    if (!clip->place) {                          /* the thread waited for it */
+        pthread_mutex_lock(&c->lock);
+        c->from_frame = c->newest;
+        c->newest = NULL;
+        pthread_mutex_unlock(&c->lock);
+        av_frame_free(&c->like);
+        if (!(c->like = av_frame_clone(c->from_frame)))
+            return AVERROR(ENOMEM);
+        if ((ret = ff_turbodiff_check_frame(c->ctx, c->like, 0, &c->warned)) < 0)
             return ret;
+    }
+    if (c->from_frame) {                         /* of the input, or of a clip that ended before its time */
+        ret = ff_turbodiff_to_rgb(c->ctx, &rgb, c->from_frame);
         av_frame_free(&c->from_frame);
+        if (ret < 0)
+            return ret;
         image = (TDImage){ rgb->width, rgb->height, rgb->linesize[0], rgb->data[0] };
         ret = ff_turbodiff_start(c->ctx, &image, 0);
         av_frame_free(&rgb);
@@ -155,4 +167,6 @@ void ff_turbodiff_free_pictures(TurboDiffChannel *c)
     av_freep(&c->picture);
     av_freep(&c->from);
     av_frame_free(&c->from_frame);
+    av_frame_free(&c->like);
+    av_frame_free(&c->newest);
 }

@@ -32,6 +32,7 @@
 #include "libavutil/frame.h"
 #include "libswscale/swscale.h"
 #include "avfilter.h"
+#include "turbodiff_channel.h"
 #include "turbodiff_common.h"
 #include "turbodiff_programme.h"
 
@@ -46,6 +47,12 @@ typedef struct TurboDiffI2VContext {
     int clips;                  ///< 0: as many as prompts has, else one
     int overlap;
     char *prompts;
+    int live;
+
+    /* state, with live */
+    TurboDiffChannelOptions channel_options;
+    TurboDiffChannel *channel;
+    char transition[16];        ///< one of its options
 
     /* state */
     TurboDiffProgramme programme;    ///< of the option prompts
@@ -105,6 +112,22 @@ int ff_turbodiff_i2v_shared(TurboDiffI2VContext *s);
  * it is NULL.
  */
 int ff_turbodiff_i2v_join(AVFilterContext *ctx, AVFrame **frame, int64_t n);
+
+/**
+ * Where a frame of the input that has a time ends, in its time base.
+ */
+int64_t ff_turbodiff_i2v_end_of(AVFilterContext *ctx, const AVFrame *frame);
+
+/**
+ * live=1: before the model is opened; to be started with
+ * ff_turbodiff_start_channel(), and to be closed before the model.
+ */
+int ff_turbodiff_i2v_open_live(AVFilterContext *ctx);
+
+/**
+ * live=1: what activate() does.
+ */
+int ff_turbodiff_i2v_live(AVFilterContext *ctx);
 
 void ff_turbodiff_i2v_free_tail(TurboDiffI2VContext *s);
 

@@ -28,6 +28,7 @@
 #include "libavutil/error.h"
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
+#include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
 #include "libavutil/time.h"
 #include "filters.h"
@@ -45,6 +46,17 @@ void ff_turbodiff_i2v_free_tail(TurboDiffI2VContext *s)
     for (int i = 0; i < FF_ARRAY_ELEMS(s->tail); i++)
         av_frame_free(&s->tail[i]);
     s->at_tail = s->nb_tail = 0;
+}
+
+int64_t ff_turbodiff_i2v_end_of(AVFilterContext *ctx, const AVFrame *frame)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    AVFilterLink *inlink = ctx->inputs[0];
+    FilterLink *il = ff_filter_link(inlink);
+    AVRational rate = il->frame_rate.num > 0 && il->frame_rate.den > 0 ? il->frame_rate : s->common.frame_rate;
+
+    return frame->pts + (frame->duration > 0 ? frame->duration :
+                         FFMAX(av_rescale_q(1, av_inv_q(rate), inlink->time_base), 1));
 }
 
 /* all lines, before the model is opened */

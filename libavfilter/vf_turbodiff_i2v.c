@@ -33,6 +33,9 @@
 
 #include "config.h"
 
+/* with live=1 */
+#define TD_RUNTIME AV_OPT_FLAG_RUNTIME_PARAM
+
 #include "libavutil/hwcontext.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
@@ -64,6 +67,7 @@ static const AVOption turbodiff_i2v_options[] = {
     { "clips", "set how many clips follow each other, each from the end of the one before (0: as many as prompts has, else 1)", OFFSET(clips), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 10000, FLAGS },
     { "overlap", "set how many frames a clip shares with what it follows (0: it begins with its last frame once more)", OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = 1 }, 0, TD_MAX_FRAMES - 1, FLAGS },
     { "prompts", "set a file or pipe with the prompt of a clip in each line, instead of a prompt", OFFSET(prompts), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "live", "read on and drop frames while a clip is made, and start the next one from the newest", OFFSET(live), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
     { NULL }
 };
 
@@ -82,6 +86,10 @@ static av_cold int init(AVFilterContext *ctx)
                "dit_low, ...); the demo model knows text to video only\n");
         return AVERROR(EINVAL);
     }
+    if (s->live && (s->mode == MODE_EXTEND || s->every || s->clips)) {
+        av_log(ctx, AV_LOG_ERROR, "live: expected mode replace, without every and clips\n");
+        return AVERROR(EINVAL);
+    }
     if (s->prompts && (s->common.params.prompt || s->common.textfile)) {
         av_log(ctx, AV_LOG_ERROR, "Both prompts and a prompt: expected one of them\n");
         return AVERROR(EINVAL);
@@ -97,6 +105,7 @@ static av_cold void uninit(AVFilterContext *ctx)
 {
     TurboDiffI2VContext *s = ctx->priv;
 
+    ff_turbodiff_close_channel(&s->channel);
     ff_turbodiff_close(ctx);
     ff_turbodiff_i2v_free_tail(s);
     if (s->job.prompt)
@@ -209,7 +218,8 @@ static int config_output(AVFilterLink *outlink)
     if ((ret = ff_turbodiff_check_matrix(ctx, il->hw_frames_ctx ?
                                          ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format : inlink->format,
                                          inlink->colorspace)) < 0 ||
-        (s->prompts && !s->programme.file && (ret = ff_turbodiff_i2v_open_prompts(ctx)) < 0) ||
+        (s->live && (ret = ff_turbodiff_i2v_open_live(ctx)) < 0) ||
+        (s->prompts && !s->live && (ret = ff_turbodiff_i2v_open_prompts(ctx)) < 0) ||
         (ret = ff_turbodiff_open(ctx)) < 0)
         return ret;
     if (td_info(c->td, &info) < 0)
@@ -244,7 +254,8 @@ static int config_output(AVFilterLink *outlink)
         l->frame_rate                = c->frame_rate;
     }
 
-    return ff_turbodiff_config(outlink);
+    ret = ff_turbodiff_config(outlink);
+    return ret < 0 || !s->live ? ret : ff_turbodiff_start_channel(s->channel, NULL);
 }
 
 /* extend: make a frame of the clip one of the input's kind */
@@ -296,18 +307,6 @@ static int match_input(AVFilterLink *outlink, AVFrame **frame)
     out->color_trc           = like->color_trc;
     out->chroma_location     = like->chroma_location;
     return 0;
-}
-
-/* where a frame of the input ends, in its time base; the frame has a time */
-static int64_t end_of(AVFilterContext *ctx, const AVFrame *frame)
-{
-    TurboDiffI2VContext *s = ctx->priv;
-    AVFilterLink *inlink = ctx->inputs[0];
-    FilterLink *il = ff_filter_link(inlink);
-    AVRational rate = il->frame_rate.num > 0 && il->frame_rate.den > 0 ? il->frame_rate : s->common.frame_rate;
-
-    return frame->pts + (frame->duration > 0 ? frame->duration :
-                         FFMAX(av_rescale_q(1, av_inv_q(rate), inlink->time_base), 1));
 }
 
 /* keep a reference to a frame that a clip may start from; where that fails the frame is freed */
@@ -404,7 +403,7 @@ static void take_every(AVFilterContext *ctx, AVFrame *frame)
 
     if (frame->pts == AV_NOPTS_VALUE)
         frame->pts = s->input_end;
-    s->input_end = end_of(ctx, frame);
+    s->input_end = ff_turbodiff_i2v_end_of(ctx, frame);
     if (n % s->every == 0) {
         s->end_pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
         if (!n)
@@ -442,7 +441,7 @@ static int pass_frame(AVFilterLink *outlink, AVFrame *frame)
 
     s->nb_in++;
     if (frame->pts != AV_NOPTS_VALUE) {
-        s->start_pts = av_rescale_q(end_of(ctx, frame), inlink->time_base, outlink->time_base);
+        s->start_pts = av_rescale_q(ff_turbodiff_i2v_end_of(ctx, frame), inlink->time_base, outlink->time_base);
         frame->pts = av_rescale_q(frame->pts, inlink->time_base, outlink->time_base);
     }
     s->from_pts = frame->pts;
@@ -547,8 +546,17 @@ static int activate(AVFilterContext *ctx)
 
     if (s->common.error && !ff_outlink_get_status(ctx->outputs[0]))
         return ff_turbodiff_fail(ctx, s->common.error);
-    ret = advance(ctx);
+    ret = s->live ? ff_turbodiff_i2v_live(ctx) : advance(ctx);
+    if (ret < 0 && ret != FFERROR_NOT_READY)
+        ff_turbodiff_close_channel(&s->channel);
     return ret < 0 && ret != FFERROR_NOT_READY ? ff_turbodiff_fail(ctx, ret) : ret;
+}
+
+static int process_command(AVFilterContext *ctx, const char *cmd, const char *arg, char *res, int res_len, int flags)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+
+    return s->channel ? ff_turbodiff_command(s->channel, cmd, arg, res, res_len) : AVERROR(ENOSYS);
 }
 
 static const AVFilterPad turbodiff_i2v_outputs[] = {
@@ -569,6 +577,7 @@ const FFFilter ff_vf_turbodiff_i2v = {
     .init                 = init,
     .uninit               = uninit,
     .activate             = activate,
+    .process_command      = process_command,
     FILTER_INPUTS(ff_video_default_filterpad),
     FILTER_OUTPUTS(turbodiff_i2v_outputs),
     FILTER_QUERY_FUNC2(query_formats),

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Clips of turbodiff_i2v that follow each other or the input: what they share, and whose prompts they have.
-# clips.sh DIR MODEL, as i2v.sh
+# Clips of turbodiff_i2v that follow each other or the input: what they share, whose prompts they have, and how they go along
+# with a live input. clips.sh DIR MODEL, as i2v.sh
 set -u
 LC_ALL=C
 export LC_ALL
@@ -107,6 +107,71 @@ timeout 20 sh -c 'exec > "$1"; sleep 0.5; printf "a cat\na dog\n"' sh "$tmp/fifo
 equal "prompts from a pipe: the last one stays" "$(told prompt "$in" "turbodiff_i2v=$o:clips=3:prompts=$tmp/fifo")" '9*a cat,16*a dog,'
 wait $!
 
+# ---- live: the input is read while clips are made ----
+
+# live INPUT FILTERS [OPTION]...: the input at its own pace; checksums go to $tmp/sums, times to $tmp/times, clip and state of each
+# frame to $tmp/clips
+live() {
+    live_in=$1
+    live_filters=$2
+    shift 2
+    made "$@" -copyts -re -f lavfi -i "$live_in" -filter_complex "$live_filters,metadata=print:file=$tmp/live" -fps_mode passthrough \
+        -f framecrc - > "$tmp/crc"
+    grep "$failure" "$tmp/crc"
+    grep '^0,' "$tmp/crc" | tr -d ' ' > "$tmp/frames"
+    cut -d , -f 3 "$tmp/frames" > "$tmp/times"
+    cut -d , -f 6 "$tmp/frames" > "$tmp/sums"
+    sed -n 's/.*turbodiff.clip=//p' "$tmp/live" > "$tmp/clip"
+    sed -n 's/.*turbodiff.state=//p' "$tmp/live" > "$tmp/state"
+}
+# even FIRST LAST: times that go by one from more than FIRST to LAST
+even() {
+    awk -v first="$1" -v last="$2" 'NR > 1 { bad += $1 != n + 1 } { n = $1; if (NR == 1) early = $1 <= first }
+        END { print (NR > 1), bad + 0, early + 0, n == last }' "$tmp/times"
+}
+still="color=red:s=64x48:r=25"
+l="turbodiff_i2v=$o:live=1"
+live "$still:d=3" "$l:prompt=a cat" > "$tmp/said"
+equal "live: frames without a gap to the input's end" "$(cat "$tmp/said")$(even 0 47)" "1 0 0 1"
+paste -d ' ' "$tmp/clip" "$tmp/state" "$tmp/sums" | awk '$2 == "play" { print $1, $3 }' > "$tmp/played"
+equal "live: each clip whole, one after the other, but for the last one" "$(cut -d ' ' -f 1 "$tmp/played" | uniq -c |
+    awk '{ n[$2] = $1; last = $2 } END { for (i = 0; i < last; i++) bad += n[i] != 9; print bad + 0, (last > 0) }')" "0 1"
+for n in 0 1; do
+    equal "live: clip $n is that of its frame and seed" "$(sed -n "s/^$n //p" "$tmp/played")" \
+        "$(sums "$still" "turbodiff_i2v=$o:prompt=a cat:seed=$((n + 1))")"
+done
+# clips that take longer to make than to show
+slow="turbodiff_i2v=$o:live=1:prompt=a cat:frames=17:s=160x160"
+start=$(date +%s%N)
+live "testsrc2=s=64x48:r=25:d=6" "$slow" > "$tmp/said"
+ms=$((($(date +%s%N) - start) / 1000000))
+equal "live: frames without a gap where clips are late" "$(cat "$tmp/said")$(even 0 95) $(grep -c hold "$tmp/state" | awk '{ print ($1 > 0) }')" "1 0 0 1 1"
+[ ! -s "$tmp/said" ] && [ $ms -lt 9000 ] && ok "live: the input is not kept waiting" || fail "live: the input is not kept waiting" "$ms ms for 6 s"
+equal "live: a picture's clip is whole" "$(sums "$still,trim=end_frame=1" "$l:prompt=a cat")" "$(sums "$still" "$f")"
+equal "live: so is that of an input that is over before it is made" "$(count -f lavfi -i "$still:d=0.1" -vf "$l:prompt=a cat")" 9
+equal "live: empty input" "$(count -v warning -f lavfi -i "$still:d=1,trim=end_frame=0" -vf "$l:prompt=a cat") $(
+    grep -c 'no frame to start a clip from' "$tmp/err")" "0 1"
+live "$still:d=2.5" "$l:prompt=a cat:overlap=5" > "$tmp/said"
+equal "live: overlap fades from clip to clip" "$(cat "$tmp/said")$(uniq -c "$tmp/clip" | awk 'NR == 1 { print $1 + 0 < 9 }')" 1
+programme 'a cat' 'a dog'
+live "$still:d=3" "$l:prompts=$tmp/p" > "$tmp/said"
+equal "live: prompts" "$(cat "$tmp/said")$(sed -n 's/.*turbodiff.prompt=//p' "$tmp/live" | uniq | lines 1 3 | tr '\n' ,)" "a cat,a dog,a cat,"
+echo "0.2 turbodiff_i2v prompt 'a bird'; 0.4 turbodiff_i2v status" > "$tmp/commands"
+"$ffmpeg" -hide_banner -nostdin -y -v verbose -re -f lavfi -i "$still:d=4" -filter_complex "$l:prompt=a cat,setpts=PTS-STARTPTS,sendcmd=f=$tmp/commands,metadata=print:file=$tmp/live" \
+    -f null - 2> "$tmp/log"
+equal "live: commands" "$(sed -n 's/.*turbodiff.prompt=//p' "$tmp/live" | uniq | tr '\n' ,) $(grep -c 'Command reply.*state=' "$tmp/log")" "a cat,a bird, 1"
+equal "live: an interlaced input is told how" "$(count -v warning -f lavfi -i "$still:d=0.1,setparams=field_mode=tff" -vf "$l:prompt=a cat") $(
+    grep -c 'interlaced.*bwdif' "$tmp/err")" "9 1"
+change="testsrc2=s=70x50:r=25:d=3,scale=w='if(lt(n,38),70,100)':h='if(lt(n,38),50,100)':eval=frame:flags=neighbor,format=yuv420p"
+for reinit in 1 0; do
+    live "$change" "$l:prompt=a cat" -reinit_filter $reinit > "$tmp/said"
+    equal "live: time goes on after a change of size, reinit_filter=$reinit" "$(cat "$tmp/said")$(awk 'NR > 1 { bad += $1 <= n }
+        { n = $1 } END { print bad + 0, n, (NR > 20) }' "$tmp/times")" "0 47 1"
+done
+"$ffmpeg" -hide_banner -nostdin -y -v error -re -f lavfi -i "$still" -vf "$slow" -f null - 2> "$tmp/log" &
+sleep 1.5
+interrupted "live: SIGINT" $! "$tmp/log"
+
 # ---- what is wrong ----
 
 bad() {                                          # bad NAME PATTERN FILTERS
@@ -125,6 +190,11 @@ programme 'a cat' 'in=cut | a dog'
 bad "in in prompts"            "clip 2: repeat and in are for a channel" "$g"
 programme 'a cat' 'speed=1 | a dog'
 bad "a line of prompts"        "p:2: 'speed': expected one of seed" "$g"
+
+for other in mode=extend every=5 clips=2; do
+    bad "live with $other" "live: expected mode replace" "$f:live=1:$other"
+done
+bad "live without a prompt" "No prompt: expected" "turbodiff_i2v=$o:live=1"
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]
