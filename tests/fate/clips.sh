@@ -84,6 +84,16 @@ for rate in 24 25 30 30000/1001 24000/1001; do
             NR > 1 { d = $1 - last; want = NR <= 6 ? in_step : 0.0625; n++; bad += (d - want > 2e-5 || want - d > 2e-5) } { last = $1 } END { print n, bad + 0 }')" "13 0"
 done
 
+# a constant rate, as doc/filters_i2v.texi has it: the film's frames as they are, and each of the clip's times with a picture of its own
+for smooth in framerate=fps=25:interp_start=0:interp_end=255:scene=100 minterpolate=fps=25:scd=none; do
+    "$ffmpeg" -hide_banner -v error -h filter="${smooth%%=*}" | grep -q '^Filter' || continue
+    write "$tmp/in.nut" -f lavfi -i "testsrc2=s=64x48:r=25" -frames:v 12 -c:v ffv1
+    frames -i "$tmp/in.nut" | cut -d , -f 6 > "$tmp/film"
+    frames -i "$tmp/in.nut" -vf "$e:frames=33,$smooth" > "$tmp/smooth"
+    equal "extend: ${smooth%%=*} at the film's rate" "$(cut -d , -f 6 "$tmp/smooth" | lines 1 12) $(lines 13 58 < "$tmp/smooth" |
+        cut -d , -f 6 | uniq | grep -c .) $(awk -F , 'NR > 1 { bad += $3 != n + 1 } { n = $3 } END { print bad + 0 }' "$tmp/smooth")" "$(cat "$tmp/film") 46 0"
+done
+
 # ---- prompts ----
 
 programme() {                                    # programme LINE...: to $tmp/p
