@@ -304,6 +304,10 @@ for reinit in 1 0; do
     equal "$name: extend, size of the clip" "$(tail -n 5 "$tmp/longer" | cut -d , -f 2 | uniq)" \
         "$(tail -n 1 "$tmp/plain" | cut -d , -f 2)"
 done
+# a second output that wants the input's frames: those of the other size come while the clip is under way
+rm -f "$tmp/crc"
+run -copyts -f lavfi -i "$change" -map 0:v -vf "$f:frames=33" -fps_mode passthrough -f framecrc "$tmp/crc" -map 0:v -vf scale=70:50 -f null -
+equal "change of size: the clip under way is whole" "$(sed -n 's/^0, *\([0-9]*\),.*/\1/p' "$tmp/crc" | tr '\n' ' ')" "$(seq -s ' ' 0 32) "
 equal "change of size: extend, the input's frames are the same" "$(head -n 6 "$tmp/longer")" "$(cat "$tmp/plain")"
 
 # ---- statistics ----
