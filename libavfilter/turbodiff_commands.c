@@ -52,8 +52,15 @@ static int answer(char *res, int res_len, const char *format, ...)
 static int answer_clip(TurboDiffChannel *c, int i, char *res, int res_len)
 {
     const TurboDiffContext *s = c->ctx->priv;
-    int64_t frames = c->first_pts + c->n_out + i * c->nb_frames;
+    int64_t frames = c->first_pts + c->n_out;
 
+    for (int k = 0; k <= i; k++) {
+        int64_t n = c->queue[k].frames ? c->queue[k].frames : c->nb_frames;
+
+        frames += (k < i) * n - ff_turbodiff_fade_frames(c, &c->queue[k].in, n);
+    }
+    for (const TurboDiffClip *clip = c->clips; clip; clip = clip->next)
+        frames -= clip != c->clips && !clip->played ? ff_turbodiff_fade_frames(c, &clip->in, clip->nb_frames) : 0;
     for (const TurboDiffClip *clip = c->clips; clip; clip = clip->next)
         frames += clip->nb_frames - FFMIN(clip->pos, clip->nb_frames) + (int64_t)clip->plays * clip->nb_frames;
     return answer(res, res_len, "clip=%"PRId64" at=%.2f", c->number + i, frames / av_q2d(s->frame_rate));

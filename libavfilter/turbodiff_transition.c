@@ -67,8 +67,7 @@ const TurboDiffTransition *ff_turbodiff_transition(const TurboDiffChannel *c, co
     return own->kind == TRANSITION_UNSET ? &c->transition : own;
 }
 
-/* frames of the fade to a clip of so many frames, at most */
-static int fade_frames(const TurboDiffChannel *c, const TurboDiffTransition *own, int64_t nb_frames)
+int ff_turbodiff_fade_frames(const TurboDiffChannel *c, const TurboDiffTransition *own, int64_t nb_frames)
 {
     const TurboDiffTransition *t = ff_turbodiff_transition(c, own);
 
@@ -85,11 +84,11 @@ static int held_back(TurboDiffChannel *c)
     if (clip->plays || c->stopping || c->cut)
         return 0;
     if (next) {
-        n = fade_frames(c, &next->in, next->nb_frames);
+        n = ff_turbodiff_fade_frames(c, &next->in, next->nb_frames);
     } else {
         if (c->ended || !(job = ff_turbodiff_coming(c)))
             return 0;
-        n = fade_frames(c, &job->in, job->frames ? job->frames : c->nb_frames);
+        n = ff_turbodiff_fade_frames(c, &job->in, job->frames ? job->frames : c->nb_frames);
     }
     return FFMIN(n, clip->nb_frames - FFMAX(clip->faded, 1));
 }
@@ -106,7 +105,7 @@ int ff_turbodiff_begin_fade(TurboDiffChannel *c)
 
     if (!next || !clip->done || clip->plays || c->stopping || c->cut || c->fade_frames || !ff_turbodiff_is_ready(c, next))
         return 0;
-    n = fade_frames(c, &next->in, next->nb_frames);
+    n = ff_turbodiff_fade_frames(c, &next->in, next->nb_frames);
     left = FFMAX(clip->nb_made - clip->pos, 0);
     if (!n || (!c->next_when_ready && left > held_back(c)))
         return 0;

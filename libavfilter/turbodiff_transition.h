@@ -60,6 +60,11 @@ const TurboDiffTransition *ff_turbodiff_transition(const struct TurboDiffChannel
 const char *ff_turbodiff_check_transition(const struct TurboDiffChannel *c, const TurboDiffTransition *own);
 
 /**
+ * Frames of the fade to a clip of so many frames, at most; 0 if there is none.
+ */
+int ff_turbodiff_fade_frames(const struct TurboDiffChannel *c, const TurboDiffTransition *own, int64_t nb_frames);
+
+/**
  * How many frames of the clip on air are seen before the fade to the one after
  * it, which need not be there yet. Under the lock.
  */

@@ -123,6 +123,13 @@ equal "next cut: the clip on air ends" "$(say '0.4 turbodiff@ch next cut' "$p:pa
 say '0.4 turbodiff@ch next' "$p:pace=live:transition=fade/4:lookahead=2:r=8" > "$tmp/said"
 equal "next: it fades away" "$(cut -d ' ' -f 1,2 "$tmp/said") $(grep -c "$first" "$tmp/said")" "1 17 0"
 
+echo "0.5 turbodiff@ch enqueue 'in=fade/4|a bird'; 0.5 turbodiff@ch enqueue 'in=cut:frames=5|a fish'; 0.5 turbodiff@ch enqueue 'a dog'" > "$tmp/commands"
+"$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=17:seed=1:steps=1:prompt=a cat:idle=hold:pace=live:transition=fade/2,sendcmd=f=$tmp/commands,trim=end_frame=12[v]" \
+    -map '[v]' -f null - 2> "$tmp/log"
+# 17 - 4, then 17, then 5 - 2 frames of a sixteenth of a second
+equal "enqueue: when it is on air at the earliest, with the fades" "$(sed -n 's/.*Command reply.*at=\([0-9.]*\).*/\1/p' "$tmp/log" | tr '\n' ' ')" \
+    "0.81 1.88 2.06 "
+
 # ---- clips that go on from the one before ----
 
 { printf 'P6\n64 48\n255\n'; head -c $((64 * 48 * 3)) "$tmp/a.raw"; } > "$tmp/a.ppm"
