@@ -468,7 +468,7 @@ static int send_frame(TurboDiffChannel *c, AVFrame *from, const char *state)
             return ret;
         }
     }
-    return ff_filter_frame(c->ctx->outputs[0], frame);
+    return ff_turbodiff_output(c->ctx->outputs[0], frame);
 }
 
 static int finish(TurboDiffChannel *c)

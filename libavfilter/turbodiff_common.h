@@ -55,6 +55,7 @@ typedef struct TurboDiffContext {
     char *guidance_text;
     char *stats;
     int hw_format;              ///< enum AVPixelFormat
+    int mark;
 
     /* state */
     int has_programme;          ///< prompts come from elsewhere: set before ff_turbodiff_init()
@@ -74,6 +75,8 @@ typedef struct TurboDiffContext {
     int64_t pts;                ///< of the next frame
     int progress_stage;         ///< last stage that progress was reported for
     int64_t progress_time;      ///< when that was
+    int is_marked;              ///< a frame of the output has been
+    int64_t next_mark;          ///< when the next one is due, in microseconds of the output
     int stats_fd;               ///< of the file of statistics, where it is open
     int stats_state;            ///< whether it is
     int stats_due;              ///< the clip has not had its line yet
@@ -167,7 +170,13 @@ typedef struct TurboDiffContext {
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \
     { "max_bytes",       "set a limit on the memory of weights and clip, such as 6Gi (0: what is free)", TD_OFFSET(settings.max_bytes), AV_OPT_TYPE_UINT64, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS }, \
     { "stats",           "set a file to append times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "mark",            "mark the coded video as generated, in user data that encoders write with udu_sei=1", TD_OFFSET(mark), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, TD_FLAGS }, \
     { "hw_format",       "set the pixel format inside CUDA frames: nv12, yuv420p, yuv444p or p010", TD_OFFSET(hw_format), AV_OPT_TYPE_PIXEL_FMT, { .i64 = AV_PIX_FMT_NV12 }, AV_PIX_FMT_NONE, INT_MAX, TD_FLAGS }
+
+/**
+ * An error of libturbodiff as one of FFmpeg.
+ */
+int ff_turbodiff_error(int err);
 
 /**
  * Check the options that need no model, and derive size and number of frames
@@ -303,6 +312,23 @@ void ff_turbodiff_set_props(AVFilterContext *ctx, AVFrame *frame, AVRational sam
  *         AVERROR_EXIT interrupted, other < 0 error that has been logged
  */
 int ff_turbodiff_read(AVFilterContext *ctx, AVFrame **out);
+
+/**
+ * Set s->metadata, that of each frame of the clip that was started.
+ */
+int ff_turbodiff_set_metadata(AVFilterContext *ctx);
+
+/**
+ * Add to metadata how long the clip took, which its last frame knows.
+ */
+int ff_turbodiff_set_times(AVFilterContext *ctx, AVDictionary **metadata);
+
+/**
+ * Send a frame, which has its time, to where the output link leads. With the
+ * option mark the first one that is generated and one of every second after it
+ * carry what says so. To be called by activate().
+ */
+int ff_turbodiff_output(AVFilterLink *outlink, AVFrame *frame);
 
 /**
  * End the work for good because of an error; activate() returns what this

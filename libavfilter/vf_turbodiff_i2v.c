@@ -365,7 +365,7 @@ static int output_every(AVFilterLink *outlink, AVFrame *frame)
         av_frame_free(&frame);
         return AVERROR(ENOMEM);
     }
-    return ff_filter_frame(outlink, frame);
+    return ff_turbodiff_output(outlink, frame);
 }
 
 /* the next frame of the clip under way, or its end */
@@ -403,7 +403,7 @@ static int work(AVFilterLink *outlink)
     frame->duration = s->start_pts + av_rescale_q(n + 1, tb, outlink->time_base) - frame->pts;
     if (n + 1 == s->common.nb_frames && s->clip + 1 < s->clips && (ret = remember(s, frame)) < 0)
         return ret;
-    return s->every ? output_every(outlink, frame) : ff_filter_frame(outlink, frame);
+    return s->every ? output_every(outlink, frame) : ff_turbodiff_output(outlink, frame);
 }
 
 /* replace: the first frame starts a clip */

@@ -190,7 +190,7 @@ static int activate(AVFilterContext *ctx)
         return 0;
     }
     if (ret > 0)
-        ret = ff_filter_frame(outlink, frame);
+        ret = ff_turbodiff_output(outlink, frame);
     return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
 }
 
