@@ -27,7 +27,6 @@
 #include <string.h>
 
 #include "libavutil/error.h"
-#include "libavutil/imgutils.h"
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "libavutil/mathematics.h"
@@ -50,13 +49,6 @@
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
 {
     return o->programme || o->idle != IDLE_END || o->pace != PACE_OFF;
-}
-
-static int is_cuda(const TurboDiffChannel *c)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-
-    return s->format == AV_PIX_FMT_CUDA;
 }
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip)
@@ -386,8 +378,8 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
             return NULL;
         }
         /* late=repeat and pingpong need it until there is another one */
-        if (c->o->late == LATE_HOLD || c->o->late == LATE_BLACK || c->o->pace == PACE_OFF || ff_turbodiff_is_ready(c, next) ||
-            (!next && c->ended)) {
+        if ((c->o->late != LATE_REPEAT && c->o->late != LATE_PINGPONG) || c->o->pace == PACE_OFF ||
+            ff_turbodiff_is_ready(c, next) || (!next && c->ended)) {
             end_clip(c);
             continue;
         }
@@ -400,12 +392,18 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
 /* what is seen in place of a frame that is not there yet; under the lock */
 static AVFrame *held_frame(TurboDiffChannel *c, const char **state)
 {
+    const TurboDiffContext *s = c->ctx->priv;
     TurboDiffClip *clip = c->clips;
+    int64_t held = av_rescale_q(c->held, av_inv_q(s->frame_rate), AV_TIME_BASE_Q);
 
     *state = "hold";
-    if ((c->o->late == LATE_BLACK && !c->paused) || !c->n_clips) {
+    if (c->n_clips ? c->o->late == LATE_BLACK && !c->paused : c->o->first == FIRST_BLACK) {
         *state = "black";
         return c->black;
+    }
+    if (c->n_clips ? c->o->late == LATE_SLATE && !c->paused && held >= c->o->slate_after : c->o->first == FIRST_SLATE) {
+        *state = "slate";
+        return c->slate;
     }
     if (c->paused)
         return c->shown;
@@ -511,7 +509,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     pthread_mutex_lock(&c->lock);
     if (!c->paused)
         frame = next_frame(c, &end);
-    if (!frame && !end && live && (c->t0 || c->o->first == FIRST_BLACK)) {
+    if (!frame && !end && live && (c->t0 || c->o->first != FIRST_WAIT)) {
         frame = held_frame(c, &state);
         held = 1;
         if (!c->paused && c->n_clips)
@@ -559,6 +557,8 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
     c->ctx = ctx;
     c->o   = o;
     c->programme.fd = -1;
+    if ((ret = ff_turbodiff_load_slate(c)) < 0)
+        return ret;
     if (o->programme) {
         if ((ret = ff_turbodiff_open_programme(ctx, &c->programme, o->programme)) < 0)
             return ret;
@@ -570,31 +570,6 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
         return ret;
     c->queue[c->nb_queue++] = job;
     return 0;
-}
-
-static int make_black(TurboDiffChannel *c)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-    ptrdiff_t stride[4];
-    int ret;
-
-    if (c->o->late != LATE_BLACK && c->o->first != FIRST_BLACK)
-        return 0;
-    if (is_cuda(c)) {
-        av_log(c->ctx, AV_LOG_ERROR, "late=black, first=black: expected frames in memory, not CUDA frames\n");
-        return AVERROR(EINVAL);
-    }
-    if (!(c->black = av_frame_alloc()))
-        return AVERROR(ENOMEM);
-    c->black->format = s->format;
-    c->black->width  = s->w;
-    c->black->height = s->h;
-    if ((ret = av_frame_get_buffer(c->black, 0)) < 0)
-        return ret;
-    for (int i = 0; i < 4; i++)
-        stride[i] = c->black->linesize[i];
-    ff_turbodiff_set_props(c->ctx, c->black, (AVRational){ 1, 1 });
-    return av_image_fill_black(c->black->data, stride, s->format, c->black->color_range, s->w, s->h);
 }
 
 int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
@@ -613,7 +588,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     s->interrupt   = c->ctx->graph->interrupt_callback;
     s->is_threaded = 1;
     c->td   = s->td;
-    if ((ret = make_black(c)) < 0)
+    if ((ret = ff_turbodiff_make_stills(c)) < 0)
         return ret;
     if ((ret = pthread_mutex_init(&c->lock, NULL)))
         return AVERROR(ret);
@@ -653,7 +628,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
     ff_turbodiff_free_job(&c->last);
     ff_turbodiff_close_programme(&c->programme);
     av_frame_free(&c->shown);
-    av_frame_free(&c->black);
+    ff_turbodiff_free_stills(c);
     av_free(c->negative);
     if (c->has_lock) {
         pthread_cond_destroy(&c->wake);

@@ -31,8 +31,8 @@
 
 enum { IDLE_END, IDLE_REPEAT, IDLE_HOLD };
 enum { PACE_OFF, PACE_LIVE };
-enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK };
-enum { FIRST_WAIT, FIRST_BLACK };
+enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK, LATE_SLATE };
+enum { FIRST_WAIT, FIRST_BLACK, FIRST_SLATE };
 enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
 
 typedef struct TurboDiffChannel TurboDiffChannel;
@@ -42,6 +42,8 @@ typedef struct TurboDiffChannelOptions {
     int loop;                   ///< rounds of the programme after the first; -1: for ever
     int lookahead;              ///< clips that may be made ahead of the one on air
     int idle, pace, late, first, on_error;
+    char *slate;
+    int64_t slate_after;        ///< microseconds of the last frame before it
 } TurboDiffChannelOptions;
 
 /**

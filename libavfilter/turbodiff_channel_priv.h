@@ -31,6 +31,7 @@
 #include "libavutil/frame.h"
 #include "libavutil/thread.h"
 #include "turbodiff_channel.h"
+#include "turbodiff_picture.h"
 #include "turbodiff_programme.h"
 
 #define MAX_QUEUE 16
@@ -82,7 +83,8 @@ struct TurboDiffChannel {
 
     /* of activate() */
     AVFrame *shown;             ///< last frame on air
-    AVFrame *black;
+    TurboDiffPicture picture;   ///< of the slate, until that is made
+    AVFrame *black, *slate;
     int64_t t0;                 ///< time of frame 0 on the clock
     int64_t n_out;              ///< frames sent
     int64_t n_held, held;       ///< frames that were no new ones: in all, of this lateness
@@ -106,5 +108,20 @@ int ff_turbodiff_is_ready(const TurboDiffChannel *c, const TurboDiffClip *clip);
 void ff_turbodiff_cancel(TurboDiffChannel *c);
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip);
+
+/**
+ * Read the option slate's file.
+ *
+ * @return >= 0 or an error that has been logged
+ */
+int ff_turbodiff_load_slate(TurboDiffChannel *c);
+
+/**
+ * Make the frames that late and first ask for, where size and format are
+ * known.
+ */
+int ff_turbodiff_make_stills(TurboDiffChannel *c);
+
+void ff_turbodiff_free_stills(TurboDiffChannel *c);
 
 #endif /* AVFILTER_TURBODIFF_CHANNEL_PRIV_H */

@@ -439,11 +439,10 @@ int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean)
     return len < 0 ? ff_turbodiff_error(len) : len;
 }
 
-int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image)
+int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image, const char *path)
 {
-    TurboDiffContext *s = ctx->priv;
     TDLogger logger = { ctx, log_line, TD_LOG_ERROR };
-    int ret = td_image_load_jpeg(image, s->image, &logger);
+    int ret = td_image_load_jpeg(image, path, &logger);
 
     return ret < 0 ? ff_turbodiff_error(ret) : 0;
 }

@@ -267,10 +267,9 @@ void ff_turbodiff_write_stats(AVFilterContext *ctx);
 void ff_turbodiff_close_stats(AVFilterContext *ctx);
 
 /**
- * Read the file of the option image, a JPEG file. To be freed with
- * td_image_free().
+ * Read a JPEG file. To be freed with td_image_free().
  */
-int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image);
+int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image, const char *path);
 
 /**
  * Load the model unless it is there, to make frames of s->format. What size

@@ -18,7 +18,7 @@
 
 /**
  * @file
- * the first frame from a file: JPEG by libturbodiff, whose pixels are those of
+ * a picture from a file: JPEG by libturbodiff, whose pixels are those of
  * the official programs, and all else that libavformat and libavcodec read
  */
 
@@ -49,7 +49,7 @@
 enum { OTHER, JPEG, NO_FILE };
 
 /* of a file; a name that is none may be a URL */
-static int kind(AVFilterContext *ctx, const char *path)
+static int kind(AVFilterContext *ctx, const char *option, const char *path)
 {
     uint8_t start[3] = { 0 };
     struct stat st;
@@ -59,7 +59,7 @@ static int kind(AVFilterContext *ctx, const char *path)
     if (fd < 0)
         return ret;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        av_log(ctx, AV_LOG_ERROR, "image '%s' is no regular file: expected a picture\n", path);
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' is no regular file: expected a picture\n", option, path);
         ret = AVERROR(EINVAL);
     } else {
         ret = read(fd, start, sizeof(start)) == sizeof(start) && !memcmp(start, "\xff\xd8\xff", 3) ? JPEG : OTHER;
@@ -154,25 +154,24 @@ static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
     return ret;
 }
 
-int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p)
+int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p, const char *option, const char *path)
 {
-    TurboDiffContext *s = ctx->priv;
     char *url;
-    int ret = kind(ctx, s->image);
+    int ret = kind(ctx, option, path);
 
     memset(p, 0, sizeof(*p));
     if (ret < 0)
         return ret;
     if (ret == JPEG)
-        return ff_turbodiff_load_jpeg(ctx, &p->image);
-    url = av_asprintf("%s%s", ret == NO_FILE ? "" : "file:", s->image);
+        return ff_turbodiff_load_jpeg(ctx, &p->image, path);
+    url = av_asprintf("%s%s", ret == NO_FILE ? "" : "file:", path);
     if (!url)
         return AVERROR(ENOMEM);
     ret = decode(ctx, p, url);
     av_free(url);
     if (ret < 0 && ret != AVERROR_EXIT)
-        av_log(ctx, AV_LOG_ERROR, "image '%s' cannot be read: %s; expected a picture in a format that FFmpeg was built "
-               "with\n", s->image, av_err2str(ret));
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' cannot be read: %s; expected a picture in a format that FFmpeg was built "
+               "with\n", option, path, av_err2str(ret));
     return ret;
 }
 

@@ -25,7 +25,7 @@
 #include "avfilter.h"
 
 /**
- * A picture that is to be the first frame.
+ * A picture that is to be the first frame, or a slate.
  */
 typedef struct TurboDiffPicture {
     TDImage image;
@@ -33,12 +33,13 @@ typedef struct TurboDiffPicture {
 } TurboDiffPicture;
 
 /**
- * Read the file of the option image.
+ * Read a picture file.
  *
+ * @param option whose value path is, for messages
  * @return >= 0, AVERROR_EXIT interrupted, other < 0 error that has been logged.
  *         To be freed with ff_turbodiff_free_picture() in any case.
  */
-int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p);
+int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p, const char *option, const char *path);
 
 /**
  * Safe to call again.

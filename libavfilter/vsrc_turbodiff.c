@@ -56,14 +56,18 @@ static const AVOption turbodiff_options[] = {
     { "pace",            "set when frames are sent", OFFSET(channel_options.pace), AV_OPT_TYPE_INT, { .i64 = PACE_OFF }, PACE_OFF, PACE_LIVE, TD_FLAGS, .unit = "pace" },
         TD_CONST("off",       "as fast as they are wanted",           PACE_OFF,              "pace"),
         TD_CONST("live",      "at their time, by the clock",          PACE_LIVE,             "pace"),
-    { "late",            "set what is seen with pace=live while the next clip is not there", OFFSET(channel_options.late), AV_OPT_TYPE_INT, { .i64 = LATE_HOLD }, LATE_HOLD, LATE_BLACK, TD_FLAGS, .unit = "late" },
+    { "late",            "set what is seen with pace=live while the next clip is not there", OFFSET(channel_options.late), AV_OPT_TYPE_INT, { .i64 = LATE_HOLD }, LATE_HOLD, LATE_SLATE, TD_FLAGS, .unit = "late" },
         TD_CONST("hold",      "the last frame",                       LATE_HOLD,             "late"),
         TD_CONST("repeat",    "the last clip again",                  LATE_REPEAT,           "late"),
         TD_CONST("pingpong",  "the last clip back and forth",         LATE_PINGPONG,         "late"),
         TD_CONST("black",     "black",                                LATE_BLACK,            "late"),
-    { "first",           "set what is sent with pace=live before the first clip is there", OFFSET(channel_options.first), AV_OPT_TYPE_INT, { .i64 = FIRST_WAIT }, FIRST_WAIT, FIRST_BLACK, TD_FLAGS, .unit = "first" },
+        TD_CONST("slate",     "the picture that slate names",         LATE_SLATE,            "late"),
+    { "first",           "set what is sent with pace=live before the first clip is there", OFFSET(channel_options.first), AV_OPT_TYPE_INT, { .i64 = FIRST_WAIT }, FIRST_WAIT, FIRST_SLATE, TD_FLAGS, .unit = "first" },
         TD_CONST("wait",      "nothing",                              FIRST_WAIT,            "first"),
         TD_CONST("black",     "black",                                FIRST_BLACK,           "first"),
+        TD_CONST("slate",     "the picture that slate names",         FIRST_SLATE,           "first"),
+    { "slate",           "set the picture file of late=slate and first=slate", OFFSET(channel_options.slate), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "slate_after",     "set how long the last frame is held before the slate is shown", OFFSET(channel_options.slate_after), AV_OPT_TYPE_DURATION, { .i64 = 5 * AV_TIME_BASE }, 0, INT64_MAX, TD_FLAGS },
     { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" },
         TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
         TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
@@ -87,6 +91,8 @@ static int check_channel(AVFilterContext *ctx)
         { "loop: expected a programme",                          o->loop && !o->programme },
         { "late: expected pace=live",                            o->late != LATE_HOLD && !live },
         { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
+        { "late=slate, first=slate: expected a picture as slate", (o->late == LATE_SLATE || o->first == FIRST_SLATE) && !o->slate },
+        { "slate: expected late=slate or first=slate",           o->slate && o->late != LATE_SLATE && o->first != FIRST_SLATE },
         { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
@@ -126,7 +132,7 @@ static int config_output(AVFilterLink *outlink)
 
     s->format = outlink->format;
     if ((channel && (ret = ff_turbodiff_open_channel(ctx, &source->channel, &source->channel_options)) < 0) ||
-        (s->image && (ret = ff_turbodiff_load_picture(ctx, picture)) < 0) ||
+        (s->image && (ret = ff_turbodiff_load_picture(ctx, picture, "image", s->image)) < 0) ||
         (ret = ff_turbodiff_open(ctx)) < 0 ||
         (s->image && (ret = ff_turbodiff_adapt(ctx, picture->image.width, picture->image.height)) < 0))
         goto end;
