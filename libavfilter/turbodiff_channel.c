@@ -38,13 +38,8 @@
 #include "turbodiff_common.h"
 #include "turbodiff_programme.h"
 
-/* microseconds: between two looks at what does not wake a thread, and what a clock may be behind before it is set anew */
-#define PERIOD 20000
+/* microseconds that a clock may be behind before it is set anew */
 #define MAX_BEHIND 5000000
-
-/* seconds between an error and the next try, doubled each time up to the last one */
-#define FIRST_PAUSE 1
-#define LAST_PAUSE 60
 
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
 {
@@ -110,8 +105,7 @@ static int has_room(const TurboDiffChannel *c)
     return !c->clips || ahead < c->o->lookahead || (!ahead && is_over(c->clips));
 }
 
-/* under the lock */
-static void wait_for(TurboDiffChannel *c, int64_t us)
+void ff_turbodiff_wait(TurboDiffChannel *c, int64_t us)
 {
     struct timespec until;
     int64_t t = av_gettime() + us;
@@ -171,8 +165,21 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
         if (unwanted)
             return AVERROR(ECANCELED);
     }
-    /* a command ends a call of the library as an interruption does */
-    return ret == AVERROR_EXIT && !ff_turbodiff_interrupted(c->ctx) ? AVERROR(ECANCELED) : ret;
+    return ret;
+}
+
+/* commands and the limit of time end a call of the library as an interruption does */
+static int why(TurboDiffChannel *c, const TurboDiffClip *clip, int err)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+
+    if (err != AVERROR_EXIT || ff_turbodiff_interrupted(c->ctx))
+        return err;
+    if (clip->dropped || c->quit || !ff_turbodiff_is_overdue(s))
+        return AVERROR(ECANCELED);
+    av_log(c->ctx, AV_LOG_ERROR, "clip %"PRId64" has %d of its %d frames after %.1f s, which timeout allows: it is given up\n",
+           clip->number, clip->nb_made, clip->nb_frames, c->o->timeout / 1e6);
+    return AVERROR(ETIMEDOUT);
 }
 
 /* a clip from its job, into the list */
@@ -181,11 +188,13 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     AVFilterContext *ctx = c->ctx;
     TurboDiffContext *s = ctx->priv;
     TurboDiffClip *clip = av_mallocz(sizeof(*clip)), **last;
+    int64_t start = av_gettime_relative();
     char *negative = NULL;
     int ret;
 
     if (!clip)
         return AVERROR(ENOMEM);
+    s->deadline = c->o->timeout ? start + c->o->timeout : 0;
     pthread_mutex_lock(&c->lock);
     clip->number    = c->number++;
     clip->plays     = job->repeat;
@@ -209,6 +218,11 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
         ret = av_dict_set(&s->metadata, "lavfi.turbodiff.id", job->id, 0);
     if (ret >= 0)
         ret = make_frames(c, clip);
+    pthread_mutex_lock(&c->lock);
+    ret = why(c, clip, ret);
+    pthread_mutex_unlock(&c->lock);
+    ff_turbodiff_count_clip(c, ret, av_gettime_relative() - start, clip->nb_made);
+    s->deadline = 0;
 
     s->params.prompt          = c->params.prompt;          /* the others end with the job */
     s->params.negative_prompt = c->params.negative_prompt;
@@ -228,45 +242,10 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     return ret;
 }
 
-/* after an error: wait longer each time, and open the model anew if wanted; @return 0 not to go on */
-static int recover(TurboDiffChannel *c, int err, int *pause)
-{
-    AVFilterContext *ctx = c->ctx;
-    TurboDiffContext *s = ctx->priv;
-    int restart = c->o->on_error == ERROR_RESTART, quit;
-
-    if (err == AVERROR_EXIT || c->o->on_error == ERROR_STOP || (!restart && err == AVERROR(EIO)))
-        return 0;
-    do {
-        int64_t until;
-
-        *pause = *pause ? FFMIN(*pause * 2, LAST_PAUSE) : FIRST_PAUSE;
-        av_log(ctx, AV_LOG_WARNING, "The clip is left out: %s; the next try is in %d s\n", av_err2str(err), *pause);
-        pthread_mutex_lock(&c->lock);
-        until = av_gettime_relative() + *pause * INT64_C(1000000);
-        while (!c->quit && !ff_turbodiff_interrupted(ctx) && av_gettime_relative() < until)
-            wait_for(c, PERIOD);
-        quit = c->quit || ff_turbodiff_interrupted(ctx);
-        if (!quit && restart) {
-            c->n_restarts++;
-            c->td = NULL;
-        }
-        pthread_mutex_unlock(&c->lock);
-        if (quit || !restart)
-            break;
-        td_close(&s->td);
-        err = ff_turbodiff_open(ctx);
-    } while (err < 0);
-    pthread_mutex_lock(&c->lock);
-    c->td = s->td;
-    pthread_mutex_unlock(&c->lock);
-    return !quit;
-}
-
 static void *work(void *arg)
 {
     TurboDiffChannel *c = arg;
-    int round = 0, pause = 0, made = 0, failure = 0, ret = 0;
+    int round = 0, made = 0, failure = 0, ret = 0;
 
     for (;;) {
         TurboDiffJob job = { 0 };
@@ -277,7 +256,7 @@ static void *work(void *arg)
             if (has_room(c))
                 ret = next_job(c, &job, &round);
             if (ret == 0)
-                wait_for(c, PERIOD);
+                ff_turbodiff_wait(c, TURBODIFF_PERIOD);
         }
         if (c->quit || c->stopping)
             ret = AVERROR_EOF;
@@ -287,7 +266,7 @@ static void *work(void *arg)
             if (ret == AVERROR(ECANCELED))       /* by a command */
                 ret = 0;
             if (ret >= 0) {
-                pause = 0;
+                c->pause = 0;
                 made = 1;
             } else {
                 failure = ret;
@@ -297,7 +276,7 @@ static void *work(void *arg)
             c->last = job;
             pthread_mutex_unlock(&c->lock);
         }
-        if (ret < 0 && (ret == AVERROR_EOF || !recover(c, ret, &pause)))
+        if (ret < 0 && (ret == AVERROR_EOF || !ff_turbodiff_recover(c, ret)))
             break;
     }
     pthread_mutex_lock(&c->lock);
@@ -487,6 +466,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     AVFrame *frame = NULL, *send = NULL;
     int64_t now;
 
+    ff_turbodiff_write_metrics(c, 0);
     if (ff_turbodiff_interrupted(ctx)) {
         ff_outlink_set_status(ctx->outputs[0], AVERROR_EXIT, c->n_out);
         return 0;
@@ -498,7 +478,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
             c->t0 += now - due(c);
         }
         if (now < due(c)) {
-            av_usleep(FFMIN(due(c) - now, PERIOD));
+            av_usleep(FFMIN(due(c) - now, TURBODIFF_PERIOD));
             if (av_gettime_relative() < due(c)) {
                 ff_filter_set_ready(ctx, 100);
                 return 0;
@@ -520,7 +500,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     if (frame && !(send = av_frame_clone(frame)))
         end = 1;
     if (!frame && !end)
-        wait_for(c, PERIOD);
+        ff_turbodiff_wait(c, TURBODIFF_PERIOD);
     pthread_mutex_unlock(&c->lock);
 
     if (end)
@@ -534,6 +514,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     ret = send_frame(c, send, state);
     av_frame_free(&c->shown);
     c->shown = send;
+    ff_turbodiff_count_frame(c, state);
     return ret;
 }
 
@@ -585,6 +566,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
         s->seed_unknown = 0;
     }
     c->seed = s->seed;
+    c->fallback = c->o->fallback;
     s->interrupt   = c->ctx->graph->interrupt_callback;
     s->is_threaded = 1;
     c->td   = s->td;
@@ -616,6 +598,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
         pthread_cond_broadcast(&c->wake);
         pthread_mutex_unlock(&c->lock);
         pthread_join(c->thread, NULL);
+        ff_turbodiff_write_metrics(c, 1);
     }
     while (c->clips) {
         TurboDiffClip *clip = c->clips;

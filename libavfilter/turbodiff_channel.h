@@ -44,12 +44,25 @@ typedef struct TurboDiffChannelOptions {
     int idle, pace, late, first, on_error;
     char *slate;
     int64_t slate_after;        ///< microseconds of the last frame before it
+    char *metrics;
+    int64_t timeout;            ///< microseconds that a clip may take; 0: no limit
+    char *fallback;             ///< devices for after a fault of the first one, joined with |
 } TurboDiffChannelOptions;
 
 /**
  * Whether the options ask for a channel rather than for one clip.
  */
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o);
+
+/**
+ * Check the option fallback.
+ */
+int ff_turbodiff_check_fallback(AVFilterContext *ctx, const char *fallback);
+
+/**
+ * Check the option metrics.
+ */
+int ff_turbodiff_check_metrics(AVFilterContext *ctx, const char *metrics);
 
 /**
  * Read and check the programme, before the model is opened.

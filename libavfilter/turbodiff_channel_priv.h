@@ -31,10 +31,14 @@
 #include "libavutil/frame.h"
 #include "libavutil/thread.h"
 #include "turbodiff_channel.h"
+#include "turbodiff_metrics.h"
 #include "turbodiff_picture.h"
 #include "turbodiff_programme.h"
 
 #define MAX_QUEUE 16
+
+/* microseconds between two looks at what does not wake a thread */
+#define TURBODIFF_PERIOD 20000
 
 /**
  * Frames of a clip; those up to nb_made are there.
@@ -62,6 +66,10 @@ struct TurboDiffChannel {
     int64_t nb_frames;
     pthread_t thread;
     int has_thread;
+
+    /* of that thread */
+    int pause;                  ///< seconds between the last error and the next try
+    const char *fallback;       ///< devices that are left
 
     /* of both threads, under the lock */
     pthread_mutex_t lock;
@@ -93,6 +101,7 @@ struct TurboDiffChannel {
     int paused, next_when_ready;
     int64_t n_clips;            ///< clips that were on air
     int64_t n_restarts;
+    TurboDiffMetrics metrics;
 };
 
 /**
@@ -108,6 +117,21 @@ int ff_turbodiff_is_ready(const TurboDiffChannel *c, const TurboDiffClip *clip);
 void ff_turbodiff_cancel(TurboDiffChannel *c);
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip);
+
+/**
+ * After an error: wait longer each time, and load the model anew if wanted,
+ * after a fault of the device on the next one. To be called by the thread that
+ * makes clips.
+ *
+ * @return 0 not to go on
+ */
+int ff_turbodiff_recover(TurboDiffChannel *c, int err);
+
+/**
+ * Wait until something has changed, but no longer than so many microseconds.
+ * Under the lock.
+ */
+void ff_turbodiff_wait(TurboDiffChannel *c, int64_t us);
 
 /**
  * Read the option slate's file.

@@ -150,9 +150,16 @@ int ff_turbodiff_interrupted(AVFilterContext *ctx)
     return ff_filter_interrupted(ctx);
 }
 
+int ff_turbodiff_is_overdue(const TurboDiffContext *s)
+{
+    return s->deadline && av_gettime_relative() > s->deadline;
+}
+
 static int is_interrupted(void *cookie)
 {
-    return ff_turbodiff_interrupted(cookie);
+    const AVFilterContext *ctx = cookie;
+
+    return ff_turbodiff_interrupted(cookie) || ff_turbodiff_is_overdue(ctx->priv);
 }
 
 static int check_hw_format(AVFilterContext *ctx)

@@ -67,6 +67,7 @@ typedef struct TurboDiffContext {
     TDContext *td;
     int is_threaded;            ///< another thread makes the clips: graph and links may leave the filter while it does
     AVFilterInterruptCB interrupt;   ///< of the graph, for that thread
+    int64_t deadline;           ///< when that thread's clip is given up; 0: never
     AVBufferRef *hw_frames;     ///< where CUDA frames come from
     AVFrame *frame;             ///< frame to be filled next, NULL if none
     AVDictionary *metadata;     ///< of every frame
@@ -190,6 +191,11 @@ int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size);
  * Whether the work is to end. To be called by any thread.
  */
 int ff_turbodiff_interrupted(AVFilterContext *ctx);
+
+/**
+ * Whether the clip at work has had its time.
+ */
+int ff_turbodiff_is_overdue(const TurboDiffContext *s);
 
 /**
  * Read a seed.

@@ -72,6 +72,9 @@ static const AVOption turbodiff_options[] = {
         TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
         TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
         TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"),
+    { "fallback",        "set the devices for after a fault of the first one: cpu, or as device, joined with |", OFFSET(channel_options.fallback), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "timeout",         "set how long a clip may take before it is given up (0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS },
+    { "metrics",         "set a file to write the state of a channel to each second, in the text format of Prometheus", OFFSET(channel_options.metrics), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { NULL }
 };
 
@@ -94,6 +97,9 @@ static int check_channel(AVFilterContext *ctx)
         { "late=slate, first=slate: expected a picture as slate", (o->late == LATE_SLATE || o->first == FIRST_SLATE) && !o->slate },
         { "slate: expected late=slate or first=slate",           o->slate && o->late != LATE_SLATE && o->first != FIRST_SLATE },
         { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
+        { "fallback: expected on_error=restart",                 o->fallback && o->on_error != ERROR_RESTART },
+        { "timeout: expected programme, idle or pace",           o->timeout && !channel },
+        { "metrics: expected programme, idle or pace",           o->metrics && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
 
@@ -115,7 +121,9 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "adaptive: expected an image to take the shape from\n");
         return AVERROR(EINVAL);
     }
-    if ((ret = check_channel(ctx)) < 0)
+    if ((ret = check_channel(ctx)) < 0 ||
+        (ret = ff_turbodiff_check_fallback(ctx, source->channel_options.fallback)) < 0 ||
+        (ret = ff_turbodiff_check_metrics(ctx, source->channel_options.metrics)) < 0)
         return ret;
     s->has_programme = !!source->channel_options.programme;
     return ff_turbodiff_init(ctx, "480p");

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# A channel that goes on: slates.
+# A channel that goes on: slates, clips that take too long, devices that fail, what a monitor is told.
 # health.sh DIR BUILD MODEL
 #
 # 1. DIR has ffmpeg, BUILD the module that claims GPUs and whose GPUs fail when asked to (tests/cards/module.c).
@@ -72,6 +72,122 @@ wrong "a slate that is cut short" "slate '$tmp/cut.ppm' cannot be read" "pace=li
 printf 'no picture' > "$tmp/text.png"
 wrong "a slate that is none" "slate '$tmp/text.png' cannot be read" "pace=live:late=slate:slate=$tmp/text.png"
 wrong "a slate that is a directory" "slate '$tmp' is no regular file" "pace=live:late=slate:slate=$tmp"
+
+# ---- clips that take too long, devices that fail ----
+
+# aired CARDS OPTIONS: status, the clips that were on air, the devices that were opened; what was said in $tmp/log
+aired() {
+    # shellcheck disable=SC2086
+    claim $1
+    rm -f "$tmp/clips"
+    timeout 60 "$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$channel:$2,metadata=print:key=lavfi.turbodiff.clip:file=$tmp/clips" \
+        -f null - 2> "$tmp/log"
+    echo "$(($? != 0)), $(sed -n 's/.*clip=//p' "$tmp/clips" | uniq -c | sed 's/^ *//' | tr '\n' ,) $(opened)"
+}
+# told NAME N PATTERN: so many lines of it
+told() {
+    equal "$1" "$(grep -c "$3" "$tmp/log")" "$2"
+}
+two="h100:1000:900 h100:1000:900"
+equal "timeout, on_error=stop: the end, with its error" "$(aired h100:1000:900:lag2 timeout=2)" "1, 9 0, 0 ."
+told "one line says so" 1 'clip 1 has 0 of its 9 frames after 2.0 s, which timeout allows: it is given up'
+equal "timeout, on_error=skip: the clips after it, too" "$(aired h100:1000:900:lag2 timeout=2:on_error=skip)" "0, 9 0,9 2, 0 ."
+equal "timeout, on_error=restart: the same, on the device again" "$(aired h100:1000:900:lag2 timeout=2:on_error=restart)" "0, 9 0,9 2, 0 0 ."
+equal "a clip that is in time" "$(aired h100:1000:900 timeout=20)" "0, 9 0,9 1,9 2, 0 ."
+equal "a device fault, on_error=skip: the end" "$(aired h100:1000:900:die2 on_error=skip)" "1, 9 0, 0 ."
+equal "a device fault, on_error=restart: the device again" "$(aired h100:1000:900:die2 on_error=restart)" "0, 9 0,9 2, 0 0 ."
+told "after a pause" 1 'The clip is left out: Input/output error; the next try is in 1 s'
+equal "fallback=1: another device" "$(aired "h100:1000:900:stick2 h100:1000:900" device=0:on_error=restart:fallback=1)" "0, 9 0,9 2, 0 1 ."
+told "a line says which" 1 'The clip is left out: Input/output error; device 1 is next'
+equal "fallback by UUID" "$(aired "h100:1000:900:die2 h100:1000:900" "device=0:on_error=restart:fallback=MIG-00000000-1111-2222-3333-000000000001")" \
+    "0, 9 0,9 2, 0 1 ."
+equal "fallback=cpu" "$(aired h100:1000:900:stick2 on_error=restart:fallback=cpu)" "0, 9 0,9 2, 0 ."
+equal "an order of devices: past one that cannot be opened, or is not there" \
+    "$(aired "h100:1000:900:stick2 h100:1000:900:full" "device=0:on_error=restart:fallback=1|7|cpu")" "0, 9 0,9 2, 0 1 ."
+told "each has its line" 2 'The model is not loaded: .*; device \(7\|cpu\) is next'
+printf '%s\n' 1 2 3 4 5 > "$tmp/p"
+equal "the next fault moves on" "$(aired "h100:1000:900:stick2 h100:1000:900:stick2" "device=0:on_error=restart:fallback=1|cpu")" \
+    "0, 9 0,9 2,9 4, 0 1 ."
+equal "a clip that fails for another reason moves nothing" \
+    "$(aired "h100:1000:900:lag2 h100:1000:900" device=0:timeout=2:on_error=restart:fallback=1)" "0, 9 0,9 2,9 3,9 4, 0 0 ."
+claim h100:1000:900:stick1
+"$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "$channel:loop=-1:on_error=restart" -f null - 2> "$tmp/log" &
+sleep 2
+interrupted "SIGINT while a dead device is tried again" $! "$tmp/log"
+claim none
+for fallback in x '1|' '|cpu' auto '1,cpu' ''; do
+    wrong "fallback '$fallback'" "fallback '$fallback': expected cpu, or a GPU's number" "on_error=restart:fallback='$fallback'"
+done
+wrong "fallback without on_error=restart" "fallback: expected on_error=restart" "on_error=skip:fallback=cpu"
+run -f lavfi -i "$base:prompt=a cat:timeout=5" -f null -
+refused "timeout of one clip" "timeout: expected programme, idle or pace" 'Error\|Failed' $?
+
+# ---- metrics ----
+
+# strict FILE: a file in the text format of Prometheus, of one channel: families in one piece with help and type, names and
+# labels as the format wants them, each sample once, numbers, an end of line at the end; counters end in _total
+strict() {
+    [ -s "$1" ] && [ -z "$(tail -c 1 "$1")" ] || { echo "no text"; return; }
+    awk '
+    function bad(why) { print FILENAME ":" NR ": " why ": " $0; errors++ }
+    /^# HELP / { if (!match($0, /^# HELP [a-zA-Z_:][a-zA-Z0-9_:]* [^ ].*$/)) bad("help"); if (helped[$3]++) bad("a second help"); help = $3; next }
+    /^# TYPE / { if (NF != 4 || $3 != help || $4 !~ /^(counter|gauge|summary)$/) bad("type"); family = $3; type = $4
+                 if (seen_family[family]++) bad("a second piece"); if (type == "counter" && family !~ /_total$/) bad("counter"); next }
+    /^#/ || NF == 0 { bad("line"); next }
+    { if (!match($0, /^[a-zA-Z_:][a-zA-Z0-9_:]*([{]([a-zA-Z_][a-zA-Z0-9_]*="([^"\\]|\\["\\n])*",?)+[}])? -?[0-9][0-9.]*(e[-+][0-9]+)?$/)) { bad("sample"); next }
+      name = $0; sub(/[{ ].*/, "", name); series = $0; sub(/ [^ ]*$/, "", series)
+      plain = name; if (type == "summary") sub(/_(sum|count)$/, "", plain)
+      if (plain != family) bad("not of the family"); if (series_seen[series]++) bad("twice"); n++
+      if (type == "counter" && $NF < 0) bad("negative") }
+    END { if (errors) exit 1; print (n > 20) ? "strict" : "few" }' "$1"
+}
+# metric NAME LABELS: its value
+metric() {
+    awk -v want="turbodiff_$1{$2}" 'index($0, want " ") == 1 { print $NF }' "$tmp/m"
+}
+printf '%s\n' 'a cat' 'a dog' 'a bird' > "$tmp/p"
+claim h100:1000:900:lag2
+"$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "turbodiff@a=model=$model:s=64x48:frames=9:seed=1:steps=1:programme=$tmp/p:pace=live:late=slate:slate_after=0.5:slate=$tmp/red.ppm:timeout=2:on_error=restart:metrics=$tmp/m,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states" \
+    -f null - 2> "$tmp/log" &
+pid=$!
+sleep 3
+cp "$tmp/m" "$tmp/during"
+wait $pid
+claim none
+# broken NAME SED: what the parser has to find, in a file that it takes
+broken() {
+    sed "$2" "$tmp/m" > "$tmp/broken"
+    equal "the parser finds $1" "$(strict "$tmp/broken" | grep -c "broken:")" 1
+}
+equal "a file that monitors read" "$(strict "$tmp/m")" strict
+equal "and while it is written" "$(strict "$tmp/during")" strict
+broken "a value that is no number" 's/^\(turbodiff_frames_total.*\) .*/\1 nan%/'
+broken "a label without an end" 's/^\(turbodiff_frames_total{.*\)"}/\1}/'
+broken "a sample that is there twice" '/^turbodiff_frames_total/p'
+broken "a counter that is not named so" 's/^# TYPE turbodiff_queued_clips gauge/# TYPE turbodiff_queued_clips counter/'
+broken "a type that is not there" '/^# TYPE turbodiff_queued_clips/d'
+if command -v promtool > "$tmp/which"; then check "promtool takes it" promtool check metrics < "$tmp/m"; fi
+label='channel="turbodiff@a"'
+equal "clips: made, failed" "$(metric clips_total "$label,result=\"made\"") $(metric clips_total "$label,result=\"failed\"") $(metric clip_seconds_count "$label")" "2 1 2"
+equal "frames: all" "$(metric frames_total "$label")" "$(grep -c '^frame:' "$tmp/states")"
+for kind in hold slate repeat; do
+    equal "frames: $kind" "$(metric held_frames_total "$label,kind=\"$kind\"")" "$(grep -c "state=$kind" "$tmp/states")"
+done
+equal "lateness, restarts, the end" "$(metric late_events_total "$label") $(metric restarts_total "$label") $(metric state "$label,state=\"end\"")" "$(grep -c 'late: ' "$tmp/log") 1 1"
+equal "seconds and bytes are there" "$(awk -v s="$(metric clip_seconds_sum "$label")" -v b="$(metric device_bytes "$label")" -v r="$(metric rate_vs_realtime "$label")" \
+    -v t="$(metric last_frame_timestamp_seconds "$label")" -v now="$(date +%s)" 'BEGIN { print (s > 0 && s < 60), (b > 1e6), (r > 0), (t > now - 60 && t <= now + 1) }')" "1 1 1 1"
+equal "nothing is left beside it" "$(cd "$tmp" && echo m*)" m
+mkdir "$tmp/d"
+run -v warning -f lavfi -i "$channel:metrics=$tmp/d" -f framecrc "$tmp/crc"
+equal "a file that cannot be written: one warning, and the video goes on" "$? $(grep -c "metrics '$tmp/d' cannot be written: .*; the video goes on without" "$tmp/err") $(grep -c '^0,' "$tmp/crc")" "0 1 27"
+if [ -c /dev/full ]; then
+    ln -s /dev/full "$tmp/full.tmp"
+    run -v warning -f lavfi -i "$channel:metrics=$tmp/full" -f null -
+    equal "a disk that is full" "$? $(grep -c "metrics '$tmp/full' cannot be written: No space left" "$tmp/err")" "0 1"
+fi
+wrong "metrics to standard output" "metrics '-': expected a file" "metrics=-"
+run -f lavfi -i "$base:prompt=a cat:metrics=$tmp/m" -f null -
+refused "metrics of one clip" "metrics: expected programme, idle or pace" 'Error\|Failed' $?
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]
