@@ -43,7 +43,7 @@
 
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
 {
-    return o->programme || o->idle != IDLE_END || o->pace != PACE_OFF;
+    return o->from || o->programme || o->idle != IDLE_END || o->pace != PACE_OFF;
 }
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip)
@@ -538,7 +538,7 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
     c->ctx = ctx;
     c->o   = o;
     c->programme.fd = -1;
-    if ((ret = ff_turbodiff_load_slate(c)) < 0)
+    if ((ret = ff_turbodiff_load_slate(c)) < 0 || o->from)
         return ret;
     if (o->programme) {
         if ((ret = ff_turbodiff_open_programme(ctx, &c->programme, o->programme)) < 0)
@@ -561,7 +561,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     c->image     = image;
     c->params    = s->params;
     c->nb_frames = s->nb_frames;
-    if (s->seed_unknown) {
+    if (s->seed_unknown && !c->o->from) {
         s->seed = ff_turbodiff_draw_seed(c->ctx);
         s->seed_unknown = 0;
     }
@@ -579,7 +579,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
         return AVERROR(ret);
     }
     c->has_lock = 1;
-    if ((ret = pthread_create(&c->thread, NULL, work, c)))
+    if ((ret = pthread_create(&c->thread, NULL, c->o->from ? ff_turbodiff_relay : work, c)))
         return AVERROR(ret);
     c->has_thread = 1;
     return 0;

@@ -46,6 +46,7 @@ typedef struct TurboDiffChannelOptions {
     int64_t slate_after;        ///< microseconds of the last frame before it
     char *metrics;
     int64_t timeout;            ///< microseconds that a clip may take; 0: no limit
+    char *from;                 ///< path of a socket that another process sends frames to; NULL: they are made here
     char *fallback;             ///< devices for after a fault of the first one, joined with |
 } TurboDiffChannelOptions;
 

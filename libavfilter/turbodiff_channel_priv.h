@@ -128,6 +128,13 @@ void ff_turbodiff_free_clip(TurboDiffClip *clip);
 int ff_turbodiff_recover(TurboDiffChannel *c, int err);
 
 /**
+ * The thread of a channel whose frames another process makes.
+ *
+ * @param channel a TurboDiffChannel
+ */
+void *ff_turbodiff_relay(void *channel);
+
+/**
  * Wait until something has changed, but no longer than so many microseconds.
  * Under the lock.
  */

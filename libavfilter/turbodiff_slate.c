@@ -116,8 +116,8 @@ int ff_turbodiff_make_stills(TurboDiffChannel *c)
     const TurboDiffContext *s = c->ctx->priv;
     int black = c->o->late == LATE_BLACK || c->o->first == FIRST_BLACK, ret = 0;
 
-    if (s->format == AV_PIX_FMT_CUDA && (black || c->o->slate || c->o->fallback)) {
-        av_log(c->ctx, AV_LOG_ERROR, "fallback, black and slate: expected frames in memory, not CUDA frames\n");
+    if (s->format == AV_PIX_FMT_CUDA && (black || c->o->slate || c->o->fallback || c->o->from)) {
+        av_log(c->ctx, AV_LOG_ERROR, "from, fallback, black and slate: expected frames in memory, not CUDA frames\n");
         return AVERROR(EINVAL);
     }
     if (black)

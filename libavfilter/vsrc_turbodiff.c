@@ -24,6 +24,8 @@
 
 #define TD_RUNTIME AV_OPT_FLAG_RUNTIME_PARAM
 
+#include <string.h>
+
 #include "libavutil/opt.h"
 #include "avfilter.h"
 #include "filters.h"
@@ -74,6 +76,7 @@ static const AVOption turbodiff_options[] = {
         TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"),
     { "fallback",        "set the devices for after a fault of the first one: cpu, or as device, joined with |", OFFSET(channel_options.fallback), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { "timeout",         "set how long a clip may take before it is given up (0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS },
+    { "from",            "set the path of a socket to listen at for frames that another process makes", OFFSET(channel_options.from), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { "metrics",         "set a file to write the state of a channel to each second, in the text format of Prometheus", OFFSET(channel_options.metrics), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { NULL }
 };
@@ -99,6 +102,13 @@ static int check_channel(AVFilterContext *ctx)
         { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
         { "fallback: expected on_error=restart",                 o->fallback && o->on_error != ERROR_RESTART },
         { "timeout: expected programme, idle or pace",           o->timeout && !channel },
+        { "from: expected the path of a socket, of 1 to 107 bytes", o->from && (!*o->from || strlen(o->from) > 107) },
+        { "from: expected a size, as the other process has it",  o->from && !s->base.size },
+        { "from: expected pace=live",                            o->from && !live },
+        { "from: expected late=hold, black or slate",            o->from && (o->late == LATE_REPEAT || o->late == LATE_PINGPONG) },
+        { "from: the other process makes the clips, expected no prompt, image, programme, idle, lookahead, on_error or timeout here",
+          o->from && (s->base.params.prompt || s->base.textfile || s->base.image || o->programme || o->idle != IDLE_END ||
+                      o->lookahead != 1 || o->on_error != ERROR_STOP || o->timeout) },
         { "metrics: expected programme, idle or pace",           o->metrics && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
@@ -125,7 +135,7 @@ static av_cold int init(AVFilterContext *ctx)
         (ret = ff_turbodiff_check_fallback(ctx, source->channel_options.fallback)) < 0 ||
         (ret = ff_turbodiff_check_metrics(ctx, source->channel_options.metrics)) < 0)
         return ret;
-    s->has_programme = !!source->channel_options.programme;
+    s->has_programme = source->channel_options.programme || source->channel_options.from;
     return ff_turbodiff_init(ctx, "480p");
 }
 
@@ -136,12 +146,12 @@ static int config_output(AVFilterLink *outlink)
     TurboDiffContext *s = &source->base;
     FilterLink *l = ff_filter_link(outlink);
     TurboDiffPicture *picture = &source->picture;
-    int channel = ff_turbodiff_is_channel(&source->channel_options), ret;
+    int channel = ff_turbodiff_is_channel(&source->channel_options), from = !!source->channel_options.from, ret;
 
     s->format = outlink->format;
     if ((channel && (ret = ff_turbodiff_open_channel(ctx, &source->channel, &source->channel_options)) < 0) ||
         (s->image && (ret = ff_turbodiff_load_picture(ctx, picture, "image", s->image)) < 0) ||
-        (ret = ff_turbodiff_open(ctx)) < 0 ||
+        (!from && (ret = ff_turbodiff_open(ctx)) < 0) ||
         (s->image && (ret = ff_turbodiff_adapt(ctx, picture->image.width, picture->image.height)) < 0))
         goto end;
 
