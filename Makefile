@@ -304,7 +304,8 @@ fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/
 	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
 	    tests/fate/clips.sh $(BUILD) $(MODEL)-i2v || r=1; \
 	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
-	    tests/fate/channel.sh $(BUILD) $(MODEL) || r=1; \
+	    tests/fate/channel.sh $(BUILD) $(MODEL) || r=1; tests/fate/marks.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
+	    CC="$(CC)" tests/fate/health.sh $(BUILD) $(BUILD) $(MODEL) || r=1; \
 	    tests/fate/transition.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
 	    CC="$(CC)" tests/fate/devices.sh $(BUILD) $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; tests/fate/readme.sh $(BUILD) || r=1; \
@@ -317,6 +318,8 @@ $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v
 	    tests/fate/failure.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/channel.sh $(BUILD)/small-$* $(MODEL) || r=1; \
 	    tests/fate/transition.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
+	    tests/fate/marks.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
+	    CC="$(CC)" tests/fate/health.sh $(BUILD)/small-$* $(BUILD) $(MODEL) || r=1; \
 	    CC="$(CC)" tests/fate/devices.sh $(BUILD)/small-$* $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
 	    tests/fate/demo.sh $(BUILD)/small-$* || r=1; exit $$r
 

@@ -27,7 +27,6 @@
 #include <string.h>
 
 #include "libavutil/error.h"
-#include "libavutil/imgutils.h"
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "libavutil/mathematics.h"
@@ -41,24 +40,12 @@
 #include "turbodiff_programme.h"
 #include "turbodiff_transition.h"
 
-/* microseconds: between two looks at what does not wake a thread, and what a clock may be behind before it is set anew */
-#define PERIOD 20000
+/* microseconds that a clock may be behind before it is set anew */
 #define MAX_BEHIND 5000000
-
-/* seconds between an error and the next try, doubled each time up to the last one */
-#define FIRST_PAUSE 1
-#define LAST_PAUSE 60
 
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
 {
-    return o->programme || o->idle != IDLE_END || o->pace != PACE_OFF;
-}
-
-static int is_cuda(const TurboDiffChannel *c)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-
-    return s->format == AV_PIX_FMT_CUDA;
+    return o->from || o->programme || o->idle != IDLE_END || o->pace != PACE_OFF;
 }
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip)
@@ -133,8 +120,7 @@ static int has_room(TurboDiffChannel *c)
     return !c->clips || ahead < c->o->lookahead || (!ahead && is_over(c));
 }
 
-/* under the lock */
-static void wait_for(TurboDiffChannel *c, int64_t us)
+void ff_turbodiff_wait(TurboDiffChannel *c, int64_t us)
 {
     struct timespec until;
     int64_t t = av_gettime() + us;
@@ -208,8 +194,21 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
         if (unwanted)
             return AVERROR(ECANCELED);
     }
-    /* a command ends a call of the library as an interruption does */
-    return ret == AVERROR_EXIT && !ff_turbodiff_interrupted(c->ctx) ? AVERROR(ECANCELED) : ret;
+    return ret;
+}
+
+/* commands and the limit of time end a call of the library as an interruption does */
+static int why(TurboDiffChannel *c, const TurboDiffClip *clip, int err)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+
+    if (err != AVERROR_EXIT || ff_turbodiff_interrupted(c->ctx))
+        return err;
+    if (clip->dropped || c->quit || !ff_turbodiff_is_overdue(s))
+        return AVERROR(ECANCELED);
+    av_log(c->ctx, AV_LOG_ERROR, "clip %"PRId64" has %d of its %d frames after %.1f s, which timeout allows: it is given up\n",
+           clip->number, clip->nb_made, clip->nb_frames, c->o->timeout / 1e6);
+    return AVERROR(ETIMEDOUT);
 }
 
 /* a clip from its job, into the list */
@@ -218,16 +217,18 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     AVFilterContext *ctx = c->ctx;
     TurboDiffContext *s = ctx->priv;
     TurboDiffClip *clip = av_mallocz(sizeof(*clip)), **last;
+    int64_t start = av_gettime_relative();
     char *negative = NULL;
-    const char *why = ff_turbodiff_check_transition(c, &job->in);
+    const char *refused = ff_turbodiff_check_transition(c, &job->in);
     int ret;
 
     if (!clip)
         return AVERROR(ENOMEM);
+    s->deadline = c->o->timeout ? start + c->o->timeout : 0;
     pthread_mutex_lock(&c->lock);
     clip->number    = c->number++;
     clip->plays     = job->repeat;
-    clip->in        = why ? (TurboDiffTransition){ TRANSITION_CUT, 0 } : job->in;
+    clip->in        = refused ? (TurboDiffTransition){ TRANSITION_CUT, 0 } : job->in;
     clip->nb_frames = job->frames ? job->frames : c->nb_frames;
     if (!(clip->frames = av_calloc(clip->nb_frames, sizeof(*clip->frames)))) {
         pthread_mutex_unlock(&c->lock);
@@ -241,8 +242,8 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     ff_turbodiff_take_picture(c, clip);
     pthread_mutex_unlock(&c->lock);
 
-    if (why)
-        av_log(ctx, AV_LOG_WARNING, "Clip %"PRId64" comes by a cut: %s\n", clip->number, why);
+    if (refused)
+        av_log(ctx, AV_LOG_WARNING, "Clip %"PRId64" comes by a cut: %s\n", clip->number, refused);
     ret = set_clip(c, job, clip, &negative);
     if (ret >= 0)
         ret = ff_turbodiff_begin_clip(c, clip);
@@ -252,6 +253,11 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
         ret = av_dict_set(&s->metadata, "lavfi.turbodiff.id", job->id, 0);
     if (ret >= 0)
         ret = make_frames(c, clip);
+    pthread_mutex_lock(&c->lock);
+    ret = why(c, clip, ret);
+    pthread_mutex_unlock(&c->lock);
+    ff_turbodiff_count_clip(c, ret, av_gettime_relative() - start, clip->nb_made);
+    s->deadline = 0;
 
     s->params = c->params;                       /* strings end with the job */
     pthread_mutex_lock(&c->lock);
@@ -270,45 +276,10 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     return ret;
 }
 
-/* after an error: wait longer each time, and open the model anew if wanted; @return 0 not to go on */
-static int recover(TurboDiffChannel *c, int err, int *pause)
-{
-    AVFilterContext *ctx = c->ctx;
-    TurboDiffContext *s = ctx->priv;
-    int restart = c->o->on_error == ERROR_RESTART, quit;
-
-    if (err == AVERROR_EXIT || c->o->on_error == ERROR_STOP || (!restart && err == AVERROR(EIO)))
-        return 0;
-    do {
-        int64_t until;
-
-        *pause = *pause ? FFMIN(*pause * 2, LAST_PAUSE) : FIRST_PAUSE;
-        av_log(ctx, AV_LOG_WARNING, "The clip is left out: %s; the next try is in %d s\n", av_err2str(err), *pause);
-        pthread_mutex_lock(&c->lock);
-        until = av_gettime_relative() + *pause * INT64_C(1000000);
-        while (!c->quit && !ff_turbodiff_interrupted(ctx) && av_gettime_relative() < until)
-            wait_for(c, PERIOD);
-        quit = c->quit || ff_turbodiff_interrupted(ctx);
-        if (!quit && restart) {
-            c->n_restarts++;
-            c->td = NULL;
-        }
-        pthread_mutex_unlock(&c->lock);
-        if (quit || !restart)
-            break;
-        td_close(&s->td);
-        err = ff_turbodiff_open(ctx);
-    } while (err < 0);
-    pthread_mutex_lock(&c->lock);
-    c->td = s->td;
-    pthread_mutex_unlock(&c->lock);
-    return !quit;
-}
-
 static void *work(void *arg)
 {
     TurboDiffChannel *c = arg;
-    int pause = 0, made = 0, failure = 0, ret = 0;
+    int made = 0, failure = 0, ret = 0;
 
     for (;;) {
         TurboDiffJob job = { 0 };
@@ -319,7 +290,7 @@ static void *work(void *arg)
             if (has_room(c) && (c->o->pace != PACE_INPUT || c->newest))
                 ret = next_job(c, &job);
             if (ret == 0)
-                wait_for(c, PERIOD);
+                ff_turbodiff_wait(c, TURBODIFF_PERIOD);
         }
         if (c->quit || c->stopping)
             ret = AVERROR_EOF;
@@ -330,7 +301,7 @@ static void *work(void *arg)
             if (ret == AVERROR(ECANCELED))       /* by a command */
                 ret = 0;
             if (ret >= 0) {
-                pause = 0;
+                c->pause = 0;
                 made = 1;
             } else {
                 failure = ret;
@@ -341,7 +312,7 @@ static void *work(void *arg)
             c->last = job;
             pthread_mutex_unlock(&c->lock);
         }
-        if (ret < 0 && (ret == AVERROR_EOF || !recover(c, ret, &pause)))
+        if (ret < 0 && (ret == AVERROR_EOF || !ff_turbodiff_recover(c, ret)))
             break;
     }
     pthread_mutex_lock(&c->lock);
@@ -383,7 +354,7 @@ static void end_clip(TurboDiffChannel *c)
     c->clips = clip->next;
     c->replayed = 0;
     c->cut = c->fade_frames = 0;
-    FFSWAP(float *, c->picture, clip->picture);
+    FFSWAP(float *, c->last_picture, clip->picture);
     c->picture_place = clip->place;
     ff_turbodiff_free_clip(clip);
     pthread_cond_broadcast(&c->wake);
@@ -431,8 +402,8 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
             return NULL;
         }
         /* late=repeat and pingpong need it until there is another one */
-        if (c->o->late == LATE_HOLD || c->o->late == LATE_BLACK || c->o->pace == PACE_OFF || ff_turbodiff_is_ready(c, next) ||
-            (!next && c->ended)) {
+        if ((c->o->late != LATE_REPEAT && c->o->late != LATE_PINGPONG) || c->o->pace == PACE_OFF ||
+            ff_turbodiff_is_ready(c, next) || (!next && c->ended)) {
             end_clip(c);
             continue;
         }
@@ -445,12 +416,18 @@ static AVFrame *next_frame(TurboDiffChannel *c, int *end)
 /* what is seen in place of a frame that is not there yet; under the lock */
 static AVFrame *held_frame(TurboDiffChannel *c, const char **state)
 {
+    const TurboDiffContext *s = c->ctx->priv;
     TurboDiffClip *clip = c->clips;
+    int64_t held = av_rescale_q(c->held, av_inv_q(s->frame_rate), AV_TIME_BASE_Q);
 
     *state = "hold";
-    if ((c->o->late == LATE_BLACK && !c->paused) || !c->n_clips) {
+    if (c->n_clips ? c->o->late == LATE_BLACK && !c->paused : c->o->first == FIRST_BLACK) {
         *state = "black";
         return c->black;
+    }
+    if (c->n_clips ? c->o->late == LATE_SLATE && !c->paused && held >= c->o->slate_after : c->o->first == FIRST_SLATE) {
+        *state = "slate";
+        return c->slate;
     }
     if (c->paused)
         return c->shown;
@@ -515,7 +492,7 @@ static int send_frame(TurboDiffChannel *c, AVFrame *from, const char *state)
             return ret;
         }
     }
-    return ff_filter_frame(c->ctx->outputs[0], frame);
+    return ff_turbodiff_output(c->ctx->outputs[0], frame);
 }
 
 static int finish(TurboDiffChannel *c)
@@ -536,6 +513,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     AVFrame *frame = NULL, *send = NULL;
     int64_t now;
 
+    ff_turbodiff_write_metrics(c, 0);
     if (ff_turbodiff_interrupted(ctx)) {
         ff_outlink_set_status(ctx->outputs[0], AVERROR_EXIT, c->n_out);
         return 0;
@@ -547,7 +525,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
             c->t0 += now - due(c);
         }
         if (now < due(c)) {
-            av_usleep(FFMIN(due(c) - now, PERIOD));
+            av_usleep(FFMIN(due(c) - now, TURBODIFF_PERIOD));
             if (av_gettime_relative() < due(c)) {
                 ff_filter_set_ready(ctx, 100);
                 return 0;
@@ -558,7 +536,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     pthread_mutex_lock(&c->lock);
     if (!c->paused)
         frame = next_frame(c, &end);
-    if (!frame && !end && (live ? c->t0 || c->o->first == FIRST_BLACK : c->o->pace == PACE_INPUT && c->n_clips && !c->whole)) {
+    if (!frame && !end && (live ? c->t0 || c->o->first != FIRST_WAIT : c->o->pace == PACE_INPUT && c->n_clips && !c->whole)) {
         frame = held_frame(c, &state);
         held = 1;
         if (!c->paused && c->n_clips)
@@ -569,7 +547,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     if (frame && !(send = av_frame_clone(frame)))
         end = 1;
     if (!frame && !end && !input)
-        wait_for(c, PERIOD);
+        ff_turbodiff_wait(c, TURBODIFF_PERIOD);
     pthread_mutex_unlock(&c->lock);
 
     if (send && c->under) {
@@ -597,6 +575,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     av_frame_free(&c->shown);
     c->shown = send;
     pthread_mutex_unlock(&c->lock);
+    ff_turbodiff_count_frame(c, state);
     return ret;
 }
 
@@ -660,6 +639,8 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
         av_log(ctx, AV_LOG_ERROR, "transition '%s': expected %s\n", o->transition, TRANSITION_WANT);
         return AVERROR(EINVAL);
     }
+    if ((ret = ff_turbodiff_load_slate(c)) < 0 || o->from)
+        return ret;
     if (o->programme) {
         if ((ret = ff_turbodiff_open_programme(ctx, &c->programme, o->programme)) < 0)
             return ret;
@@ -685,31 +666,6 @@ static int check_transitions(TurboDiffChannel *c)
     return why ? AVERROR(EINVAL) : 0;
 }
 
-static int make_black(TurboDiffChannel *c)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-    ptrdiff_t stride[4];
-    int ret;
-
-    if (c->o->late != LATE_BLACK && c->o->first != FIRST_BLACK)
-        return 0;
-    if (is_cuda(c)) {
-        av_log(c->ctx, AV_LOG_ERROR, "late=black, first=black: expected frames in memory, not CUDA frames\n");
-        return AVERROR(EINVAL);
-    }
-    if (!(c->black = av_frame_alloc()))
-        return AVERROR(ENOMEM);
-    c->black->format = s->format;
-    c->black->width  = s->w;
-    c->black->height = s->h;
-    if ((ret = av_frame_get_buffer(c->black, 0)) < 0)
-        return ret;
-    for (int i = 0; i < 4; i++)
-        stride[i] = c->black->linesize[i];
-    ff_turbodiff_set_props(c->ctx, c->black, (AVRational){ 1, 1 });
-    return av_image_fill_black(c->black->data, stride, s->format, c->black->color_range, s->w, s->h);
-}
-
 int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
 {
     TurboDiffContext *s = c->ctx->priv;
@@ -719,19 +675,22 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     c->image     = image;
     c->params    = s->params;
     c->nb_frames = s->nb_frames;
-    if (s->seed_unknown) {
+    if (s->seed_unknown && !c->o->from) {
         s->seed = ff_turbodiff_draw_seed(c->ctx);
         s->seed_unknown = 0;
     }
     c->seed = s->seed;
+    c->fallback = c->o->fallback;
     s->interrupt   = c->ctx->graph->interrupt_callback;
     s->is_threaded = 1;
     c->td   = s->td;
-    if (td_info(s->td, &info) < 0)
-        return AVERROR_BUG;
-    c->needs_image = info.needs_image;
+    if (!c->o->from) {                           /* else the model is another process's */
+        if (td_info(s->td, &info) < 0)
+            return AVERROR_BUG;
+        c->needs_image = info.needs_image;
+    }
     if ((ret = check_transitions(c)) < 0 ||
-        (ret = make_black(c)) < 0)
+        (ret = ff_turbodiff_make_stills(c)) < 0)
         return ret;
     if ((ret = pthread_mutex_init(&c->lock, NULL)))
         return AVERROR(ret);
@@ -740,7 +699,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
         return AVERROR(ret);
     }
     c->has_lock = 1;
-    if ((ret = pthread_create(&c->thread, NULL, work, c)))
+    if ((ret = pthread_create(&c->thread, NULL, c->o->from ? ff_turbodiff_relay : work, c)))
         return AVERROR(ret);
     c->has_thread = 1;
     return 0;
@@ -759,6 +718,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
         pthread_cond_broadcast(&c->wake);
         pthread_mutex_unlock(&c->lock);
         pthread_join(c->thread, NULL);
+        ff_turbodiff_write_metrics(c, 1);
     }
     while (c->clips) {
         TurboDiffClip *clip = c->clips;
@@ -773,7 +733,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
     ff_turbodiff_free_pictures(c);
     av_frame_free(&c->shown);
     av_frame_free(&c->under);
-    av_frame_free(&c->black);
+    ff_turbodiff_free_stills(c);
     av_free(c->negative);
     if (c->has_lock) {
         pthread_cond_destroy(&c->wake);

@@ -32,8 +32,8 @@
 
 enum { IDLE_END, IDLE_REPEAT, IDLE_HOLD };
 enum { PACE_OFF, PACE_LIVE, PACE_INPUT };      /* INPUT: the frames of a filter are the clock */
-enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK };
-enum { FIRST_WAIT, FIRST_BLACK };
+enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK, LATE_SLATE };
+enum { FIRST_WAIT, FIRST_BLACK, FIRST_SLATE };
 enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
 
 typedef struct TurboDiffChannel TurboDiffChannel;
@@ -43,6 +43,12 @@ typedef struct TurboDiffChannelOptions {
     int loop;                   ///< rounds of the programme after the first; -1: for ever
     int lookahead;              ///< clips that may be made ahead of the one on air
     int idle, pace, late, first, on_error;
+    char *slate;
+    int64_t slate_after;        ///< microseconds of the last frame before it
+    char *metrics;
+    int64_t timeout;            ///< microseconds that a clip may take; 0: no limit
+    char *from;                 ///< path of a socket that another process sends frames to; NULL: they are made here
+    char *fallback;             ///< devices for after a fault of the first one, joined with |
     int chain, match;           ///< of clips that continue each other: how many, and whether colours stay
     char *transition;           ///< from clip to clip, where a line has none of its own
 } TurboDiffChannelOptions;
@@ -51,6 +57,16 @@ typedef struct TurboDiffChannelOptions {
  * Whether the options ask for a channel rather than for one clip.
  */
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o);
+
+/**
+ * Check the option fallback.
+ */
+int ff_turbodiff_check_fallback(AVFilterContext *ctx, const char *fallback);
+
+/**
+ * Check the option metrics.
+ */
+int ff_turbodiff_check_metrics(AVFilterContext *ctx, const char *metrics);
 
 /**
  * Read and check the programme, before the model is opened.

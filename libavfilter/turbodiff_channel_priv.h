@@ -31,10 +31,15 @@
 #include "libavutil/frame.h"
 #include "libavutil/thread.h"
 #include "turbodiff_channel.h"
+#include "turbodiff_metrics.h"
+#include "turbodiff_picture.h"
 #include "turbodiff_programme.h"
 #include "turbodiff_transition.h"
 
 #define MAX_QUEUE 16
+
+/* microseconds between two looks at what does not wake a thread */
+#define TURBODIFF_PERIOD 20000
 
 /**
  * Frames of a clip; those up to nb_made are there.
@@ -71,6 +76,10 @@ struct TurboDiffChannel {
     pthread_t thread;
     int has_thread;
 
+    /* of that thread */
+    int pause;                  ///< seconds between the last error and the next try
+    const char *fallback;       ///< devices that are left
+
     /* of both threads, under the lock */
     pthread_mutex_t lock;
     pthread_cond_t wake;        ///< something here has changed
@@ -86,7 +95,7 @@ struct TurboDiffChannel {
     TurboDiffClip *clips;       ///< on air, or next to be so; then those that follow
     const TurboDiffJob *taken;  ///< by the thread, of a clip that is not in the list yet
     TurboDiffClip *making;      ///< last one, while the thread is at it
-    float *picture;             ///< of the clip that was on air last and is gone, with its place
+    float *last_picture;        ///< of the clip that was on air last and is gone, with its place
     int picture_place;
     AVFrame *newest;            ///< PACE_INPUT: frame of the input that the next clip starts from
     int quit, stopping;
@@ -102,7 +111,8 @@ struct TurboDiffChannel {
 
     /* of activate() */
     AVFrame *shown;             ///< last frame on air; changed under the lock
-    AVFrame *black;
+    TurboDiffPicture picture;   ///< of the slate, until that is made
+    AVFrame *black, *slate;
     int64_t t0;                 ///< time of frame 0 on the clock
     int64_t n_out;              ///< frames sent
     int64_t first_pts;          ///< of the first one
@@ -117,6 +127,7 @@ struct TurboDiffChannel {
     AVFrame *under;             ///< frame of the clip that goes, for the fade
     int64_t n_clips;            ///< clips that were on air
     int64_t n_restarts;
+    TurboDiffMetrics metrics;
 };
 
 /**
@@ -156,5 +167,42 @@ float *ff_turbodiff_keep_picture(TurboDiffChannel *c);
 void ff_turbodiff_free_pictures(TurboDiffChannel *c);
 
 void ff_turbodiff_free_clip(TurboDiffClip *clip);
+
+/**
+ * After an error: wait longer each time, and load the model anew if wanted,
+ * after a fault of the device on the next one. To be called by the thread that
+ * makes clips.
+ *
+ * @return 0 not to go on
+ */
+int ff_turbodiff_recover(TurboDiffChannel *c, int err);
+
+/**
+ * The thread of a channel whose frames another process makes.
+ *
+ * @param channel a TurboDiffChannel
+ */
+void *ff_turbodiff_relay(void *channel);
+
+/**
+ * Wait until something has changed, but no longer than so many microseconds.
+ * Under the lock.
+ */
+void ff_turbodiff_wait(TurboDiffChannel *c, int64_t us);
+
+/**
+ * Read the option slate's file.
+ *
+ * @return >= 0 or an error that has been logged
+ */
+int ff_turbodiff_load_slate(TurboDiffChannel *c);
+
+/**
+ * Make the frames that late and first ask for, where size and format are
+ * known.
+ */
+int ff_turbodiff_make_stills(TurboDiffChannel *c);
+
+void ff_turbodiff_free_stills(TurboDiffChannel *c);
 
 #endif /* AVFILTER_TURBODIFF_CHANNEL_PRIV_H */

@@ -253,6 +253,9 @@ int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, 
 
     if (!arg)
         arg = "";
+    if (c->o->from && strcmp(cmd, "hold") && strcmp(cmd, "resume") && strcmp(cmd, "status") && strcmp(cmd, "stop"))
+        return answer(res, res_len, "from: clips are made by another process, expected hold, resume, status or stop"),
+               AVERROR(ENOSYS);
     pthread_mutex_lock(&c->lock);
     for (int i = 0; i < FF_ARRAY_ELEMS(clips); i++)
         if (!strcmp(cmd, clips[i]))

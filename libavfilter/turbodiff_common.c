@@ -85,7 +85,7 @@ static const struct {
     { "720p", "3:4",   720, 960 },
 };
 
-static int error_from_td(int err)
+int ff_turbodiff_error(int err)
 {
     switch (err) {
     case TD_ERR(ECANCELED): return AVERROR_EXIT;
@@ -150,9 +150,16 @@ int ff_turbodiff_interrupted(AVFilterContext *ctx)
     return ff_filter_interrupted(ctx);
 }
 
+int ff_turbodiff_is_overdue(const TurboDiffContext *s)
+{
+    return s->deadline && av_gettime_relative() > s->deadline;
+}
+
 static int is_interrupted(void *cookie)
 {
-    return ff_turbodiff_interrupted(cookie);
+    const AVFilterContext *ctx = cookie;
+
+    return ff_turbodiff_interrupted(cookie) || ff_turbodiff_is_overdue(ctx->priv);
 }
 
 static int check_hw_format(AVFilterContext *ctx)
@@ -404,64 +411,6 @@ int ff_turbodiff_query_formats(const AVFilterContext *ctx,
     return ff_formats_ref(ff_make_format_list(color_ranges), &cfg_out[0]->color_ranges);
 }
 
-static int set_metadata(AVFilterContext *ctx)
-{
-    TurboDiffContext *s = ctx->priv;
-    char seed[24];
-    TDInfo info;
-    int ret;
-
-    ret = td_info(s->td, &info);
-    if (ret < 0)
-        return error_from_td(ret);
-    snprintf(seed, sizeof(seed), "%"PRIu64, info.seed);
-    av_dict_free(&s->metadata);
-    if ((ret = av_dict_set(&s->metadata, "lavfi.turbodiff.model", info.model, 0))        < 0 ||
-        (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.seed", seed, 0))               < 0 ||
-        (ret = av_dict_set_int(&s->metadata, "lavfi.turbodiff.steps", info.n_steps, 0))  < 0 ||
-        (ret = av_dict_set(&s->metadata, "lavfi.turbodiff.prompt", s->clean_prompt, 0))  < 0)
-        return ret;
-    /* the IPTC term for media made by a trained model */
-    return av_dict_set(&s->metadata, "lavfi.turbodiff.digital_source_type", "trainedAlgorithmicMedia", 0);
-}
-
-/* of the last frame, which knows how long all took */
-static int set_times(AVFilterContext *ctx, AVDictionary **metadata)
-{
-    TurboDiffContext *s = ctx->priv;
-    TDInfo info;
-    int ret;
-
-    ret = td_info(s->td, &info);
-    if (ret < 0)
-        return error_from_td(ret);
-    {
-        const struct {
-            const char *key;
-            double seconds;
-        } times[] = {
-            { "lavfi.turbodiff.load_seconds",        info.stage_seconds[TD_STAGE_LOAD]    },
-            { "lavfi.turbodiff.text_seconds",        info.stage_seconds[TD_STAGE_TEXT]    },
-            { "lavfi.turbodiff.image_seconds",       info.stage_seconds[TD_STAGE_IMAGE]   },
-            { "lavfi.turbodiff.denoise_seconds",     info.stage_seconds[TD_STAGE_DENOISE] },
-            { "lavfi.turbodiff.decode_seconds",      info.stage_seconds[TD_STAGE_DECODE]  },
-            { "lavfi.turbodiff.copy_seconds",        info.copy_seconds                    },
-            { "lavfi.turbodiff.caller_seconds",      info.caller_seconds                  },
-            { "lavfi.turbodiff.first_frame_seconds", info.first_frame_seconds             },
-            { "lavfi.turbodiff.wall_seconds",        info.wall_seconds                    },
-        };
-
-        for (int i = 0; i < FF_ARRAY_ELEMS(times); i++) {
-            char text[32];
-
-            snprintf(text, sizeof(text), "%.6f", times[i].seconds);
-            if ((ret = av_dict_set(metadata, times[i].key, text, 0)) < 0)
-                return ret;
-        }
-    }
-    return av_dict_set_int(metadata, "lavfi.turbodiff.peak_bytes", info.peak_bytes, 0);
-}
-
 int ff_turbodiff_makes(enum AVPixelFormat format)
 {
     for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
@@ -494,16 +443,15 @@ int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean)
         if (len < 0)
             av_freep(clean);
     }
-    return len < 0 ? error_from_td(len) : len;
+    return len < 0 ? ff_turbodiff_error(len) : len;
 }
 
-int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image)
+int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image, const char *path)
 {
-    TurboDiffContext *s = ctx->priv;
     TDLogger logger = { ctx, log_line, TD_LOG_ERROR };
-    int ret = td_image_load_jpeg(image, s->image, &logger);
+    int ret = td_image_load_jpeg(image, path, &logger);
 
-    return ret < 0 ? error_from_td(ret) : 0;
+    return ret < 0 ? ff_turbodiff_error(ret) : 0;
 }
 
 /* a model makes poor pictures of an area that it was not trained for */
@@ -585,7 +533,7 @@ static int set_defaults(TurboDiffContext *s)
 
     ret = td_info(s->td, &info);
     if (ret < 0)
-        return error_from_td(ret);
+        return ff_turbodiff_error(ret);
     if (!s->size) {
         s->w = info.default_width;
         s->h = info.default_height;
@@ -636,7 +584,7 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
 
     ret = td_open(&s->td, &settings);
     if (ret < 0)
-        return error_from_td(ret);
+        return ff_turbodiff_error(ret);
     warn_unused(ctx);
     return set_defaults(s);
 }
@@ -665,10 +613,10 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
 
     ret = td_start(s->td, &params);
     if (ret < 0)
-        return error_from_td(ret);
+        return ff_turbodiff_error(ret);
     s->pts = 0;
     ff_turbodiff_start_stats(ctx);
-    return set_metadata(ctx);
+    return ff_turbodiff_set_metadata(ctx);
 }
 
 /* of the pixels, wherever they are */
@@ -744,11 +692,11 @@ int ff_turbodiff_read(AVFilterContext *ctx, AVFrame **out)
     }
     ret = td_read_frame(s->td, &td);
     if (ret < 0)
-        return error_from_td(ret);
+        return ff_turbodiff_error(ret);
     if (ret > 0) {
         s->frame->pts = s->pts++;
         if (s->pts == s->nb_frames) {
-            int err = set_times(ctx, &s->frame->metadata);
+            int err = ff_turbodiff_set_times(ctx, &s->frame->metadata);
 
             if (err < 0)
                 return err;

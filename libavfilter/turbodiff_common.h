@@ -55,6 +55,7 @@ typedef struct TurboDiffContext {
     char *guidance_text;
     char *stats;
     int hw_format;              ///< enum AVPixelFormat
+    int mark;
 
     /* state */
     int has_programme;          ///< prompts come from elsewhere: set before ff_turbodiff_init()
@@ -66,6 +67,7 @@ typedef struct TurboDiffContext {
     TDContext *td;
     int is_threaded;            ///< another thread makes the clips: graph and links may leave the filter while it does
     AVFilterInterruptCB interrupt;   ///< of the graph, for that thread
+    int64_t deadline;           ///< when that thread's clip is given up; 0: never
     AVBufferRef *hw_frames;     ///< where CUDA frames come from
     AVFrame *frame;             ///< frame to be filled next, NULL if none
     AVDictionary *metadata;     ///< of every frame
@@ -74,6 +76,8 @@ typedef struct TurboDiffContext {
     int64_t pts;                ///< of the next frame
     int progress_stage;         ///< last stage that progress was reported for
     int64_t progress_time;      ///< when that was
+    int is_marked;              ///< a frame of the output has been
+    int64_t next_mark;          ///< when the next one is due, in microseconds of the output
     int stats_fd;               ///< of the file of statistics, where it is open
     int stats_state;            ///< whether it is
     int stats_due;              ///< the clip has not had its line yet
@@ -167,7 +171,13 @@ typedef struct TurboDiffContext {
         TD_CONST("stage",     "those of the stage at work",           TD_RESIDENT_STAGE,     "residency"), \
     { "max_bytes",       "set a limit on the memory of weights and clip, such as 6Gi (0: what is free)", TD_OFFSET(settings.max_bytes), AV_OPT_TYPE_UINT64, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS }, \
     { "stats",           "set a file to append times and memory of each clip to, as lines of JSON", TD_OFFSET(stats), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "mark",            "mark the coded video as generated, in user data that encoders write with udu_sei=1", TD_OFFSET(mark), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, TD_FLAGS }, \
     { "hw_format",       "set the pixel format inside CUDA frames: nv12, yuv420p, yuv444p or p010", TD_OFFSET(hw_format), AV_OPT_TYPE_PIXEL_FMT, { .i64 = AV_PIX_FMT_NV12 }, AV_PIX_FMT_NONE, INT_MAX, TD_FLAGS }
+
+/**
+ * An error of libturbodiff as one of FFmpeg.
+ */
+int ff_turbodiff_error(int err);
 
 /**
  * Check the options that need no model, and derive size and number of frames
@@ -181,6 +191,11 @@ int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size);
  * Whether the work is to end. To be called by any thread.
  */
 int ff_turbodiff_interrupted(AVFilterContext *ctx);
+
+/**
+ * Whether the clip at work has had its time.
+ */
+int ff_turbodiff_is_overdue(const TurboDiffContext *s);
 
 /**
  * Read a seed.
@@ -258,10 +273,9 @@ void ff_turbodiff_write_stats(AVFilterContext *ctx);
 void ff_turbodiff_close_stats(AVFilterContext *ctx);
 
 /**
- * Read the file of the option image, a JPEG file. To be freed with
- * td_image_free().
+ * Read a JPEG file. To be freed with td_image_free().
  */
-int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image);
+int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image, const char *path);
 
 /**
  * Load the model unless it is there, to make frames of s->format. What size
@@ -303,6 +317,23 @@ void ff_turbodiff_set_props(AVFilterContext *ctx, AVFrame *frame, AVRational sam
  *         AVERROR_EXIT interrupted, other < 0 error that has been logged
  */
 int ff_turbodiff_read(AVFilterContext *ctx, AVFrame **out);
+
+/**
+ * Set s->metadata, that of each frame of the clip that was started.
+ */
+int ff_turbodiff_set_metadata(AVFilterContext *ctx);
+
+/**
+ * Add to metadata how long the clip took, which its last frame knows.
+ */
+int ff_turbodiff_set_times(AVFilterContext *ctx, AVDictionary **metadata);
+
+/**
+ * Send a frame, which has its time, to where the output link leads. With the
+ * option mark the first one that is generated and one of every second after it
+ * carry what says so. To be called by activate().
+ */
+int ff_turbodiff_output(AVFilterLink *outlink, AVFrame *frame);
 
 /**
  * End the work for good because of an error; activate() returns what this

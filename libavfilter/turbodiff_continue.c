@@ -77,7 +77,7 @@ static void match_colours(TurboDiffChannel *c, float *rgb, size_t n)
 void ff_turbodiff_take_picture(TurboDiffChannel *c, TurboDiffClip *clip)
 {
     const TurboDiffClip *before = c->clips;
-    const float *picture = c->picture;
+    const float *picture = c->last_picture;
     int place = c->picture_place;
     const AVFrame *frame = c->shown;
 
@@ -164,7 +164,7 @@ float *ff_turbodiff_keep_picture(TurboDiffChannel *c)
 
 void ff_turbodiff_free_pictures(TurboDiffChannel *c)
 {
-    av_freep(&c->picture);
+    av_freep(&c->last_picture);
     av_freep(&c->from);
     av_frame_free(&c->from_frame);
     av_frame_free(&c->like);

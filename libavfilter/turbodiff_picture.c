@@ -18,7 +18,7 @@
 
 /**
  * @file
- * the first frame from a file: JPEG by libturbodiff, whose pixels are those of
+ * a picture from a file: JPEG by libturbodiff, whose pixels are those of
  * the official programs, and all else that libavformat and libavcodec read
  */
 
@@ -49,7 +49,7 @@
 enum { OTHER, JPEG, NO_FILE };
 
 /* of a file; a name that is none may be a URL */
-static int kind(AVFilterContext *ctx, const char *path)
+static int kind(AVFilterContext *ctx, const char *option, const char *path)
 {
     uint8_t start[3] = { 0 };
     struct stat st;
@@ -59,7 +59,7 @@ static int kind(AVFilterContext *ctx, const char *path)
     if (fd < 0)
         return ret;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        av_log(ctx, AV_LOG_ERROR, "image '%s' is no regular file: expected a picture\n", path);
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' is no regular file: expected a picture\n", option, path);
         ret = AVERROR(EINVAL);
     } else {
         ret = read(fd, start, sizeof(start)) == sizeof(start) && !memcmp(start, "\xff\xd8\xff", 3) ? JPEG : OTHER;
@@ -73,19 +73,22 @@ static int is_interrupted(void *ctx)
     return ff_filter_interrupted(ctx);
 }
 
-static int open_input(AVFilterContext *ctx, AVFormatContext **fmt, const char *url)
+static int open_input(AVFormatContext **fmt, const char *url, int listens, const AVIOInterruptCB *interrupt)
 {
+    const AVInputFormat *format = listens ? av_find_input_format("nut") : NULL;
     AVDictionary *options = NULL;
     int ret;
 
+    if (listens && !format)
+        return AVERROR_DEMUXER_NOT_FOUND;
     *fmt = avformat_alloc_context();
     if (!*fmt)
         return AVERROR(ENOMEM);
-    (*fmt)->interrupt_callback.callback = is_interrupted;
-    (*fmt)->interrupt_callback.opaque   = ctx;
+    (*fmt)->interrupt_callback = *interrupt;
     /* a % in a name is no counter */
-    if ((ret = av_dict_set(&options, "pattern_type", "none", 0)) >= 0)
-        ret = avformat_open_input(fmt, url, NULL, &options);
+    if ((ret = av_dict_set(&options, "pattern_type", "none", 0)) >= 0 &&
+        (!listens || (ret = av_dict_set(&options, "listen", "1", 0)) >= 0))
+        ret = avformat_open_input(fmt, url, format, &options);
     av_dict_free(&options);
     return ret < 0 ? ret : avformat_find_stream_info(*fmt, NULL);
 }
@@ -108,6 +111,14 @@ static int open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream)
         (*dec)->err_recognition |= AV_EF_EXPLODE;
     (*dec)->max_pixels       = MAX_PIXELS;
     return avcodec_open2(*dec, codec, NULL);
+}
+
+int ff_turbodiff_open_video(AVFormatContext **fmt, AVCodecContext **dec, int *stream, const char *url, int listens,
+                            const AVIOInterruptCB *interrupt)
+{
+    int ret = open_input(fmt, url, listens, interrupt);
+
+    return ret < 0 ? ret : open_decoder(*fmt, dec, stream);
 }
 
 static int read_first(AVFormatContext *fmt, AVCodecContext *dec, int stream, AVFrame *frame)
@@ -135,6 +146,7 @@ static int read_first(AVFormatContext *fmt, AVCodecContext *dec, int stream, AVF
 
 static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
 {
+    const AVIOInterruptCB interrupt = { is_interrupted, ctx };
     AVFrame *frame = av_frame_alloc();
     AVFormatContext *fmt = NULL;
     AVCodecContext *dec = NULL;
@@ -142,8 +154,7 @@ static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
     int stream, ret = AVERROR(ENOMEM);
 
     if (frame &&
-        (ret = open_input(ctx, &fmt, url)) >= 0 &&
-        (ret = open_decoder(fmt, &dec, &stream)) >= 0 &&
+        (ret = ff_turbodiff_open_video(&fmt, &dec, &stream, url, 0, &interrupt)) >= 0 &&
         (ret = read_first(fmt, dec, stream, frame)) >= 0 &&
         (ret = ff_turbodiff_check_frame(ctx, frame, 0, &warned)) >= 0 &&
         (ret = ff_turbodiff_to_rgb(ctx, &p->frame, frame)) >= 0)
@@ -154,25 +165,24 @@ static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
     return ret;
 }
 
-int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p)
+int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p, const char *option, const char *path)
 {
-    TurboDiffContext *s = ctx->priv;
     char *url;
-    int ret = kind(ctx, s->image);
+    int ret = kind(ctx, option, path);
 
     memset(p, 0, sizeof(*p));
     if (ret < 0)
         return ret;
     if (ret == JPEG)
-        return ff_turbodiff_load_jpeg(ctx, &p->image);
-    url = av_asprintf("%s%s", ret == NO_FILE ? "" : "file:", s->image);
+        return ff_turbodiff_load_jpeg(ctx, &p->image, path);
+    url = av_asprintf("%s%s", ret == NO_FILE ? "" : "file:", path);
     if (!url)
         return AVERROR(ENOMEM);
     ret = decode(ctx, p, url);
     av_free(url);
     if (ret < 0 && ret != AVERROR_EXIT)
-        av_log(ctx, AV_LOG_ERROR, "image '%s' cannot be read: %s; expected a picture in a format that FFmpeg was built "
-               "with\n", s->image, av_err2str(ret));
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' cannot be read: %s; expected a picture in a format that FFmpeg was built "
+               "with\n", option, path, av_err2str(ret));
     return ret;
 }
 

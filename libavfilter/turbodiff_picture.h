@@ -21,11 +21,13 @@
 
 #include <turbodiff.h>
 
+#include "libavcodec/avcodec.h"
+#include "libavformat/avformat.h"
 #include "libavutil/frame.h"
 #include "avfilter.h"
 
 /**
- * A picture that is to be the first frame.
+ * A picture that is to be the first frame, or a slate.
  */
 typedef struct TurboDiffPicture {
     TDImage image;
@@ -33,12 +35,25 @@ typedef struct TurboDiffPicture {
 } TurboDiffPicture;
 
 /**
- * Read the file of the option image.
+ * Read a picture file.
  *
+ * @param option whose value path is, for messages
  * @return >= 0, AVERROR_EXIT interrupted, other < 0 error that has been logged.
  *         To be freed with ff_turbodiff_free_picture() in any case.
  */
-int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p);
+int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p, const char *option, const char *path);
+
+/**
+ * Open a file or URL and a decoder of its video.
+ *
+ * @param listens whether another process is to connect to the URL, which is a
+ *                socket's, and to send NUT, as other formats may name files
+ *                to read
+ * @return >= 0 or an error, which is not logged. To be freed with
+ *         avcodec_free_context() and avformat_close_input() in any case.
+ */
+int ff_turbodiff_open_video(AVFormatContext **fmt, AVCodecContext **dec, int *stream, const char *url, int listens,
+                            const AVIOInterruptCB *interrupt);
 
 /**
  * Safe to call again.

@@ -333,7 +333,7 @@ static int output_every(AVFilterLink *outlink, AVFrame *frame)
         av_frame_free(&frame);
         return AVERROR(ENOMEM);
     }
-    return ff_filter_frame(outlink, frame);
+    return ff_turbodiff_output(outlink, frame);
 }
 
 /* the next frame of the clip under way, or its end */
@@ -378,7 +378,7 @@ static int work(AVFilterLink *outlink)
     }
     frame->pts      = s->start_pts + av_rescale_q(n, tb, outlink->time_base);
     frame->duration = s->start_pts + av_rescale_q(n + 1, tb, outlink->time_base) - frame->pts;
-    return s->every ? output_every(outlink, frame) : ff_filter_frame(outlink, frame);
+    return s->every ? output_every(outlink, frame) : ff_turbodiff_output(outlink, frame);
 }
 
 /* replace: the first frame starts a clip */

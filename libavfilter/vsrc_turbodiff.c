@@ -34,6 +34,7 @@
 #include "turbodiff_common.h"
 #include "turbodiff_compat.h"
 #include "turbodiff_picture.h"
+#include "turbodiff_reader.h"
 #include "video.h"
 
 typedef struct TurboDiffSource {
@@ -41,6 +42,7 @@ typedef struct TurboDiffSource {
     TurboDiffChannelOptions channel_options;
     TurboDiffPicture picture;   ///< a channel's first frame of each clip
     TurboDiffChannel *channel;  ///< NULL: one clip
+    TurboDiffReader *reader;    ///< of that clip, NULL: activate() works on it itself
 } TurboDiffSource;
 
 #define OFFSET(x) offsetof(TurboDiffSource, x)
@@ -58,14 +60,18 @@ static const AVOption turbodiff_options[] = {
     { "pace",            "set when frames are sent", OFFSET(channel_options.pace), AV_OPT_TYPE_INT, { .i64 = PACE_OFF }, PACE_OFF, PACE_LIVE, TD_FLAGS, .unit = "pace" },
         TD_CONST("off",       "as fast as they are wanted",           PACE_OFF,              "pace"),
         TD_CONST("live",      "at their time, by the clock",          PACE_LIVE,             "pace"),
-    { "late",            "set what is seen with pace=live while the next clip is not there", OFFSET(channel_options.late), AV_OPT_TYPE_INT, { .i64 = LATE_HOLD }, LATE_HOLD, LATE_BLACK, TD_FLAGS, .unit = "late" },
+    { "late",            "set what is seen with pace=live while the next clip is not there", OFFSET(channel_options.late), AV_OPT_TYPE_INT, { .i64 = LATE_HOLD }, LATE_HOLD, LATE_SLATE, TD_FLAGS, .unit = "late" },
         TD_CONST("hold",      "the last frame",                       LATE_HOLD,             "late"),
         TD_CONST("repeat",    "the last clip again",                  LATE_REPEAT,           "late"),
         TD_CONST("pingpong",  "the last clip back and forth",         LATE_PINGPONG,         "late"),
         TD_CONST("black",     "black",                                LATE_BLACK,            "late"),
-    { "first",           "set what is sent with pace=live before the first clip is there", OFFSET(channel_options.first), AV_OPT_TYPE_INT, { .i64 = FIRST_WAIT }, FIRST_WAIT, FIRST_BLACK, TD_FLAGS, .unit = "first" },
+        TD_CONST("slate",     "the picture that slate names",         LATE_SLATE,            "late"),
+    { "first",           "set what is sent with pace=live before the first clip is there", OFFSET(channel_options.first), AV_OPT_TYPE_INT, { .i64 = FIRST_WAIT }, FIRST_WAIT, FIRST_SLATE, TD_FLAGS, .unit = "first" },
         TD_CONST("wait",      "nothing",                              FIRST_WAIT,            "first"),
         TD_CONST("black",     "black",                                FIRST_BLACK,           "first"),
+        TD_CONST("slate",     "the picture that slate names",         FIRST_SLATE,           "first"),
+    { "slate",           "set the picture file of late=slate and first=slate", OFFSET(channel_options.slate), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "slate_after",     "set how long the last frame is held before the slate is shown", OFFSET(channel_options.slate_after), AV_OPT_TYPE_DURATION, { .i64 = 5 * AV_TIME_BASE }, 0, INT64_MAX, TD_FLAGS },
     { "transition",      "set how a clip comes after the one before: cut, fade/FRAMES or continue", OFFSET(channel_options.transition), AV_OPT_TYPE_STRING, { .str = "cut" }, 0, 0, TD_FLAGS },
     { "chain",           "set after how many clips that continue each other a cut comes (0: never)", OFFSET(channel_options.chain), AV_OPT_TYPE_INT, { .i64 = 6 }, 0, INT_MAX, TD_FLAGS },
     { "match",           "match the colours of the picture that a clip continues to those that the chain began with", OFFSET(channel_options.match), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS },
@@ -73,6 +79,10 @@ static const AVOption turbodiff_options[] = {
         TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
         TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
         TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"),
+    { "fallback",        "set the devices for after a fault of the first one: cpu, or as device, joined with |", OFFSET(channel_options.fallback), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "timeout",         "set how long a clip may take before it is given up (0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS },
+    { "from",            "set the path of a socket to listen at for frames that another process makes", OFFSET(channel_options.from), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
+    { "metrics",         "set a file to write the state of a channel to each second, in the text format of Prometheus", OFFSET(channel_options.metrics), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { NULL }
 };
 
@@ -92,9 +102,21 @@ static int check_channel(AVFilterContext *ctx)
         { "loop: expected a programme",                          o->loop && !o->programme },
         { "late: expected pace=live",                            o->late != LATE_HOLD && !live },
         { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
+        { "late=slate, first=slate: expected a picture as slate", (o->late == LATE_SLATE || o->first == FIRST_SLATE) && !o->slate },
+        { "slate: expected late=slate or first=slate",           o->slate && o->late != LATE_SLATE && o->first != FIRST_SLATE },
         { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
         { "transition: expected programme, idle or pace",        strcmp(o->transition, "cut") && !channel },
         { "chain, match: expected programme, idle or pace",      (o->chain != 6 || o->match) && !channel },
+        { "fallback: expected on_error=restart",                 o->fallback && o->on_error != ERROR_RESTART },
+        { "timeout: expected programme, idle or pace",           o->timeout && !channel },
+        { "from: expected the path of a socket, of 1 to 107 bytes", o->from && (!*o->from || strlen(o->from) > 107) },
+        { "from: expected a size, as the other process has it",  o->from && !s->base.size },
+        { "from: expected pace=live",                            o->from && !live },
+        { "from: expected late=hold, black or slate",            o->from && (o->late == LATE_REPEAT || o->late == LATE_PINGPONG) },
+        { "from: the other process makes the clips, expected no prompt, image, programme, idle, lookahead, on_error or timeout here",
+          o->from && (s->base.params.prompt || s->base.textfile || s->base.image || o->programme || o->idle != IDLE_END ||
+                      o->lookahead != 1 || o->on_error != ERROR_STOP || o->timeout) },
+        { "metrics: expected programme, idle or pace",           o->metrics && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
 
@@ -116,10 +138,20 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "adaptive: expected an image to take the shape from\n");
         return AVERROR(EINVAL);
     }
-    if ((ret = check_channel(ctx)) < 0)
+    if ((ret = check_channel(ctx)) < 0 ||
+        (ret = ff_turbodiff_check_fallback(ctx, source->channel_options.fallback)) < 0 ||
+        (ret = ff_turbodiff_check_metrics(ctx, source->channel_options.metrics)) < 0)
         return ret;
-    s->has_programme = !!source->channel_options.programme;
+    s->has_programme = source->channel_options.programme || source->channel_options.from;
     return ff_turbodiff_init(ctx, "480p");
+}
+
+/* a CPU has nothing to do beside the graph's own work; and CUDA frames are of the graph's only device */
+static int wants_reader(const TurboDiffContext *s)
+{
+    TDInfo info;
+
+    return s->format != AV_PIX_FMT_CUDA && td_info(s->td, &info) >= 0 && strcmp(info.backend, "cpu");
 }
 
 static int config_output(AVFilterLink *outlink)
@@ -129,12 +161,12 @@ static int config_output(AVFilterLink *outlink)
     TurboDiffContext *s = &source->base;
     FilterLink *l = ff_filter_link(outlink);
     TurboDiffPicture *picture = &source->picture;
-    int channel = ff_turbodiff_is_channel(&source->channel_options), ret;
+    int channel = ff_turbodiff_is_channel(&source->channel_options), from = !!source->channel_options.from, ret;
 
     s->format = outlink->format;
     if ((channel && (ret = ff_turbodiff_open_channel(ctx, &source->channel, &source->channel_options)) < 0) ||
-        (s->image && (ret = ff_turbodiff_load_picture(ctx, picture)) < 0) ||
-        (ret = ff_turbodiff_open(ctx)) < 0 ||
+        (s->image && (ret = ff_turbodiff_load_picture(ctx, picture, "image", s->image)) < 0) ||
+        (!from && (ret = ff_turbodiff_open(ctx)) < 0) ||
         (s->image && (ret = ff_turbodiff_adapt(ctx, picture->image.width, picture->image.height)) < 0))
         goto end;
 
@@ -149,6 +181,8 @@ static int config_output(AVFilterLink *outlink)
     if (channel)
         return ff_turbodiff_start_channel(source->channel, s->image ? &picture->image : NULL);
     ret = ff_turbodiff_start(ctx, s->image ? &picture->image : NULL, 0);
+    if (ret >= 0 && wants_reader(s))
+        ret = ff_turbodiff_open_reader(ctx, &source->reader);
 end:
     ff_turbodiff_free_picture(picture);
     return ret;
@@ -159,6 +193,7 @@ static av_cold void uninit(AVFilterContext *ctx)
     TurboDiffSource *s = ctx->priv;
 
     ff_turbodiff_close_channel(&s->channel);
+    ff_turbodiff_close_reader(&s->reader);
     ff_turbodiff_close(ctx);
     ff_turbodiff_free_picture(&s->picture);
 }
@@ -186,18 +221,21 @@ static int activate(AVFilterContext *ctx)
             ff_turbodiff_close_channel(&source->channel);
         return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
     }
-    ret = ff_turbodiff_read(ctx, &frame);
+    ret = source->reader ? ff_turbodiff_take(source->reader, &frame) : ff_turbodiff_read(ctx, &frame);
     if (ret == AVERROR(EAGAIN)) {
         ff_filter_set_ready(ctx, 100);
         return 0;
     }
     if (ret == 0 || ret == AVERROR_EXIT) {
+        ff_turbodiff_close_reader(&source->reader);
         ff_turbodiff_close(ctx);
         ff_outlink_set_status(outlink, ret ? ret : AVERROR_EOF, s->pts);
         return 0;
     }
     if (ret > 0)
-        ret = ff_filter_frame(outlink, frame);
+        ret = ff_turbodiff_output(outlink, frame);
+    if (ret < 0)
+        ff_turbodiff_close_reader(&source->reader);
     return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
 }
 

@@ -7,12 +7,17 @@
  *   full      no memory for a context
  *   nocode    opening finds no code for the architecture
  *   unknown   nothing tells what is free before the card is opened
+ *   sleepN    each pass of the transformer sleeps so many milliseconds
+ *   lagN      the N-th pass alone sleeps, for 5 seconds
+ *   dieN      a device fault in the N-th pass
+ *   stickN    the same, and from then on in all that this process does with the GPU
  * Or one word alone: "olddriver", or "none".
  * A context of a caller's is the number of its GPU and 1, as a pointer. Each GPU counts what is allocated on it. The
  * file that TD_TEST_CARDS_LOG names gets a line for each one that is opened. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "../cards.h"
 #include "base/thread.h"
 
@@ -21,6 +26,8 @@ enum { MAX = 8 };
 static struct {
     TDGpuInfo info;
     char fault[16], description[128];
+    int sleep_ms, lag, die, stick;               /* of FAULT; 0: none */
+    int passes, dead;
     uint64_t used;
     int opened;
 } gpus[MAX];
@@ -60,6 +67,23 @@ static void gpu_free(TDDev *dev, TDBuf *buf)
     gpus[dev->ordinal].used -= buf->bytes;
     pthread_mutex_unlock(&lock);
     real->free(dev, buf);
+}
+
+/* the last slot of a pass */
+static int gpu_head(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *norm, const TDTensor *m,
+                    const TDLinear *lin)
+{
+    int i = dev->ordinal, pass, ms;
+
+    pthread_mutex_lock(&lock);
+    pass = ++gpus[i].passes;
+    gpus[i].dead |= gpus[i].stick && pass >= gpus[i].stick;
+    pthread_mutex_unlock(&lock);
+    if (gpus[i].dead || pass == gpus[i].die)
+        return td_error(dev->log, EIO, "head: an illegal memory access was encountered (claimed)");
+    ms = pass == gpus[i].lag ? 5000 : gpus[i].sleep_ms;
+    nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000L }, NULL);
+    return real->head(dev, v, x, norm, m, lin);
 }
 
 static int gpu_memory(TDDev *dev, uint64_t *available, uint64_t *total)
@@ -111,6 +135,10 @@ static int claim(unsigned i, const char *word)
     snprintf(g->driver, sizeof(g->driver), "999.10");
     g->total = (uint64_t)(total * 1048576);
     g->available = (uint64_t)(available * 1048576);
+    sscanf(gpus[i].fault, "sleep%d", &gpus[i].sleep_ms);
+    sscanf(gpus[i].fault, "lag%d", &gpus[i].lag);
+    sscanf(gpus[i].fault, "die%d", &gpus[i].die);
+    sscanf(gpus[i].fault, "stick%d", &gpus[i].stick);
     if (!strcmp(gpus[i].fault, "old"))
         snprintf(g->fault, sizeof(g->fault), "it has compute capability 7.5, want 8.0 or later");
     snprintf(gpus[i].description, sizeof(gpus[i].description), "Claimed %s, sm_%d", name, g->sm);
@@ -175,6 +203,8 @@ int td_cuda_open(TDDev **dev, const TDGpu *gpu, TDLog *log)
     if (!gpu->look) {
         tell(i);
         td_log(log, TD_LOG_DEBUG, "cuda: module.c: GPU %d is being opened", i);
+        if (gpus[i].dead)
+            return td_error(log, EIO, "device %d: an illegal memory access was encountered (claimed)", i);
         if (!strcmp(gpus[i].fault, "full"))
             return td_error(log, ENOMEM, "no memory for a context, %llu bytes free of %llu on the GPU",
                             (unsigned long long)gpus[i].info.available, (unsigned long long)gpus[i].info.total);
@@ -191,6 +221,7 @@ int td_cuda_open(TDDev **dev, const TDGpu *gpu, TDLog *log)
         ops.alloc = gpu_alloc;
         ops.free = gpu_free;
         ops.memory = gpu_memory;
+        ops.head = gpu_head;
         ops.reopen = gpu_reopen;
     }
     dress(*dev, i);

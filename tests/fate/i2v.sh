@@ -38,9 +38,13 @@ stamps() {
 number() {
     count -copyts -f lavfi -i "$1" -vf "$2" -fps_mode passthrough
 }
+# values OPTION...: of frames, comma-separated; one with side data has a comma at its end
+values() {
+    "$ffprobe" -v error -f lavfi "$@" -of csv=p=0 2>&1 | sed 's/,$//'
+}
 # probe ENTRIES INPUT FILTERS: values of the last frame
 probe() {
-    "$ffprobe" -v error -f lavfi -i "$2,$3" -show_entries "$1" -of csv=p=0 2>&1 | grep . | tail -n 1
+    values -i "$2,$3" -show_entries "$1" | grep . | tail -n 1
 }
 
 opts="model=$model:prompt=a cat:seed=1:frames=5:steps=2:topk=1"
@@ -88,7 +92,7 @@ long="testsrc2=s=70x50:r=25:d=2"
 g="turbodiff_i2v=model=$model:prompt=a cat:seed=1:steps=1:topk=1:s=32x32"
 # seeds INPUT FILTERS: of the frames, run lengths and values
 seeds() {
-    "$ffprobe" -v error -f lavfi -i "$1,$2" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 | uniq -c |
+    values -i "$1,$2" -show_entries frame_tags=lavfi.turbodiff.seed | uniq -c |
         awk '{ printf "%s*%s ", $1, $2 }'
 }
 ticks=$(seq -s ' ' 0 31)
@@ -117,10 +121,9 @@ equal "clips=2: frames and times" "$(stamps "$in" "$f:clips=2:overlap=0")" "0 1 
 equal "clips=2: the first clip is the same" "$(md5 "$in" "$f:clips=2:overlap=0" -frames:v 5)" "$ref"
 differ "clips=2: the second clip is another" \
     "$(md5 "$in" "$f:clips=2:overlap=0,trim=start_frame=5")" "$ref"
-equal "seeds of two clips" "$("$ffprobe" -v error -f lavfi -i "$in,$f:clips=2:overlap=0" -show_entries \
-    frame_tags=lavfi.turbodiff.seed -of csv=p=0 | tr '\n' ' ')" "1 1 1 1 1 2 2 2 2 2 "
-equal "seeds of two clips: 0 follows the largest one" "$("$ffprobe" -v error -f lavfi \
-    -i "$in,$f:clips=2:overlap=0:seed=18446744073709551615" -show_entries frame_tags=lavfi.turbodiff.seed -of csv=p=0 |
+equal "seeds of two clips" "$(values -i "$in,$f:clips=2:overlap=0" -show_entries frame_tags=lavfi.turbodiff.seed | tr '\n' ' ')" "1 1 1 1 1 2 2 2 2 2 "
+equal "seeds of two clips: 0 follows the largest one" "$(values \
+    -i "$in,$f:clips=2:overlap=0:seed=18446744073709551615" -show_entries frame_tags=lavfi.turbodiff.seed |
     uniq | tr '\n' ' ')" "18446744073709551615 0 "
 equal "-frames within the clip" "$(count -f lavfi -i "$in" -vf "$f:frames=81" -frames:v 3)" 3
 equal "adaptive" "$(probe frame=width,height "testsrc2=s=100x100" "trim=end_frame=1,$f:s=128x32:adaptive=1")" "64,64"
@@ -267,8 +270,8 @@ hdr="$in,format=yuv420p10le,setparams=colorspace=bt2020nc:color_primaries=bt2020
 for trc in smpte2084 arib-std-b67 linear log100; do
     says "extend: $trc is passed on, and said" 1 "has the transfer $trc" "$hdr:color_trc=$trc" "$e:s=64x48"
 done
-equal "extend: HDR frames keep their tags, those of the clip have them" "$("$ffprobe" -v error -f lavfi \
-    -i "$hdr:color_trc=smpte2084,$e:s=64x48" -show_entries frame=pix_fmt,color_space,color_primaries,color_transfer -of csv=p=0 |
+equal "extend: HDR frames keep their tags, those of the clip have them" "$(values \
+    -i "$hdr:color_trc=smpte2084,$e:s=64x48" -show_entries frame=pix_fmt,color_space,color_primaries,color_transfer |
     sort | uniq -c | tr -s ' ')" " 10 yuv420p10le,bt2020nc,bt2020,smpte2084"
 for primaries in bt2020 smpte431 smpte432; do
     says "replace: primaries $primaries" 1 "has the primaries $primaries" "$in,setparams=color_primaries=$primaries" "$f:every=2"

@@ -25,9 +25,9 @@ base="turbodiff=model=$model:prompt=a cat:s=64x48:frames=9:seed=1"
 md5() {
     sum -f lavfi -i "$@"
 }
-# probe ENTRIES GRAPH: comma-separated values of the first frame or stream
+# probe ENTRIES GRAPH: comma-separated values of the first frame or stream; one with side data has a comma at its end
 probe() {
-    "$ffprobe" -v error -f lavfi -i "$2" -read_intervals '%+#1' -show_entries "$1" -of csv=p=0 2>&1 | head -n 1
+    "$ffprobe" -v error -f lavfi -i "$2" -read_intervals '%+#1' -show_entries "$1" -of csv=p=0 2>&1 | sed 's/,$//; q'
 }
 
 # ---- frames, times, sizes ----

@@ -36,7 +36,7 @@ if module libzmq; then has filter zmq azmq; fi
 port=$((20000 + $$ % 20000))
 printf 'id=a | a cat\nid=b | a dog\nid=c | a bird\n' > "$tmp/p"
 video=mpeg4
-"$ffmpeg" -hide_banner -v error -encoders | grep -q ' libx264 ' && video=libx264
+"$ffmpeg" -hide_banner -v error -encoders | grep -q ' libx264 ' && video="libx264 -udu_sei 1"
 channel="turbodiff=model=$model:s=64x48:frames=9:seed=1:steps=1:programme=$tmp/p:pace=live"
 # send OPTION...: the channel, 27 frames at 16 a second, with a key frame in each clip and a sound
 send() {
@@ -60,13 +60,20 @@ arrived() {
     if [ "${n:-0}" -ge "$3" ]; then ok "$1"; else fail "$1" "$n pictures" "$(tail -n 2 "$tmp/send")" "$(tail -n 2 "$tmp/receive")"; fi
 }
 
-if [ $video = libx264 ]; then
+# marked NAME FILE: it has marks in the coded video, one a second; mpeg4 has no place for them
+marked() {
+    [ "$video" = mpeg4 ] || equal "$1: marks" "$("$ffmpeg" -hide_banner -nostdin -v error -i "$2" -map v -c copy -f rawvideo - |
+        grep -a -o '{"digitalSourceType":"http://cv.iptc.org/[a-zA-Z/]*","generator":"turbodiff ' | wc -l | awk '{ print ($1 >= 1) }')" 1
+}
+
+if [ "$video" != mpeg4 ]; then
     timeout 60 "$ffmpeg" -hide_banner -nostdin -y -v error -listen 1 -i "rtmp://127.0.0.1:$port/live/x" -c copy "$tmp/rtmp.flv" \
         2> "$tmp/receive" &
     sleep 1
     send -f flv "rtmp://127.0.0.1:$port/live/x"
     wait $!
     arrived "RTMP" "$tmp/rtmp.flv" 20
+    marked "RTMP" "$tmp/rtmp.flv"
 fi
 if module srt; then
     timeout 60 "$ffmpeg" -hide_banner -nostdin -y -v error -analyzeduration 500k -i "srt://127.0.0.1:$port?mode=listener&latency=1000000" -c copy "$tmp/srt.ts" 2> "$tmp/receive" &
@@ -74,17 +81,21 @@ if module srt; then
     send_longer -f mpegts "srt://127.0.0.1:$port?latency=1000000&linger=3"
     wait $!
     arrived "SRT" "$tmp/srt.ts" 40
+    marked "SRT" "$tmp/srt.ts"
 fi
 timeout 60 "$ffmpeg" -hide_banner -nostdin -y -v error -i "udp://127.0.0.1:$port?timeout=3000000" -c copy "$tmp/udp.ts" 2> "$tmp/receive" &
 sleep 1
 send -f mpegts -muxrate 2M "udp://127.0.0.1:$port?pkt_size=1316"
 wait $!
 arrived "UDP, a transport stream of a constant rate" "$tmp/udp.ts" 20
+marked "UDP" "$tmp/udp.ts"
 
 mkdir "$tmp/hls"
 send -f tee "[f=hls:hls_time=0.5:hls_list_size=0]$tmp/hls/x.m3u8|[f=fifo:fifo_format=mpegts]$tmp/tee.ts"
 equal "HLS and a file at once, by tee" "$(received "$tmp/hls/x.m3u8") $(received "$tmp/tee.ts")" "27 27"
+marked "HLS" "$tmp/hls/x.m3u8"
 equal "HLS: segments begin at key frames" "$(find "$tmp/hls" -name '*.ts' | wc -l | awk '{ print ($1 >= 3) }')" 1
+video=mpeg4
 send -c:v dnxhd -profile:v dnxhr_lb -pix_fmt yuv422p -s 256x192 -r 25 -c:a pcm_s24le -ar 48000 -f mxf "$tmp/x.mxf"
 equal "MXF with DNxHR" "$("$ffprobe" -v error -show_entries stream=codec_name -of csv=p=0 "$tmp/x.mxf" 2>&1 | tr '\n' ' ')" "dnxhd pcm_s24le "
 

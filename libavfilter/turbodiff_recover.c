@@ -1,0 +1,138 @@
+/*
+ * This file is part of FFmpeg.
+ *
+ * FFmpeg is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * FFmpeg is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with FFmpeg; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * what a channel does after an error
+ */
+
+#include <string.h>
+
+#include "libavutil/avstring.h"
+#include "libavutil/error.h"
+#include "libavutil/log.h"
+#include "libavutil/macros.h"
+#include "libavutil/mem.h"
+#include "libavutil/time.h"
+#include "turbodiff_channel_priv.h"
+#include "turbodiff_common.h"
+
+/* seconds between an error and the next try, doubled each time up to the last one */
+#define FIRST_PAUSE 1
+#define LAST_PAUSE 60
+
+/* a name of a device, of len characters, that the option device takes for one, or the CPU's */
+static int is_device(const char *name, size_t len)
+{
+    if (len == 3 && !strncmp(name, "cpu", 3))
+        return 1;
+    return strspn(name, "0123456789") == len || (len > 4 && (av_strstart(name, "GPU-", NULL) || av_strstart(name, "MIG-", NULL))) ||
+           (memchr(name, ':', len) && strspn(name, "0123456789abcdefABCDEF:.") >= len);
+}
+
+int ff_turbodiff_check_fallback(AVFilterContext *ctx, const char *fallback)
+{
+    for (const char *p = fallback; p; p = *p ? p + 1 : NULL) {
+        size_t len = strcspn(p, "|");
+
+        if (!len || !is_device(p, len)) {
+            av_log(ctx, AV_LOG_ERROR, "fallback '%s': expected cpu, or a GPU's number, UUID (GPU-...) or PCI bus id, several "
+                   "joined with |\n", fallback);
+            return AVERROR(EINVAL);
+        }
+        p += len;
+    }
+    return 0;
+}
+
+/* the next device of the list for the settings; @return 1 there was one, 0 there is none left */
+static int take_device(TurboDiffChannel *c)
+{
+    TurboDiffContext *s = c->ctx->priv;
+    size_t len;
+    char *name;
+    int cpu;
+
+    if (!c->fallback || !*c->fallback)
+        return 0;
+    len  = strcspn(c->fallback, "|");
+    cpu  = len == 3 && !strncmp(c->fallback, "cpu", 3);
+    name = cpu ? av_strdup("auto") : av_strndup(c->fallback, len);
+    if (!name)
+        return AVERROR(ENOMEM);
+    c->fallback += len + (c->fallback[len] == '|');
+    av_free((char *)s->settings.card);
+    s->settings.card    = name;
+    s->settings.backend = cpu ? TD_BACKEND_CPU : TD_BACKEND_CUDA;
+    return 1;
+}
+
+/* @return whether the channel is to end meanwhile */
+static int wait_pause(TurboDiffChannel *c)
+{
+    int64_t until = av_gettime_relative() + c->pause * INT64_C(1000000);
+    int quit;
+
+    pthread_mutex_lock(&c->lock);
+    while (!(quit = c->quit || ff_turbodiff_interrupted(c->ctx)) && av_gettime_relative() < until)
+        ff_turbodiff_wait(c, TURBODIFF_PERIOD);
+    pthread_mutex_unlock(&c->lock);
+    return quit;
+}
+
+int ff_turbodiff_recover(TurboDiffChannel *c, int err)
+{
+    AVFilterContext *ctx = c->ctx;
+    TurboDiffContext *s = ctx->priv;
+    const char *what = "The clip is left out";
+    int restart = c->o->on_error == ERROR_RESTART;
+
+    if (err == AVERROR_EXIT || c->o->on_error == ERROR_STOP || (!restart && err == AVERROR(EIO)))
+        return 0;
+    do {
+        /* what fails to open is left for good, too */
+        int moved = restart && (err == AVERROR(EIO) || !s->td) ? take_device(c) : 0;
+
+        if (moved < 0)
+            return 0;
+        if (moved) {
+            av_log(ctx, AV_LOG_WARNING, "%s: %s; device %s is next\n", what, av_err2str(err),
+                   s->settings.backend == TD_BACKEND_CPU ? "cpu" : s->settings.card);
+        } else {
+            c->pause = c->pause ? FFMIN(c->pause * 2, LAST_PAUSE) : FIRST_PAUSE;
+            av_log(ctx, AV_LOG_WARNING, "%s: %s; the next try is in %d s\n", what, av_err2str(err), c->pause);
+            if (wait_pause(c))
+                return 0;
+        }
+        if (!restart)
+            return 1;
+        pthread_mutex_lock(&c->lock);
+        c->n_restarts++;
+        c->td = NULL;
+        pthread_mutex_unlock(&c->lock);
+        td_close(&s->td);
+        err = ff_turbodiff_open(ctx);
+        what = "The model is not loaded";
+        if (err == AVERROR_EXIT)
+            return 0;
+    } while (err < 0);
+    pthread_mutex_lock(&c->lock);
+    c->td = s->td;
+    pthread_mutex_unlock(&c->lock);
+    return 1;
+}
