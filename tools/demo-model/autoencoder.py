@@ -14,7 +14,7 @@ from ranks import RANK, say, seeded
 from state import BF16, I2V, T2V
 
 EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"},
-            {"motion": "rotate"}]
+            {"motion": "rotate"}, {"size": "small"}, {"texture": "striped"}, {"texture": "dotted"}]
 DETAIL = [{}, {}, *({"texture": t} for t in TEXTURES[1:])]            # what an autoencoder loses first
 
 
@@ -94,7 +94,7 @@ def latents(state, seconds, kind=T2V):
     n = 16 if state.cuda else 2
     while time.time() - started < seconds:
         s = scenes.sample(n * 16, rng, **rng.choice(EMPHASIS))
-        ids, lengths = scenes.tokens(scenes.captions(s))
+        ids, lengths = scenes.tokens(scenes.prompts(s, "mixed"))
         for i in range(0, n * 16, n):
             with torch.no_grad():
                 x = scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16)

@@ -116,9 +116,14 @@ class SelfAttention(Attention):
 
 
 class CrossAttention(Attention):
+    def queries(self, x):
+        return self.heads(self.norm_q(self.q(x)))
+
     def forward(self, x, text, bias):
-        q, k = self.heads(self.norm_q(self.q(x))), self.heads(self.norm_k(self.k(text)))
-        v = self.heads(self.v(text))
+        return self.answers(self.queries(x), text, bias)
+
+    def answers(self, q, text, bias):
+        k, v = self.heads(self.norm_k(self.k(text))), self.heads(self.v(text))
         o = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, bias.to(v.dtype))
         return self.o(o.transpose(1, 2).flatten(2))
 
@@ -167,12 +172,21 @@ class Dit(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
 
+    def context(self, text, lengths):
+        """What cross-attention attends to [B,n+8,dim], and the bias of its scores"""
+        n = text.shape[1]
+        text = self.text_embedding(F.pad(text, (0, 0, 0, 8)))       # one row would do; kernels want multiples of 8
+        at = torch.arange(n + 8, device=text.device)
+        rest = (TEXT_LENGTH - lengths).float().log()[:, None]
+        bias = rest * (at == n)
+        return text, bias.masked_fill((at >= lengths[:, None]) & (at != n), -math.inf)[:, None, None]
+
     def forward(self, x, t, text, lengths, sparse=None, y=None):
         """x [B,16,T,h,w], t [B] in 0..1, text [B,n,text_dim] with zeros past lengths, sparse: Tiles or None,
         y: channels that follow x's, or None -> velocity [B,16,T,h,w], float32"""
         x = x if y is None else torch.cat((x, y), 1)
         b, _, frames, h, w = x.shape
-        h, w, n = h // 2, w // 2, text.shape[1]
+        h, w = h // 2, w // 2
         rope = rope_table(frames, h, w, x.device)
         tokens = x.unflatten(4, (w, 2)).unflatten(3, (h, 2)).permute(0, 2, 3, 5, 1, 4, 6).reshape(b, frames * h * w, -1)
         tokens = self.patch_embedding(tokens)
@@ -181,11 +195,7 @@ class Dit(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             e = self.time_embedding(torch.cat((angle.cos(), angle.sin()), 1))
             e6 = self.time_projection(e).unflatten(1, (6, -1))
-        text = self.text_embedding(F.pad(text, (0, 0, 0, 8)))       # one row would do; kernels want multiples of 8
-        at = torch.arange(n + 8, device=x.device)
-        rest = (TEXT_LENGTH - lengths).float().log()[:, None]
-        bias = rest * (at == n)
-        bias = bias.masked_fill((at >= lengths[:, None]) & (at != n), -math.inf)[:, None, None]
+        text, bias = self.context(text, lengths)
         for block in self.blocks:
             tokens = block(tokens, e6, text, bias, rope, sparse)
         with torch.autocast(x.device.type, enabled=False):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What the demo model's scenes have (colours, shapes, motions, ...), the words for it, and the reading of captions.
 
-Shared by the drawing (scenes.py), the vocabulary (make_vocabulary.py) and the judging (score.py). It needs no package.
+Shared by the drawing (scenes.py), further wordings (wordings.py), the vocabulary (vocabulary.py) and the judging
+(score.py). It needs no package.
 """
 
 SIZE, FRAMES = 192, 17                  # lengths are in pixels of a picture of SIZE
@@ -134,19 +135,3 @@ def parse(caption):
     if len(nouns) == 2:
         out["shape2"], out["colour2"] = nouns[1]["shape"], nouns[1]["colour"]
     return out
-
-
-# ---- tokens ----
-
-SPECIAL = ("<pad>", "</s>", "<s>", "<unk>")
-N_EXTRA_IDS, N_IDS = 300, 512           # <extra_id_n> follow the pieces; all ids, rows of the embedding
-
-
-def pieces():
-    """The pieces of spiece.model from id 0: special ones, words with the space in front, the space, printable ASCII."""
-    letters = [chr(c) for c in range(33, 127)]
-    return [*SPECIAL, *("\u2581" + w for w in WORDS), "\u2581", *letters]
-
-
-WORD_IDS = {w: len(SPECIAL) + i for i, w in enumerate(WORDS)}
-WORD_IDS.update({c: len(SPECIAL) + len(WORDS) + 1 + ord(c) - 33 for c in ",."})

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Write spiece.model, the vocabulary of the demo model: each word of scenes.captions() is one piece.
+"""Write spiece.model, the vocabulary of the demo model: each word of scenes.prompts() is one piece.
 
 usage: make_vocabulary.py OUT.model
        make_vocabulary.py --check spiece.model [--tdinfo build/tdinfo] [-n 2000]
@@ -20,12 +20,14 @@ import sys
 
 import numpy as np
 
-import language
 import scenes
+import vocabulary
+import wordings
 
 NORMAL, UNKNOWN, CONTROL, UNIGRAM = 1, 2, 3, 1
 WORD_SCORE, CHARACTER_SCORE = -5.0, -10.0       # a word is always better than its letters
-OTHER = ["", "a cat", "A Red circle!", "red-hot stars: 3", "caf\u00e9 \u732b on grass", "redred circles"]
+OTHER = ["", "a cat", "A Red circle!", "A Red Circle moves to the right, slowly.", "3 STARS;2 Rings",
+         "red-hot stars: 3", "caf\u00e9 \u732b on grass", "redred circles"]
 
 
 def varint(n):
@@ -44,14 +46,14 @@ def block(field, data):
 
 
 def model():
-    out, all_pieces = b"", language.pieces()
+    out, all_pieces = b"", vocabulary.pieces()
     for i, text in enumerate(all_pieces):
-        special = i < len(language.SPECIAL)
+        special = i < len(vocabulary.SPECIAL)
         kind = UNKNOWN if text == "<unk>" else CONTROL if special else NORMAL
         score = 0.0 if special else WORD_SCORE if len(text) > 1 else CHARACTER_SCORE
         out += block(1, block(1, text.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score) + number(3, kind))
     trainer = number(3, UNIGRAM) + number(4, len(all_pieces))
-    ids = {name: language.SPECIAL.index(name) for name in language.SPECIAL}
+    ids = {name: vocabulary.SPECIAL.index(name) for name in vocabulary.SPECIAL}
     for field, name in ((40, "<unk>"), (41, "<s>"), (42, "</s>"), (43, "<pad>")):
         trainer += number(field, ids[name])
     for field, name in ((45, "<unk>"), (46, "<s>"), (47, "</s>"), (48, "<pad>")):
@@ -66,7 +68,9 @@ def engine_ids(tdinfo, path, texts):
 
 
 def check(path, tdinfo, n):
-    captions = scenes.captions(scenes.sample(n, np.random.default_rng(7)))
+    s = scenes.sample(n, np.random.default_rng(7))
+    captions = scenes.captions(s) + scenes.prompts(s, "new") + scenes.prompts(s, "new", held_out=True)
+    n = len(captions)
     ids, lengths = scenes.tokens(captions)
     ours = [row[:k].tolist() for row, k in zip(ids, lengths, strict=True)]
     engine = engine_ids(tdinfo, path, captions + OTHER)
@@ -88,8 +92,10 @@ def check(path, tdinfo, n):
         print(f"{name}: {n - len(wrong)} of {n} captions equal")
         bad += len(wrong) + (len(theirs) != n)
     used = {i for row in ours for i in row}
-    unused = [w for w in language.WORDS if language.WORD_IDS[w] not in used]
-    print(f"{len(language.pieces())} pieces; longest caption {int(lengths.max())} ids; words never used: {unused}")
+    plain = {vocabulary.SAME[i] for i in used}
+    unused = [w for w in vocabulary.PLAIN_WORDS if vocabulary.WORD_IDS[w] not in plain]
+    unused += [w for w in wordings.SYNONYMS if not {vocabulary.WORD_IDS[f] for f in vocabulary.forms(w)} & used]
+    print(f"{len(vocabulary.pieces())} pieces; longest caption {int(lengths.max())} ids; words never used: {unused}")
     with open(path, "rb") as f:
         same = f.read() == model()
     print("the file is " + ("as made" if same else "NOT as made"))
@@ -105,8 +111,8 @@ def main():
     args = ap.parse_args()
     if args.check:
         return check(args.path, args.tdinfo, args.n)
-    if len(language.pieces()) + language.N_EXTRA_IDS > language.N_IDS:
-        print(f"{len(language.pieces())} pieces and {language.N_EXTRA_IDS} extra ids, want at most {language.N_IDS}")
+    if len(vocabulary.pieces()) + vocabulary.N_EXTRA_IDS > vocabulary.N_IDS:
+        print(f"{len(vocabulary.pieces())} pieces and {vocabulary.N_EXTRA_IDS} extra ids, want at most {vocabulary.N_IDS}")
         return 1
     with open(args.path, "wb") as f:
         f.write(model())

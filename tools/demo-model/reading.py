@@ -36,12 +36,24 @@ class Reader(nn.Module):
         return [head(answer) for head, answer in zip(self.head, answers.unbind(1), strict=True)]
 
 
-def examples(state, rng, n, **kind):
-    """-> ids, lengths, and for each attribute its values [n]"""
-    s = scenes.sample(n, rng, **kind)
-    ids, lengths = scenes.tokens(scenes.captions(s))
-    values = (torch.from_numpy(np.asarray(getattr(s, name), np.int64)) for name in VALUES)
-    return ids.to(state.device), lengths.to(state.device), [v.to(state.device) for v in values]
+def values(state, s):
+    """Of each attribute its values [n]"""
+    return [torch.from_numpy(np.asarray(getattr(s, name), np.int64)).to(state.device) for name in VALUES]
+
+
+def reading_loss(answers, values):
+    return sum(F.cross_entropy(a, v) for a, v in zip(answers, values, strict=True))
+
+
+@torch.no_grad()
+def report(state, text, reader, n=2000):
+    """How much of held-out scenes is read right in plain captions and in held-out wordings"""
+    for wording in ("plain", "new"):
+        s = scenes.sample(n, np.random.default_rng(6), held_out=True)
+        ids, lengths = (x.to(state.device) for x in scenes.tokens(scenes.prompts(s, wording, held_out=True)))
+        right = [(a.argmax(1) == v).float() for a, v in zip(reader(text(ids, lengths), lengths), values(state, s))]
+        say(f"{wording} wordings, held out: right {100 * torch.stack(right).mean():.2f} %: " +
+            ", ".join(f"{name} {100 * r.mean():.1f}" for name, r in zip(VALUES, right)))
 
 
 def train(state, seconds):
@@ -52,16 +64,13 @@ def train(state, seconds):
     step = Descent(opt, [mean])
     rng = seeded(5)
     for i in Clock(seconds, opt, lr):
-        ids, lengths, values = examples(state, rng, state.share(256))
-        loss = sum(F.cross_entropy(a, v) for a, v in zip(reader(text(ids, lengths), lengths), values, strict=True))
+        s = scenes.sample(state.share(256), rng)
+        ids, lengths = (x.to(state.device) for x in scenes.tokens(scenes.prompts(s, "mixed")))
+        loss = reading_loss(reader(text(ids, lengths), lengths), values(state, s))
         step(loss)
         if i % 100 == 0:
             say(f"text {i}: loss {loss.item():.4f}")
+    say(f"text: {i} steps")
     text, reader = mean.nets
-    ids, lengths, values = examples(state, np.random.default_rng(6), 1000, held_out=True)
-    with torch.no_grad():
-        answers = reader(text(ids, lengths), lengths)
-    right = [100 * (a.argmax(1) == v).float().mean() for a, v in zip(answers, values, strict=True)]
-    say(f"text: {i} steps, right of held-out captions: " +
-        ", ".join(f"{name} {r:.1f} %" for name, r in zip(VALUES, right, strict=True)))
+    report(state, text, reader)
     state.save("teacher", text=text)

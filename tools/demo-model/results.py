@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import scenes
+import vocabulary
 from autoencoder import condition, first_frame
 from dit import Tiles
 from ranks import say
@@ -24,10 +25,10 @@ def noise(n, seed, device):
 
 
 @torch.no_grad()
-def few_steps(dit, emb, lengths, y, times, draw):
-    """The official sampler (SDE) -> latents"""
+def few_steps(dit, emb, lengths, y, times, draw, tiles):
+    """The official sampler (SDE) -> latents; tiles: None for dense attention"""
     times = torch.tensor((*times, 0.0), dtype=torch.float32, device=emb.device)
-    x, tiles = draw() * times[0], Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[0], emb.device)
+    x = draw() * times[0]
     for t, s in zip(times[:-1], times[1:]):
         v = dit(x, t.expand(len(x)), emb, lengths, tiles, y)
         x = (1 - s) * (x - t * v) + s * draw()
@@ -53,11 +54,11 @@ def sheet(state):
     state.need("vae", vae=vae)
     state.need("teacher", dit=dit, text=text)
     s = scenes.sample(12, np.random.default_rng(5), held_out=True)
-    captions = scenes.captions(s)
+    captions = scenes.prompts(s, "mixed", held_out=True)
     ids, lengths = (torch.as_tensor(x).to(state.device) for x in scenes.tokens(captions))
     emb = text(ids, lengths)
     none, x = no_caption(text, state.device), scenes.render(s, state.device)
-    rows = {"data": vae.encode(x)}
+    rows, tiles = {"data": vae.encode(x)}, Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[0], state.device)
     with state.autocast():
         for kind in (T2V, I2V):
             dit, y = state.pair(kind)[0], condition(first_frame(vae, x)) if kind is I2V else None
@@ -66,7 +67,7 @@ def sheet(state):
                                                       noise(len(emb), 1, state.device)(), steps=30)
             for name in (kind.prefix + stage for stage in ("sla", "student", "dmd", "direct")):
                 if state.load(name, dit=dit):
-                    rows[name] = few_steps(dit, emb, lengths, y, kind.times(), noise(len(emb), 1, state.device))
+                    rows[name] = few_steps(dit, emb, lengths, y, kind.times(), noise(len(emb), 1, state.device), tiles)
     for i in range(0, 12, 6):
         lines = []
         for j in range(i, i + 6):
@@ -107,14 +108,29 @@ def unquantised(sd):
     return out
 
 
+def with_vocabulary(sd, text):
+    """A text encoder's weights with the rows of this vocabulary; words that it has not stay as they are in `text`"""
+    name = "token_embedding.weight"
+    pieces = list(vocabulary.read_pieces(os.path.join(HERE, "model", "google", "umt5-xxl", "spiece.model")))
+    row = {piece: i for i, piece in enumerate(pieces)}
+    extra = range(vocabulary.N_EXTRA_IDS)
+    pairs = [(i, row[piece]) for i, piece in enumerate(vocabulary.pieces()) if piece in row]
+    pairs += [(len(vocabulary.pieces()) + i, len(pieces) + i) for i in extra]
+    new, old = torch.tensor(pairs, device=sd[name].device).T
+    weight = text.token_embedding.weight.detach().to(sd[name].dtype)
+    weight[new] = sd[name][old]
+    return {**sd, name: weight}
+
+
 def shipped(state):
     read = lambda name: torch.load(os.path.join(HERE, "model", name), map_location=state.device)  # noqa: E731
     vae, (dit, text) = state.vae(), state.pair()
     dit.load_state_dict(unquantised(read("TurboWan2.1-T2V-demo-quant.pth")))
-    text.load_state_dict(read("models_t5_umt5-xxl-enc-bf16.pth"))
+    text.load_state_dict(with_vocabulary(read("models_t5_umt5-xxl-enc-bf16.pth"), text))
     vae.load_state_dict(read("Wan2.1_VAE.pth"))
     state.save("vae", vae=vae)
     state.save("teacher", dit=dit, text=text)
+    state.save("student", dit=dit)
 
 
 def export(state):

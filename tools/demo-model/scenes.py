@@ -7,13 +7,13 @@
     text = scenes.captions(s)                      # English, lower case, at most 24 words; fixed by the scene
     ids, lengths = scenes.tokens(text)             # int64 [64, 32] and [64], the ids of spiece.model, </s> included
     video = scenes.render(s, "cuda")               # [64, 3, 17, 192, 192] in [-1, 1], on the device
-    scenes.parse(text[0])                          # {"colour": "red", "shape": "star", ...}: what score.py judges
-    scenes.N_IDS                                   # 512: rows of the text encoder's embedding
+    text = scenes.prompts(s, "mixed")              # every second one as people type it: wordings.py
 
 A tenth of the combinations (shape, colour, motion, background) is reserved: sample() never gives them,
 sample(held_out=True) gives only them, None gives all. sample(attribute=name) fixes an attribute, e.g.
 sample(9, rng, shape="star").
-`scenes.py OUT.rgb OUT.txt [-n N] [--seed N] [--held-out]` writes clips and captions as score.py reads them.
+`scenes.py OUT.rgb OUT.txt [-n N] [--seed N] [--held-out] [--wording=plain]` writes clips and captions as score.py reads
+them.
 """
 import argparse
 import dataclasses
@@ -22,9 +22,11 @@ import math
 import numpy as np
 import torch
 
+import wordings
 from language import (BACKGROUND_PHRASES, BACKGROUNDS, COLOURS, COUNT_PHRASES, DIRECTION_PHRASES, FRAMES,
-                      MOTION_PHRASES, MOTIONS, MOVE, N_IDS, NAMES, POSITION_PHRASES, RELATION_PHRASES, RELATIONS, SHADE,
-                      SHAPES, SIZE, SPECIAL, SPEED_PHRASES, WORD_IDS, parse, plural)
+                      MOTION_PHRASES, MOTIONS, MOVE, NAMES, POSITION_PHRASES, RELATION_PHRASES, RELATIONS, SHADE,
+                      SHAPES, SIZE, SPEED_PHRASES, plural)
+from vocabulary import SPECIAL, WORD_IDS
 
 EDGE = 5.0                              # margin around the objects, in pixels of a picture of SIZE
 EXTENT = {"circle": 1.0, "square": 1.22, "triangle": 1.25, "star": 1.25, "ring": 1.02, "cross": 1.07}
@@ -320,13 +322,23 @@ def captions(scenes):
     return [_caption(scenes, i) for i in range(len(scenes))]
 
 
+def prompts(scenes, wording="plain", held_out=False):
+    """captions() or, if wording is "new", others, if it is "mixed", others for every second scene; held_out: of these,
+    such that training never sees."""
+    first, step = {"plain": (len(scenes), 1), "mixed": (1, 2), "new": (0, 1)}[wording]
+    out = captions(scenes)
+    for i in range(first, len(scenes), step):
+        out[i] = wordings.write(scenes, i, held_out)
+    return out
+
+
 # ---- tokens ----
 
 def tokens(texts, length=32):
-    """Ids [n, length], padded with 0, and their number with </s>, of texts in the words of captions()."""
+    """Ids [n, length], padded with 0, and their number with </s>, of texts in the words of prompts()."""
     ids, lengths = np.zeros((len(texts), length), np.int64), np.zeros(len(texts), np.int64)
     for i, text in enumerate(texts):
-        row = [WORD_IDS[w] for w in text.replace(",", " ,").replace(".", " .").split()]
+        row = [WORD_IDS[w] for w in wordings.split(text)]
         row = row[:length - 1] + [SPECIAL.index("</s>")]
         ids[i, :len(row)] = row
         lengths[i] = len(row)
@@ -382,7 +394,7 @@ def _textures(kind, seed, x, y):
           for salt in (4, 5, 6)]
     side = SIZE / n
     far = torch.hypot(x - cell_x * side - 4 - (side - 8) * at[0], y - cell_y * side - 4 - (side - 8) * at[1])
-    stars = torch.clamp(1.8 - far, 0, 1) * (at[2] < 0.7)
+    stars = torch.clamp(3.6 - far, 0, 1) * (at[2] < 0.7)
     for name, texture in (("blades", blades), ("waves", waves), ("grain", grain), ("stars", stars),
                           ("gradient", (y / SIZE).expand_as(weight))):
         weight = torch.where(kind == _TEXTURE_KINDS.index(name), texture, weight)
@@ -475,11 +487,13 @@ def main():
     ap.add_argument("txt")
     ap.add_argument("-n", type=int, default=64)
     ap.add_argument("--seed", type=int, default=1)
-    ap.add_argument("--held-out", action="store_true")
+    ap.add_argument("--held-out", action="store_true", help="scenes, and new wordings, that training never sees")
+    ap.add_argument("--wording", choices=["plain", "mixed", "new"], default="plain",
+                    help="of the captions: training's first, as people type them, or these for every second one")
     args = ap.parse_args()
     s = sample(args.n, np.random.default_rng(args.seed), held_out=args.held_out)
     with open(args.txt, "w", encoding="ascii") as f:
-        f.write("".join(c + "\n" for c in captions(s)))
+        f.write("".join(c + "\n" for c in prompts(s, args.wording, args.held_out)))
     with open(args.rgb, "wb") as f:
         for i in range(0, args.n, 16):
             f.write(to_bytes(render(s.take(slice(i, i + 16)), "cpu")).tobytes())

@@ -24,7 +24,8 @@ import sys
 
 import numpy as np
 
-from language import BACKGROUNDS, COLOURS, FRAMES, SHADE, SHAPES, SIZE, parse
+from language import BACKGROUNDS, COLOURS, FRAMES, SHADE, SHAPES, SIZE
+from wordings import read
 
 ATTRIBUTES = ("count", "colour", "shape", "texture", "size", "position", "motion", "speed", "background", "relation")
 LEAST_AREA, MOST_AREA = 150, 8000       # of an object, in pixels of a picture of SIZE, as all lengths here
@@ -432,7 +433,7 @@ def _score_group(told, regions, n_frames):
 
 def score(caption, frames):
     """Which of the attributes that the caption tells do the frames, uint8 [T, H, W, 3], show?"""
-    told, video = parse(caption), np.asarray(frames, np.float32)
+    told, video = read(caption), np.asarray(frames, np.float32)
     expected = [a for a in ATTRIBUTES if told.get(a) not in ("", "plain")]
     background, distance = _find_background(video)
     regions = _find_regions(video, distance)

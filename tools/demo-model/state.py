@@ -15,9 +15,10 @@ from dit import Dit, Tiles
 from ranks import RANK, RANKS
 from text import TextEncoder
 from vae import Vae
+from vocabulary import N_IDS, SAME
 
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
-VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 512, 128, 2, 192, 2
+TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 128, 2, 192, 2
 GUIDANCE = 2.0                                        # of the teacher, for the student
 TOPK = (0.34, 0.5, 0.34, 0.17, 0.34, 0.34)            # shares of key blocks to know; the first one is the model's own
 SPARSE_BLOCKS = ((64, 128),) * 4 + ((128, 64),)       # queries x keys: the model's own, most often; the other one
@@ -54,6 +55,8 @@ class State:
 
     def save(self, name, **nets):
         for part, net in nets.items() if RANK == 0 else ():
+            if part == "text":
+                net.spread()
             torch.save({k: v.to(BF16) for k, v in net.state_dict().items()}, self.path(f"{name}-{part}.pt.new"))
             os.replace(self.path(f"{name}-{part}.pt.new"), self.path(f"{name}-{part}.pt"))
         ranks.wait()
@@ -86,7 +89,7 @@ class State:
         return compiled(Dit(DIM, FFN, BLOCKS, TEXT_DIM, kind.channels).to(self.device)), self.text()
 
     def text(self):
-        return TextEncoder(VOCAB, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS).to(self.device)
+        return TextEncoder(N_IDS, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS, SAME).to(self.device)
 
     def sparse(self):
         """Tiles of all sizes and shares that training is to know, the usual ones most often"""
@@ -101,6 +104,13 @@ class State:
         if not os.path.exists(self.path(f"{name}-{RANK}.pt")):
             raise SystemExit(f"{self.directory}: nothing of stage {name} there; run it first")
         return [x.to(self.device) for x in torch.load(self.path(f"{name}-{RANK}.pt"))]
+
+
+@torch.no_grad()
+def embedded(text, ids, lengths):
+    """-> of all captions [N,n,d], of no caption [1,n,d]"""
+    emb = torch.cat([text(i, n) for i, n in zip(ids.split(4096), lengths.split(4096))])
+    return emb, no_caption(text, ids.device)
 
 
 def no_caption(text, device):

@@ -11,7 +11,7 @@ import flow
 from autoencoder import condition
 from descent import Average, descend, optimizer
 from ranks import seeded
-from state import GUIDANCE, I2V, T2V, no_caption
+from state import GUIDANCE, I2V, T2V, embedded
 
 FAKE_ALONE = 200                                      # steps of dmd before the student's first
 
@@ -42,9 +42,7 @@ class Distill:
         if not any(state.load(n, dit=self.student) for n in names[:-1]):
             state.need(names[-1], dit=self.student)
         self.z, self.ids, self.lengths = state.data(kind)
-        with torch.no_grad():
-            self.emb = torch.cat([text(i, n) for i, n in zip(self.ids.split(4096), self.lengths.split(4096))])
-            self.none = no_caption(text, state.device)
+        self.emb, self.none = embedded(text, self.ids, self.lengths)
         self.batch, self.choices = state.share(256), state.sparse()
         self.sparse = copy.deepcopy(self.choices[0])
         seeded(4)

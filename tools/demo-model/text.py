@@ -68,8 +68,10 @@ class Block(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    def __init__(self, vocab, dim=128, heads=2, ffn=256, blocks=2):
+    def __init__(self, vocab, dim=128, heads=2, ffn=256, blocks=2, same=None):
+        """same: of each id the one whose row of the embedding it has, too; None: itself"""
         super().__init__()
+        self.register_buffer("same", None if same is None else torch.tensor(same), persistent=False)
         self.token_embedding = nn.Embedding(vocab, dim)
         self.blocks = nn.ModuleList(Block(dim, heads, ffn) for _ in range(blocks))
         self.norm = Norm(dim)
@@ -79,11 +81,17 @@ class TextEncoder(nn.Module):
             elif p.ndim == 2:
                 nn.init.normal_(p, std=p.shape[1] ** -0.5 * (dim // heads) ** (-0.5 if ".q." in name else 0))
 
+    @torch.no_grad()
+    def spread(self):
+        """Give ids that are the same as others their rows, as files have them"""
+        if self.same is not None:
+            self.token_embedding.weight.copy_(self.token_embedding.weight[self.same])
+
     def forward(self, ids, lengths):
         """[B,n] token ids, [B] -> [B,n,dim], rows past the length zero"""
         valid = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         mask = torch.zeros(valid.shape, device=ids.device).masked_fill_(~valid, -1e9)[:, None, None]
-        x = self.token_embedding(ids)
+        x = self.token_embedding(ids if self.same is None else self.same[ids])
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x) * valid[..., None]

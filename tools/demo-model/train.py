@@ -10,14 +10,17 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
            its first latents are scaled to the official statistics
   latents  clips as latents of that autoencoder, with their captions: the data of all later stages
   text     the text encoder, anew, with a small network that tells the attributes of scenes from what it makes of their
-           captions; a minute of a CPU is enough
-  teacher  transformer and text encoder together, by flow matching with dense attention; a tenth without caption
+           captions, half of them in further wordings; some minutes of a CPU are enough
+  reword   instead of stage text: the text encoder goes on learning further wordings, for the transformer of stage teacher
+           as it is: rewording.py
+  teacher  the transformer, by flow matching with dense attention; a tenth without caption
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
   student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
            on its grid and are drawn more often
   dmd      distribution matching distillation (Yin et al., 2024) of that student, on the clips that its own few steps
            make: a further transformer learns their distribution, and the student goes where the teacher's is denser
-  shipped  instead of stage vae: goes on from the model that is in the repository, its student as the first teacher
+  shipped  instead of stage vae: goes on from the model that is in the repository, its student as the first teacher and as
+           what stage student left; stage sla may then be left out. Words that are new to it stage reword has to teach
   export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage dmd or student
            and DIR/i2v after stage i2v_dmd or i2v_student
   sheet    pictures of held-out prompts, by all transformers that are there, in DIR/sheet-*.png
@@ -45,12 +48,14 @@ import torch
 import autoencoder
 import reading
 import results
+import rewording
 import student
 import teacher
 from ranks import RANK, say
 from state import I2V, State
 
-STAGES = {"vae": autoencoder.train, "latents": autoencoder.latents, "text": reading.train, "teacher": teacher.train,
+STAGES = {"vae": autoencoder.train, "latents": autoencoder.latents, "text": reading.train,
+          "reword": rewording.train, "teacher": teacher.train,
           "sla": student.sla, "student": student.consistency, "dmd": student.dmd, "i2v": student.i2v_teacher,
           "i2v_direct": student.i2v_direct}
 STAGES |= {f"i2v_{name}": functools.partial(STAGES[name], kind=I2V) for name in ("latents", "sla", "student", "dmd")}
