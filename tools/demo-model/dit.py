@@ -46,10 +46,11 @@ class RmsNorm(nn.Module):
 
 
 class Tiles:
-    """Blocks of bq queries and bk keys, of which each block of queries sees a share of topk. Tensors of one size for
-    all block sizes from `least` on, so that one compiled graph serves them."""
+    """Blocks of bq queries and bk keys, of which each block of queries sees a share of topk; linear: 1, or 0 without
+    linear attention. All blocks without it are dense attention. Tensors of one size for all block sizes from `least` on, so
+    that one compiled and recorded graph serves them."""
 
-    def __init__(self, tokens, topk, bq, bk, device, least=64):
+    def __init__(self, tokens, topk, bq, bk, device, linear=1.0, least=64):
         slots = -(-tokens // least)
         at = torch.arange(tokens, device=device)
         self.of_q, self.of_k = at // bq, at // bk
@@ -57,6 +58,7 @@ class Tiles:
         n = -(-tokens // bk)
         self.absent = torch.where(torch.arange(slots, device=device) < n, 0.0, -math.inf)
         self.keep = torch.tensor(max(1, int(topk * n)), device=device)
+        self.linear = torch.tensor(linear, device=device)
 
     def set(self, other):
         for name, tensor in vars(self).items():
@@ -88,7 +90,7 @@ class Sla(nn.Module):
         fq, fk = q.float().softmax(-1), k.float().softmax(-1)
         kv = fk.transpose(-1, -2) @ v.float()
         linear = (fq @ kv) / (1e-5 + (fq * fk.sum(2, keepdim=True)).sum(-1, keepdim=True))
-        return sparse + self.proj_l(linear.to(v.dtype))
+        return sparse + self.proj_l(linear.to(v.dtype)) * tiles.linear.to(v.dtype)
 
 
 class Attention(nn.Module):

@@ -20,8 +20,8 @@ from vocabulary import N_IDS, SAME
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
 TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 128, 2, 192, 2
 GUIDANCE = 2.0                                        # of the teacher, for the student
-TOPK = (0.34, 0.5, 0.34, 0.17, 0.34, 0.34)            # shares of key blocks to know; the first one is the model's own
-SPARSE_BLOCKS = ((64, 128),) * 4 + ((128, 64),)       # queries x keys: the model's own, most often; the other one
+TOPK = (0.34, 0.5, 0.34, 0.17)                        # shares of key blocks to know; the first one is the model's own
+SPARSE_BLOCKS = ((64, 128), (128, 64))                # queries x keys: the model's own; the other one
 GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192
 EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
 BF16 = torch.bfloat16
@@ -92,8 +92,12 @@ class State:
         return TextEncoder(N_IDS, TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS, SAME).to(self.device)
 
     def sparse(self):
-        """Tiles of all sizes and shares that training is to know, the usual ones most often"""
-        return [Tiles(TOKENS, topk, *blocks, self.device) for topk in TOPK for blocks in SPARSE_BLOCKS]
+        """Tiles that training is to know in turn: of both sizes and all shares, the usual one most often, and dense ones"""
+        kinds = [[Tiles(TOKENS, topk, *blocks, self.device) for blocks in SPARSE_BLOCKS] for topk in TOPK]
+        return [tiles for pair in kinds for tiles in (*pair, self.dense())]
+
+    def dense(self):
+        return Tiles(TOKENS, 1, *SPARSE_BLOCKS[0], self.device, linear=0.0)
 
     def autocast(self):
         return torch.autocast("cuda" if self.cuda else "cpu", BF16)

@@ -19,6 +19,7 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
            on its grid and are drawn more often
   dmd      distribution matching distillation (Yin et al., 2024) of that student, on the clips that its own few steps
            make: a further transformer learns their distribution, and the student goes where the teacher's is denser
+           All three students learn SLA in blocks of 64x128 and 128x64 and dense attention, a third of the steps each
   shipped  instead of stage vae: goes on from the model that is in the repository, its student as the first teacher and as
            what stage student left; stage sla may then be left out. Words that are new to it stage reword has to teach
   export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage dmd or student
