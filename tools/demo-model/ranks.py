@@ -14,10 +14,12 @@ import torch.distributed as dist
 
 START = time.time()
 host = None                                           # group for what is not on a GPU
+day = 0                                               # each has other scenes and noise
 
 
-def begin(device):
-    global host
+def begin(device, of_day):
+    global host, day
+    day = of_day
     if RANKS > 1:
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
         host = dist.new_group(backend="gloo")
@@ -34,9 +36,9 @@ def say(*words):
 
 
 def seeded(seed):
-    """Another sequence for each stage and each process; networks are made before, with the same numbers everywhere"""
-    torch.manual_seed(1000 * seed + RANK)
-    return np.random.default_rng([seed, RANK])
+    """Another sequence for each stage, process and day; networks are made before, with the same numbers everywhere"""
+    torch.manual_seed(100000 * day + 1000 * seed + RANK)
+    return np.random.default_rng([seed, RANK, day])
 
 
 def of_the_first(number):

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What each acceleration of the demo model costs, and what it gains.
 
-usage: table.py --td=build/td --state=DIR --out=DIR [-n 200] [--seed=1] [--rows=NAME,...] [--backend=cuda] [--gpus=1]
+usage: table.py --td=build/td --state=DIR --out=DIR [-n 200] [--wording=mixed] [--seed=1] [--rows=NAME,...]
+                [--backend=cuda] [--gpus=1]
 
-The same held-out prompts, each with its own noise, go through td in one setting after another: the teacher with
-guidance and many steps, then the student with one acceleration more at a time, other shares of the key blocks, fewer
-steps. DIR is what train.py made (stage export). Written to --out: table.md, table.json with the result of each clip,
-logs of td.
+The same held-out prompts, every second one in a held-out wording, each with its own noise, go through td in one setting
+after another: the teacher with guidance and many steps, then the student with one acceleration more at a time, other
+shares of the key blocks, fewer steps. DIR is what train.py made (stage export). Written to --out: table.md, table.json
+with the result of each clip, logs of td.
 
 Prompt k has seed --seed + k in every row, so that all start from the same noise; rCM adds some between its steps.
 Rows are compared clip by clip. Needs numpy and torch; clips take 2 MB each in a temporary directory (TMPDIR).
@@ -58,11 +59,13 @@ ROWS = {
     "sagesla": Row("+ SageAttention in SLA", "sla", "-a sagesla -q none"),
     "int8": Row("+ int8 linears: as shipped", "sagesla", SHIPPED),
     "blocks": Row("shipped, blocks of 128x64", "int8", SHIPPED + " -b 128x64"),
+    "slablocks": Row("sla, blocks of 128x64", "sla", "-a sla -q none -b 128x64"),
     **{f"topk{k}": Row(f"shipped, topk {k}", "int8", f"{SHIPPED} -k {k}") for k in ("0.1", "0.5", "0.67", "1")},
     **{f"steps{n}": Row(f"shipped, {n} step{'s' * (n > 1)}", "int8", f"{SHIPPED} -i {n}") for n in (3, 2, 1)},
     "ode": Row("sla, no fresh noise between steps", "sla", "-a sla -q none -o"),
     "noise": Row("sla, from other noise", "sla", "-a sla -q none", other_seed=1000000),
-    "dense": Row("student with dense attention, which it has not learned", "sla", "-a dense -q none"),
+    "dense": Row("student with dense attention", "sla", "-a dense -q none"),
+    "int8dense": Row("that in int8", "int8", "-a dense -q int8"),
 }
 REFERENCES = ("data", "teacher", "sla")        # each row is compared with those made before it
 
@@ -75,9 +78,10 @@ class Bench:
         for i in range(args.gpus):
             self.gpus.put(i)
         self.scenes = scenes.sample(args.n, np.random.default_rng(args.seed), held_out=True)
+        self.texts = scenes.prompts(self.scenes, args.wording, held_out=True)
         self.prompts = os.path.join(work, "prompts.txt")
         with open(self.prompts, "w", encoding="ascii") as f:
-            f.write("".join(c + "\n" for c in scenes.captions(self.scenes)))
+            f.write("".join(c + "\n" for c in self.texts))
 
     def path(self, name):
         return os.path.join(self.work, f"{name}.rgb")
@@ -189,6 +193,7 @@ def main():
     ap.add_argument("--state", required=True, help="directory of train.py")
     ap.add_argument("--out", required=True, help="directory for table.md and table.json")
     ap.add_argument("-n", type=int, default=200, help="prompts")
+    ap.add_argument("--wording", choices=["plain", "mixed", "new"], default="mixed", help="of prompts: as in scenes.py")
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--rows", default=",".join(ROWS), help=f"some of {','.join(ROWS)}")
     ap.add_argument("--backend", default="cuda", choices=["cuda", "cpu"])
@@ -217,7 +222,7 @@ def main():
             with open(os.path.join(args.out, "table.md"), "w", encoding="utf-8") as out:
                 out.write(markdown(found))
             with open(os.path.join(args.out, "table.json"), "w", encoding="utf-8") as out:
-                json.dump({"prompts": scenes.captions(bench.scenes), "seed": args.seed, "rows": found}, out)
+                json.dump({"prompts": bench.texts, "seed": args.seed, "rows": found}, out)
             print(f"[{time.time() - start:6.1f}s] {name}: {share(f['results'])} % right", flush=True)
     print(markdown(found))
 

@@ -25,6 +25,9 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
   export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage dmd or student
            and DIR/i2v after stage i2v_dmd or i2v_student
   sheet    pictures of held-out prompts, by all transformers that are there, in DIR/sheet-*.png
+  judge    how much is right of 200 held-out prompts, half of them in held-out wordings, with each kind of attention
+  pack     pack=FILE: what later stages go on from in one file of at most 60 MB, without clips
+  unpack   unpack=FILE: the reverse, into DIR, on another day
 
 Image to video, after stages vae and teacher or shipped; the text encoder stays as it is:
   i2v_latents  clips as stage latents has them, each with the condition that its first frame makes
@@ -41,12 +44,15 @@ they have every 500 steps.
 
 import argparse
 import functools
+import os
 import sys
 
 import ranks                                          # before torch: it says which GPU is this process's
 import torch
 
 import autoencoder
+import judge
+import pack
 import reading
 import results
 import rewording
@@ -60,7 +66,8 @@ STAGES = {"vae": autoencoder.train, "latents": autoencoder.latents, "text": read
           "sla": student.sla, "student": student.consistency, "dmd": student.dmd, "i2v": student.i2v_teacher,
           "i2v_direct": student.i2v_direct}
 STAGES |= {f"i2v_{name}": functools.partial(STAGES[name], kind=I2V) for name in ("latents", "sla", "student", "dmd")}
-AT_ONCE = {"shipped": results.shipped, "export": results.export, "sheet": results.sheet}
+AT_ONCE = {"shipped": results.shipped, "export": results.export, "sheet": results.sheet, "judge": judge.judge}
+FILES = {"pack": pack.pack, "unpack": pack.unpack}
 
 
 def main():
@@ -68,24 +75,33 @@ def main():
     p.add_argument("--state", required=True)
     p.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     p.add_argument("--batch", type=int, help="clips a step, instead of the stage's own number")
+    p.add_argument("--day", type=int, default=0, help="another number: other scenes and noise, to go on with")
     p.add_argument("stage", nargs="+")
     args = p.parse_args()
+    for word in args.stage:                               # a word that is wrong is not told after an hour
+        name, _, value = word.partition("=")
+        if not (name in STAGES and value.isdecimal() or word in AT_ONCE or name in FILES and value):
+            sys.exit(f"{word}: want {'=SECONDS, '.join(STAGES)}=SECONDS, {'=FILE, '.join(FILES)}=FILE, "
+                     f"{', '.join(AT_ONCE)}")
+        if name == "unpack" and not os.path.exists(value):
+            sys.exit(f"{value}: no such file, want one of stage pack")
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     torch._dynamo.config.suppress_errors = True           # what cannot be compiled runs as it is
     torch._dynamo.config.recompile_limit = 64
-    ranks.begin(args.device)
+    ranks.begin(args.device, args.day)
     state = State(args.state, args.device, args.batch)
     for word in args.stage:
         torch._dynamo.reset()
-        name, _, seconds = word.partition("=")
-        if not (name in STAGES and seconds.isdecimal() or word in AT_ONCE):
-            sys.exit(f"{word}: want {'=SECONDS, '.join(STAGES)}=SECONDS, {', '.join(AT_ONCE)}")
+        name, _, value = word.partition("=")
         say(name)
-        if seconds:
-            STAGES[name](state, float(seconds))
-        elif name == "shipped" or RANK == 0:
+        if name in STAGES:
+            STAGES[name](state, float(value))
+        elif name in FILES and RANK == 0:
+            FILES[name](state, value)
+        elif name == "shipped" or name in AT_ONCE and RANK == 0:
             AT_ONCE[name](state)
+        ranks.wait()
     ranks.end()
 
 
