@@ -49,10 +49,10 @@ SYNONYMS = {word: plain for plain, words in _SYNONYMS.items() for word in words.
 # ---- phrases beside language.py's: for training; held out ----
 
 _PLAIN = {c: ((f"against a {c} background", f"in front of a {c} background", f"with a {c} background",
-               f"{c} background", f"{more} {c}"), (f"{held_out} {c}",))
-          for c, more, held_out in (("black", "in front of", "the background is"),
-                                    ("grey", "the background is", "in front of"),
-                                    ("white", "the background is", "in front of"))}
+               f"{c} background", *(f"{p} {c}" for p in more)), tuple(f"{p} {c}" for p in held_out))
+          for c, more, held_out in (("black", ("in front of", "the background is"), ("against",)),
+                                    ("grey", ("in front of", "against"), ("the background is",)),
+                                    ("white", ("the background is", "against"), ("in front of",)))}
 BACKGROUNDS = {
     **_PLAIN,
     "night": (("in the night sky", "under the stars", "at night under the stars"), ("in a starry night",)),
@@ -75,7 +75,7 @@ RELATIONS = {"left": (("on the left of", "at the left of", "on the left side of"
 DIRECTIONS = {"left": (("towards the left", "from right to left", "to the left side"), ("from the right to the left",)),
               "right": (("towards the right", "from left to right", "from the left to the right"), ("to the right side",)),
               "up": (("to the top", "from bottom to top", "towards the top"), ("from the bottom to the top",)),
-              "down": (("to the bottom", "from top to bottom", "from the top to the bottom"), ("towards the bottom",))}
+              "down": (("to the bottom", "from top to bottom", "towards the bottom"), ("from the top to the bottom",))}
 MOTIONS = {"still": ((("is still", "are still", "still"), ("does nothing", "do nothing", "without moving"),
                       ("is not moving", "are not moving", "not moving")), ()),
            "bounce": ((), ()), "grow": ((), ()), "shrink": ((), ()),
