@@ -131,6 +131,8 @@ def shipped(state):
     state.save("vae", vae=vae)
     state.save("teacher", dit=dit, text=text)
     state.save("student", dit=dit)
+    state.save("shipped", dit=dit)                    # what stages reword and agree keep to
+    state.save("unreworded", text=text)
 
 
 def export(state):

@@ -50,6 +50,7 @@ import sys
 import ranks                                          # before torch: it says which GPU is this process's
 import torch
 
+import agree
 import autoencoder
 import judge
 import pack
@@ -62,7 +63,7 @@ from ranks import RANK, say
 from state import I2V, State
 
 STAGES = {"vae": autoencoder.train, "latents": autoencoder.latents, "text": reading.train,
-          "reword": rewording.train, "teacher": teacher.train,
+          "reword": rewording.train, "agree": agree.train, "teacher": teacher.train,
           "sla": student.sla, "student": student.consistency, "dmd": student.dmd, "i2v": student.i2v_teacher,
           "i2v_direct": student.i2v_direct}
 STAGES |= {f"i2v_{name}": functools.partial(STAGES[name], kind=I2V) for name in ("latents", "sla", "student", "dmd")}
