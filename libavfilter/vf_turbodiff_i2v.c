@@ -81,11 +81,6 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "every %d: expected with mode replace only\n", s->every);
         return AVERROR(EINVAL);
     }
-    if (!s->common.settings.model && !s->common.settings.dit) {
-        av_log(ctx, AV_LOG_ERROR, "No model: expected an image-to-video model, in a directory (model) or as files (dit, "
-               "dit_low, ...); the demo model knows text to video only\n");
-        return AVERROR(EINVAL);
-    }
     if (s->live && (s->mode == MODE_EXTEND || s->every || s->clips)) {
         av_log(ctx, AV_LOG_ERROR, "live: expected mode replace, without every and clips\n");
         return AVERROR(EINVAL);
@@ -96,6 +91,7 @@ static av_cold int init(AVFilterContext *ctx)
     }
     s->common.has_programme = !!s->prompts;
     s->programme.fd = -1;
+    s->common.settings.image_to_video = 1;
     if (s->mode == MODE_EXTEND && !s->common.size)
         s->common.adaptive = 1;
     return ff_turbodiff_init(ctx, "720p");

@@ -175,6 +175,7 @@ static int run(Options *o)
         if ((ret = td_image_load_jpeg(&image, o->picture, &o->s.logger)) < 0)
             goto end;
         o->p.image = &image;
+        o->s.image_to_video = 1;
     }
     o->s.clip = &o->p;
     if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0)

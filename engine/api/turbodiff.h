@@ -137,6 +137,8 @@ typedef struct TDSettings {
                                      ///< first clip has room on the fastest, but one that has the weights before all
     const struct TDParams *clip;     ///< 0.2. That first clip, borrowed during td_open(), without prompt and image;
                                      ///< NULL (default) = what the model makes by itself
+    int image_to_video;              ///< 0.2. Where no file is given at all: the demo model for image to video in place
+                                     ///< of the one for text to video; default 0
 } TDSettings;
 
 enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };

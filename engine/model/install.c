@@ -91,17 +91,19 @@ int td_module_path(char *path, size_t size, const char *dir, int place, const ch
     return (size_t)snprintf(path, size, "%s/%s", TD_LIBDIR, name) < size && path[0] == '/' ? 0 : TD_ERR(ENOENT);
 }
 
-int td_default_model(char *path, size_t size, const char *dir, TDLog *log)
+int td_default_model(char *path, size_t size, const char *dir, int image_to_video, TDLog *log)
 {
-    static const char *const beside[] = { "share/" DEMO, "../share/" DEMO };
+    static const char *const share[] = { "share/", "../share/" };
+    const char *name = image_to_video ? DEMO "-i2v" : DEMO;
     struct stat st;
 
     for (int i = 0; dir && i < 2; i++)
-        if ((size_t)snprintf(path, size, "%s/%s", dir, beside[i]) < size && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        if ((size_t)snprintf(path, size, "%s/%s%s", dir, share[i], name) < size && stat(path, &st) == 0 &&
+            S_ISDIR(st.st_mode))
             return 0;
-    if ((size_t)snprintf(path, size, "%s/%s", TD_DATADIR, DEMO) < size && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+    if ((size_t)snprintf(path, size, "%s/%s", TD_DATADIR, name) < size && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return 0;
     return td_error(log, ENOENT, "no model given, and the demo model is not installed (there is neither %s/%s nor "
-                    "%s/%s); set model= to a directory with a model's files", TD_DATADIR, DEMO, dir ? dir : ".",
-                    beside[1]);
+                    "%s/%s%s); set model= to a directory with a model's files", TD_DATADIR, name, dir ? dir : ".",
+                    share[1], name);
 }

@@ -15,9 +15,9 @@ int td_own_dir(char *dir, size_t size);
  *  in; place counts from 0. All are absolute. @return 0, or ENOENT if there is no such path */
 int td_module_path(char *path, size_t size, const char *dir, int place, const char *name);
 
-/** The demo model: share/turbodiff/demo-model in `dir` (NULL: unknown) or in the directory above it, so that a build
- *  tree and a prefix that was moved have their own; else where configure said that data is installed.
- *  @return 0, or a logged ENOENT */
-int td_default_model(char *path, size_t size, const char *dir, TDLog *log);
+/** The demo model: share/turbodiff/demo-model, of image to video demo-model-i2v, in `dir` (NULL: unknown) or in the
+ *  directory above it, so that a build tree and a prefix that was moved have their own; else where configure said that
+ *  data is installed. @return 0, or a logged ENOENT */
+int td_default_model(char *path, size_t size, const char *dir, int image_to_video, TDLog *log);
 
 #endif /* TD_INSTALL_H */

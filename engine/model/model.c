@@ -110,7 +110,8 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
     m->plan.by_stage = s->residency == TD_RESIDENT_STAGE;
     m->max_bytes = s->max_bytes;
     if (td_model_unnamed(s)) {
-        TRY(td_default_model(demo, sizeof(demo), td_own_dir(own, sizeof(own)) < 0 ? NULL : own, log));
+        TRY(td_default_model(demo, sizeof(demo), td_own_dir(own, sizeof(own)) < 0 ? NULL : own, s->image_to_video,
+                             log));
         with_demo.model = demo;
         td_log(log, TD_LOG_INFO, "no model given: using the small demo model in %s; model= is for a directory with "
                "the files of another one", demo);

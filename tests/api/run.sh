@@ -119,6 +119,9 @@ check "nor the one beside a relative path of the library" bash -c 'cd "$1/here" 
     "$1/api" "$2" > /dev/null; test ! -e ran' - "$tmp" "$(realpath "$model")"
 "$td" -i 1 "a red star bounces on green grass" "$tmp/demo.rgb" 2> "$tmp/td.log"
 check "td without a model takes the demo model that is installed" grep "small demo model in $tmp/root/" "$tmp/td.log"
+"$td" -i 1 -I tests/fuzz/seeds/jpeg/plain "a red star bounces on green grass" "$tmp/demo_i2v.rgb" 2> "$tmp/td.log"
+check "td with a picture takes the one for image to video" grep "small demo model in $tmp/root/.*/demo-model-i2v" "$tmp/td.log"
+check "td: and makes its clip" test "$(wc -c < "$tmp/demo_i2v.rgb")" = $((192 * 192 * 3 * 17))
 check "td: the demo model says the size and the number of frames" test "$(wc -c < "$tmp/demo.rgb")" = $((192 * 192 * 3 * 17))
 for words in "2 dog" "2 cat" "1 dog" "1 cat"; do
     "$td" -s 64x48 -n 5 -S unipc -i 2 -g "${words% *}" -G "${words#* }" "$model" "a cat" "$tmp/$words" 2> "$tmp/log"

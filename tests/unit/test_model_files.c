@@ -464,12 +464,19 @@ static void test_places(void)
     snprintf(line, sizeof(line), "mkdir -p %s %s/../share/turbodiff/demo-model", dir, dir);
     CHECK_INT(system(line), 0);
     snprintf(want, sizeof(want), "%s/../share/turbodiff/demo-model", dir);
-    CHECK_INT(td_default_model(path, sizeof(path), dir, &log), 0);
+    CHECK_INT(td_default_model(path, sizeof(path), dir, 0, &log), 0);
     CHECK_STR(path, want);
     snprintf(line, sizeof(line), "mkdir -p %s/share/turbodiff/demo-model", dir);
     CHECK_INT(system(line), 0);
     snprintf(want, sizeof(want), "%s/share/turbodiff/demo-model", dir);
-    CHECK_INT(td_default_model(path, sizeof(path), dir, &log), 0);
+    CHECK_INT(td_default_model(path, sizeof(path), dir, 0, &log), 0);
+    CHECK_STR(path, want);
+
+    test_begin("the demo model of image to video");
+    snprintf(line, sizeof(line), "mkdir -p %s/share/turbodiff/demo-model-i2v", dir);
+    CHECK_INT(system(line), 0);
+    snprintf(want, sizeof(want), "%s/share/turbodiff/demo-model-i2v", dir);
+    CHECK_INT(td_default_model(path, sizeof(path), dir, 1, &log), 0);
     CHECK_STR(path, want);
 
     test_begin("the demo model: this program's directory is known");
@@ -491,7 +498,7 @@ static void test_places(void)
 
     test_begin("the demo model: nowhere");
     small_path(dir, "own/google");
-    if (td_default_model(path, sizeof(path), dir, &log) >= 0)
+    if (td_default_model(path, sizeof(path), dir, 0, &log) >= 0)
         CHECK(strncmp(path, dir, strlen(dir)) != 0);         /* one is installed where configure said */
     else
         check_error(&seen, TD_ERR(ENOENT), TD_ERR(ENOENT), "own/google/../share/turbodiff/demo-model");
