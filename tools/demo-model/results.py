@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Stages shipped, export, sheet: files of model directories, and pictures."""
 
+import io
 import os
 import shutil
 
@@ -133,6 +134,9 @@ def shipped(state):
     state.save("student", dit=dit)
     state.save("shipped", dit=dit)                    # what stages reword and agree keep to
     state.save("unreworded", text=text)
+    dit = state.pair(I2V)[0]
+    dit.load_state_dict(unquantised(read("../model-i2v/TurboWan2.2-I2V-demo-high-quant.pth")))
+    state.save("i2v_student", dit=dit)
 
 
 def export(state):
@@ -154,11 +158,15 @@ def export(state):
             continue
         out = state.path(directory)
         os.makedirs(os.path.join(out, "google", "umt5-xxl"), exist_ok=True)
-        for expert in experts:
-            path = os.path.join(out, name + expert)
-            if origin != "teacher":
-                torch.save(quantised(norms(bf16(dit))), path + "-quant.pth")
-            torch.save(norms(bf16(dit)), path + ".pth")
+        files = {".pth": norms(bf16(dit))}
+        if origin != "teacher":
+            files["-quant.pth"] = quantised(files[".pth"])
+        for end, sd in files.items():
+            made = io.BytesIO()                       # a file's own name would be in it: experts are alike to the byte
+            torch.save(sd, made)
+            for expert in experts:
+                with open(os.path.join(out, name + expert + end), "wb") as f:
+                    f.write(made.getbuffer())
         torch.save(bf16(text), os.path.join(out, "models_t5_umt5-xxl-enc-bf16.pth"))
         torch.save(bf16(vae), os.path.join(out, "Wan2.1_VAE.pth"))
         shutil.copy(os.path.join(HERE, "spiece.model"), os.path.join(out, "google", "umt5-xxl"))

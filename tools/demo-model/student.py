@@ -77,7 +77,7 @@ class Distill:
 
 
 def i2v_teacher(state, seconds):
-    d = Distill(state, I2V, "i2v_teacher", "teacher", taught=False)
+    d = Distill(state, I2V, "i2v_teacher", "i2v_student", "teacher", taught=False)
 
     def loss_of():
         x0, eps, (emb, lengths, y) = d.draw()

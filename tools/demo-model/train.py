@@ -13,6 +13,8 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
            captions, half of them in further wordings; some minutes of a CPU are enough
   reword   instead of stage text: the text encoder goes on learning further wordings, for the transformer of stage teacher
            as it is: rewording.py
+  agree    after shipped and reword, instead of all that follows: the student learns to make the same clips of further wordings,
+           in blocks of 128x64 and with dense attention, from what it makes of plain captions with its own blocks: agree.py
   teacher  the transformer, by flow matching with dense attention; a tenth without caption
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
   student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
@@ -21,7 +23,8 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
            make: a further transformer learns their distribution, and the student goes where the teacher's is denser
            All three students learn SLA in blocks of 64x128 and 128x64 and dense attention, a third of the steps each
   shipped  instead of stage vae: goes on from the model that is in the repository, its student as the first teacher and as
-           what stage student left; stage sla may then be left out. Words that are new to it stage reword has to teach
+           what stage student left, i2v_student too; stage sla may then be left out. Words that are new to it stage reword
+           has to teach
   export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage dmd or student
            and DIR/i2v after stage i2v_dmd or i2v_student
   sheet    pictures of held-out prompts, by all transformers that are there, in DIR/sheet-*.png
@@ -31,7 +34,7 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
 
 Image to video, after stages vae and teacher or shipped; the text encoder stays as it is:
   i2v_latents  clips as stage latents has them, each with the condition that its first frame makes
-  i2v          the teacher with 20 more input channels, for the condition; flow matching, a tenth without caption
+  i2v          what i2v_student left, or the teacher, with 20 more input channels, for the condition; flow matching, a tenth without caption
   i2v_sla      as stage sla; may be left out
   i2v_student  as stage student, along that teacher's flow
   i2v_dmd      as stage dmd
