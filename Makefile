@@ -68,11 +68,14 @@ GPU_TOOLS += $(BUILD)/tests/gpu/peak
 CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
-# the demo model: as it is installed, and where the programs of this tree look for it (engine/model/install.h)
+# the demo models: as they are installed, and where the programs of this tree look for them (engine/model/install.h); that of
+# image to video has links to the text encoder and the VAE of the other one
 DEMO_MODEL := tools/demo-model/model
 DEMO_FILES := TurboWan2.1-T2V-demo-quant.pth Wan2.1_VAE.pth models_t5_umt5-xxl-enc-bf16.pth google/umt5-xxl/spiece.model \
     turbodiff.conf
-DEMO_LINK  := $(BUILD)/share/turbodiff/demo-model
+I2V_FILES  := TurboWan2.2-I2V-demo-high-quant.pth TurboWan2.2-I2V-demo-low-quant.pth turbodiff.conf
+I2V_LINKS  := Wan2.1_VAE.pth models_t5_umt5-xxl-enc-bf16.pth google
+DEMO_LINK  := $(BUILD)/share/turbodiff/demo-model $(BUILD)/share/turbodiff/demo-model-i2v
 DEMO_DIR    = $(DESTDIR)$(DATADIR)/turbodiff/demo-model
 
 all: lib tools cuda
@@ -81,9 +84,9 @@ cuda: $(CUDA_SO)
 tools: $(TOOLS) $(DEMO_LINK)
 tests: $(UNITS) $(CHECKOPS) $(GPU_TOOLS) $(CARDS)
 
-$(DEMO_LINK):
+$(DEMO_LINK): $(BUILD)/share/turbodiff/demo-%:
 	@mkdir -p $(@D)
-	ln -sfn $(CURDIR)/$(DEMO_MODEL) $@
+	ln -sfn $(CURDIR)/tools/demo-model/$* $@
 
 # ---- library ----
 
@@ -224,15 +227,22 @@ $(ALL_SERIES:%=ffmpeg-%): ffmpeg-%: $(FFMPEG_DEPS) $(DEMO_LINK)
 
 # ---- demo and tests ----
 
-# in the words of the demo model, which tools/demo-model/language.py has
+# in the words of the demo model, which tools/demo-model/wordings.py has
 PROMPT = a yellow circle moves quickly to the right while night falls
+
+# of demo.mp4's first frame, and of what comes after its last one
+PICTURE_PROMPT = a yellow circle gets smaller while night falls
+THEN_PROMPT = a yellow circle moves quickly to the left at night
+DEMO = $(FFMPEG) -hide_banner -nostdin -y -v warning
+DEMO_OUT = ,scale=384:384:flags=lanczos" -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p
 
 demo: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
 	@rm -f $(BUILD)/demo.json
-	$(FFMPEG) -hide_banner -nostdin -y -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1:stats=$(BUILD)/demo.json" \
-	    -vf scale=2*iw:2*ih:flags=lanczos -metadata comment="made by turbodiff: trainedAlgorithmicMedia" \
-	    -pix_fmt yuv420p demo.mp4
+	$(DEMO) -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1:stats=$(BUILD)/demo.json" -vf "null$(DEMO_OUT) demo.mp4
+	$(DEMO) -i demo.mp4 -vf "turbodiff_i2v=prompt='$(PICTURE_PROMPT)':seed=1$(DEMO_OUT) demo-picture.mp4
+	$(DEMO) -i demo.mp4 -vf "scale=192:192,turbodiff_i2v=mode=extend:prompt='$(THEN_PROMPT)':seed=1$(DEMO_OUT) demo-longer.mp4
 	@echo "demo.mp4: $(PROMPT) (the demo model's; another one: make demo PROMPT='...')"
+	@echo "demo-picture.mp4: a clip that begins with its first frame; demo-longer.mp4: how it goes on"
 	@sed -n 's/.*"backend": "\([^"]*\)", "device": "\([^"]*\)".*/demo.mp4 was made on the \1 backend: \2/p' $(BUILD)/demo.json
 
 MODEL := $(BUILD)/model-tiny
@@ -414,13 +424,16 @@ install-ffmpeg: $(FFMPEG) $(CUDA_SO)
 	install -m 755 $(FFMPEG) $(BUILD)/ffprobe $(DESTDIR)$(BINDIR)
 	$(INSTALL_DEMO)
 
-INSTALL_DEMO = for f in $(DEMO_FILES); do install -D -m 644 $(DEMO_MODEL)/$$f $(DEMO_DIR)/$$f || exit 1; done
+INSTALL_DEMO = set -e; for f in $(DEMO_FILES); do install -D -m 644 $(DEMO_MODEL)/$$f $(DEMO_DIR)/$$f; done; \
+    for f in $(I2V_FILES); do install -D -m 644 $(DEMO_MODEL)-i2v/$$f $(DEMO_DIR)-i2v/$$f; done; \
+    for f in $(I2V_LINKS); do ln -sfn ../demo-model/$$f $(DEMO_DIR)-i2v/$$f; done
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libturbodiff.a libturbodiff.so libturbodiff.so.$(SOMAJOR) \
 	    libturbodiff.so.$(VERSION) libturbodiff-cuda.so pkgconfig/turbodiff.pc) \
-	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo) $(addprefix $(DEMO_DIR)/,$(DEMO_FILES))
-	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(dir $(DEMO_DIR)) 2> /dev/null || true
+	    $(DESTDIR)$(INCLUDEDIR)/turbodiff.h $(addprefix $(DESTDIR)$(BINDIR)/,td tdinfo) $(addprefix $(DEMO_DIR)/,$(DEMO_FILES)) \
+	    $(addprefix $(DEMO_DIR)-i2v/,$(I2V_FILES) $(I2V_LINKS))
+	rmdir $(addprefix $(DEMO_DIR)/,google/umt5-xxl google) $(DEMO_DIR) $(DEMO_DIR)-i2v $(dir $(DEMO_DIR)) 2> /dev/null || true
 
 -include $(LIB_OBJS:.o=.d) $(OPS_OBJS:.o=.d) $(TOOLS:=.d) $(UNITS:=.d) $(GPU_TOOLS:=.d) $(CARDS:=.d) $(CUDA_OBJS:.o=.d) $(RACE)/gemm_mma.cu.d \
     $(FUZZ_OBJS:.o=.d) $(FUZZERS:=.d) $(REPLAY_OBJS:.o=.d) $(REPLAYERS:=.d)
@@ -436,13 +449,13 @@ style:
 	@tools/style.sh
 
 clean:
-	rm -rf $(BUILD) demo.mp4
+	rm -rf $(BUILD) demo.mp4 demo-picture.mp4 demo-longer.mp4
 
 distclean: clean
 	rm -f config.mak
 
 help:
-	@echo "demo            everything up to demo.mp4, from a clean clone; PROMPT='...'"
+	@echo "demo            everything up to demo.mp4 and two more, from a clean clone; PROMPT='...'"
 	@echo "check           demo, then all tests that need no GPU; CHECK_MORE='style asan ...' CHECK_JOBS=2"
 	@echo "all             lib tools cuda (after ./configure, as all that follows)"
 	@echo "lib             libturbodiff"
@@ -473,7 +486,7 @@ help:
 	@echo "coverage        lines that the tests run, by gcov"
 	@echo "fuzz            each fuzzer for FUZZ_SECONDS=60 (needs clang)"
 	@echo "style           source style"
-	@echo "clean distclean $(BUILD)/ and demo.mp4; and config.mak"
+	@echo "clean distclean $(BUILD)/ and the clips of demo; and config.mak"
 	@echo "help            this text"
 
 .PHONY: all demo check style clean distclean help

@@ -3,7 +3,7 @@
 # Tests of the demo model, which was trained: what its prompts say can be counted in its frames. demo.sh DIR
 #
 # 1. DIR has ffmpeg and ffprobe, and DIR or the directory above it share/turbodiff/demo-model. No case names a model.
-# 2. Prompts are in the words of tools/demo-model/language.py, of combinations that are in the training data.
+# 2. Prompts are in the words of tools/demo-model/language.py and wordings.py, of combinations that are in the training data.
 # 3. Limits are wide. In clips as the training data has them, a shape takes 3 to 17 % of the picture, what is behind it
 #    the rest, it travels 42 to 52 % of the side and grows to 2.4 to 3.4 times its area.
 # 4. Output as that of run.sh.
@@ -112,13 +112,36 @@ clip "a blue circle to the left of a red square on a white background, nothing m
 holds "two shapes: one beside the other" '$2 > 0 && $9 > 0 && $10 - $3 >= 15' "$(share blue)" "$(share red)"
 holds "one beside the other: nothing moves" '$2 > 0 && $5 > 0 && ($3 - $6) ^ 2 + ($4 - $7) ^ 2 <= 36' "$(share blue)"
 
+# ---- image to video ----
+
+# its first frame, in which a red circle is in the middle, and what becomes of it
+write "$tmp/still.mkv" -f lavfi -i "$(demo "a big red circle stays still in the centre on a white background" 3)" -frames:v 1 -c:v ffv1
+i2v() { printf "turbodiff_i2v=prompt='%s':seed=%s" "$1" "$2"; }
+write "$tmp/clip" -v info -i "$tmp/still.mkv" -vf "$(i2v "a red circle moves quickly to the right on a white background" 1),format=rgb24,scale=$side:$side:flags=area" -f rawvideo
+equal "one line says that it is the demo model of image to video" \
+    "$(grep -c 'no model given: using the small demo model in .*share/turbodiff/demo-model-i2v' "$tmp/err")" 1
+holds "from a picture: on white" '$1 >= 70' "$(share white)"
+holds "from a picture: it begins there, and moves" '$2 > 0 && $5 > 0 && ($3 - 50) ^ 2 <= 25 && $6 - $3 >= 15' "$(share red)"
+write "$tmp/clip" -i "$tmp/still.mkv" -vf "$(i2v "a red circle gets smaller on white" 1),format=rgb24,scale=$side:$side:flags=area" -f rawvideo
+holds "from a picture: it shrinks" '$5 > 0 && $5 <= 0.6 * $2' "$(share red)"
+write "$tmp/still.rgb" -i "$tmp/still.mkv" -vf "format=rgb24,scale=$side:$side:flags=area" -f rawvideo
+holds "from a picture: the first frame is the picture" '$1 <= 3' "$(head -c $((3 * side * side)) "$tmp/clip" | cmp -l - "$tmp/still.rgb" |
+    awk 'function octal(t, n, i) { for (i = 1; i <= length(t); i++) n = 8 * n + substr(t, i, 1); return n }
+         { d = octal($2) - octal($3); s += d < 0 ? -d : d } END { if (NR) print s / (3 * '$side' * '$side') }')"
+write "$tmp/longer.mkv" -i "$tmp/1.mkv" -vf "$(i2v "a red circle gets smaller on black" 1):mode=extend" -c:v ffv1
+equal "a clip goes on where it ends" "$("$ffprobe" -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$tmp/longer.mkv")" 33
+
+# ---- words ----
+
 # warned PROMPT: number of frames, and what the one warning about words says
 warned() {
     count -v warning -f lavfi -i "$(demo "$1" 1):s=32x32:frames=1:steps=1"
     sed -n "s/.*the model does not know \(.*\); its words are those in .*spiece.model$/\1/p" "$tmp/err"
 }
 equal "words it knows" "$(warned "a red circle moves up, on white (slowly).")" "1"
-equal "capitals" "$(warned "A Red Circle moves up on white" | tr '\n' ' ')" "1 'A' (write a), 'Red' (write red), 'Circle' (write circle) "
+equal "capitals and marks" "$(warned "A Red Circle moves to the right, slowly.")" "1"
+equal "synonyms, digits, articles left out" "$(warned "2 TINY BALLS, Drifting Upwards over ocean!")" "1"
+equal "odd capitals" "$(warned "a rEd circle moves up on white" | tr '\n' ' ')" "1 'rEd' (write red) "
 equal "words it does not know, once each" "$(warned "a zebra dances on the zebra sea" | tr '\n' ' ')" "1 'zebra', 'dances' "
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]

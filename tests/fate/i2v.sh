@@ -374,7 +374,6 @@ bad() {
 }
 high=$(find "$model" -name '*-high-720P.pth')
 bad "text-to-video model"        "expected an image-to-video model"  "$in" "$f:model=$t2v"
-bad "no model"                   "expected an image-to-video model"  "$in" "turbodiff_i2v=prompt=a"
 bad "no prompt"                  "No prompt: expected"               "$in" "turbodiff_i2v=model=$model"
 bad "every with extend"          "expected with mode replace only"   "$in" "$e:every=2"
 bad "clips"                      "'clips' out of range"              "$in" "$f:clips=-1"

@@ -31,7 +31,7 @@ left_out() {
 # ---- what README's commands name ----
 
 here=$tmp/here
-mkdir "$here" "$here/DIR" "$tmp/programs"
+mkdir "$here" "$tmp/programs"
 # model DIRECTORY OPTION...
 model() {
     model_dir=$here/$1
@@ -44,7 +44,6 @@ mv "$here/TurboWan/lora.safetensors" "$here/style.safetensors"
 "$dir/tdsynth" --preset=tiny --only=vae --vae=tiny "$tmp/tiny" 2> "$tmp/err" || fail "a tiny VAE" "$(cat "$tmp/err")"
 mv "$tmp"/tiny/* "$here/TurboWan/"
 model TurboWan-I2V --in-dim=36
-ln -s ../TurboWan-I2V "$here/DIR/i2v"
 echo "a lighthouse" > "$here/prompt.txt"
 printf 'a cat surfing a wave\na lighthouse\n' > "$here/clips.txt"
 for file in cat.jpg star.png; do
