@@ -99,5 +99,18 @@ video=mpeg4
 send -c:v dnxhd -profile:v dnxhr_lb -pix_fmt yuv422p -s 256x192 -r 25 -c:a pcm_s24le -ar 48000 -f mxf "$tmp/x.mxf"
 equal "MXF with DNxHR" "$("$ffprobe" -v error -show_entries stream=codec_name -of csv=p=0 "$tmp/x.mxf" 2>&1 | tr '\n' ' ')" "dnxhd pcm_s24le "
 
+# ---- frame rates: the table of doc/live.md ----
+
+sed -n '/^## Frame rates/,/^## From/s/^| \([0-9/]*\) | `\([^`]*\)` .*/\1 \2/p' "$(dirname "$0")/../../doc/live.md" > "$tmp/rates"
+while read -r rate filters <&3; do
+    write "$tmp/rate.nut" -f lavfi -i "${channel%:pace=live}" -vf "$filters" -c:v ffv1
+    at=$("$ffprobe" -v error -count_packets -show_entries stream=r_frame_rate,nb_read_packets -of csv=p=0 "$tmp/rate.nut")
+    # 27 frames are 1.69 s
+    least=$(echo "$rate" | awk -F/ '{ printf "%d", $1 / ($2 ? $2 : 1) * 1.55 }')
+    if [ "${at%,*}" = "$rate" ] || [ "${at%,*}" = "$rate/1" ] && [ "${at#*,}" -ge "$least" ]; then ok "$filters: $rate a second"; else
+        fail "$filters: $rate a second" "rate and frames $at, want at least $least" "$(head -n 2 "$tmp/err")"; fi
+done 3< "$tmp/rates"
+[ "$(grep -c . "$tmp/rates")" -ge 8 ] || fail "frame rates of doc/live.md" "found few: $(cat "$tmp/rates")"
+
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]
