@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * tsclock: what a receiver of MPEG-TS over UDP sees of the sender's clock. usage: tsclock PORT SECONDS
  *
- * 1. Listens at 127.0.0.1. The first PCR after SETTLE seconds sets the clocks equal, as a receiver's follows the sender's after a
- *    while: a muxer begins with what an encoder has kept, at once. From there on the last line says, in seconds:
- *    "PACKETS pcrs N behind B ahead A gap G": how far PCRs came after and before their time, and the longest time between two
- *    packets that begin a picture (random access or not: payload_unit_start of the stream with the PCR).
+ * 1. Listens at 127.0.0.1. The first PCR after SETTLE seconds sets the clocks equal, as a receiver follows the sender
+ *    after a while: a muxer begins with what an encoder has kept, at once. From there on the last line says, in seconds:
+ *    "PACKETS pcrs N behind B ahead A gap G": how far PCRs came after and before their time, and the longest time
+ *    between two packets that begin a picture (payload_unit_start of the stream with the PCR).
  * 2. Ends SECONDS after the first datagram, or 60 s after the last; status 1 where there was no PCR. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,7 +45,8 @@ static void see(Clock *c, const uint8_t *p, double here)
     if (here - c->began < SETTLE)
         return;
     if (has_field && p[4] >= 7 && p[5] & 0x10) {
-        uint64_t base = (uint64_t)p[6] << 25 | (uint64_t)p[7] << 17 | (uint64_t)p[8] << 9 | (uint64_t)p[9] << 1 | p[10] >> 7;
+        uint64_t base = (uint64_t)p[6] << 25 | (uint64_t)p[7] << 17 | (uint64_t)p[8] << 9 | (uint64_t)p[9] << 1 |
+                        p[10] >> 7;
 
         pcr = (double)(base * 300 + ((uint64_t)(p[10] & 1) << 8 | p[11])) / 27e6;
         if (!c->pcrs++) {
@@ -75,7 +76,8 @@ int main(int argc, char **argv)
 
     at.sin_port = htons((uint16_t)(argc > 2 ? atoi(argv[1]) : 0));
     if (argc != 3 || fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
-        fprintf(stderr, "tsclock: %s; want a port and a number of seconds\n", argc == 3 ? strerror(errno) : "2 arguments");
+        fprintf(stderr, "tsclock: %s; want a port and a number of seconds\n",
+                argc == 3 ? strerror(errno) : "not 2 arguments");
         return 2;
     }
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
