@@ -206,7 +206,7 @@ static int why(TurboDiffChannel *c, const TurboDiffClip *clip, int err)
         return err;
     if (clip->dropped || c->quit || !ff_turbodiff_is_overdue(s))
         return AVERROR(ECANCELED);
-    av_log(c->ctx, AV_LOG_ERROR, "clip %"PRId64" has %d of its %d frames after %.1f s, which timeout allows: it is given up\n",
+    av_log(c->ctx, AV_LOG_ERROR, "clip %"PRId64" has %d of its %d frames after the %.3g s that timeout allows: it is given up\n",
            clip->number, clip->nb_made, clip->nb_frames, c->o->timeout / 1e6);
     return AVERROR(ETIMEDOUT);
 }
@@ -319,6 +319,10 @@ static void *work(void *arg)
     c->ended = 1;
     if (ret == AVERROR_EOF)                      /* where no clip could be made, that is no plain end */
         ret = made ? 0 : failure;
+    if (!ret && !made && c->programme.file && !c->quit && !c->stopping) {
+        av_log(c->ctx, AV_LOG_ERROR, "programme '%s' ended without a clip\n", c->programme.file);
+        ret = AVERROR_INVALIDDATA;
+    }
     c->error = ret;
     pthread_cond_broadcast(&c->wake);
     pthread_mutex_unlock(&c->lock);

@@ -47,6 +47,11 @@
 #define MAX_FILE (16 << 20)
 #define MAX_LINE (1 << 17)
 
+/* lines that are looked at before somebody may ask for an end */
+#define MAX_LINES 1000
+
+/* bytes of a name, which is in the metadata of each frame */
+#define MAX_ID 200
 #define MAX_REPEAT 1000000
 
 static const char *const keys[] = { "seed", "frames", "d", "steps", "negative", "repeat", "id", "in" };
@@ -143,12 +148,17 @@ static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, cha
     } else {
         char **dst = !strcmp(key, "id") ? &job->id : &job->negative;
 
-        av_freep(dst);
-        if (!(*dst = av_strdup(value)))
-            return AVERROR(ENOMEM);
+        if (dst == &job->id && strlen(value) > MAX_ID) {
+            ret = AVERROR(EINVAL);
+            want = "at most 200 bytes";
+        } else {
+            av_freep(dst);
+            if (!(*dst = av_strdup(value)))
+                return AVERROR(ENOMEM);
+        }
     }
     if (ret < 0)
-        av_log(ctx, AV_LOG_ERROR, "%s: %s '%s': expected %s\n", where, key, value, want);
+        av_log(ctx, AV_LOG_ERROR, "%s: %s '%.40s': expected %s\n", where, key, value, want);
     return FFMIN(ret, 0);
 }
 
@@ -376,9 +386,12 @@ static int copy_job(TurboDiffJob *dst, const TurboDiffJob *src)
     return 0;
 }
 
-/* the first line that is there, without its end; NULL if there is none yet */
+/* the first line that is there, without its end; NULL if there is none yet, or none in MAX_LINE bytes, so that a pipe that
+ * never ends a line keeps nobody */
 static char *next_line(AVFilterContext *ctx, TurboDiffProgramme *p)
 {
+    int64_t seen = 0;
+
     for (;;) {
         char *end = memchr(p->text, '\n', p->len), *line;
         ssize_t n = 0;
@@ -388,10 +401,15 @@ static char *next_line(AVFilterContext *ctx, TurboDiffProgramme *p)
 
             p->line++;
             p->skip = 0;
+            if (!skip && memchr(p->text, 0, len)) {
+                av_log(ctx, AV_LOG_ERROR, "%s:%d: a line with a NUL byte is left out\n", av_basename(p->file), p->line);
+                skip = 1;
+            }
             line = skip ? NULL : av_strndup(p->text, len);
             p->len -= len + 1;
             memmove(p->text, end + 1, p->len);
-            if (skip)
+            seen += len + 1;
+            if (skip && seen < MAX_LINE)
                 continue;
             return line;
         }
@@ -402,6 +420,8 @@ static char *next_line(AVFilterContext *ctx, TurboDiffProgramme *p)
             p->skip = 1;
             p->len = 0;
         }
+        if (seen >= MAX_LINE)
+            return NULL;
         n = read(p->fd, p->text + p->len, MAX_LINE - p->len);
         if (n == 0 && p->len)                    /* the last line may lack its end */
             p->text[p->len++] = '\n';
@@ -409,6 +429,7 @@ static char *next_line(AVFilterContext *ctx, TurboDiffProgramme *p)
             return NULL;
         else
             p->len += n;
+        seen += p->skip ? n : 0;
     }
 }
 
@@ -430,7 +451,7 @@ int ff_turbodiff_next_job(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiff
         memset(&p->ahead, 0, sizeof(p->ahead));
         return 1;
     }
-    while ((line = next_line(ctx, p))) {
+    for (int i = 0; i < MAX_LINES && (line = next_line(ctx, p)); i++) {
         char where[64];
         int ret;
 

@@ -95,6 +95,17 @@ static int wait_pause(TurboDiffChannel *c)
     return quit;
 }
 
+/* whether no clip follows, and so no try */
+static int is_last(TurboDiffChannel *c)
+{
+    int last;
+
+    pthread_mutex_lock(&c->lock);
+    last = c->o->idle == IDLE_END && !ff_turbodiff_coming(c) && ff_turbodiff_programme_ended(&c->programme);
+    pthread_mutex_unlock(&c->lock);
+    return last;
+}
+
 int ff_turbodiff_recover(TurboDiffChannel *c, int err)
 {
     AVFilterContext *ctx = c->ctx;
@@ -104,6 +115,10 @@ int ff_turbodiff_recover(TurboDiffChannel *c, int err)
 
     if (err == AVERROR_EXIT || c->o->on_error == ERROR_STOP || (!restart && err == AVERROR(EIO)))
         return 0;
+    if (!restart && is_last(c)) {
+        av_log(ctx, AV_LOG_WARNING, "%s: %s\n", what, av_err2str(err));
+        return 1;
+    }
     do {
         /* what fails to open is left for good, too */
         int moved = restart && (err == AVERROR(EIO) || !s->td) ? take_device(c) : 0;

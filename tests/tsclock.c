@@ -2,7 +2,8 @@
  * tsclock: what a receiver of MPEG-TS over UDP sees of the sender's clock. usage: tsclock PORT SECONDS
  *
  * 1. Listens at 127.0.0.1. The first PCR after SETTLE seconds sets the clocks equal, as a receiver follows the sender
- *    after a while: a muxer begins with what an encoder has kept, at once. From there on the last line says, in seconds:
+ *    after a while: a muxer begins with what an encoder has kept, at once. From there on the last line says, in
+ *    seconds:
  *    "PACKETS pcrs N behind B ahead A gap G": how far PCRs came after and before their time, and the longest time
  *    between two packets that begin a picture (payload_unit_start of the stream with the PCR).
  * 2. Ends SECONDS after the first datagram, or 60 s after the last; status 1 where there was no PCR. */

@@ -66,6 +66,25 @@ equal "a pipe: lines as they come, an error is skipped" "$(cat "$tmp/told")" " 9
  9 b"
 grep -q "fifo:2: 'nonsense'" "$tmp/err" && ok "a pipe: the line at fault" || fail "a pipe: the line at fault" "$(cat "$tmp/err")"
 
+for line in '\n\n\n' '# no clip\n' ''; do
+    timeout 5 sh -c 'exec > "$1"; printf "$2"' sh "$tmp/fifo" "$line" &
+    run -f lavfi -i "$base:programme=$tmp/fifo" -f null -
+    refused "a pipe without a clip: '$line'" "programme .*fifo' ended without a clip" 'Error\|Failed' $?
+    wait $!
+done
+timeout 5 sh -c 'exec > "$1"; printf "id=a | a cat\nid=b | a\0dog\n\0\nid=c | a bird\n"' sh "$tmp/fifo" &
+told id "$base:programme=$tmp/fifo" | uniq | tr '\n' ' ' > "$tmp/told"
+wait $!
+equal "a pipe: a line with a NUL byte is left out, and named" "$(cat "$tmp/told") $(grep -c "fifo:[23]: a line with a NUL byte" "$tmp/err")" "a c  2"
+# what never ends a line, or has nothing in them, keeps nobody
+for endless in 'cat /dev/zero' "yes ''" "yes '#'"; do
+    timeout 9 sh -c 'exec > "$1"; eval "$2"' sh "$tmp/fifo" "$endless" 2> /dev/null &
+    "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "$base:programme=$tmp/fifo" -f null - 2> "$tmp/log" &
+    pid=$!
+    sleep 2
+    interrupted "SIGINT while a pipe says nothing for ever: $endless" $pid "$tmp/log"
+done
+
 programme 'id=old | a cat'
 (sleep 1.5; printf 'id=new | a dog\n' > "$tmp/p2"; mv "$tmp/p2" "$tmp/p") &
 told id "$base:programme=$tmp/p:loop=-1:pace=live,trim=end_frame=70" | uniq > "$tmp/told"
@@ -83,6 +102,8 @@ programme 'speed=1 | a dog'
 wrong "a programme's key" "p:1: 'speed': expected one of seed" "$base:programme=$tmp/p"
 programme 'frames=600 | a dog'
 wrong "a programme's frames" "frames '600': expected 1 to 509" "$base:programme=$tmp/p"
+programme "id=$(seq -s . 100) | a dog"
+wrong "a programme's name" "p:1: id '1.2.3.4.*': expected at most 200 bytes" "$base:programme=$tmp/p"
 programme 'steps=5 | a dog'
 wrong "a programme's steps" "steps '5': expected 1 to 4" "$base:programme=$tmp/p"
 programme 'seed=1 |'
@@ -188,6 +209,8 @@ equal "on_error=stop: frames before it, and its status" "$(cut -d , -f 2- "$tmp/
 equal "on_error=skip: the clips after it, too" "$(cat "$tmp/skip")" "status 0, 0 1 2 , 1"
 equal "on_error=restart: the same" "$(cat "$tmp/restart")" "status 0, 0 1 2 , 1"
 programme 'a cat'
+run -v warning -f lavfi -i "$bad:on_error=skip" -f null -
+equal "on_error=skip: after the last clip nothing is tried" "$(grep -c 'left out' "$tmp/err") $(grep -c 'next try' "$tmp/err")" "1 0"
 "$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "$bad:on_error=skip:loop=-1" -f null - 2> "$tmp/log" &
 sleep 1.5
 interrupted "SIGINT while the next try is waited for" $! "$tmp/log"

@@ -165,6 +165,9 @@ run -f lavfi -i "$file=$tmp/forged.txt,metadata=print:file=$tmp/printed" -frames
 equal "a prompt forges no metadata" "$(grep -c '^lavfi\.turbodiff\.seed=1$' "$tmp/printed") $(
     grep -c 'seed=7$\|^lavfi\.x' "$tmp/printed") $(sed -n 's/^lavfi.turbodiff.prompt=//p' "$tmp/printed")" \
     "1 0 a cat lavfi.turbodiff.seed=7 lavfi.x=red"
+seq -s ' ' 400 > "$tmp/long.txt"
+run -f lavfi -i "$file=$tmp/long.txt,metadata=print:file=$tmp/printed" -frames:v 1 -f null -
+equal "a long prompt is printed as it is" "$(sed -n 's/^lavfi.turbodiff.prompt=//p' "$tmp/printed")" "$(cat "$tmp/long.txt")"
 dit=$(find "$model" -name 'TurboWan*.pth' ! -name '*quant*')
 dit_int8=$(find "$model" -name 'TurboWan*-quant.pth')
 files="vae=$model/Wan2.1_VAE.pth:text_encoder=$model/models_t5_umt5-xxl-enc-bf16.pth"
