@@ -121,8 +121,9 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx)
     if (s->has_programme && !s->params.prompt && !s->textfile)
         return 0;
     if (!s->params.prompt == !s->textfile) {
-        av_log(ctx, AV_LOG_ERROR, "%s: expected one of the options prompt and textfile\n",
-               s->params.prompt ? "Both a prompt and a textfile" : "No prompt");
+        av_log(ctx, AV_LOG_ERROR, "%s: expected one of the options prompt and textfile%s\n",
+               s->params.prompt ? "Both a prompt and a textfile" : "No prompt",
+               s->params.prompt ? "" : s->settings.image_to_video ? ", or prompts" : ", or programme");
         return AVERROR(EINVAL);
     }
     return 0;

@@ -88,7 +88,7 @@ while IFS= read -r command <&3; do
         out=${command##* }
         (cd "$here" && PATH=$tmp/programs:$PATH && eval "$(printf '%s\n' "$command" | small)") > "$tmp/log" 2>&1
         code=$?
-        case $command in *clips.txt*) want=18 ;; *" -i up.mp4 "* | *" -i cat.mp4 "*) want=17 ;; *) want=9 ;; esac
+        case $command in *clips.txt:*fade/4*) want=14 ;; *clips.txt*) want=18 ;; *" -i up.mp4 "* | *" -i cat.mp4 "*) want=17 ;; *) want=9 ;; esac
         case $out in
         *%03d.png) n=$(cd "$here" && printf '%s\n' "${out%%%*}"[0-9]*.png | wc -l) ;;
         *) n=$("$ffprobe" -v error -count_frames -select_streams v -show_entries stream=nb_read_frames -of csv=p=0 "$here/$out" 2>&1) ;;
