@@ -25,8 +25,13 @@
 
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "libavcodec/avcodec.h"
@@ -47,8 +52,25 @@
 /* seconds of frames that are taken ahead of the one on air */
 #define AHEAD 2
 
-/* microseconds between two tries to listen */
+/* microseconds between two tries to listen, and two looks at the path */
 #define PAUSE 1000000
+
+/* milliseconds that a wait for the other process lasts before it is seen whether the channel ends */
+#define POLL_MS 20
+
+#define BUFFER_SIZE 65536
+
+/* as of a picture */
+#define MAX_PIXELS (1 << 27)
+
+/* FFmpeg's unix protocol listens no more while a process is connected, when nobody could tell whether the path is in use,
+ * and removes whatever is at the path: the socket is this file's own */
+typedef struct Relay {
+    TurboDiffChannel *c;
+    int listener, peer;         ///< -1: none
+    dev_t dev;                  ///< with ino, of the listener's path
+    ino_t ino;
+} Relay;
 
 static int is_ending(void *arg)
 {
@@ -61,13 +83,185 @@ static int is_ending(void *arg)
     return quit || ff_turbodiff_interrupted(c->ctx);
 }
 
-/* a socket that an earlier process has left would be in the way */
-static void remove_socket(const char *path)
+static int open_socket(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    if (fd >= 0 && (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int is_own(const Relay *r)
 {
     struct stat st;
 
-    if (!lstat(path, &st) && S_ISSOCK(st.st_mode))
-        unlink(path);
+    return !lstat(r->c->o->from, &st) && st.st_dev == r->dev && st.st_ino == r->ino;
+}
+
+static void close_listener(Relay *r)
+{
+    if (r->listener < 0)
+        return;
+    if (is_own(r))
+        unlink(r->c->o->from);
+    close(r->listener);
+    r->listener = -1;
+}
+
+/* remove a socket that nobody listens at; else say what is in the way */
+static int clear_path(Relay *r, const struct sockaddr_un *addr, int level)
+{
+    const char *path = r->c->o->from, *kind;
+    struct stat st;
+    int fd, err;
+
+    if (lstat(path, &st) < 0)
+        return 0;                                /* bind() finds what else is wrong */
+    if (!S_ISSOCK(st.st_mode)) {
+        kind = S_ISDIR(st.st_mode) ? "a directory" : S_ISREG(st.st_mode) ? "a regular file" :
+               S_ISLNK(st.st_mode) ? "a symbolic link" : "no socket";
+        av_log(r->c->ctx, level, "from '%s' is %s: expected a socket, or a path where one can be made\n", path, kind);
+        return AVERROR(EINVAL);
+    }
+    fd  = open_socket();
+    err = fd < 0 || connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    if (err == ENOENT)                           /* its process has just ended */
+        return 0;
+    if (err == ECONNREFUSED) {
+        if (!unlink(path) || errno == ENOENT)
+            return 0;
+        err = errno;
+    } else if (!err || err == EAGAIN || err == EPROTOTYPE) {
+        av_log(r->c->ctx, level, "from '%s' is in use by another process: expected a socket that nobody listens at\n", path);
+        return AVERROR(EADDRINUSE);
+    }
+    av_log(r->c->ctx, level, "from '%s': a socket that cannot be taken over: %s; expected one of this user, or a path "
+           "where one can be made\n", path, av_err2str(AVERROR(err)));
+    return AVERROR(err);
+}
+
+/* listen at the path; level: of the line that says why not */
+static int open_listener(Relay *r, int level)
+{
+    const char *path = r->c->o->from;
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    struct stat st;
+    int ret;
+
+    av_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    if ((ret = clear_path(r, &addr, level)) < 0)
+        return ret;
+    if ((r->listener = open_socket()) < 0 || bind(r->listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+        goto fail;
+    if (lstat(path, &st) < 0)
+        goto fail;
+    r->dev = st.st_dev;
+    r->ino = st.st_ino;
+    if (listen(r->listener, 1) >= 0)
+        return 0;
+    ret = AVERROR(errno);
+    close_listener(r);
+    errno = AVUNERROR(ret);
+fail:
+    ret = AVERROR(errno);
+    if (r->listener >= 0)
+        close(r->listener);
+    r->listener = -1;
+    av_log(r->c->ctx, level, "from '%s': %s: expected a path where a socket can be made\n", path, av_err2str(ret));
+    return ret;
+}
+
+/* the next process that sends something; who connects and goes only looked whether somebody listens */
+static int accept_peer(Relay *r)
+{
+    int64_t look = av_gettime_relative() + PAUSE;
+    char byte;
+
+    while (!is_ending(r->c)) {
+        struct pollfd p = { r->peer >= 0 ? r->peer : r->listener, POLLIN };
+
+        if (av_gettime_relative() >= look) {
+            if (!is_own(r))
+                return AVERROR(EAGAIN);
+            look = av_gettime_relative() + PAUSE;
+        }
+        if (poll(&p, 1, POLL_MS) <= 0)
+            continue;
+        if (r->peer < 0) {
+            r->peer = accept(r->listener, NULL, NULL);
+            if (r->peer >= 0 && fcntl(r->peer, F_SETFD, FD_CLOEXEC) >= 0 && fcntl(r->peer, F_SETFL, O_NONBLOCK) >= 0)
+                continue;
+        } else if (recv(r->peer, &byte, 1, MSG_PEEK) == 1) {
+            return 0;
+        }
+        if (r->peer >= 0)
+            close(r->peer);
+        r->peer = -1;
+    }
+    return AVERROR_EXIT;
+}
+
+/* of the process that is connected; others that would be so are turned away */
+static int receive(void *opaque, uint8_t *buf, int size)
+{
+    Relay *r = opaque;
+
+    while (!is_ending(r->c)) {
+        struct pollfd p[2] = { { r->peer, POLLIN }, { r->listener, POLLIN } };
+        ssize_t n;
+        int other;
+
+        if (poll(p, 2, POLL_MS) <= 0)
+            continue;
+        if (p[1].revents && (other = accept(r->listener, NULL, NULL)) >= 0)
+            close(other);
+        if (!p[0].revents)
+            continue;
+        n = recv(r->peer, buf, size, 0);
+        if (n >= 0)
+            return n ? n : AVERROR_EOF;
+        if (errno != EAGAIN && errno != EINTR)
+            return AVERROR(errno);
+    }
+    return AVERROR_EXIT;
+}
+
+/* the stream of the process that is connected, and its decoder */
+static int open_stream(Relay *r, AVIOContext **pb, AVFormatContext **fmt, AVCodecContext **dec, int *stream)
+{
+    const AVInputFormat *format = av_find_input_format("nut");
+    uint8_t *buf = av_malloc(BUFFER_SIZE);
+    const AVCodec *codec;
+    int ret;
+
+    if (!buf || !(*pb = avio_alloc_context(buf, BUFFER_SIZE, 0, r, receive, NULL, NULL))) {
+        av_free(buf);
+        return AVERROR(ENOMEM);
+    }
+    if (!format)
+        return AVERROR_DEMUXER_NOT_FOUND;
+    if (!(*fmt = avformat_alloc_context()))
+        return AVERROR(ENOMEM);
+    (*fmt)->pb = *pb;
+    (*fmt)->interrupt_callback = (AVIOInterruptCB){ is_ending, r->c };
+    if ((ret = avformat_open_input(fmt, NULL, format, NULL)) < 0 ||
+        (ret = avformat_find_stream_info(*fmt, NULL)) < 0 ||
+        (ret = *stream = av_find_best_stream(*fmt, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0)) < 0)
+        return ret;
+    if (!(*dec = avcodec_alloc_context3(codec)))
+        return AVERROR(ENOMEM);
+    if ((ret = avcodec_parameters_to_context(*dec, (*fmt)->streams[*stream]->codecpar)) < 0)
+        return ret;
+    /* the TIFF decoder takes a tag that it does not know for an error then */
+    if (codec->id != AV_CODEC_ID_TIFF)
+        (*dec)->err_recognition |= AV_EF_EXPLODE;
+    (*dec)->max_pixels = MAX_PIXELS;
+    return avcodec_open2(*dec, codec, NULL);
 }
 
 /* a frame of the output's kind of one of the other process's */
@@ -155,42 +349,60 @@ static int take_frames(TurboDiffChannel *c, AVFormatContext *fmt, AVCodecContext
     return ret;
 }
 
+/* one process, from its first byte to its end */
+static int serve(Relay *r)
+{
+    AVFormatContext *fmt = NULL;
+    AVCodecContext *dec = NULL;
+    AVIOContext *pb = NULL;
+    int stream, ret = open_stream(r, &pb, &fmt, &dec, &stream);
+
+    if (ret >= 0) {
+        av_log(r->c->ctx, AV_LOG_INFO, "from '%s': a process sends frames of %dx%d\n", r->c->o->from, dec->width, dec->height);
+        ret = take_frames(r->c, fmt, dec, stream);
+    }
+    avcodec_free_context(&dec);
+    avformat_close_input(&fmt);
+    if (pb)
+        av_freep(&pb->buffer);
+    avio_context_free(&pb);
+    close(r->peer);
+    r->peer = -1;
+    if (is_ending(r->c))
+        ;
+    else if (ret == AVERROR_EOF)
+        av_log(r->c->ctx, AV_LOG_WARNING, "from '%s': the process has gone; waiting for the next one\n", r->c->o->from);
+    else
+        av_log(r->c->ctx, AV_LOG_WARNING, "from '%s': %s; waiting for the next process\n", r->c->o->from, av_err2str(ret));
+    return ret;
+}
+
 void *ff_turbodiff_relay(void *arg)
 {
     TurboDiffChannel *c = arg;
-    const AVIOInterruptCB interrupt = { is_ending, c };
-    char *url = av_asprintf("unix:%s", c->o->from);
-    int warned = 0;
+    Relay r = { c, -1, -1 };
+    int error = open_listener(&r, AV_LOG_ERROR), ret = error, warned = 0;
 
-    while (!is_ending(c)) {
-        AVFormatContext *fmt = NULL;
-        AVCodecContext *dec = NULL;
-        int stream, ret;
-
-        remove_socket(c->o->from);
-        ret = url ? ff_turbodiff_open_video(&fmt, &dec, &stream, url, 1, &interrupt) : AVERROR(ENOMEM);
-        if (ret >= 0) {
-            av_log(c->ctx, AV_LOG_INFO, "from '%s': a process sends frames of %dx%d\n", c->o->from, dec->width, dec->height);
-            warned = 0;
-            ret = take_frames(c, fmt, dec, stream);
+    while (error >= 0 && !is_ending(c)) {
+        /* somebody has removed the path: the next process would not find it */
+        if (r.listener < 0 || !is_own(&r)) {
+            close_listener(&r);
+            ret = open_listener(&r, warned ? AV_LOG_DEBUG : AV_LOG_WARNING);
+            warned = ret < 0;
         }
-        avcodec_free_context(&dec);
-        avformat_close_input(&fmt);
-        if (is_ending(c) || warned)
-            ;
-        else if (ret == AVERROR_EOF)
-            av_log(c->ctx, AV_LOG_WARNING, "from '%s': the process has gone; waiting for the next one\n", c->o->from);
-        else
-            av_log(c->ctx, AV_LOG_WARNING, "from '%s': %s; waiting for the next process\n", c->o->from, av_err2str(ret));
-        warned = 1;
+        if (r.listener >= 0 && (ret = accept_peer(&r)) >= 0)
+            ret = serve(&r);
         pthread_mutex_lock(&c->lock);
         for (int64_t until = av_gettime_relative() + PAUSE;
              ret < 0 && ret != AVERROR_EOF && !c->quit && !c->stopping && av_gettime_relative() < until;)
             ff_turbodiff_wait(c, TURBODIFF_PERIOD);
         pthread_mutex_unlock(&c->lock);
     }
-    av_free(url);
+    if (r.peer >= 0)
+        close(r.peer);
+    close_listener(&r);
     pthread_mutex_lock(&c->lock);
+    c->error = FFMIN(error, 0);
     c->ended = 1;
     pthread_cond_broadcast(&c->wake);
     pthread_mutex_unlock(&c->lock);

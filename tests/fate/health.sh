@@ -200,12 +200,30 @@ run -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live:late=repeat" -f null -
 refused "from and clips that are repeated" "from: expected late=hold, black or slate" 'Error\|Failed' $?
 run -f lavfi -i "turbodiff=from=$(printf '%0108d' 0):s=64x48:pace=live" -f null -
 refused "a path that no socket can have" "from: expected the path of a socket, of 1 to 107 bytes" 'Error\|Failed' $?
+# unfit NAME PATH PATTERN: the error comes at once
+unfit() {
+    timeout 5 "$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "turbodiff=from=$2:s=64x48:pace=live:first=black" -t 2 -f null - 2> "$tmp/err"
+    refused "from: $1" "$3" 'Error\|Failed' $?
+}
+printf 'a text' > "$tmp/text"
+ln -sf "$tmp/nowhere" "$tmp/link"
+unfit "a directory" "$tmp" "from '$tmp' is a directory: expected a socket, or a path where one can be made"
+unfit "a regular file" "$tmp/text" "from '$tmp/text' is a regular file: expected a socket"
+equal "and it is left as it was" "$(cat "$tmp/text")" "a text"
+unfit "a symbolic link" "$tmp/link" "from '$tmp/link' is a symbolic link: expected a socket"
+unfit "a device" /dev/null "from '/dev/null' is no socket: expected a socket"
+unfit "a directory that does not exist" "$tmp/none/s" "from '$tmp/none/s': No such file or directory: expected a path where a socket can be made"
+unfit "a file as directory" "$tmp/text/s" "from '$tmp/text/s': Not a directory: expected a path where a socket can be made"
+if [ -d /proc/self ]; then
+    unfit "/proc" /proc "from '/proc' is a directory"
+    unfit "a path in /proc" /proc/s "from '/proc/s': .*: expected a path where a socket can be made"
+fi
 
 if "$ffmpeg" -hide_banner -v error -protocols | grep -qx ' *unix'; then
     # playout OPTIONS SECONDS: it listens at $tmp/s, in the background, and is there
     playout() {
         echo '1 turbodiff@out prompt x; 1 turbodiff@out status' > "$tmp/commands"
-        "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@out=from=$tmp/s:s=64x48:pace=live:$1,sendcmd=f=$tmp/commands,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states[v]" \
+        timeout 40 "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@out=from=$tmp/s:s=64x48:pace=live:$1,sendcmd=f=$tmp/commands,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states[v]" \
             -map '[v]' -t "$2" -f framecrc "$tmp/crc" 2> "$tmp/log" &
         playout=$!
         for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -258,6 +276,32 @@ if "$ffmpeg" -hide_banner -v error -protocols | grep -qx ' *unix'; then
     worker -s 32x32 -frames:v 9
     wait $playout
     equal "a socket that was left; frames of another size" "$(kinds) $(grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 5 | sort -u)" "9 play,hold, 4608"
+    # a second playout is refused, while the first one waits and while a process sends to it, and takes nothing from it
+    playout late=hold 7
+    unfit "in use, while nobody sends" "$tmp/s" "from '$tmp/s' is in use by another process"
+    worker -frames:v 27
+    sleep 3
+    worker &
+    worker=$!
+    sleep 1
+    unfit "in use, while a process sends" "$tmp/s" "from '$tmp/s' is in use by another process"
+    wait $playout
+    first=$?
+    wait $worker
+    equal "the first one is sent to as before" "$first $(kinds | sed 's/^27 play,hold,[0-9]* play,$/both/') $(strange)" "0 both 0"
+    equal "one that looked was no process that has gone" "$(grep -c "the process has gone" "$tmp/log")" 1
+    [ -e "$tmp/s" ]
+    equal "its socket goes with it" $? 1
+    # what another has put at the path is not removed; a path that was removed is made again
+    playout late=hold 4
+    rm "$tmp/s"
+    sleep 3
+    [ -S "$tmp/s" ] && rm "$tmp/s" && printf 'a text' > "$tmp/s"
+    equal "a path that was removed is made again" $? 0
+    kill $playout
+    wait $playout
+    equal "a path that is another's is left" "$(cat "$tmp/s")" "a text"
+    rm -f "$tmp/s"
     # the units of doc/live.md, in order; their commands with what this machine has
     awk -v dir="$tmp" '/^    \[Unit\]/ { n++ } /^    / && n { print substr($0, 5) > (dir "/unit" n ".service") } /^[^ ]/ { if (n > 1) exit }' \
         "$(dirname "$0")/../../doc/live.md"
