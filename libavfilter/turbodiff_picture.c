@@ -73,27 +73,23 @@ static int is_interrupted(void *ctx)
     return ff_filter_interrupted(ctx);
 }
 
-static int open_input(AVFormatContext **fmt, const char *url, int listens, const AVIOInterruptCB *interrupt)
+static int open_input(AVFormatContext **fmt, const char *url, const AVIOInterruptCB *interrupt)
 {
-    const AVInputFormat *format = listens ? av_find_input_format("nut") : NULL;
     AVDictionary *options = NULL;
     int ret;
 
-    if (listens && !format)
-        return AVERROR_DEMUXER_NOT_FOUND;
     *fmt = avformat_alloc_context();
     if (!*fmt)
         return AVERROR(ENOMEM);
     (*fmt)->interrupt_callback = *interrupt;
     /* a % in a name is no counter */
-    if ((ret = av_dict_set(&options, "pattern_type", "none", 0)) >= 0 &&
-        (!listens || (ret = av_dict_set(&options, "listen", "1", 0)) >= 0))
-        ret = avformat_open_input(fmt, url, format, &options);
+    if ((ret = av_dict_set(&options, "pattern_type", "none", 0)) >= 0)
+        ret = avformat_open_input(fmt, url, NULL, &options);
     av_dict_free(&options);
     return ret < 0 ? ret : avformat_find_stream_info(*fmt, NULL);
 }
 
-static int open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream)
+int ff_turbodiff_open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream)
 {
     const AVCodec *codec;
     int ret;
@@ -111,14 +107,6 @@ static int open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream)
         (*dec)->err_recognition |= AV_EF_EXPLODE;
     (*dec)->max_pixels       = MAX_PIXELS;
     return avcodec_open2(*dec, codec, NULL);
-}
-
-int ff_turbodiff_open_video(AVFormatContext **fmt, AVCodecContext **dec, int *stream, const char *url, int listens,
-                            const AVIOInterruptCB *interrupt)
-{
-    int ret = open_input(fmt, url, listens, interrupt);
-
-    return ret < 0 ? ret : open_decoder(*fmt, dec, stream);
 }
 
 static int read_first(AVFormatContext *fmt, AVCodecContext *dec, int stream, AVFrame *frame)
@@ -154,7 +142,8 @@ static int decode(AVFilterContext *ctx, TurboDiffPicture *p, const char *url)
     int stream, ret = AVERROR(ENOMEM);
 
     if (frame &&
-        (ret = ff_turbodiff_open_video(&fmt, &dec, &stream, url, 0, &interrupt)) >= 0 &&
+        (ret = open_input(&fmt, url, &interrupt)) >= 0 &&
+        (ret = ff_turbodiff_open_decoder(fmt, &dec, &stream)) >= 0 &&
         (ret = read_first(fmt, dec, stream, frame)) >= 0 &&
         (ret = ff_turbodiff_check_frame(ctx, frame, 0, &warned)) >= 0 &&
         (ret = ff_turbodiff_to_rgb(ctx, &p->frame, frame)) >= 0)

@@ -44,16 +44,12 @@ typedef struct TurboDiffPicture {
 int ff_turbodiff_load_picture(AVFilterContext *ctx, TurboDiffPicture *p, const char *option, const char *path);
 
 /**
- * Open a file or URL and a decoder of its video.
+ * Open a decoder of the best video stream, one that takes damage for an error.
  *
- * @param listens whether another process is to connect to the URL, which is a
- *                socket's, and to send NUT, as other formats may name files
- *                to read
  * @return >= 0 or an error, which is not logged. To be freed with
- *         avcodec_free_context() and avformat_close_input() in any case.
+ *         avcodec_free_context() in any case.
  */
-int ff_turbodiff_open_video(AVFormatContext **fmt, AVCodecContext **dec, int *stream, const char *url, int listens,
-                            const AVIOInterruptCB *interrupt);
+int ff_turbodiff_open_decoder(AVFormatContext *fmt, AVCodecContext **dec, int *stream);
 
 /**
  * Safe to call again.

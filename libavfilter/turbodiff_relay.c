@@ -60,9 +60,6 @@
 
 #define BUFFER_SIZE 65536
 
-/* as of a picture */
-#define MAX_PIXELS (1 << 27)
-
 /* FFmpeg's unix protocol listens no more while a process is connected, when nobody could tell whether the path is in use,
  * and removes whatever is at the path: the socket is this file's own */
 typedef struct Relay {
@@ -153,7 +150,7 @@ static int open_listener(Relay *r, int level)
     struct stat st;
     int ret;
 
-    av_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    av_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));       /* it fits: the option was checked */
     if ((ret = clear_path(r, &addr, level)) < 0)
         return ret;
     if ((r->listener = open_socket()) < 0 || bind(r->listener, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
@@ -236,7 +233,6 @@ static int open_stream(Relay *r, AVIOContext **pb, AVFormatContext **fmt, AVCode
 {
     const AVInputFormat *format = av_find_input_format("nut");
     uint8_t *buf = av_malloc(BUFFER_SIZE);
-    const AVCodec *codec;
     int ret;
 
     if (!buf || !(*pb = avio_alloc_context(buf, BUFFER_SIZE, 0, r, receive, NULL, NULL))) {
@@ -249,19 +245,9 @@ static int open_stream(Relay *r, AVIOContext **pb, AVFormatContext **fmt, AVCode
         return AVERROR(ENOMEM);
     (*fmt)->pb = *pb;
     (*fmt)->interrupt_callback = (AVIOInterruptCB){ is_ending, r->c };
-    if ((ret = avformat_open_input(fmt, NULL, format, NULL)) < 0 ||
-        (ret = avformat_find_stream_info(*fmt, NULL)) < 0 ||
-        (ret = *stream = av_find_best_stream(*fmt, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0)) < 0)
+    if ((ret = avformat_open_input(fmt, NULL, format, NULL)) < 0 || (ret = avformat_find_stream_info(*fmt, NULL)) < 0)
         return ret;
-    if (!(*dec = avcodec_alloc_context3(codec)))
-        return AVERROR(ENOMEM);
-    if ((ret = avcodec_parameters_to_context(*dec, (*fmt)->streams[*stream]->codecpar)) < 0)
-        return ret;
-    /* the TIFF decoder takes a tag that it does not know for an error then */
-    if (codec->id != AV_CODEC_ID_TIFF)
-        (*dec)->err_recognition |= AV_EF_EXPLODE;
-    (*dec)->max_pixels = MAX_PIXELS;
-    return avcodec_open2(*dec, codec, NULL);
+    return ff_turbodiff_open_decoder(*fmt, dec, stream);
 }
 
 /* a frame of the output's kind of one of the other process's */
