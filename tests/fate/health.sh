@@ -91,7 +91,7 @@ told() {
 }
 two="h100:1000:900 h100:1000:900"
 equal "timeout, on_error=stop: the end, with its error" "$(aired h100:1000:900:lag2 timeout=2)" "1, 9 0, 0 ."
-told "one line says so" 1 'clip 1 has 0 of its 9 frames after 2.0 s, which timeout allows: it is given up'
+told "one line says so" 1 'clip 1 has 0 of its 9 frames after the 2 s that timeout allows: it is given up'
 equal "timeout, on_error=skip: the clips after it, too" "$(aired h100:1000:900:lag2 timeout=2:on_error=skip)" "0, 9 0,9 2, 0 ."
 equal "timeout, on_error=restart: the same, on the device again" "$(aired h100:1000:900:lag2 timeout=2:on_error=restart)" "0, 9 0,9 2, 0 0 ."
 equal "a clip that is in time" "$(aired h100:1000:900 timeout=20)" "0, 9 0,9 1,9 2, 0 ."
