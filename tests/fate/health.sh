@@ -209,7 +209,7 @@ printf 'a text' > "$tmp/text"
 ln -sf "$tmp/nowhere" "$tmp/link"
 unfit "a directory" "$tmp" "from '$tmp' is a directory: expected a socket, or a path where one can be made"
 unfit "a regular file" "$tmp/text" "from '$tmp/text' is a regular file: expected a socket"
-equal "and it is left as it was" "$(cat "$tmp/text")" "a text"
+equal "and it is left as it was" "$(grep -c 'is a regular file' "$tmp/err") $(cat "$tmp/text")" "1 a text"
 unfit "a symbolic link" "$tmp/link" "from '$tmp/link' is a symbolic link: expected a socket"
 unfit "a device" /dev/null "from '/dev/null' is no socket: expected a socket"
 unfit "a directory that does not exist" "$tmp/none/s" "from '$tmp/none/s': No such file or directory: expected a path where a socket can be made"
@@ -271,7 +271,13 @@ if "$ffmpeg" -hide_banner -v error -protocols | grep -qx ' *unix'; then
     equal "a worker that is killed: its frames, then the slate" "$(kinds | sed 's/[0-9]* play/play/')" "slate,play,hold,slate,"
     equal "and none of its frames in part" "$(strange)" 1    # the slate
     # a socket that a process has left is no obstacle; frames of another size are scaled
-    python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$tmp/s" 2> "$tmp/err" || ln -sf "$tmp" "$tmp/s"
+    "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/err" &
+    killed=$!
+    sleep 1
+    kill -KILL $killed
+    wait $killed 2> "$tmp/killed"
+    [ -S "$tmp/s" ]
+    equal "a playout that is killed leaves its socket" $? 0
     playout late=hold 3
     worker -s 32x32 -frames:v 9
     wait $playout
