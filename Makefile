@@ -234,13 +234,15 @@ PROMPT = a yellow circle moves quickly to the right while night falls
 PICTURE_PROMPT = a yellow circle gets smaller while night falls
 THEN_PROMPT = a yellow circle moves quickly to the left at night
 DEMO = $(FFMPEG) -hide_banner -nostdin -y -v warning
-DEMO_OUT = ,scale=384:384:flags=lanczos" -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p
+DEMO_SCALE = scale=384:384:flags=lanczos
+DEMO_OUT = -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p
 
 demo: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
 	@rm -f $(BUILD)/demo.json
-	$(DEMO) -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1:stats=$(BUILD)/demo.json" -vf "null$(DEMO_OUT) demo.mp4
-	$(DEMO) -i demo.mp4 -vf "turbodiff_i2v=prompt='$(PICTURE_PROMPT)':seed=1$(DEMO_OUT) demo-picture.mp4
-	$(DEMO) -i demo.mp4 -vf "scale=192:192,turbodiff_i2v=mode=extend:prompt='$(THEN_PROMPT)':seed=1$(DEMO_OUT) demo-longer.mp4
+	$(DEMO) -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1:stats=$(BUILD)/demo.json,$(DEMO_SCALE)" $(DEMO_OUT) demo.mp4
+	$(DEMO) -i demo.mp4 -vf "turbodiff_i2v=prompt='$(PICTURE_PROMPT)':seed=1,$(DEMO_SCALE)" $(DEMO_OUT) demo-picture.mp4
+	$(DEMO) -i demo.mp4 -vf "scale=192:192,turbodiff_i2v=mode=extend:prompt='$(THEN_PROMPT)':seed=1,$(DEMO_SCALE)" \
+	    $(DEMO_OUT) demo-longer.mp4
 	@echo "demo.mp4: $(PROMPT) (the demo model's; another one: make demo PROMPT='...')"
 	@echo "demo-picture.mp4: a clip that begins with its first frame; demo-longer.mp4: how it goes on"
 	@sed -n 's/.*"backend": "\([^"]*\)", "device": "\([^"]*\)".*/demo.mp4 was made on the \1 backend: \2/p' $(BUILD)/demo.json

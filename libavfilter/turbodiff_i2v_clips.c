@@ -59,7 +59,6 @@ int64_t ff_turbodiff_i2v_end_of(AVFilterContext *ctx, const AVFrame *frame)
                          FFMAX(av_rescale_q(1, av_inv_q(rate), inlink->time_base), 1));
 }
 
-/* all lines, before the model is opened */
 int ff_turbodiff_i2v_open_prompts(AVFilterContext *ctx)
 {
     TurboDiffI2VContext *s = ctx->priv;
@@ -81,7 +80,6 @@ int ff_turbodiff_i2v_open_prompts(AVFilterContext *ctx)
     return s->common.clean_prompt || (s->common.clean_prompt = av_strdup("")) ? 0 : AVERROR(ENOMEM);
 }
 
-/* where the model is open, which says how long a clip is */
 int ff_turbodiff_i2v_check_overlap(AVFilterContext *ctx)
 {
     TurboDiffI2VContext *s = ctx->priv;
@@ -140,7 +138,6 @@ static int next_prompt(AVFilterContext *ctx)
     return ff_turbodiff_set_job(ctx, &s->job, &s->params, s->nb_frames, s->seed);
 }
 
-/* start a clip from a frame, wherever it is, or from the picture that is kept of the clip before */
 int ff_turbodiff_i2v_start(AVFilterContext *ctx, const AVFrame *from)
 {
     TurboDiffI2VContext *s = ctx->priv;
@@ -180,7 +177,6 @@ end:
     return ret;
 }
 
-/* how many frames the clip under way shares with the one that follows it */
 int ff_turbodiff_i2v_shared(TurboDiffI2VContext *s)
 {
     int64_t next = s->nb_frames;
@@ -205,8 +201,6 @@ static int keep_picture(AVFilterContext *ctx)
     return td_last_picture(c->td, s->picture) < 0 ? AVERROR_EXTERNAL : 0;
 }
 
-/* what the clip shares with the one before and with the one after: a frame may be mixed, and may have to wait, then
- * *frame is NULL. n: its number */
 int ff_turbodiff_i2v_join(AVFilterContext *ctx, AVFrame **frame, int64_t n)
 {
     TurboDiffI2VContext *s = ctx->priv;

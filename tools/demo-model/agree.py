@@ -3,6 +3,7 @@
 what it makes itself of plain captions, through the encoder from before stage reword and with its own blocks, on the way
 through its few steps; no teacher and no clips are needed."""
 
+import copy
 import time
 
 import torch
@@ -12,7 +13,7 @@ import scenes
 from autoencoder import EMPHASIS
 from descent import Average, descend, optimizer
 from ranks import seeded
-from state import T2V
+from state import GRID, T2V
 
 SCENES = 40000                                        # of each process, in at most WRITE_SECONDS
 WRITE_SECONDS = 60
@@ -45,12 +46,12 @@ def train(state, seconds):
     plain, few, emb, lengths = written(state, before, text, rng)
     n, batch = len(emb), state.share(256)
     choices = state.sparse()
-    usual, sparse = state.sparse()[0], state.sparse()[0]
+    usual, sparse = choices[0], copy.deepcopy(choices[0])
     times = torch.tensor((*T2V.times(), 0.0), dtype=torch.float32, device=state.device)
     mean = Average([student], 0.998)
     step = torch.arange(batch, device=state.device) % (len(times) - 1)
     rows = torch.randint(n, (batch,), device=state.device)
-    x = torch.randn((batch, 16, 5, 24, 24), device=state.device) * flow.wide(times[step])
+    x = torch.randn((batch, 16, *GRID), device=state.device) * flow.wide(times[step])
 
     def loss_of():
         t = times[step]

@@ -4,12 +4,12 @@
 
 usage: judge_i2v.py [-n N] [--chains=N] [--ffmpeg=FILE] [--model=DIR] [--jobs=N] [--wording=mixed]
 
-1. N clips, each from the first frame of a held-out scene and its prompt: attributes right (score.py), PSNR of the first frame
-   to the picture and of all frames to the scene, of which only the first one is given.
-2. N chains of five clips, each from the last frame of the one before (turbodiff_i2v=mode=extend): a shape goes to and fro.
-   Drift: how far the median colours of background and shape, a channel, are from those of the picture at the end of each
-   clip, in levels of 255; of the shape also its area, as a ratio. Of each seam: the mean difference of its two frames
-   as a ratio to that of the frames around it, which is 0 where a frame is there twice.
+1. N clips, each from the first frame of a held-out scene and its prompt: attributes right (score.py), PSNR of the first
+   frame to the picture and of the last one to the scene's, of which only the first one is given.
+2. N chains of five clips, each from the last frame of the one before (turbodiff_i2v=mode=extend): a shape goes to and
+   fro. Drift: how far the median colours of background and shape, a channel, are from those of the picture at the end of
+   the last clip, in levels of 255; of the shape also its area, as a ratio. Of each seam: the mean difference of its two
+   frames as a ratio to that of the frames around it, which is 0 where a frame is there twice.
 """
 import argparse
 import concurrent.futures
@@ -24,13 +24,16 @@ from metrics import psnr
 from score import Table, score
 
 CHAIN = ("moves slowly to the right", "moves slowly to the left", "moves slowly up", "moves slowly down", "stays still")
+SHAPES, COLOURS = ("circle", "square", "triangle", "star", "ring"), ("red", "blue", "yellow", "green", "purple")
+GROUNDS = ("white", "black", "grey")
 SIZE, FRAMES = scenes.SIZE, scenes.FRAMES
 
 
 def run(args, picture, filters):
     """-> frames [n,SIZE,SIZE,3] of a film that is one picture, after these filters"""
-    command = [args.ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{SIZE}x{SIZE}", "-r", "16", "-i", "-",
-               "-vf", ",".join(filters), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command = [args.ffmpeg, "-v", "error", *raw, "-s", f"{SIZE}x{SIZE}", "-r", "16", "-i", "-", "-vf", ",".join(filters),
+               *raw, "-"]
     done = subprocess.run(command, input=picture.tobytes(), stdout=subprocess.PIPE, check=True)
     return np.frombuffer(done.stdout, np.uint8).reshape(-1, SIZE, SIZE, 3)
 
@@ -42,7 +45,8 @@ def i2v(args, prompt, seed, more=""):
 
 def clip(args, k, prompt, scene):
     made = run(args, scene[0], [i2v(args, prompt, k)])
-    return prompt, score(prompt, made), *(psnr(*(torch.from_numpy(np.array(x[i])) for x in (made, scene))) for i in (0, -1))
+    likeness = [psnr(*(torch.from_numpy(np.array(x[i])) for x in (made, scene))) for i in (0, -1)]
+    return prompt, score(prompt, made), *likeness
 
 
 def parts(frame):
@@ -60,10 +64,11 @@ def chain(args, k, what, picture):
     filters = [i2v(args, what.format(m), 100 * k + i, ":mode=extend") for i, m in enumerate(CHAIN)]
     film = run(args, picture, filters)
     ends = [parts(film[i]) for i in range(0, len(film), FRAMES - 1)]
-    drift = [np.abs(c - ends[0][0]) for c, _ in ends[1:]]
+    drift = np.abs(ends[-1][0] - ends[0][0])
     steps = np.abs(np.diff(film.astype(np.float32), axis=0)).mean((1, 2, 3))
-    seams = [steps[i] / max(steps[i - 2:i].mean(), steps[i + 1:i + 3].mean(), 1e-3) for i in range(FRAMES - 1, len(steps), FRAMES - 1)]
-    return what, len(film), np.array(drift), ends[-1][1] / ends[0][1], seams
+    seams = [steps[i] / max(steps[i - 2:i].mean(), steps[i + 1:i + 3].mean(), 1e-3)
+             for i in range(FRAMES - 1, len(steps), FRAMES - 1)]
+    return what, len(film), drift, ends[-1][1] / ends[0][1], seams
 
 
 def main():
@@ -95,22 +100,22 @@ def main():
 
     whats, pictures = [], []
     for k in range(args.chains):
-        shape, colour = ("circle", "square", "triangle", "star", "ring")[k % 5], ("red", "blue", "yellow", "green", "purple")[k // 5 % 5]
-        ground = ("white", "black", "grey")[k % 3]
-        one = scenes.sample(1, np.random.default_rng(k), held_out=None, shape=shape, colour=colour, background=ground, count=1,
-                            motion="still", size="", texture="plain", relation="", position="centre")
+        shape, colour, ground = SHAPES[k % 5], COLOURS[k // 5 % 5], GROUNDS[k % 3]
+        one = scenes.sample(1, np.random.default_rng(k), held_out=None, shape=shape, colour=colour, background=ground,
+                            count=1, motion="still", size="", texture="plain", relation="", position="centre")
         pictures.append(scenes.to_bytes(scenes.render(one, "cpu"))[0, 0])
         whats.append(f"a {colour} {shape} {{}} on a {ground} background")
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         chains = list(pool.map(lambda k: chain(args, k, whats[k], pictures[k]), range(args.chains)))
     for what, n, drift, area, seams in chains:
-        ground, shape = np.nanmax(drift[-1], axis=1)
-        print(f"chain of {n} frames, {what.format('...')}: drift of the background {ground:.1f}, of the shape {shape:.1f} levels; "
-              f"area x{area:.2f}; seams {', '.join(f'{x:.2f}' for x in seams)}")
+        ground, shape = np.nanmax(drift, axis=1)
+        print(f"chain of {n} frames, {what.format('...')}: drift of the background {ground:.1f}, of the shape "
+              f"{shape:.1f} levels; area x{area:.2f}; seams {', '.join(f'{x:.2f}' for x in seams)}")
     if chains:
-        d = np.array([c[2][-1] for c in chains])
+        d = np.array([c[2] for c in chains])
         print(f"chains: drift, median over chains a channel: background {np.nanmedian(d[:, 0], axis=0)}, shape "
-              f"{np.nanmedian(d[:, 1], axis=0)}; worst {np.nanmax(d):.1f}; least of the seams {min(min(c[4]) for c in chains):.2f}")
+              f"{np.nanmedian(d[:, 1], axis=0)}; worst {np.nanmax(d):.1f}; least of the seams "
+              f"{min(min(c[4]) for c in chains):.2f}")
 
 
 if __name__ == "__main__":
