@@ -7,14 +7,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import captioned
 import scenes
 from descent import Average, descend, optimizer
-from language import RELATIONS, TEXTURES
+from language import TEXTURES
 from ranks import RANK, say, seeded
 from state import BF16, I2V, T2V
 
-EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"},
-            {"motion": "rotate"}, {"size": "small"}, {"texture": "striped"}, {"texture": "dotted"}]
+SCENES_A_SECOND = 700                                 # of a process, more than a GPU encodes
 DETAIL = [{}, {}, *({"texture": t} for t in TEXTURES[1:])]            # what an autoencoder loses first
 
 
@@ -90,19 +90,18 @@ def latents(state, seconds, kind=T2V):
     vae = state.vae()
     state.need("vae", vae=vae)
     vae = vae.to(BF16)
-    rng, found, started = seeded(2), [], time.time()
     n = 16 if state.cuda else 2
-    while time.time() - started < seconds:
-        s = scenes.sample(n * 16, rng, **rng.choice(EMPHASIS))
-        ids, lengths = scenes.tokens(scenes.prompts(s, "mixed"))
-        for i in range(0, n * 16, n):
-            with torch.no_grad():
-                x = scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16)
-                z = torch.cat((vae.encode(x), first_frame(vae, x)), 1) if kind is I2V else vae.encode(x)
-            found.append((z.to(BF16), torch.as_tensor(ids[i : i + n]), torch.as_tensor(lengths[i : i + n])))
-            if time.time() - started > seconds:
-                break
+    s, ids, lengths = captioned.written(int(SCENES_A_SECOND * seconds) if state.cuda else int(8 * seconds) + 1, 4, 2)
+    found, started = [], time.time()
+    for i in range(0, len(s), n):
+        with torch.no_grad():
+            x = scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16)
+            z = torch.cat((vae.encode(x), first_frame(vae, x)), 1) if kind is I2V else vae.encode(x)
+        found.append(z.to(BF16))
+        if time.time() - started > seconds:
+            break
     torch.cuda.synchronize() if state.cuda else None
-    z, ids, lengths = (torch.cat(x) for x in zip(*found))
+    z = torch.cat(found)
+    ids, lengths = ids[:len(z)], lengths[:len(z)]
     torch.save((z.cpu(), ids, lengths), state.path(f"{kind.prefix}latents-{RANK}.pt"))
     say(f"{kind.prefix}latents: {len(z)} clips, {z.float().mean():.3f} +- {z.float().std():.3f}")

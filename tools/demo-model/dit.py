@@ -36,6 +36,24 @@ def rotate(x, rope):
     return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2).to(x.dtype)
 
 
+def in_int8(x):
+    """[...,n,m] as codes of 8 bits hold it, a scale for each 128x128; its gradient is that of x"""
+    n, m = x.shape[-2:]
+    with torch.no_grad():
+        tile = F.pad(x.float(), (0, 0, 0, -n % 128)).unflatten(-1, (-1, 128)).unflatten(-3, (-1, 128))
+        step = tile.abs().amax((-3, -1), keepdim=True).clamp_min(1e-8) / 128
+        near = ((tile / step).round().clamp(-128, 127) * step).flatten(-2, -1).flatten(-3, -2)[..., :n, :]
+    return x + (near - x).detach()
+
+
+class Linear(nn.Linear):
+    """rounds: as W8A8 makes it"""
+    rounds = False
+
+    def forward(self, x):
+        return F.linear(in_int8(x), in_int8(self.weight), self.bias) if self.rounds else super().forward(x)
+
+
 class RmsNorm(nn.Module):
     def __init__(self, dim):
         super().__init__()
@@ -96,7 +114,7 @@ class Sla(nn.Module):
 class Attention(nn.Module):
     def __init__(self, dim, sla=False):
         super().__init__()
-        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RmsNorm(dim), RmsNorm(dim)
         if sla:
             self.attn_op = nn.ModuleDict({"local_attn": Sla()})
@@ -137,7 +155,7 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) * dim**-0.5)
         self.self_attn, self.cross_attn = SelfAttention(dim), CrossAttention(dim)
         self.norm3 = nn.LayerNorm(dim, eps=1e-6)
-        self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.GELU("tanh"), nn.Linear(ffn, dim))
+        self.ffn = nn.Sequential(Linear(dim, ffn), nn.GELU("tanh"), Linear(ffn, dim))
 
     def forward(self, x, e, text, bias, rope, sparse):
         m = (self.modulation + e).unsqueeze(2).unbind(1)
@@ -173,6 +191,15 @@ class Dit(nn.Module):
                 nn.init.xavier_uniform_(p)
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
+
+    def rounds(self, on):
+        """The blocks' linears in int8, or not -> self. Not those of the text: the rows past its end, of which the official code has
+        hundreds, are most of what they see, and on their own all but exact"""
+        for b in self.blocks:
+            for m in b.modules():
+                if isinstance(m, Linear) and m not in (b.cross_attn.k, b.cross_attn.v):
+                    m.rounds = on
+        return self
 
     def context(self, text, lengths):
         """What cross-attention attends to [B,n+8,dim], and the bias of its scores"""

@@ -40,6 +40,7 @@ def run(args, picture, filters):
 
 def i2v(args, prompt, seed, more=""):
     model = f"model={args.model}:" if args.model else ""
+    prompt = prompt.replace(":", r"\:")             # quotes are taken off before options are told apart
     return f"turbodiff_i2v={model}threads={args.threads}:prompt='{prompt}':seed={seed}{more}"
 
 

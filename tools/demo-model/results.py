@@ -150,7 +150,7 @@ def export(state):
     for directory, kind, stages, name, experts in (
             ("teacher", T2V, ("teacher",), "TurboWan2.1-T2V-demo", [""]),
             ("model", T2V, ("dmd", "student"), "TurboWan2.1-T2V-demo", [""]),
-            ("i2v", I2V, ("i2v_dmd", "i2v_student", "i2v_direct"), "TurboWan2.2-I2V-demo", ["-high", "-low"])):
+            ("i2v", I2V, ("i2v_direct", "i2v_dmd", "i2v_student"), "TurboWan2.2-I2V-demo", ["-high", "-low"])):
         dit = state.pair(kind)[0]
         origin = next((s for s in stages if state.load(s, dit=dit)), None)
         if not origin:

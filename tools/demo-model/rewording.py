@@ -8,11 +8,11 @@ import torch
 
 import flow
 import scenes
+from captioned import SCENES, TEXTS, written
 from descent import Average, Clock, Descent, optimizer
 from ranks import say, seeded, wait
 from reading import Reader, reading_loss, report, values
 from state import EMPTY
-from vocabulary import SPACE_ID
 
 ASKED, BLOCKS_ASKED = 32, 2                           # questions of a step to each block, blocks of a step
 
@@ -21,6 +21,7 @@ class Questions:
     """Of each block's cross-attention, queries of some clips at many times"""
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")         # compiled blocks call no hooks
     def __init__(self, state, dit, text, rng, n):
         vae = state.vae()
         state.need("vae", vae=vae)
@@ -52,19 +53,6 @@ def answers(asked, dit, emb, lengths):
     return [a.answers(q.expand(len(emb), -1, -1, -1), text, bias).float() for a, q in asked]
 
 
-def misspelt(ids, lengths, rng):
-    """In a tenth of the texts a word that is none, as letters: what is not known shall not hurt the rest"""
-    for i in np.flatnonzero(rng.random(len(ids)) < 0.1):
-        n, more = int(lengths[i]), int(rng.integers(2, 8))
-        if n + more <= ids.shape[1]:
-            at = int(rng.integers(n))
-            ids[i, at + more:n + more] = ids[i, at:n].clone()
-            ids[i, at] = SPACE_ID
-            ids[i, at + 1:at + more] = torch.from_numpy(SPACE_ID + rng.integers(65, 91, more - 1))
-            lengths[i] += more
-    return ids, lengths
-
-
 def train(state, seconds):
     torch.manual_seed(7)
     dit, text = state.pair()
@@ -77,8 +65,9 @@ def train(state, seconds):
         state.save("unreworded", text=before)
     state.load("reworded", text=text, reader=reader)
     dit.requires_grad_(False)
-    rng = seeded(7)
-    questions = Questions(state, dit, before, rng, 64 if state.cuda else 8)
+    s, every, many = written(SCENES if state.cuda else 64, TEXTS, 9)
+    every, many, told_of = every.to(state.device), many.to(state.device), values(state, s)
+    questions = Questions(state, dit, before, seeded(7), 64 if state.cuda else 8)
     opt, lr = optimizer([text, reader], 1e-3)
     mean = Average([text, reader], 0.99)
     step, empty = Descent(opt, [mean]), EMPTY.to(state.device)
@@ -86,12 +75,9 @@ def train(state, seconds):
 
     def both(n):
         """Of n scenes: the error of the answers, relative to how they differ from scene to scene, and the reader's loss"""
-        s = scenes.sample(n, rng)
-        plain, few = (x.to(state.device) for x in scenes.tokens(scenes.captions(s)))
-        ids, lengths = (x.to(state.device) for x in misspelt(*scenes.tokens(scenes.prompts(s, "new")), rng))
-        same = torch.arange(n, device=state.device) % 4 == 0           # a quarter stays plain; one is no caption at all
-        ids, lengths = torch.where(same[:, None], plain, ids), torch.where(same, few, lengths)
-        ids[0], plain[0], lengths[0], few[0] = empty, empty, 1, 1
+        rows, which = torch.randint(len(every), (n,), device=state.device), torch.randint(TEXTS, (n,), device=state.device)
+        (plain, few), (ids, lengths) = ((every[rows, w], many[rows, w]) for w in (0, which))
+        ids[0], plain[0], lengths[0], few[0] = empty, empty, 1, 1      # one is no caption at all
         asked = list(questions.draw())
         with torch.no_grad():
             want = answers(asked, dit, before(plain, few), few)
@@ -99,7 +85,7 @@ def train(state, seconds):
         found = answers(asked, dit, emb, lengths)
         miss = [(a - b).square().mean() / (b - b.mean(0)).square().mean() for a, b in zip(found, want)]
         scores = [r[1:] for r in reader(emb, lengths)]
-        return sum(miss) / len(miss), reading_loss(scores, [v[1:] for v in values(state, s)])
+        return sum(miss) / len(miss), reading_loss(scores, [v[rows[1:]] for v in told_of])
 
     for i in Clock(seconds, opt, lr):
         with state.autocast():

@@ -322,13 +322,13 @@ def captions(scenes):
     return [_caption(scenes, i) for i in range(len(scenes))]
 
 
-def prompts(scenes, wording="plain", held_out=False):
+def prompts(scenes, wording="plain", held_out=False, first=0):
     """captions() or, if wording is "new", others, if it is "mixed", others for every second scene; held_out: of these,
-    such that training never sees."""
+    such that training never sees. Another `first`: others again."""
     first, step = {"plain": (len(scenes), 1), "mixed": (1, 2), "new": (0, 1)}[wording]
     out = captions(scenes)
     for i in range(first, len(scenes), step):
-        out[i] = wordings.write(scenes, i, held_out)
+        out[i] = wordings.write(scenes, i, held_out, first=first)
     return out
 
 

@@ -20,7 +20,7 @@ from vocabulary import N_IDS, SAME
 VAE_DIM, DIM, FFN, BLOCKS = 16, 256, 1024, 6
 TEXT_DIM, TEXT_HEADS, TEXT_FFN, TEXT_BLOCKS = 128, 2, 192, 2
 GUIDANCE = 2.0                                        # of the teacher, for the student
-TOPK = (0.34, 0.5, 0.34, 0.17)                        # shares of key blocks to know; the first one is the model's own
+TOPK = (0.5, 0.34, 0.5, 0.17)                         # shares of key blocks to know; the first one is the model's own
 SPARSE_BLOCKS = ((64, 128), (128, 64))                # queries x keys: the model's own; the other one
 GRID, TOKENS = (5, 24, 24), 720                      # of latents: 17 frames of 192x192
 EMPTY = torch.tensor([1] + [0] * 31)                  # no caption: </s> alone
@@ -96,6 +96,12 @@ class State:
         kinds = [[Tiles(TOKENS, topk, *blocks, self.device) for blocks in SPARSE_BLOCKS] for topk in TOPK]
         return [tiles for pair in kinds for tiles in (*pair, self.dense())]
 
+    def turns(self):
+        """As sparse(), for a student that has its own tiles: the others as often, all shares of them now and then"""
+        own, other, dense = self.sparse()[:3]
+        more = [t for i, t in enumerate(self.sparse()) if i % 3 < 2]
+        return [own, other, dense, other, more[2], more[3], own, other, dense, other, more[6], more[7]]
+
     def dense(self):
         return Tiles(TOKENS, 1, *SPARSE_BLOCKS[0], self.device, linear=0.0)
 
@@ -103,18 +109,33 @@ class State:
         return torch.autocast("cuda" if self.cuda else "cpu", BF16)
 
     def data(self, kind=T2V):
-        """latents bf16 [N,16,T,h,w] (I2V: [N,32,T,h,w], with first_frame()'s), ids [N,32], lengths [N] on the device"""
+        """latents bf16 [N,16,T,h,w] (I2V: [N,32,T,h,w], with first_frame()'s), of each clip the plain caption and others: ids
+        [N,texts,32], lengths [N,texts]; on the device"""
         name = kind.prefix + "latents"
         if not os.path.exists(self.path(f"{name}-{RANK}.pt")):
             raise SystemExit(f"{self.directory}: nothing of stage {name} there; run it first")
         return [x.to(self.device) for x in torch.load(self.path(f"{name}-{RANK}.pt"))]
 
 
+class Captions:
+    """What the text encoder makes of captions: ids [N,texts,32], lengths [N,texts]"""
+
+    @torch.no_grad()
+    def __init__(self, text, ids, lengths):
+        self.texts, self.lengths = ids.shape[1], lengths
+        self.emb = embedded(text, ids.flatten(0, 1), lengths.flatten())
+        self.none = no_caption(text, ids.device)
+
+    def of(self, rows):
+        """-> [B,n,d], [B], half of them of the first caption, the plain one"""
+        which = (torch.randint_like(rows, 2 * self.texts) - self.texts).clamp_min(0)
+        return self.emb[rows * self.texts + which], self.lengths[rows, which]
+
+
 @torch.no_grad()
 def embedded(text, ids, lengths):
-    """-> of all captions [N,n,d], of no caption [1,n,d]"""
-    emb = torch.cat([text(i, n) for i, n in zip(ids.split(4096), lengths.split(4096))])
-    return emb, no_caption(text, ids.device)
+    """[N,32], [N] -> [N,n,d]"""
+    return torch.cat([text(i, n) for i, n in zip(ids.split(4096), lengths.split(4096))])
 
 
 def no_caption(text, device):

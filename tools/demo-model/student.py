@@ -11,7 +11,7 @@ import flow
 from autoencoder import condition
 from descent import Average, descend, optimizer
 from ranks import seeded
-from state import GUIDANCE, I2V, T2V, embedded
+from state import GUIDANCE, I2V, T2V, Captions
 
 FAKE_ALONE = 200                                      # steps of dmd before the student's first
 
@@ -41,8 +41,9 @@ class Distill:
             state.need(kind.prefix + "teacher", dit=self.teacher)
         if not any(state.load(n, dit=self.student) for n in names[:-1]):
             state.need(names[-1], dit=self.student)
-        self.z, self.ids, self.lengths = state.data(kind)
-        self.emb, self.none = embedded(text, self.ids, self.lengths)
+        self.z, *told = state.data(kind)
+        self.captions = Captions(text, *told)
+        self.none = self.captions.none
         self.batch, self.choices = state.share(256), state.sparse()
         self.sparse = copy.deepcopy(self.choices[0])
         seeded(4)
@@ -61,7 +62,7 @@ class Distill:
 
     def given(self, rows):
         """What the velocity is given: embeddings, lengths, condition"""
-        return (self.emb[rows], self.lengths[rows], condition(self.z[rows, 16:].float()) if self.kind is I2V else None)
+        return *self.captions.of(rows), condition(self.z[rows, 16:].float()) if self.kind is I2V else None
 
     def draw(self):
         """-> clips, noise, given()"""
@@ -92,7 +93,8 @@ def i2v_teacher(state, seconds):
 
 def i2v_direct(state, seconds):
     """Nothing but the official times: what they end at is then a mean of clips, sharp where one alone is likely"""
-    d = Distill(state, I2V, "i2v_direct", "dmd", "student", "teacher", taught=False)
+    d = Distill(state, I2V, "i2v_direct", "i2v_dmd", "i2v_student", "dmd", "student", "teacher", taught=False)
+    d.student.rounds(True)
     times = torch.tensor(I2V.times(), dtype=torch.float32, device=state.device)
 
     def loss_of():

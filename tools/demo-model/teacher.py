@@ -7,7 +7,7 @@ import torch
 import flow
 from descent import Average, descend, optimizer
 from ranks import seeded
-from state import embedded
+from state import Captions
 
 
 def train(state, seconds):
@@ -15,8 +15,8 @@ def train(state, seconds):
     dit, text = state.pair()
     state.load("teacher", dit=dit)
     state.need("teacher", text=text)
-    z, ids, lengths = state.data()
-    emb, none = embedded(text, ids, lengths)
+    z, *told = state.data()
+    captions = Captions(text, *told)
     seeded(3)
     opt, lr = optimizer([dit], 1e-3)
     mean = Average([dit], 0.999)
@@ -27,8 +27,9 @@ def train(state, seconds):
         drop = torch.rand(batch, device=state.device) < 0.1
         x0, t = z[rows].float(), flow.times(batch, state.device)
         eps = torch.randn_like(x0)
-        told = torch.where(drop[:, None, None], none, emb[rows])
-        v = dit(flow.at(t, x0, eps), t, told, lengths[rows].masked_fill(drop, 1))
+        emb, lengths = captions.of(rows)
+        told = torch.where(drop[:, None, None], captions.none, emb)
+        v = dit(flow.at(t, x0, eps), t, told, lengths.masked_fill(drop, 1))
         return (v - (eps - x0)).square().mean()
 
     descend(state, seconds, opt, lr, loss_of, [mean], "teacher",

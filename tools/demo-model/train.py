@@ -13,8 +13,8 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
            captions, half of them in further wordings; some minutes of a CPU are enough
   reword   instead of stage text: the text encoder goes on learning further wordings, for the transformer of stage teacher
            as it is: rewording.py
-  agree    after shipped and reword, instead of all that follows: the student learns to make the same clips of further wordings,
-           in blocks of 128x64 and with dense attention, from what it makes of plain captions with its own blocks: agree.py
+  agree    after shipped and reword, instead of all that follows: the student learns to make the same clips of further
+           wordings, in blocks of 128x64 and in int8, from what it makes of plain captions with dense attention: agree.py
   teacher  the transformer, by flow matching with dense attention; a tenth without caption
   sla      a copy of the transformer learns the teacher's guided velocity with sparse-linear attention
   student  consistency distillation of that copy along the teacher's guided flow; the times of the official sampler are
@@ -28,7 +28,8 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
   export   the files of model directories, under the official names: DIR/teacher, DIR/model after stage dmd or student
            and DIR/i2v after stage i2v_dmd or i2v_student
   sheet    pictures of held-out prompts, by all transformers that are there, in DIR/sheet-*.png
-  judge    how much is right of 200 held-out prompts, half of them in held-out wordings, with each kind of attention
+  judge    how much is right of 200 held-out prompts, half of them in held-out wordings, with each kind of attention, in
+           bfloat16 and in int8, and of clips from the first frames of those scenes
   pack     pack=FILE: what later stages go on from in one file of at most 60 MB, without clips
   unpack   unpack=FILE: the reverse, into DIR, on another day
 
@@ -38,8 +39,9 @@ Image to video, after stages vae and teacher or shipped; the text encoder stays 
   i2v_sla      as stage sla; may be left out
   i2v_student  as stage student, along that teacher's flow
   i2v_dmd      as stage dmd
-  i2v_direct   instead of all these but i2v_latents, on an hour of a CPU (--batch=8): the few-step student learns the clips
-               themselves at the official times. Where the first frame and the caption are known, little is left to chance
+  i2v_direct   instead of all these but i2v_latents, or after them: the few-step student learns the clips themselves at the
+               official times, in int8. Where the first frame and the caption are known, little is left to chance. An hour
+               of a CPU will do (--batch=8)
 
 The learning rate follows the share of SECONDS that has passed. Seeds are fixed; sums on a GPU are not. Stages save what
 they have every 500 steps.

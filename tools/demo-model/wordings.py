@@ -15,6 +15,7 @@ It needs no package. `wordings.py [-n N]` checks that what is written is read as
 and torch.
 """
 import argparse
+import itertools
 import random
 import re
 import sys
@@ -86,6 +87,43 @@ COUNTS = {1: ("a", "a", "a", "one", "a single"), 2: ("two", "two", "a pair of"),
 WITH = {"striped": "with stripes", "dotted": "with dots"}
 FILMS = ("a video of", "show me")
 
+# ---- phrases by rule, for training alone ----
+
+def _product(*parts):
+    return [" ".join(" ".join(words).split()) for words in itertools.product(*parts)]
+
+
+def _by_rule():
+    """attribute -> value -> phrases"""
+    of_it = ("", "of the picture")
+    grounds = {c: _product(("on", "against", "in front of"), ("", "a", "the"), (c,), ("", "background", "picture")) +
+               _product(("with the",), (c,), ("background",)) + _product(("the background",), (c,))
+               for c in ("black", "grey", "white")}
+    for value, before, nouns in (
+            ("night", ("in", "at", "under"), ("the night sky", "the starry sky", "the night")),
+            ("night", ("under stars", "with stars in the sky", "in the sky at night", "at night in the sky"), ("",)),
+            ("grass", ("on", "in", "over", "against", "in front of"), ("grass", "the green grass", "the meadow", "a green meadow")),
+            ("sea", ("on", "in", "over", "at", "near"), ("the sea", "the blue sea", "the water", "blue water")),
+            ("sand", ("on", "in", "over", "at"), ("the sand", "yellow sand", "the beach", "a sandy beach", "a yellow beach")),
+            ("sunset", ("at", "in", "against", "in front of", "under"), ("the sunset", "a sunset sky", "the sky at sunset")),
+            ("dusk", ("as", "while"), ("night falls", "the night falls", "dusk falls", "day turns to night",
+                                       "the day turns to dusk", "the sky turns to night")),
+            ("dusk", ("at", "in"), ("the dusk",))):
+        grounds.setdefault(value, []).extend(_product(before, nouns))
+    places = {side: _product(("on", "at", "near", "in"), ("the",), (side,), ("", "side", "edge"), of_it)
+              for side in ("left", "right")}
+    places |= {end: _product(("at", "near"), ("the",), (end,), ("", "edge", "side"), of_it) for end in ("top", "bottom")}
+    places["centre"] = _product(("in", "at", "near"), ("the",), ("centre", "middle"), of_it)
+    relations = {side: _product(("on", "at", "to"), ("the",), (f"{side} of", f"{side} side of")) for side in ("left", "right")}
+    ways = {a: _product(("to the", "towards the"), (a,), ("", "side", "edge")) +
+            _product((f"from the {b}",), ("", "side", "edge"), ("to the",), (a,), ("", "side", "edge"))
+            for a, b in (("left", "right"), ("right", "left"))}
+    for way, a, b in (("up", "top", "bottom"), ("down", "bottom", "top")):
+        ways[way] = (_product(("to the", "towards the"), (a,), ("", "edge", "of the picture")) +
+                     _product((f"from the {b}",), ("", "edge"), ("to the",), (a,), ("", "edge")))
+    return {"background": grounds, "position": places, "relation": relations, "motion": ways}
+
+
 # ---- templates ----
 
 # n noun, p position, v verb, g participle, w background, film: one of FILMS; it, there: of the noun's number
@@ -105,6 +143,10 @@ TWO = ("{n} {r} {m} {w}, {e}", "{w}, {n} is {r} {m}, {e}", "{n} is {r} {m} {w}. 
        "{m} with {n} {r} it {w}, {e}", "{w}: {m} with {n} {r} it. {e}", "{w} {n} {r} {m}, {e}")
 TWO_HELD_OUT = ("{w} there is {n} {r} {m}. {e}", "{w}, {r} {m} there is {n}, {e}", "{film} {m} with {n} {r} it {w}. {e}",
                 "{n}, {r} {m}, {w}. {e}", "{w}, there is {m} with {n} {r} it, {e}", "{w} {r} {m} is {n}. {e}")
+# by chance, for training alone: these in some order, what happens after those to whom it does
+ACTS = {"noun": ("{v}", "{v}", "that {v}", "{g}"), "stop": ("{it} {v}",), "else": ("{g}",)}
+PAIRS = ("{n} {r} {m}", "{n} is {r} {m}", "there is {n} {r} {m}", "{film} {n} {r} {m}", "{r} {m} is {n}", "{r} {m} there is {n}",
+         "{m} with {n} {r} it", "there is {m} with {n} {r} it")
 ALL_STILL = ("both stay still", "both do not move", "nothing moves", "both are still", "")
 ARTICLES = ("a", "an", "the")
 ALONG = {w for word in (*MOVE, "slowly", "quickly") for w in (word, *_SYNONYMS[word].split())}
@@ -118,6 +160,7 @@ class Writer:
                      "shape2", "colour2"):
             setattr(self, name, s.name(name, i))
         self.form = int(self.count > 1)
+        self.by_chance = not held_out and self.random.random() < 0.5
         chance = self.random.random
         self.rests = self.motion == "still" and chance() < 0.3
         self.no_ground = self.background == "black" and chance() < 0.3
@@ -126,15 +169,42 @@ class Writer:
     def pick(self, options):
         return self.random.choice(options)
 
-    def phrase(self, known, more):
-        """One of language.py's or of those beside them; where wordings are held out, half the time of those held out"""
+    def phrase(self, known, more, rule=()):
+        """One of language.py's or of those beside them; where wordings are held out, half the time of those held out; in
+        training half the time one by rule that is not held out"""
         trained, held_out = more
         if self.held_out and held_out and self.random.random() < 0.5:
             return self.pick(held_out)
+        if self.by_chance and rule and self.random.random() < 0.5:
+            kept = {_plain(p) for p in held_out}
+            return self.pick([p for p in rule if _plain(p) not in kept])
         return self.pick((*known, *trained))
 
     def template(self, trained, held_out):
-        return self.pick(held_out if self.held_out else trained)
+        if self.held_out:
+            return self.pick(held_out)
+        made = self.by_chance and (self.two_by_chance if self.relation else self.one_by_chance)()
+        return made if made and made not in held_out else self.pick(trained)
+
+    def one_by_chance(self):
+        first = self.pick(("{n}", "{n}", "{n}", "{there} {n}", "{film} {n}"))
+        parts = ["{p}", "{w}"] + ["act"] * (not self.rests)
+        self.random.shuffle(parts)
+        parts.insert(self.random.randint(0, len(parts)), first)
+        out, before = "", ""
+        for part in parts:
+            mark = self.pick((" ", " ", " ", ", ", ", ", ". " if "{n}" in out and part == "act" else " ")) if out else ""
+            if part == "act":
+                after = "stop" if mark == ". " else "noun" if before == first and mark == " " else "else"
+                part = self.pick(ACTS[after][2:] if after == "noun" and len(first) > 3 else ACTS[after])
+            out, before = out + mark + part, part
+        return out
+
+    def two_by_chance(self):
+        ground = self.random.randint(0, 2)
+        pair, end = self.pick(PAIRS), self.pick((", ", ", ", ". ")) + "{e}"
+        mark = self.pick((" ", ", "))
+        return ("{w}" + mark + pair + end, pair + mark + "{w}" + end, pair + end + mark + "{w}")[ground]
 
     def noun(self, count, shape, colour, size="", texture=""):
         texture = "" if texture == "plain" else texture
@@ -154,7 +224,7 @@ class Writer:
             return f"{('is', 'are')[form]} {self.verb(2)}"
         if self.motion not in DIRECTIONS:
             return self.phrase(MOTION_PHRASES[self.motion], MOTIONS[self.motion])[form]
-        direction = self.phrase(DIRECTION_PHRASES[self.motion], DIRECTIONS[self.motion])
+        direction = self.phrase(DIRECTION_PHRASES[self.motion], DIRECTIONS[self.motion], BY_RULE["motion"][self.motion])
         how = "" if self.adjective else self.phrase(SPEED_PHRASES[self.speed], SPEEDS[self.speed])
         if " " in how or how == "fast":
             return f"{MOVE[form]} {direction} {how}"
@@ -162,7 +232,8 @@ class Writer:
         return " ".join(order)
 
     def where(self):
-        return "" if self.no_ground else self.phrase(BACKGROUND_PHRASES[self.background], BACKGROUNDS[self.background])
+        return "" if self.no_ground else self.phrase(
+            BACKGROUND_PHRASES[self.background], BACKGROUNDS[self.background], BY_RULE["background"][self.background])
 
     def keywords(self, place):
         """What there is, one after another"""
@@ -186,15 +257,17 @@ class Writer:
         elif self.rests:
             end = ""
         return self.template(TWO, TWO_HELD_OUT).format(
-            n=noun, m=other, r=self.phrase(RELATION_PHRASES[self.relation], RELATIONS[self.relation]), w=self.where(),
-            e=end, film=self.pick(FILMS))
+            n=noun, m=other, r=self.phrase(RELATION_PHRASES[self.relation], RELATIONS[self.relation],
+                                   BY_RULE["relation"].get(self.relation, ())),
+            w=self.where(), e=end, film=self.pick(FILMS))
 
     def one(self):
-        place = self.position and self.phrase(POSITION_PHRASES[self.position], POSITIONS[self.position])
+        place = self.position and self.phrase(POSITION_PHRASES[self.position], POSITIONS[self.position],
+                                              BY_RULE["position"][self.position])
         if not (self.no_colour or self.adjective) and self.random.random() < 0.1:
             return self.keywords(place)
         template = self.template(*((RESTING, RESTING_HELD_OUT) if self.rests else (ONE, ONE_HELD_OUT)))
-        if self.no_colour and "{w} {n" in template:              # "on black circle"
+        if self.no_colour and "{w} {n" in template.replace("{p} ", ""):              # "on black circle"
             template = RESTING[0] if self.rests else ONE[0]
         return template.format(
             n=self.noun(self.count, self.shape, self.colour, self.size, self.texture), p=place, w=self.where(),
@@ -242,9 +315,9 @@ def dressed(text, rng):
     return text + "." * (rng.random() < 0.4)
 
 
-def write(s, i, held_out=False, dress=True, most=31):
-    """A caption of row i, of at most so many words and marks"""
-    for turn in range(100):
+def write(s, i, held_out=False, dress=True, most=31, first=0):
+    """A caption of row i, of at most so many words and marks; another `first` is another one"""
+    for turn in range(first, first + 100):
         writer = Writer(s, i, held_out, turn)
         text = writer.text()
         if dress:
@@ -271,6 +344,9 @@ def _all(table, more):
             yield value, p
 
 
+BY_RULE = _by_rule()
+
+
 def _phrases():
     out = {_plain(p): (None, None) for p in (*FILMS, "show", "there is", "there are", "is", "are", "it", "they", "that",
                                             "and", "while", "with", "both", "single")}
@@ -278,6 +354,7 @@ def _phrases():
                                    ("position", POSITION_PHRASES, POSITIONS),
                                    ("relation", RELATION_PHRASES, RELATIONS), ("motion", DIRECTION_PHRASES, DIRECTIONS),
                                    ("speed", SPEED_PHRASES, SPEEDS)):
+        out.update({_plain(p): (attribute, value) for value, phrases in BY_RULE.get(attribute, {}).items() for p in phrases})
         out.update({_plain(p): (attribute, value) for value, p in _all(table, more)})
     for value, forms in _all(MOTION_PHRASES, MOTIONS):
         out.update({_plain(p): ("motion", value) for p in forms})
