@@ -33,12 +33,10 @@ __device__ __forceinline__ float double_key(float p, uint64_t doubled, int from_
 }
 
 int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a);                      /* attn_prepare.cu */
-int64_t td_cuda_attn_chunks(int64_t n);                                      /* rows of partial_* */
 int td_cuda_attn_sage(TDDev *dev, const SlaArgs &a);                         /* attn_sage.cu: TDCudaKernels.sage */
 int td_cuda_attn_sage_sm90(TDDev *dev, const SlaArgs &a);
 /* attn_linear.cu: o += linear branch, quantised if code is set */
 int td_cuda_attn_linear(TDDev *dev, const SlaArgs &a, const TDLinear *proj_l);
-#define TD_KV_PARTS 22
 #define TD_MAP_KEY_BYTES 65536                   /* of shared memory: keys of blocks, 16 bits each */
 #define TD_MAP_MAX_BLOCKS (TD_MAP_KEY_BYTES / 2)
 

@@ -6,12 +6,12 @@
 #include "ptx_sm80.cuh"
 
 #define D 128
-#define CHUNK 512                                /* tokens per partial sum */
 
-/* partial sums of k and, for sagesla, largest |v| per channel over CHUNK tokens; a thread owns a channel */
+/* partial sums of k and, for sagesla, largest |v| per channel over TD_ATTN_CHUNK tokens; a thread owns a channel */
 __global__ void __launch_bounds__(D) channel_stats_kernel(SlaArgs a)
 {
-    int head = blockIdx.y, c = head * D + threadIdx.x, first = blockIdx.x * CHUNK, last = min(first + CHUNK, a.n);
+    int head = blockIdx.y, c = head * D + threadIdx.x;
+    int first = blockIdx.x * TD_ATTN_CHUNK, last = min(first + TD_ATTN_CHUNK, a.n);
     float s[4] = { 0 }, top = 0;
 
     for (int r = first; r < last; r++) {
@@ -259,7 +259,7 @@ template <int ROWS> static int make_map(TDDev *dev, const SlaArgs &a)
 int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
 {
     cudaStream_t stream = td_cuda(dev)->stream;
-    int n_chunks = (int)td_blocks(a.n, CHUNK);
+    int n_chunks = (int)td_cuda_attn_chunks(a.n);
 
     channel_stats_kernel<<<dim3(n_chunks, a.n_heads), D, 0, stream>>>(a);
     CU_LAUNCHED(dev, "channel_stats_kernel");
@@ -278,11 +278,6 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
     return 4 * 2 * a.n_kb <= TD_MAP_KEY_BYTES   ? make_map<4>(dev, a)
            : 2 * 2 * a.n_kb <= TD_MAP_KEY_BYTES ? make_map<2>(dev, a)
                                          : make_map<1>(dev, a);
-}
-
-int64_t td_cuda_attn_chunks(int64_t n)
-{
-    return td_blocks(n, CHUNK);
 }
 
 TDKernels td_cuda_in_attn_prepare(void) { return td_kernels(kernels); }

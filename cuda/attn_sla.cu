@@ -2,16 +2,11 @@
  * Sparse-linear attention: its clip memory, and the order of its stages. */
 #include "attn.h"
 
-/* of TDQkv.own; partial sums: SlaArgs.partial_sum and what follows it there */
-enum { OWN_Q_POOL, OWN_K_POOL, OWN_KV, OWN_K_SUM, OWN_PARTIAL, OWN_K_CODE, OWN_V_CODE };
-
-/* e4m3 came with 8.9; before it, v and P are f16, as in the official code */
 static bool half_v(TDDev *dev) { return td_cuda(dev)->card.sm < 89; }
 
 int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
 {
-    int64_t d = q->head_dim, h = q->n_heads, dim = d * h, n_q, n_k;
-    int sage = q->cfg.kind == TD_ATTN_SAGESLA, ret;
+    int64_t d = q->head_dim, n_k;
 
     if (d != 64 && d != 96 && d != 128 && d != 384)
         return td_error(dev->log, ENOTSUP, "cuda: attention with head dim %lld, want 64, 96, 128 or 384", (long long)d);
@@ -19,24 +14,11 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
         return 0;
     if (d != 128 || q->n_q != q->n_kv)
         return td_error(dev->log, ENOTSUP, "cuda: sparse-linear attention with head dim %lld, want 128", (long long)d);
-    n_q = td_blocks(q->n_q, q->cfg.bq);
     n_k = td_blocks(q->n_kv, q->cfg.bk);
     if (n_k > TD_MAP_MAX_BLOCKS)
         return td_error(dev->log, ENOTSUP, "cuda: attention over %lld blocks of keys, want at most %d", (long long)n_k,
                         TD_MAP_MAX_BLOCKS);
-    TRY(carve(a, &q->own[OWN_Q_POOL], TD_F32, { h, n_q, d }));
-    TRY(carve(a, &q->own[OWN_K_POOL], TD_F32, { h, n_k, d }));
-    TRY(carve(a, &q->own[OWN_KV], TD_BF16, { h, d, d }));
-    TRY(carve(a, &q->own[OWN_K_SUM], TD_F32, { h, d }));
-    TRY(carve(a, &q->own[OWN_PARTIAL], TD_F32,
-              { (1 + sage) * td_cuda_attn_chunks(q->n_kv) * dim + h * TD_KV_PARTS * (d * d + d) }));
-    if (sage) {
-        TRY(carve(a, &q->own[OWN_K_CODE], TD_I8, { q->n_kv, dim }));
-        TRY(carve(a, &q->own[OWN_V_CODE], half_v(dev) ? TD_F16 : TD_U8, { td_blocks(q->n_kv, 128) * 128, dim }));
-    }
-    return 0;
-fail:
-    return ret;
+    return td_cuda_carve_own(a, q, half_v(dev));
 }
 
 int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)

@@ -342,12 +342,7 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
     if (as)
         c->card = *as;
     c->n_sm = prop.multiProcessorCount;
-    dev->caps.memory = "GPU";
-    dev->caps.ahead = 1;
-    dev->caps.width_step = 8;
-    dev->caps.gelu_codes = 1;
-    dev->caps.reserve = (uint64_t)256 << 20;     /* what kernels and their stacks take at first, a margin later */
-    dev->caps.context = (uint64_t)512 << 20;     /* with kernels it is 300 to 500 MiB */
+    td_cuda_set_caps(&dev->caps);
     dev->ordinal = c->ordinal;
     dev->own_context = !gpu->context;
     dev->caps.noise_blocks = (int64_t)c->n_sm * (prop.maxThreadsPerMultiProcessor / 256);

@@ -10,6 +10,7 @@
 extern "C" {
 #include "seam/backend.h"
 }
+#include "clip_memory.h"
 
 struct TDLoader;                                 /* upload.h */
 

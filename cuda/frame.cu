@@ -151,10 +151,7 @@ __global__ void store_kernel(StoreArgs a)
     put(a, a.l.pair ? 1 : 2, cy, a.l.pair ? 2 * cx + 1 : cx, 128.0f + 224.0f * r);
 }
 
-/* ---- sets: FLAGS bytes with a word for each picture, then the pictures, tightly packed ---- */
-
-#define FLAGS 256
-#define MAX_PICTURES 4
+/* ---- sets (clip_memory.h) ---- */
 
 /* bytes of a picture; planes: where they begin in it */
 static int64_t picture_bytes(const TDPixLayout *l, int64_t h, int64_t w, int64_t planes[3])
@@ -168,21 +165,15 @@ static int64_t picture_bytes(const TDPixLayout *l, int64_t h, int64_t w, int64_t
     return at;
 }
 
-/* the largest format has three full planes of 16 bits */
-static int64_t set_bytes(int64_t h, int64_t w)
-{
-    return FLAGS + MAX_PICTURES * 6 * h * w;
-}
-
 int td_cuda_plan_frames(TDDev *, TDArena *a, TDFrameSet *set)
 {
-    return carve(a, &set->own, TD_I8, { set_bytes(set->h, set->w) });
+    return carve(a, &set->own, TD_I8, { td_cuda_set_bytes(set->h, set->w) });
 }
 
 int td_cuda_reserve_frames(TDDev *dev, int64_t h, int64_t w)
 {
     TDCuda *c = td_cuda(dev);
-    size_t bytes = (size_t)set_bytes(h, w);
+    size_t bytes = (size_t)td_cuda_set_bytes(h, w);
 
     for (TDFrameBuffer &b : c->frames) {
         int ret = b.host.bytes >= bytes ? 0 : td_cuda_host_alloc(dev, &b.host, bytes);
