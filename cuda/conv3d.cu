@@ -179,8 +179,7 @@ int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a)
     return launch<4, 2, 4, 6>(dev, a);           /* 256 x 96 */
 }
 
-/* keep the last frames of cache ++ x */
-static int update_cache(TDDev *dev, TDTensor *cache, const TDTensor *x)
+int td_cuda_keep_frames(TDDev *dev, TDTensor *cache, const TDTensor *x)
 {
     cudaStream_t stream = td_cuda(dev)->stream;
     int64_t n = cache->shape[0], t = x->shape[0];
@@ -199,7 +198,7 @@ static int update_cache(TDDev *dev, TDTensor *cache, const TDTensor *x)
     return 0;
 }
 
-int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *cv,
+int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *cv,
                           const TDTensor *residual)
 {
     ConvArgs a = {};
@@ -233,8 +232,6 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *
     a.wd = (int)x->shape[2];
     a.gamma = cv->gamma;
     TRY(td_cuda(dev)->kernels.conv(dev, a));
-    if (cache)
-        TRY(update_cache(dev, cache, x));
     if (cv->gamma && !a.gamma)
         TRY(td_cuda_rms_silu(dev, y, y, cv->gamma, 1));
 fail:

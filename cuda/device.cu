@@ -257,6 +257,7 @@ static TDOps make_ops(void)
     o.linear_geglu = td_cuda_linear_geglu;
     o.vae_unscale = td_cuda_vae_unscale;
     o.vae_scale = td_cuda_vae_scale;
+    o.keep_frames = td_cuda_keep_frames;
     o.repeat_frame = td_cuda_repeat_frame;
     o.causal_conv3d = td_cuda_causal_conv3d;
     o.rms_silu = td_cuda_rms_silu;

@@ -294,8 +294,9 @@ int td_cuda_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, do
 
 int td_cuda_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
 int td_cuda_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
+int td_cuda_keep_frames(TDDev *, TDTensor *, const TDTensor *);
 int td_cuda_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
-int td_cuda_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
+int td_cuda_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, const TDConv *, const TDTensor *);
 int td_cuda_rms_silu(TDDev *, TDTensor *, const TDTensor *, const float *, int);
 int td_cuda_plan_frames(TDDev *, TDArena *, TDFrameSet *);
 int td_cuda_reserve_frames(TDDev *, int64_t h, int64_t w);

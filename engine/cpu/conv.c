@@ -68,22 +68,7 @@ static void conv_store(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, 
         }
 }
 
-/* keep the last frames of cache ++ x */
-static void update_cache(TDTensor *cache, const TDTensor *x)
-{
-    int64_t n = cache->shape[0], t = x->shape[0];
-    size_t frame = td_tensor_bytes(x) / (size_t)t;
-    uint8_t *c = cache->data;
-
-    if (t >= n) {
-        memcpy(c, (const uint8_t *)x->data + (size_t)(t - n) * frame, (size_t)n * frame);
-    } else {
-        memmove(c, c + (size_t)t * frame, (size_t)(n - t) * frame);
-        memcpy(c + (size_t)(n - t) * frame, x->data, (size_t)t * frame);
-    }
-}
-
-int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *conv,
                          const TDTensor *residual)
 {
     ConvJob job = { conv, x, cache, residual, y, y->shape[1], y->shape[2] };
@@ -93,7 +78,21 @@ int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *c
     TDRows a = { TD_BF16, conv_rows, &job }, b = { TD_BF16, td_rows_matrix, &mat };
     int ret = td_cpu_gemm(td_cpu(dev), frames * job.h_out * job.w_out, conv->c_out, k, &a, &b, NULL, conv_store, &job);
 
-    if (ret >= 0 && cache)
-        update_cache(cache, x);
     return ret < 0 || !conv->gamma ? ret : td_cpu_rms_silu(dev, y, y, conv->gamma, 1);
+}
+
+int td_cpu_keep_frames(TDDev *dev, TDTensor *cache, const TDTensor *x)
+{
+    int64_t n = cache->shape[0], t = x->shape[0];
+    size_t frame = td_tensor_bytes(x) / (size_t)t;
+    uint8_t *c = cache->data;
+
+    (void)dev;
+    if (t >= n) {
+        memcpy(c, (const uint8_t *)x->data + (size_t)(t - n) * frame, (size_t)n * frame);
+    } else {
+        memmove(c, c + (size_t)t * frame, (size_t)(n - t) * frame);
+        memcpy(c + (size_t)(n - t) * frame, x->data, (size_t)t * frame);
+    }
+    return 0;
 }

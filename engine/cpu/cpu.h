@@ -91,8 +91,9 @@ int td_cpu_rcm_step(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, dou
 
 int td_cpu_vae_unscale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
 int td_cpu_vae_scale(TDDev *, TDTensor *, const TDTensor *, int64_t, int);
+int td_cpu_keep_frames(TDDev *, TDTensor *, const TDTensor *);
 int td_cpu_repeat_frame(TDDev *, TDTensor *, const TDTensor *);
-int td_cpu_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, TDTensor *, const TDConv *, const TDTensor *);
+int td_cpu_causal_conv3d(TDDev *, TDTensor *, const TDTensor *, const TDTensor *, const TDConv *, const TDTensor *);
 int td_cpu_fetch_frame(TDDev *, TDFrame *, TDFrameSet *, int64_t, int *);
 
 #endif /* TD_CPU_CPU_H */

@@ -177,6 +177,7 @@ static const TDOps cpu_ops = {
     .vae_scale = td_cpu_vae_scale,
     .repeat_frame = td_cpu_repeat_frame,
     .causal_conv3d = td_cpu_causal_conv3d,
+    .keep_frames = td_cpu_keep_frames,
     .rms_silu = td_cpu_rms_silu,
     .begin_frames = cpu_begin_frames,
     .wait_frames = cpu_wait_frames,

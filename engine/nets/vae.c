@@ -7,10 +7,15 @@
  *  2. An upsampler's time convolution is skipped for latent frame 0 and starts with zero history at frame 1: frame 0
  *     never enters its cache.
  *  3. The one attention is the second layer, where chunks are one frame: the clip holds memory for one of that size.
- *  4. Activations are bf16 between operations; the last convolution leaves f32. */
+ *  4. Activations are bf16 between operations; the last convolution leaves f32.
+ *  5. Layers see two frames at most. Where a latent frame has become four, one pair goes through all layers that are
+ *     left, then the other one. A pair is as many frames as the cache keeps: at full size, where they fill a buffer,
+ *     buffer and cache change places, and nothing is copied. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "nets/vae_priv.h"
+
+#define PAIR 2
 
 /* ---- the layers of both halves ---- */
 
@@ -274,7 +279,9 @@ double td_vae_products(const TDVae *vae)
 
 int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w)
 {
-    int64_t t = 1, y = h, x = w, largest = h * w * vae->conv_in.c_out;
+    int64_t t = 1, y = h, x = w, largest = h * w * vae->conv_in.c_out, *all = c->pairs.shape;
+    const TDVaeLayer *attends = NULL;
+    size_t mark, top;
     int ret;
 
     *c = (TDVaeClip){ .h = h, .w = w };
@@ -290,19 +297,27 @@ int td_vae_plan(TDVaeClip *c, const TDVae *vae, TDArena *a, int64_t h, int64_t w
         } else if (l->kind == TD_VAE_UPSAMPLE) {
             if (l->time.c_out) {
                 TRY(TD_CARVE(a, &c->cache[i][2], TD_BF16, 2, y, x, l->c_in));
-                t *= 2;
+                if (t == PAIR)
+                    c->pairs = td_vae_tensor(&c->pairs, 2 * PAIR, y, x, l->c_in);
+                t = PAIR;
                 largest = t * y * x * l->c_in > largest ? t * y * x * l->c_in : largest;
             }
             y *= 2;
             x *= 2;
         } else {
-            TRY(td_vae_plan_attention(&c->attn, l, vae->dev, a, y, x));
+            attends = l;
         }
         largest = t * y * x * l->c_out > largest ? t * y * x * l->c_out : largest;
     }
     TRY(TD_CARVE(a, &c->cache_out, TD_BF16, 2, y, x, vae->conv_out.c_in));
     for (int i = 0; i < 3; i++)
         TRY(TD_CARVE(a, &c->buf[i], TD_BF16, largest));
+    mark = td_arena_mark(a);                     /* attention is over when there are pairs */
+    TRY(td_vae_plan_attention(&c->attn, attends, vae->dev, a, h, w));
+    top = a->used;
+    td_arena_reset(a, mark);
+    TRY(TD_CARVE(a, &c->pairs, TD_BF16, all[0], all[1], all[2], all[3]));
+    a->used = a->used > top ? a->used : top;
 fail:
     return ret;
 }
@@ -336,22 +351,42 @@ static TDTensor rows(const TDTensor *x)
     return (TDTensor){ x->data, { x->shape[0] * x->shape[1] * x->shape[2], x->shape[3], 1, 1, 1 }, 2, TD_BF16 };
 }
 
-int td_vae_residual(TDDev *d, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor *a, TDTensor *b)
+void td_vae_exchange(TDTensor *a, TDTensor *b)
+{
+    void *data = a->data;
+
+    a->data = b->data;
+    b->data = data;
+}
+
+int td_vae_keep(TDDev *d, TDTensor *cache, const TDTensor *x, TDTensor *buf)
+{
+    int64_t n = td_tensor_count(cache);
+
+    if (td_tensor_count(x) != n || td_tensor_count(buf) != n)
+        return d->ops->keep_frames(d, cache, x);
+    td_vae_exchange(cache, buf);
+    return 0;
+}
+
+int td_vae_residual(TDDev *d, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor buf[3])
 {
     const TDOps *op = d->ops;
-    TDTensor norm = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_in),
-             mid = td_vae_tensor(b, x->shape[0], x->shape[1], x->shape[2], l->c_out),
-             out = td_vae_tensor(a, x->shape[0], x->shape[1], x->shape[2], l->c_out), *skip = x;
+    TDTensor norm = td_vae_tensor(&buf[1], x->shape[0], x->shape[1], x->shape[2], l->c_in),
+             mid = td_vae_tensor(&buf[2], x->shape[0], x->shape[1], x->shape[2], l->c_out), out, *skip = x;
     int ret;
 
     TRY(op->rms_silu     (d, &norm, x, l->gamma1, 1));
     TRY(op->causal_conv3d(d, &mid, &norm, &cache[0], &l->conv1, NULL));       /* norm and SiLU in it    */
+    TRY(td_vae_keep      (d, &cache[0], &norm, &buf[1]));
+    out = td_vae_tensor(&buf[1], x->shape[0], x->shape[1], x->shape[2], l->c_out);
     if (l->shortcut.c_out) {
         TRY(op->causal_conv3d(d, &out, x, NULL, &l->shortcut, NULL));
         skip = &out;
     }
     TRY(op->causal_conv3d(d, &out, &mid, &cache[1], &l->conv2, skip));
-    *a = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    TRY(td_vae_keep      (d, &cache[1], &mid, &buf[2]));
+    td_vae_exchange(&buf[0], &buf[1]);
     *x = out;
 fail:
     return ret;
@@ -386,21 +421,79 @@ fail:
     return ret;
 }
 
-static int upsample_layer(const TDVae *vae, TDVaeClip *c, int i, TDTensor *x, TDTensor *a, TDTensor *b)
+/* frames first to first + n - 1 */
+static TDTensor some_frames(const TDTensor *x, int64_t first, int64_t n)
 {
-    const TDOps *op = vae->dev->ops;
-    const TDVaeLayer *l = &vae->layers[i];
-    TDTensor in = *x, out;
+    TDTensor f = *x;
+
+    f.data = (uint8_t *)x->data + td_tensor_bytes(x) / (size_t)x->shape[0] * (size_t)first;
+    f.shape[0] = n;
+    return f;
+}
+
+/* twice as wide and high, to buf[0]. in: there, or in memory of its own */
+static int enlarge(const TDVae *vae, TDVaeClip *c, const TDVaeLayer *l, const TDTensor *in, TDTensor *x)
+{
+    TDTensor out = td_vae_tensor(&c->buf[1], in->shape[0], 2 * in->shape[1], 2 * in->shape[2], l->c_out);
     int ret;
 
-    if (l->time.c_out && c->next > 0) {
-        in = td_vae_tensor(a, 2 * x->shape[0], x->shape[1], x->shape[2], l->c_in);
-        TRY(op->causal_conv3d(vae->dev, &in, x, &c->cache[i][2], &l->time, NULL));
-    }
-    out = td_vae_tensor(b, in.shape[0], 2 * in.shape[1], 2 * in.shape[2], l->c_out);
-    TRY(op->causal_conv3d(vae->dev, &out, &in, NULL, &l->conv1, NULL));
-    *b = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    TRY(vae->dev->ops->causal_conv3d(vae->dev, &out, in, NULL, &l->conv1, NULL));
+    td_vae_exchange(&c->buf[0], &c->buf[1]);
     *x = out;
+fail:
+    return ret;
+}
+
+/* twice as many frames: to buf[0], or, where they are more than a pair, to memory of their own */
+static int multiply(const TDVae *vae, TDVaeClip *c, int i, TDTensor *x)
+{
+    const TDOps *op = vae->dev->ops;
+    int64_t t = x->shape[0];
+    TDTensor out = td_vae_tensor(t == PAIR ? &c->pairs : &c->buf[1], 2 * t, x->shape[1], x->shape[2], x->shape[3]);
+    int ret;
+
+    TRY(op->causal_conv3d(vae->dev, &out, x, &c->cache[i][2], &vae->layers[i].time, NULL));
+    TRY(op->keep_frames  (vae->dev, &c->cache[i][2], x));
+    if (t < PAIR)
+        td_vae_exchange(&c->buf[0], &c->buf[1]);
+    *x = out;
+fail:
+    return ret;
+}
+
+/* layers from i on, and the head; x: in buf[0] */
+static int decode(const TDVae *vae, TDVaeClip *c, int i, TDTensor x, TDTensor *rgb)
+{
+    const TDOps *op = vae->dev->ops;
+    TDDev *d = vae->dev;
+    TDTensor norm;
+    int ret = 0;
+
+    for (; i < vae->n_layers; i++) {
+        const TDVaeLayer *l = &vae->layers[i];
+
+        if (l->kind == TD_VAE_RESIDUAL) {
+            TRY(td_vae_residual(d, l, c->cache[i], &x, c->buf));
+        } else if (l->kind == TD_VAE_ATTENTION) {
+            TRY(td_vae_attention(d, l, &c->attn, &x));
+        } else {
+            if (l->time.c_out && c->next > 0)
+                TRY(multiply(vae, c, i, &x));
+            for (int64_t f = 0; x.shape[0] > PAIR && f < x.shape[0]; f += PAIR) {
+                TDTensor pair = some_frames(&x, f, PAIR), pictures = some_frames(rgb, f, PAIR);
+
+                TRY(enlarge(vae, c, l, &pair, &pair));
+                TRY(decode(vae, c, i + 1, pair, &pictures));
+            }
+            if (x.shape[0] > PAIR)
+                return 0;
+            TRY(enlarge(vae, c, l, &x, &x));
+        }
+    }
+    norm = td_vae_tensor(&c->buf[1], x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
+    TRY(op->rms_silu     (d, &norm, &x, vae->gamma_out, 1));
+    TRY(op->causal_conv3d(d, rgb, &norm, &c->cache_out, &vae->conv_out, NULL));
+    TRY(td_vae_keep      (d, &c->cache_out, &norm, &c->buf[1]));
 fail:
     return ret;
 }
@@ -408,26 +501,17 @@ fail:
 int td_vae_decode_next(const TDVae *vae, TDVaeClip *c, const TDTensor *z, TDTensor *rgb)
 {
     const TDOps *op = vae->dev->ops;
-    TDTensor x = td_vae_tensor(&c->buf[0], 1, c->h, c->w, vae->conv_in.c_out), a = c->buf[1], b = c->buf[2];
-    TDTensor raw = td_vae_tensor(&a, 1, c->h, c->w, TD_LATENT_CHANNELS), norm;
+    TDTensor x = td_vae_tensor(&c->buf[0], 1, c->h, c->w, vae->conv_in.c_out),
+             raw = td_vae_tensor(&c->buf[1], 1, c->h, c->w, TD_LATENT_CHANNELS);
     TDDev *d = vae->dev;
     int ret;
 
     TRY(op->vae_unscale  (d, &raw, z, c->next, 0));
     TRY(op->causal_conv3d(d, &c->latent, &raw, NULL, &vae->conv_latent, NULL));
     TRY(op->causal_conv3d(d, &x, &c->latent, &c->cache_in, &vae->conv_in, NULL));
-    for (int i = 0; i < vae->n_layers; i++) {
-        if (vae->layers[i].kind == TD_VAE_RESIDUAL)
-            TRY(td_vae_residual(d, &vae->layers[i], c->cache[i], &x, &a, &b));
-        else if (vae->layers[i].kind == TD_VAE_ATTENTION)
-            TRY(td_vae_attention(d, &vae->layers[i], &c->attn, &x));
-        else
-            TRY(upsample_layer(vae, c, i, &x, &a, &b));
-    }
-    norm = td_vae_tensor(&a, x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
-    TRY(op->rms_silu(d, &norm, &x, vae->gamma_out, 1));
-    rgb->shape[0] = x.shape[0];
-    TRY(op->causal_conv3d(d, rgb, &norm, &c->cache_out, &vae->conv_out, NULL));
+    TRY(op->keep_frames  (d, &c->cache_in, &c->latent));
+    rgb->shape[0] = c->next > 0 ? 4 : 1;
+    TRY(decode(vae, c, 0, x, rgb));
     c->next++;
 fail:
     return ret;

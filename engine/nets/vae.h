@@ -44,8 +44,9 @@ typedef struct TDVaeClip {
     int64_t next;                                ///< latent frame to decode
     TDTensor cache_in, cache_out, cache[TD_VAE_MAX_LAYERS][3];   ///< of conv1, conv2, time
     TDTensor latent;                             ///< bf16 [1,h,w,16]
-    TDTensor buf[3];                             ///< bf16, flat, large enough for any layer
-    TDVaeAttention attn;
+    TDTensor buf[3];                             ///< bf16, flat, large enough for any layer; the first has its input
+    TDTensor pairs;                              ///< bf16 [4,h',w',C]: frames that go on two by two
+    TDVaeAttention attn;                         ///< in the memory of `pairs`
 } TDVaeClip;
 
 /** The tensors of the decoder's half of a file, by the base width. @return 0, or what fn returned */

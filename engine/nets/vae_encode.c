@@ -154,7 +154,7 @@ static TDTensor last_frame(const TDTensor *x)
 }
 
 /* after the spatial part: keep the last frame, then halve the frames */
-static int downsample_time(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x, TDTensor *a)
+static int downsample_time(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x)
 {
     const TDOps *op = enc->dev->ops;
     const TDVaeLayer *l = &enc->layers[i];
@@ -163,24 +163,25 @@ static int downsample_time(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, T
 
     if (!l->time.c_out || c->next == 0)
         return op->repeat_frame(enc->dev, &c->last[i], &last);
-    out = td_vae_tensor(a, x->shape[0] / 2, x->shape[1], x->shape[2], l->c_out);
+    out = td_vae_tensor(&c->buf[1], x->shape[0] / 2, x->shape[1], x->shape[2], l->c_out);
     TRY(op->causal_conv3d(enc->dev, &out, x, &c->cache[i][0], &l->time, NULL));
-    *a = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    TRY(op->keep_frames  (enc->dev, &c->cache[i][0], x));
+    td_vae_exchange(&c->buf[0], &c->buf[1]);
     *x = out;
 fail:
     return ret;
 }
 
-static int downsample_layer(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x, TDTensor *a, TDTensor *b)
+static int downsample_layer(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x)
 {
     const TDVaeLayer *l = &enc->layers[i];
-    TDTensor out = td_vae_tensor(b, x->shape[0], x->shape[1] / 2, x->shape[2] / 2, l->c_out);
+    TDTensor out = td_vae_tensor(&c->buf[1], x->shape[0], x->shape[1] / 2, x->shape[2] / 2, l->c_out);
     int ret;
 
     TRY(enc->dev->ops->causal_conv3d(enc->dev, &out, x, NULL, &l->conv1, NULL));
-    *b = (TDTensor){ x->data, { 0 }, 0, TD_BF16 };
+    td_vae_exchange(&c->buf[0], &c->buf[1]);
     *x = out;
-    TRY(downsample_time(enc, c, i, x, a));
+    TRY(downsample_time(enc, c, i, x));
 fail:
     return ret;
 }
@@ -205,7 +206,7 @@ static int find_resume(const TDVaeEncoder *enc, const TDVaeEncodeClip *c, int64_
 static int encode_chunk(const TDVaeEncoder *enc, TDVaeEncodeClip *c, const TDTensor *in)
 {
     const TDOps *op = enc->dev->ops;
-    TDTensor x, a = c->buf[1], b = c->buf[2], norm, mean;
+    TDTensor x, norm, mean;
     TDDev *d = enc->dev;
     int64_t n = in->shape[0];
     int at = find_resume(enc, c, &n), ret;
@@ -213,23 +214,25 @@ static int encode_chunk(const TDVaeEncoder *enc, TDVaeEncodeClip *c, const TDTen
     if (at >= 0) {
         x = td_vae_tensor(&c->buf[0], n, c->last[at].shape[1], c->last[at].shape[2], c->last[at].shape[3]);
         TRY(op->repeat_frame(d, &x, &c->last[at]));
-        TRY(downsample_time(enc, c, at, &x, &a));
+        TRY(downsample_time(enc, c, at, &x));
     } else {
         x = td_vae_tensor(&c->buf[0], n, 8 * c->h, 8 * c->w, enc->conv_in.c_out);
         TRY(op->causal_conv3d(d, &x, in, &c->cache_in, &enc->conv_in, NULL));
+        TRY(op->keep_frames(d, &c->cache_in, in));
     }
     while (++at < enc->n_layers) {
         if (enc->layers[at].kind == TD_VAE_RESIDUAL)
-            TRY(td_vae_residual(d, &enc->layers[at], c->cache[at], &x, &a, &b));
+            TRY(td_vae_residual(d, &enc->layers[at], c->cache[at], &x, c->buf));
         else if (enc->layers[at].kind == TD_VAE_ATTENTION)
             TRY(td_vae_attention(d, &enc->layers[at], &c->attn, &x));
         else
-            TRY(downsample_layer(enc, c, at, &x, &a, &b));
+            TRY(downsample_layer(enc, c, at, &x));
     }
-    norm = td_vae_tensor(&a, 1, c->h, c->w, enc->conv_out.c_in);
-    mean = td_vae_tensor(&b, 1, c->h, c->w, enc->conv_out.c_out);
+    norm = td_vae_tensor(&c->buf[1], 1, c->h, c->w, enc->conv_out.c_in);
+    mean = td_vae_tensor(&c->buf[2], 1, c->h, c->w, enc->conv_out.c_out);
     TRY(op->rms_silu     (d, &norm, &x, enc->gamma_out, 1));
     TRY(op->causal_conv3d(d, &mean, &norm, &c->cache_out, &enc->conv_out, NULL));
+    TRY(td_vae_keep      (d, &c->cache_out, &norm, &c->buf[1]));
     TRY(op->causal_conv3d(d, &c->moments, &mean, NULL, &enc->conv_latent, NULL));
 fail:
     return ret;

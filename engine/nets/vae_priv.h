@@ -20,8 +20,12 @@ int td_vae_plan_attention(TDVaeAttention *at, const TDVaeLayer *l, TDDev *dev, T
 
 /** bf16 [T,h,w,C] over a flat buffer. */
 TDTensor td_vae_tensor(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c);
-/** x: in and out, in one of three buffers; a, b: the other two, a changes places with x. */
-int td_vae_residual(TDDev *dev, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor *a, TDTensor *b);
+/** a has the memory of b, and b that of a. */
+void td_vae_exchange(TDTensor *a, TDTensor *b);
+/** x, which lies in buf and is not needed any more, is over: cache has the last frames. buf has memory as large. */
+int td_vae_keep(TDDev *dev, TDTensor *cache, const TDTensor *x, TDTensor *buf);
+/** x: in and out, in buf[0]. */
+int td_vae_residual(TDDev *dev, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor buf[3]);
 /** x: one frame, in and out. */
 int td_vae_attention(TDDev *dev, const TDVaeLayer *l, TDVaeAttention *at, TDTensor *x);
 

@@ -251,6 +251,7 @@ static int run_layers(const TDTiny *v, TDTensor cache[], int from, int to, TDTen
 
         TRY(op->causal_conv3d(v->dev, &first, x, v->layers[i].memory ? &cache[i] : NULL, &c[0], NULL));
         if (v->layers[i].memory) {
+            TRY(op->keep_frames(v->dev, &cache[i], x));
             TRY(op->causal_conv3d(v->dev, &second, &first, NULL, &c[1], NULL));
             TRY(op->causal_conv3d(v->dev, x, &second, NULL, &c[2], x));
         } else {

@@ -248,10 +248,11 @@ struct TDOps {
      *  TD_LATENT_PLAIN; then with TD_LATENT_SOFT 3 tanh(y/3) -> bf16. form: of these */
     int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t, int form);
     /** y = conv(cache ++ x) + bias [+ residual] [, ReLU] -> dtype of y, one rounding; with conv->gamma then
-     *  y = rms_silu(y). y may be the residual. cache: the kt - stride_t frames before x, updated; NULL where there are
-     *  none */
-    int  (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+     *  y = rms_silu(y). y may be the residual. cache: the kt - stride_t frames before x; NULL where there are none */
+    int  (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *conv,
                           const TDTensor *residual);
+    /** cache (bf16 [n,h,w,C]) = the last n frames of cache ++ x */
+    int  (*keep_frames)(TDDev *dev, TDTensor *cache, const TDTensor *x);
     /** frame t of y (bf16 [16,T,h,w]) = the first 16 channels of x (bf16 [1,h,w,C]), normalised by the official chain
      *  unless form is TD_LATENT_PLAIN */
     int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t, int form);

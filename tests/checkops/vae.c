@@ -91,7 +91,7 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
             n_w = taps * c_file * f->c_out, n_x = c->m * c->n * c->k * f->c_in;
     int64_t t = c->m / f->stride_t * (f->interleave + 1), ch = f->c_out / (f->interleave + 1), part,
             n_cache = f->kt - f->stride_t;
-    TDTensor x, y, cache, spare, res;
+    TDTensor x, y, cache, res;
     TDEntry e = { .name = "weight", .dtype = TD_F32, .n_dims = 5, .shape = { f->c_out, c_file, f->kt, f->k, f->k },
                   .stride = { c_file * taps, taps, f->k * f->k, f->k, 1 }, .bytes = (size_t)n_w * 4,
                   .file = "checkops" };
@@ -113,19 +113,16 @@ static int run_conv(Run *r, const Case *c, float **out, int64_t *count)
         TRY(run_vector(r, &conv.gamma, in->gamma, f->c_out));
     TRY(run_tensor(r, &cache, TD_BF16, NULL, n_cache ? n_cache : 1, c->n, c->k, f->c_in));
     TRY(r->dev->ops->zero(r->dev, &cache));
-    TRY(run_tensor(r, &spare, TD_BF16, NULL, cache.shape[0], c->n, c->k, f->c_in));
     *count = 2 * t * in->out_h * in->out_w * ch;
     *out = run_floats(r, *count);
     for (int chunk = 0; chunk < 2; chunk++) {
-        int bench = r->bench;
-
         TRY(run_tensor(r, &x, TD_BF16, in->x + chunk * n_x, c->m, c->n, c->k, f->c_in));
         TRY(run_tensor(r, &y, f->f32 ? TD_F32 : TD_BF16, NULL, t, in->out_h, in->out_w, ch));
         TRY(run_tensor(r, &res, TD_BF16, in->res + chunk * *count / 2, t, in->out_h, in->out_w, ch));
-        if (bench && chunk)                      /* repeating moves a cache on: on a spare one */
-            TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, n_cache ? &spare : NULL, &conv,
-                                                f->residual ? &res : NULL));
-        TRY(r->dev->ops->causal_conv3d(r->dev, &y, &x, n_cache ? &cache : NULL, &conv, f->residual ? &res : NULL));
+        TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &x, n_cache ? &cache : NULL, &conv,
+                                            f->residual ? &res : NULL));
+        if (n_cache)
+            TRY(r->dev->ops->keep_frames(r->dev, &cache, &x));
         TRY(run_download(r, &p, &part, &y, TD_UNPACK_TENSOR));
         memcpy(*out + chunk * *count / 2, p, (size_t)part * sizeof(*p));
     }
@@ -260,6 +257,30 @@ static void ref_repeat(Run *r, const Case *c, double *ref)
         ref[i] = ((const float *)r->note)[i % n];
 }
 
+/* extra: frames of the cache, of 24 channels */
+static int run_keep(Run *r, const Case *c, float **out, int64_t *count)
+{
+    int64_t frame = c->n * c->k * 24;
+    TDTensor x, cache;
+    int ret;
+
+    r->note = run_values(r, 0, (c->extra + c->m) * frame, 1, 1);
+    TRY(run_tensor(r, &cache, TD_BF16, r->note, c->extra, c->n, c->k, 24));
+    TRY(run_tensor(r, &x, TD_BF16, (const float *)r->note + c->extra * frame, c->m, c->n, c->k, 24));
+    TRY(r->dev->ops->keep_frames(r->dev, &cache, &x));
+    TRY(run_download(r, out, count, &cache, TD_UNPACK_TENSOR));
+fail:
+    return ret;
+}
+
+static void ref_keep(Run *r, const Case *c, double *ref)
+{
+    int64_t frame = c->n * c->k * 24;
+
+    for (int64_t i = 0; i < c->extra * frame; i++)
+        ref[i] = ((const float *)r->note)[c->m * frame + i];
+}
+
 static double inverse(const Run *r, int i)
 {
     return point(r, 1 / point(r, std[i]));
@@ -298,6 +319,7 @@ static void ref_scale(Run *r, const Case *c, double *ref)
 #define CONV .run = run_conv, .reference = ref_conv, .flops = flops_conv
 #define SCALE .run = run_scale, .reference = ref_scale
 #define REPEAT .run = run_repeat, .reference = ref_repeat
+#define KEEP .run = run_keep, .reference = ref_keep
 #define UNSCALE .run = run_unscale, .reference = ref_unscale
 
 const Case vae_cases[] = {
@@ -383,6 +405,10 @@ const Case vae_cases[] = {
     { "vae_scale", "plain, latent frame 1 of 2x5x4", .m = 2, .n = 5, .k = 4, .extra = 16, .bound = 1e-7, .exact = 1,
       SCALE },
     { "repeat_frame", "3 frames of 5x4x24", .m = 3, .n = 5, .k = 4, .extra = 24, .exact = 1, REPEAT },
+    { "keep_frames", "1 frame of 5x4 to 2", .m = 1, .n = 5, .k = 4, .extra = 2, .exact = 1, KEEP },
+    { "keep_frames", "2 frames of 5x4 to 2", .m = 2, .n = 5, .k = 4, .extra = 2, .exact = 1, KEEP },
+    { "keep_frames", "4 frames of 3x7 to 2", .m = 4, .n = 3, .k = 7, .extra = 2, .exact = 1, KEEP },
+    { "keep_frames", "4 frames of 3x7 to 1", .m = 4, .n = 3, .k = 7, .extra = 1, .exact = 1, KEEP },
     { "vae_unscale", "latent frame 2 of 3x5x4", .m = 3, .n = 5, .k = 4, .bound = 1e-2, .exact = 1, UNSCALE },
     { "vae_unscale", "soft, latent frame 1 of 2x5x4", .m = 2, .n = 5, .k = 4, .extra = TD_LATENT_SOFT, .bound = 1e-2,
       UNSCALE },

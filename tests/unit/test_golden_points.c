@@ -25,19 +25,31 @@ static struct {
     int chunk;
 } spy;
 
+/* what has been kept under that name goes on: a layer may see its frames in several calls */
 static void keep(TDDev *dev, const char *name, const void *obj, enum TDUnpack kind, const TDTensor *shape)
 {
-    int64_t n = td_tensor_count(shape);
-    float *v = malloc((size_t)n * sizeof(*v));
+    int64_t n = td_tensor_count(shape), before;
+    int i = 0;
+    float *v;
 
-    if (!CHECK(spy.n_kept < MAX_KEPT && v) || !CHECK_INT(td_unpack(dev, v, obj, kind), 0)) {
-        free(v);
+    while (i < spy.n_kept && strcmp(spy.kept[i].name, name))
+        i++;
+    if (!CHECK(i < MAX_KEPT))
         return;
+    before = spy.kept[i].n;
+    v = realloc(spy.kept[i].v, (size_t)(before + n) * sizeof(*v));
+    if (!CHECK(v != NULL))
+        return;
+    spy.kept[i].v = v;
+    spy.kept[i].name = name;
+    if (before) {
+        spy.kept[i].shape[0] += shape->shape[0];
+    } else {
+        memcpy(spy.kept[i].shape, shape->shape, sizeof(shape->shape));
+        spy.n_kept++;
     }
-    spy.kept[spy.n_kept].name = name;
-    spy.kept[spy.n_kept].n = n;
-    memcpy(spy.kept[spy.n_kept].shape, shape->shape, sizeof(shape->shape));
-    spy.kept[spy.n_kept++].v = v;
+    spy.kept[i].n += n;
+    CHECK_INT(td_unpack(dev, v + before, obj, kind), 0);
 }
 
 static void keep_tensor(TDDev *dev, const char *name, const TDTensor *t)
@@ -95,7 +107,7 @@ static int spy_linear_gelu(TDDev *d, TDAct *y, const TDAct *x, const TDLinear *l
     return ret;
 }
 
-static int spy_conv(TDDev *d, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *conv,
+static int spy_conv(TDDev *d, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *conv,
                     const TDTensor *residual)
 {
     static const char *const names[2][6] = {

@@ -110,10 +110,10 @@ static double sum_of(const TDConv *cv, const TDTensor *x, const TDTensor *cache,
     return sum;
 }
 
-static int plain_conv(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cache, const TDConv *cv,
+static int plain_conv(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *cv,
                       const TDTensor *residual)
 {
-    int64_t channels = y->shape[3], w = y->shape[2], h = y->shape[1], n = td_tensor_count(y), frame;
+    int64_t channels = y->shape[3], w = y->shape[2], h = y->shape[1], n = td_tensor_count(y);
 
     (void)dev;
     for (int64_t i = 0; i < n; i++) {
@@ -124,8 +124,16 @@ static int plain_conv(TDDev *dev, TDTensor *y, const TDTensor *x, TDTensor *cach
         v += residual ? *place(residual, i) : 0;
         *place(y, i) = cv->relu && v < 0 ? 0 : v;
     }
-    frame = td_tensor_count(x) / x->shape[0];
-    for (int64_t i = 0; cache && i < frame; i++)
+    return 0;
+}
+
+/* one frame, as all of its caches have */
+static int plain_keep(TDDev *dev, TDTensor *cache, const TDTensor *x)
+{
+    int64_t frame = td_tensor_count(x) / x->shape[0];
+
+    (void)dev;
+    for (int64_t i = 0; i < frame; i++)
         *place(cache, i) = *place(x, (x->shape[0] - 1) * frame + i);
     return 0;
 }
@@ -140,6 +148,7 @@ static void plain_begin(TDDev *dev)
     plain.ops.vae_unscale = plain_unscale;
     plain.ops.vae_scale = plain_scale;
     plain.ops.causal_conv3d = plain_conv;
+    plain.ops.keep_frames = plain_keep;
     dev->ops = &plain.ops;
 }
 

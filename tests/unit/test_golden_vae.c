@@ -59,6 +59,7 @@ int main(void)
         at = 0;
         CHECK(td_vae_begin(vae, &clip) == 0);
         for (int64_t i = 0; i < t; i++) {
+            widest.copied *= i != 1;
             CHECK(td_vae_decode_next(vae, &clip, &z, &out) == 0);
             CHECK_INT(out.shape[0], i ? 4 : 1);
             CHECK(td_unpack(dev, rgb, &out, TD_UNPACK_TENSOR) == 0);
@@ -69,6 +70,7 @@ int main(void)
         golden_check(g, "video", video, 3 * frames * 64 * h * w);
     }
     CHECK_INT(td_tensor_bytes(&clip.buf[0]), widest.bytes);
+    CHECK(t > 1 && widest.copied && widest.copied < widest.bytes);   /* those of full size change places instead */
 end:
     free(zf);
     free(video);
