@@ -5,8 +5,10 @@
 #
 # 1. Wanted are Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static, and a mirror that has arm64, of
 #    which two libraries are unpacked into a folder of its own; nothing is installed. Without them status 77.
-# 2. Programs that the tests start are shell scripts that start qemu. The CUDA module is left out.
-# 3. The last line has the counts. Hours on two cores: qemu takes 20 times as long as the machine itself.
+# 2. Programs that the tests start are shell scripts that start qemu.
+# 3. The CUDA module, for one architecture, where nvcc is of CUDA 13 or later, g++-aarch64-linux-gnu is installed and pip has
+#    the toolkit's headers and static library for that host; else a line says why not. It is loaded, and finds no GPU.
+# 4. The last line has the counts. Hours on two cores: qemu takes 20 times as long as the machine itself.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -39,6 +41,42 @@ for deb in "$dir"/debs/*.deb; do
 done
 libs=$dir/root/usr/lib/$triple
 
+# ---- CUDA for that host ----
+
+# a toolkit in $dir/cuda: the compiler of this host, headers and library of the other one. Fails with a line
+other_toolkit() {
+    nvcc=$(command -v nvcc) && nvcc=$(realpath "$nvcc") && root=${nvcc%/bin/nvcc} && [ -f "$root/bin/nvcc.profile" ] ||
+        { echo "nvcc is not installed"; return 1; }
+    command -v $triple-g++ > "$dir/log" || { echo "$triple-g++ is not installed"; return 1; }
+    version=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+    [ "${version%%.*}" -ge 13 ] || { echo "CUDA $version has no such packages"; return 1; }
+    for part in runtime crt cccl; do
+        pip download -q --platform manylinux2014_aarch64 --only-binary=:all: --no-deps -d "$dir/wheels" \
+            "nvidia-cuda-$part==$version.*" > "$dir/log" 2>&1 || { echo "pip has no nvidia-cuda-$part $version of it"; return 1; }
+    done
+    for wheel in "$dir"/wheels/*.whl; do
+        python3 -m zipfile -e "$wheel" "$dir/wheels" || return 1
+    done
+    mkdir -p "$dir/cuda/bin" "$dir/cuda/targets" "$dir/driver" && ln -s "$root/nvvm" "$dir/cuda/nvvm" &&
+        ln -s "$dir/wheels/nvidia/cu${version%%.*}" "$dir/cuda/targets/sbsa-linux" && ln -s "$root"/bin/* "$dir/cuda/bin/" || return 1
+    for file in nvcc nvcc.profile; do            # what it finds itself by
+        rm "$dir/cuda/bin/$file" && cp "$root/bin/$file" "$dir/cuda/bin/" || return 1
+    done
+    # of the compiler's package, the same for all hosts
+    find -L "$root" -name fatbinary_section.h -exec cp {} "$dir/cuda/targets/sbsa-linux/include/" \; -quit
+    printf '#!/bin/sh\nexec "%s" -ccbin %s --target-directory sbsa-linux "$@"\n' "$dir/cuda/bin/nvcc" $triple-g++ > "$dir/nvcc"
+    chmod +x "$dir/nvcc"
+    # a driver by its name alone
+    echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$dir/driver.c"
+    $triple-gcc -shared -fPIC "$dir/driver.c" -o "$dir/driver/libcuda.so.1"
+}
+if why=$(other_toolkit); then
+    cuda="--nvcc=$dir/nvcc --cuda-arch=120"
+else
+    echo "aarch64: without the CUDA module: $why"
+    cuda=--disable-cuda
+fi
+
 # ---- the build ----
 
 git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do [ -f "$f" ] && printf "%s\0" "$f"; done' sh |
@@ -54,8 +92,10 @@ command -v ccache > /dev/null && cc="ccache $cc"
 jobs=$(nproc 2> /dev/null || echo 2)
 flags="-isystem $dir/root/usr/include/$triple"
 # Debian 12's compiler breaks down at some loops of fmax(), which the library and the tools do without
-if ! { ./configure --enable-werror --disable-cuda --disable-ffmpeg --cc="$cc" --extra-cflags="$flags" \
-    --extra-ldflags="-Wl,-rpath-link,$libs" && make -j"$jobs" AR=$triple-ar lib tools &&
+# the choice of CUDA is words
+# shellcheck disable=SC2086
+if ! { ./configure --enable-werror $cuda --disable-ffmpeg --cc="$cc" --extra-cflags="$flags" \
+    --extra-ldflags="-Wl,-rpath-link,$libs" && make -j"$jobs" AR=$triple-ar all &&
     make -j"$jobs" AR=$triple-ar EXTRA_CFLAGS="$flags -fno-tree-loop-vectorize" tests; } > "$dir/log" 2>&1; then
     grep ': error: \|internal compiler error\|: warning: ' "$dir/log" | head -n 20
     tail -n 5 "$dir/log"
@@ -77,5 +117,18 @@ set --
 for test in $tests; do
     set -- "$@" "qemu-aarch64-static build/tests/$test"
 done
+cat > "$dir/module" << EOF
+#!/bin/sh
+file=build/libturbodiff-cuda.so
+readelf -h \$file | grep -q 'Machine: *AArch64' && echo "ok the CUDA module is of that host" ||
+    echo "FAIL the CUDA module is of that host: \$(readelf -h \$file)"
+said=\$(QEMU_SET_ENV=LD_LIBRARY_PATH=$libs:$dir/driver build/td --devices 2>&1)
+case \$said in
+*"NVIDIA driver that works"*) echo "ok the CUDA module is loaded" ;;
+*) echo "FAIL the CUDA module is loaded: \$said"; exit 1 ;;
+esac
+EOF
+chmod +x "$dir/module"
+[ "$cuda" = --disable-cuda ] || set -- "$@" "$dir/module"
 TD_BUILD=build TD_MODELS=build/models tests/run.sh aarch64 "$@" \
     "qemu-aarch64-static build/checkops --fills=1 --sums=tests/golden/ops.sums"
