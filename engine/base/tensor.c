@@ -52,6 +52,15 @@ size_t td_tensor_bytes(const TDTensor *t)
     return td_dtype_bytes(t->dtype, td_tensor_count(t));
 }
 
+TDTensor td_tensor_part(const TDTensor *t, int64_t first, int64_t n)
+{
+    TDTensor part = *t;
+
+    part.data = (uint8_t *)t->data + td_tensor_bytes(t) / (size_t)t->shape[0] * (size_t)first;
+    part.shape[0] = n;
+    return part;
+}
+
 float td_f16_to_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 0x3ff, u;

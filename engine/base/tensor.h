@@ -33,6 +33,8 @@ typedef struct TDTensor {
 int64_t td_shape_count(const int64_t *shape, int n_dims);   ///< the product
 int64_t td_tensor_count(const TDTensor *t);      ///< elements
 size_t  td_tensor_bytes(const TDTensor *t);
+/** Rows, frames or what else the first axis counts: first to first + n - 1. */
+TDTensor td_tensor_part(const TDTensor *t, int64_t first, int64_t n);
 
 /** Blocks of this size that n elements fill, the last one maybe in part. */
 static inline int64_t td_blocks(int64_t n, int64_t block) { return (n + block - 1) / block; }

@@ -80,16 +80,6 @@ fail:
     return ret;
 }
 
-/* channels from first on of cond */
-static TDTensor channels(const TDTensor *cond, int64_t first, int64_t n)
-{
-    TDTensor t = *cond;
-
-    t.data = (uint16_t *)cond->data + first * cond->shape[1] * cond->shape[2] * cond->shape[3];
-    t.shape[0] = n;
-    return t;
-}
-
 int td_condition_begin(TDCondition *c, const TDEncoder *enc)
 {
     const TDOps *op = enc->dev->ops;
@@ -103,7 +93,7 @@ int td_condition_begin(TDCondition *c, const TDEncoder *enc)
         ones[i] = td_f32_to_bf16(1.0f);
     TRY(op->zero(enc->dev, &c->cond));
     for (int i = 0; i < TD_MASK_CHANNELS; i++) {
-        TDTensor frame0 = channels(&c->cond, i, 1);
+        TDTensor frame0 = td_tensor_part(&c->cond, i, 1);
 
         frame0.shape[1] = 1;
         TRY(op->upload(enc->dev, &frame0, ones));
@@ -136,7 +126,7 @@ static int check_finite(const TDCondition *c, const TDEncoder *enc, const char *
 
 int td_condition_next(TDCondition *c, const TDEncoder *enc, const char *path)
 {
-    TDTensor latent = channels(&c->cond, TD_MASK_CHANNELS, TD_LATENT_CHANNELS);
+    TDTensor latent = td_tensor_part(&c->cond, TD_MASK_CHANNELS, TD_LATENT_CHANNELS);
     int ret;
 
     TRY(enc->kind->encode(enc->net, &c->clip, c->encoded ? NULL : &c->image, &latent));

@@ -407,16 +407,6 @@ static TDTensor text_rows(const TDTensor *cache, int64_t i)
     return (TDTensor){ (uint16_t *)cache->data + i * rows * d, { rows, d, 1, 1, 1 }, 2, TD_BF16 };
 }
 
-/* rows [row0, row0 + n) of [*,D] */
-static TDTensor some_rows(const TDTensor *t, int64_t row0, int64_t n)
-{
-    TDTensor s = *t;
-
-    s.data = (uint16_t *)t->data + row0 * t->shape[1];
-    s.shape[0] = n;
-    return s;
-}
-
 /* What a LoRA adds to the linear that takes x comes to `sum` (bf16, as many rows as x), and so to the linear's sums. */
 static int add_side(const TDDit *dit, TDDitClip *c, TDAct *x, TDTensor *sum, const TDDitSide *side)
 {
@@ -479,7 +469,7 @@ int td_dit_text_begin(const TDDitText *text, const TDDit *dit, TDDitClip *c, con
     const TDOps *op = dit->dev->ops;
     TDDev *d = dit->dev;
     int64_t rows = text->n + text->n_alike;
-    TDAct in = { .x = some_rows(emb, 0, rows) };
+    TDAct in = { .x = td_tensor_part(emb, 0, rows) };
     int ret;
 
     c->text_hidden.x.shape[0] = c->text_ctx.x.shape[0] = c->text_ctx.code.shape[0] = rows;
@@ -488,7 +478,7 @@ int td_dit_text_begin(const TDDitText *text, const TDDit *dit, TDDitClip *c, con
     if (dit->int8)
         TRY(op->quantise(d, &c->text_ctx));
     if (text->n_apart) {                         /* the same row in a block of its like */
-        c->text_pad.x = some_rows(&c->text_ctx.x, text->n, 1);
+        c->text_pad.x = td_tensor_part(&c->text_ctx.x, text->n, 1);
         TRY(op->quantise(d, &c->text_pad));
     }
 fail:
@@ -508,7 +498,7 @@ int td_dit_text_block(TDDitText *text, const TDDit *dit, TDDitClip *c, int i)
     TRY(linear(dit, c, &k, &c->text_ctx, &b->cross_k, SIDE(dit, i, cross_k)));
     TRY(linear(dit, c, &v, &c->text_ctx, &b->cross_v, SIDE(dit, i, cross_v)));
     for (int64_t row = rows; row < rows + text->n_apart; row++) {
-        TDTensor row_k = some_rows(&k, row, 1), row_v = some_rows(&v, row, 1);
+        TDTensor row_k = td_tensor_part(&k, row, 1), row_v = td_tensor_part(&v, row, 1);
 
         TRY(linear(dit, c, &row_k, &c->text_pad, &b->cross_k, SIDE(dit, i, cross_k)));
         TRY(linear(dit, c, &row_v, &c->text_pad, &b->cross_v, SIDE(dit, i, cross_v)));

@@ -421,16 +421,6 @@ fail:
     return ret;
 }
 
-/* frames first to first + n - 1 */
-static TDTensor some_frames(const TDTensor *x, int64_t first, int64_t n)
-{
-    TDTensor f = *x;
-
-    f.data = (uint8_t *)x->data + td_tensor_bytes(x) / (size_t)x->shape[0] * (size_t)first;
-    f.shape[0] = n;
-    return f;
-}
-
 /* twice as wide and high, to buf[0]. in: there, or in memory of its own */
 static int enlarge(const TDVae *vae, TDVaeClip *c, const TDVaeLayer *l, const TDTensor *in, TDTensor *x)
 {
@@ -480,7 +470,7 @@ static int decode(const TDVae *vae, TDVaeClip *c, int i, TDTensor x, TDTensor *r
             if (l->time.c_out && c->next > 0)
                 TRY(multiply(vae, c, i, &x));
             for (int64_t f = 0; x.shape[0] > PAIR && f < x.shape[0]; f += PAIR) {
-                TDTensor pair = some_frames(&x, f, PAIR), pictures = some_frames(rgb, f, PAIR);
+                TDTensor pair = td_tensor_part(&x, f, PAIR), pictures = td_tensor_part(rgb, f, PAIR);
 
                 TRY(enlarge(vae, c, l, &pair, &pair));
                 TRY(decode(vae, c, i + 1, pair, &pictures));

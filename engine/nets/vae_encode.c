@@ -143,22 +143,12 @@ fail:
     return ret;
 }
 
-/* the last frame of x, [T,h,w,C] */
-static TDTensor last_frame(const TDTensor *x)
-{
-    TDTensor f = *x;
-
-    f.shape[0] = 1;
-    f.data = (uint8_t *)x->data + td_tensor_bytes(x) / (size_t)x->shape[0] * (size_t)(x->shape[0] - 1);
-    return f;
-}
-
 /* after the spatial part: keep the last frame, then halve the frames */
 static int downsample_time(const TDVaeEncoder *enc, TDVaeEncodeClip *c, int i, TDTensor *x)
 {
     const TDOps *op = enc->dev->ops;
     const TDVaeLayer *l = &enc->layers[i];
-    TDTensor last = last_frame(x), out;
+    TDTensor last = td_tensor_part(x, x->shape[0] - 1, 1), out;
     int ret;
 
     if (!l->time.c_out || c->next == 0)

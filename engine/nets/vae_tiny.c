@@ -229,16 +229,6 @@ static TDTensor output(const TDTensor *buf, const TDTensor *x, const TDConv *c)
                        4, TD_BF16 };
 }
 
-/* frames first to first + n - 1 */
-static TDTensor some_frames(const TDTensor *x, int64_t first, int64_t n)
-{
-    TDTensor f = *x;
-
-    f.data = (uint8_t *)x->data + td_tensor_bytes(x) / (size_t)x->shape[0] * (size_t)first;
-    f.shape[0] = n;
-    return f;
-}
-
 /* layers [from, to). x: in and out, in one of three buffers; a and b: the other two, a changes places with x */
 static int run_layers(const TDTiny *v, TDTensor cache[], int from, int to, TDTensor *x, TDTensor *a, TDTensor *b)
 {
@@ -331,8 +321,8 @@ int td_tiny_decode_next(const TDTiny *dec, TDTinyClip *c, const TDTensor *z, TDT
     n = x.shape[0];
     rgb->shape[0] = n - first;
     for (int64_t f = first; f < n; f++) {
-        TDTensor in = some_frames(&x, f, 1), full = output(&spare[0], &in, up),
-                 picture = some_frames(rgb, f - first, 1);
+        TDTensor in = td_tensor_part(&x, f, 1), full = output(&spare[0], &in, up),
+                 picture = td_tensor_part(rgb, f - first, 1);
 
         TRY(op->causal_conv3d(dec->dev, &full, &in, NULL, up, NULL));
         TRY(op->causal_conv3d(dec->dev, &picture, &full, NULL, head, NULL));
@@ -409,8 +399,8 @@ int td_tiny_encode_next(const TDTiny *enc, TDTinyEncodeClip *c, const TDTensor *
     x.shape[0] = 2;
     c->greys = in ? 0 : c->greys + 1;
     for (int i = 0; i < 2 && in; i++) {
-        half = some_frames(&x, i, 1);
-        pair = some_frames(in, 2 * i, 2);
+        half = td_tensor_part(&x, i, 1);
+        pair = td_tensor_part(in, 2 * i, 2);
         TRY(encode_pair(enc, c, &pair, &half));
     }
     if (c->greys == 1)
@@ -429,7 +419,8 @@ fail:
 
 int td_tiny_encode_picture(const TDTiny *enc, TDTinyEncodeClip *c, const TDTensor *picture, TDTensor *latent)
 {
-    TDTensor first = some_frames(&c->in, 0, 1), rest = some_frames(&c->in, 1, 3), grey = some_frames(&c->grey, 0, 1);
+    TDTensor first = td_tensor_part(&c->in, 0, 1), rest = td_tensor_part(&c->in, 1, 3),
+             grey = td_tensor_part(&c->grey, 0, 1);
     const TDOps *op = enc->dev->ops;
     int ret;
 
