@@ -86,7 +86,7 @@ demuxers=mov,matroska,nut,rawvideo,image_ppm_pipe,image_pgm_pipe
 bsfs=null
 
 if [ "$set" = small ]; then
-    set -- "$@" --disable-network --disable-ffplay
+    set -- "$@" --enable-protocol=unix --disable-ffplay
 else
     video=$video,testsrc,smptebars,gradients,concat,overlay,pad,hflip,vflip,transpose,rotate,tile,tinterlace
     video=$video,minterpolate,blend,tblend,vstack,xstack,loop,eq,hue,colorspace,colormatrix,setdar

@@ -219,124 +219,127 @@ if [ -d /proc/self ]; then
     unfit "a path in /proc" /proc/s "from '/proc/s': .*: expected a path where a socket can be made"
 fi
 
-if "$ffmpeg" -hide_banner -v error -protocols | grep -qx ' *unix'; then
-    # playout OPTIONS SECONDS: it listens at $tmp/s, in the background, and is there
-    playout() {
-        echo '1 turbodiff@out prompt x; 1 turbodiff@out status' > "$tmp/commands"
-        timeout 40 "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@out=from=$tmp/s:s=64x48:pace=live:$1,sendcmd=f=$tmp/commands,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states[v]" \
-            -map '[v]' -t "$2" -f framecrc "$tmp/crc" 2> "$tmp/log" &
-        playout=$!
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
-            [ -S "$tmp/s" ] && break
-            sleep 0.3
-        done
-    }
-    # worker OPTION...: sends a channel there, as fast as it can
-    worker() {
-        "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "$base:prompt=a cat:idle=repeat" "$@" -c:v rawvideo -f nut "unix:$tmp/s" 2> "$tmp/err"
-    }
-    frames -f lavfi -i "$base:prompt=a cat:idle=repeat" -frames:v 90 | cut -d , -f 6 | sort -u > "$tmp/sums"
-    # sums: of all frames that were on air, that are none of the worker's
-    strange() {
-        grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 6 | sort -u | comm -23 - "$tmp/sums" | wc -l
-    }
-    # kinds: what was on air, in order; counts are of play alone
-    kinds() {
-        sed -n 's/.*state=//p' "$tmp/states" | uniq -c | awk '{ printf $2 == "play" ? $1 " play," : $2 "," }'
-    }
-    # a device that is dead for the process: that one ends, and the next one goes on
-    playout late=hold 9
-    claim h100:1000:900:stick3
-    worker
-    died=$?
-    claim h100:1000:900
-    sleep 2
-    worker -frames:v 27
-    again=$?
-    wait $playout
-    claim none
-    equal "a worker whose device is dead ends, and the next one goes on; the picture holds" "$((died != 0)) $again $(kinds)" "1 0 18 play,hold,27 play,hold,"
-    equal "all of nine seconds, at its rate" "$(grep -c '^0,' "$tmp/crc") $(strange)" "144 0"
-    equal "one line for each that goes" "$(grep -c "from '$tmp/s': the process has gone; waiting for the next one" "$tmp/log")" 2
-    grep -q 'prompt.*ret:Function not implemented\|ret:Function not implemented.*from: clips are made by another process' "$tmp/log" &&
-        grep -q 'state=play' "$tmp/log" && ok "commands: its own alone" || fail "commands: its own alone" "$(grep 'Command reply' "$tmp/log")"
-    # one that is killed while it writes: what it had begun is not seen
-    playout late=slate:slate="$tmp/red.ppm":slate_after=0.5:first=slate 6
-    "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "$base:prompt=a cat:idle=repeat" -c:v rawvideo -f nut "unix:$tmp/s" 2> "$tmp/err" &
-    killed=$!
-    sleep 2
-    kill -KILL $killed
-    wait $killed 2> "$tmp/killed"
-    wait $playout
-    equal "a worker that is killed: its frames, then the slate" "$(kinds | sed 's/[0-9]* play/play/')" "slate,play,hold,slate,"
-    equal "and none of its frames in part" "$(strange)" 1    # the slate
-    # a socket that a process has left is no obstacle; frames of another size are scaled
-    "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/err" &
-    killed=$!
-    sleep 1
-    kill -KILL $killed
-    wait $killed 2> "$tmp/killed"
-    [ -S "$tmp/s" ]
-    equal "a playout that is killed leaves its socket" $? 0
-    playout late=hold 3
-    worker -s 32x32 -frames:v 9
-    wait $playout
-    equal "a socket that was left; frames of another size" "$(kinds) $(grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 5 | sort -u)" "9 play,hold, 4608"
-    # a second playout is refused, while the first one waits and while a process sends to it, and takes nothing from it
-    playout late=hold 7
-    unfit "in use, while nobody sends" "$tmp/s" "from '$tmp/s' is in use by another process"
-    worker -frames:v 27
-    sleep 3
-    worker &
-    worker=$!
-    sleep 1
-    unfit "in use, while a process sends" "$tmp/s" "from '$tmp/s' is in use by another process"
-    wait $playout
-    first=$?
-    wait $worker
-    equal "the first one is sent to as before" "$first $(kinds | sed 's/^27 play,hold,[0-9]* play,$/both/') $(strange)" "0 both 0"
-    equal "one that looked was no process that has gone" "$(grep -c "the process has gone" "$tmp/log")" 1
-    [ -e "$tmp/s" ]
-    equal "its socket goes with it" $? 1
-    # what another has put at the path is not removed; a path that was removed is made again
-    playout late=hold 4
-    rm "$tmp/s"
-    sleep 3
-    [ -S "$tmp/s" ] && rm "$tmp/s" && printf 'a text' > "$tmp/s"
-    equal "a path that was removed is made again" $? 0
-    kill $playout
-    wait $playout
-    equal "a path that is another's is left" "$(cat "$tmp/s")" "a text"
-    rm -f "$tmp/s"
-    # the units of doc/live.md, in order; their commands with what this machine has
-    awk -v dir="$tmp" '/^    \[Unit\]/ { n++ } /^    / && n { print substr($0, 5) > (dir "/unit" n ".service") } /^[^ ]/ { if (n > 1) exit }' \
-        "$(dirname "$0")/../../doc/live.md"
-    if command -v systemd-analyze > "$tmp/which"; then
-        sed -i "s|/usr/local/bin/ffmpeg|$ffmpeg|" "$tmp"/unit?.service
-        check "the units of the text" systemd-analyze verify "$tmp/unit1.service" "$tmp/unit2.service"
-    fi
-    # unit N: its command, for a few seconds
-    unit() {
-        sed -n 's/^ExecStart=[^ ]* //p' "$tmp/unit$1.service" | sed "s|/run/turbodiff.sock|$tmp/s|; s|/run/turbodiff.prom|$tmp/m|; \
-            s|turbodiff=programme=[^ ]*:s=832x480|$channel:loop=-1|; s|s=832x480|s=64x48|; s|/etc/turbodiff/break.png|$tmp/red.ppm|; \
-            s|-f flv rtmp:.*|-t 4 $tmp/unit.mkv|; s|libx264 -udu_sei 1 -preset veryfast|$video|" > "$tmp/command"
-        # shellcheck disable=SC2046
-        timeout 20 "$ffmpeg" -y $(cat "$tmp/command") 2> "$tmp/unit$1.log"
-    }
-    video=mpeg4
-    "$ffmpeg" -hide_banner -v error -encoders | grep -q ' libx264 ' && video="libx264 -udu_sei 1 -preset veryfast"
-    unit 2 &
+# playout OPTIONS SECONDS: it listens at $tmp/s, in the background, and is there
+playout() {
+    echo '1 turbodiff@out prompt x; 1 turbodiff@out status' > "$tmp/commands"
+    timeout 40 "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@out=from=$tmp/s:s=64x48:pace=live:$1,sendcmd=f=$tmp/commands,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states[v]" \
+        -map '[v]' -t "$2" -f framecrc "$tmp/crc" 2> "$tmp/log" &
     playout=$!
-    sleep 1
-    unit 1
-    worked=$?
-    wait $playout
-    equal "the commands of the units: the playout's end ends the worker" "$? $((worked != 0)) $("$ffmpeg" -hide_banner -nostdin -v error \
-        -i "$tmp/unit.mkv" -map v -f framecrc - | grep -c '^0,')" "0 1 64"
-    "$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/log" &
-    sleep 1
-    interrupted "SIGINT while nobody is there" $! "$tmp/log"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -S "$tmp/s" ] && break
+        sleep 0.3
+    done
+}
+# worker OPTION...: sends a channel there, as fast as it can
+worker() {
+    "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "$base:prompt=a cat:idle=repeat" "$@" -c:v rawvideo -f nut "unix:$tmp/s" 2> "$tmp/err"
+}
+frames -f lavfi -i "$base:prompt=a cat:idle=repeat" -frames:v 90 | cut -d , -f 6 | sort -u > "$tmp/sums"
+# sums: of all frames that were on air, that are none of the worker's
+strange() {
+    grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 6 | sort -u | comm -23 - "$tmp/sums" | wc -l
+}
+# kinds: what was on air, in order; counts are of play alone
+kinds() {
+    sed -n 's/.*state=//p' "$tmp/states" | uniq -c | awk '{ printf $2 == "play" ? $1 " play," : $2 "," }'
+}
+# a device that is dead for the process: that one ends, and the next one goes on
+playout late=hold 9
+claim h100:1000:900:stick3
+worker
+died=$?
+claim h100:1000:900
+sleep 2
+worker -frames:v 27
+again=$?
+wait $playout
+claim none
+equal "a worker whose device is dead ends, and the next one goes on; the picture holds" "$((died != 0)) $again $(kinds)" "1 0 18 play,hold,27 play,hold,"
+equal "all of nine seconds, at its rate" "$(grep -c '^0,' "$tmp/crc") $(strange)" "144 0"
+equal "one line for each that goes" "$(grep -c "from '$tmp/s': the process has gone; waiting for the next one" "$tmp/log")" 2
+grep -q 'prompt.*ret:Function not implemented\|ret:Function not implemented.*from: clips are made by another process' "$tmp/log" &&
+    grep -q 'state=play' "$tmp/log" && ok "commands: its own alone" || fail "commands: its own alone" "$(grep 'Command reply' "$tmp/log")"
+# one that is killed while it writes: what it had begun is not seen
+playout late=slate:slate="$tmp/red.ppm":slate_after=0.5:first=slate 6
+"$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "$base:prompt=a cat:idle=repeat" -c:v rawvideo -f nut "unix:$tmp/s" 2> "$tmp/err" &
+killed=$!
+sleep 2
+kill -KILL $killed
+wait $killed 2> "$tmp/killed"
+wait $playout
+equal "a worker that is killed: its frames, then the slate" "$(kinds | sed 's/[0-9]* play/play/')" "slate,play,hold,slate,"
+equal "and none of its frames in part" "$(strange)" 1    # the slate
+# a socket that a process has left is no obstacle; frames of another size are scaled
+"$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/err" &
+killed=$!
+sleep 1
+kill -KILL $killed
+wait $killed 2> "$tmp/killed"
+[ -S "$tmp/s" ]
+equal "a playout that is killed leaves its socket" $? 0
+playout late=hold 3
+worker -s 32x32 -frames:v 9
+wait $playout
+equal "a socket that was left; frames of another size" "$(kinds) $(grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 5 | sort -u)" "9 play,hold, 4608"
+# a second playout is refused, while the first one waits and while a process sends to it, and takes nothing from it
+playout late=hold 7
+[ -S "$tmp/s" ]
+had=$?
+unfit "in use, while nobody sends" "$tmp/s" "from '$tmp/s' is in use by another process"
+worker -frames:v 27
+sleep 3
+worker &
+worker=$!
+sleep 1
+unfit "in use, while a process sends" "$tmp/s" "from '$tmp/s' is in use by another process"
+wait $playout
+first=$?
+wait $worker
+equal "the first one is sent to as before" "$first $(kinds | sed 's/^27 play,hold,[0-9]* play,$/both/') $(strange)" "0 both 0"
+equal "one that looked was no process that has gone" "$(grep -c "the process has gone" "$tmp/log")" 1
+[ -e "$tmp/s" ]
+equal "its socket goes with it" "$had $?" "0 1"
+# what another has put at the path is not removed; a path that was removed is made again
+playout late=hold 4
+rm "$tmp/s"
+sleep 3
+[ -S "$tmp/s" ] && rm "$tmp/s" && printf 'a text' > "$tmp/s"
+equal "a path that was removed is made again" $? 0
+kill $playout
+wait $playout
+equal "a path that is another's is left" "$(cat "$tmp/s")" "a text"
+rm -f "$tmp/s"
+# the units of doc/live.md, in order; their commands with what this machine has
+awk -v dir="$tmp" '/^    \[Unit\]/ { n++ } /^    / && n { print substr($0, 5) > (dir "/unit" n ".service") } /^[^ ]/ { if (n > 1) exit }' \
+    "$(dirname "$0")/../../doc/live.md"
+if command -v systemd-analyze > "$tmp/which"; then
+    sed -i "s|/usr/local/bin/ffmpeg|$ffmpeg|" "$tmp"/unit?.service
+    check "the units of the text" sh -c "'$ffmpeg' -hide_banner -v error -protocols | grep -qx ' *unix' &&
+        systemd-analyze verify '$tmp/unit1.service' '$tmp/unit2.service'"
 fi
+# unit N: its command, for a few seconds
+unit() {
+    sed -n 's/^ExecStart=[^ ]* //p' "$tmp/unit$1.service" | sed "s|/run/turbodiff.sock|$tmp/s|; s|/run/turbodiff.prom|$tmp/m|; \
+        s|turbodiff=programme=[^ ]*:s=832x480|$channel:loop=-1|; s|s=832x480|s=64x48|; s|/etc/turbodiff/break.png|$tmp/red.ppm|; \
+        s|-f flv rtmp:.*|-t 4 $tmp/unit.mkv|; s|libx264 -udu_sei 1 -preset veryfast|$video|; s|-c:a aac|-c:a $audio|" > "$tmp/command"
+    # shellcheck disable=SC2046
+    timeout 20 "$ffmpeg" -y $(cat "$tmp/command") 2> "$tmp/unit$1.log"
+}
+video=mpeg4
+audio=pcm_s16le
+"$ffmpeg" -hide_banner -v error -encoders | grep -q ' aac ' && audio=aac
+"$ffmpeg" -hide_banner -v error -encoders | grep -q ' libx264 ' && video="libx264 -udu_sei 1 -preset veryfast"
+unit 2 &
+playout=$!
+sleep 1
+unit 1
+worked=$?
+wait $playout
+equal "the commands of the units: the playout's end ends the worker" "$? $((worked != 0)) $("$ffmpeg" -hide_banner -nostdin -v error \
+    -i "$tmp/unit.mkv" -map v -f framecrc - | grep -c '^0,')" "0 1 64"
+"$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/log" &
+sleep 1
+interrupted "SIGINT while nobody is there" $! "$tmp/log"
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]
