@@ -40,6 +40,7 @@
 #include "libavutil/time.h"
 #include "filters.h"
 #include "turbodiff_common.h"
+#include "turbodiff_reader.h"
 #include "video.h"
 #if CONFIG_CUDA
 #include "libavutil/hwcontext_cuda_internal.h"
@@ -595,7 +596,8 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     TDParams params;
     int ret;
 
-    /* of a clip that is cut short: its line, and the frame that it was to fill */
+    /* of a clip that is cut short: its thread, its line, and the frame that it was to fill */
+    ff_turbodiff_close_reader(ctx);
     ff_turbodiff_write_stats(ctx);
     av_frame_free(&s->frame);
     if (s->seed_unknown) {
@@ -724,6 +726,7 @@ av_cold void ff_turbodiff_close(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
 
+    ff_turbodiff_close_reader(ctx);
     if (s->td)
         ff_turbodiff_write_stats(ctx);
     td_close(&s->td);

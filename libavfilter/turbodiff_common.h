@@ -69,6 +69,7 @@ typedef struct TurboDiffContext {
     AVFilterInterruptCB interrupt;   ///< of the graph, for that thread
     int64_t deadline;           ///< when that thread's clip is given up; 0: never
     AVBufferRef *hw_frames;     ///< where CUDA frames come from
+    struct TurboDiffReader *reader;  ///< works on the clip; NULL: activate() does itself
     AVFrame *frame;             ///< frame to be filled next, NULL if none
     AVDictionary *metadata;     ///< of every frame
     int clip_frames;            ///< frames to be made

@@ -63,9 +63,10 @@ typedef struct TurboDiffI2VContext {
     AVFrame *from;              ///< extend: last frame that passed
     int64_t from_pts;           ///< its time in the output, AV_NOPTS_VALUE if it has none
     float *picture;             ///< frame of the clip that the next one begins with, before it was rounded
+    int64_t keep;               ///< its number; -1: none is kept
     AVFrame *tail[TD_MAX_FRAMES];    ///< a ring of frames that a clip shares with the next one, from the second on
     int at_tail, nb_tail;       ///< the first one, and how many there are
-    int shared;                 ///< frames that the clip under way shares with the one before
+    int shared, next_shared;    ///< frames that the clip under way shares with the one before, and with the one after
     AVFrame *like;              ///< input frame whose properties those of its clips have
     struct SwsContext *to_link; ///< extend: from the frames that are made to those of the link, NULL if they are the same
     int active;                 ///< a clip is under way
@@ -102,9 +103,10 @@ int ff_turbodiff_i2v_check_overlap(AVFilterContext *ctx);
 int ff_turbodiff_i2v_start(AVFilterContext *ctx, const AVFrame *from);
 
 /**
- * How many frames the clip under way shares with the one that follows it.
+ * As ff_turbodiff_read(); of the frame that the next clip begins with, what it was
+ * before it was rounded is kept. Where there is a thread, that calls it.
  */
-int ff_turbodiff_i2v_shared(TurboDiffI2VContext *s);
+int ff_turbodiff_i2v_read(AVFilterContext *ctx, AVFrame **frame);
 
 /**
  * Do with frame n of the clip under way what it shares with the one before and

@@ -36,6 +36,7 @@
 #include "turbodiff_convert.h"
 #include "turbodiff_i2v.h"
 #include "turbodiff_programme.h"
+#include "turbodiff_reader.h"
 #include "turbodiff_transition.h"
 
 /* microseconds between two looks at a pipe of prompts before its first line */
@@ -138,6 +139,37 @@ static int next_prompt(AVFilterContext *ctx)
     return ff_turbodiff_set_job(ctx, &s->job, &s->params, s->nb_frames, s->seed);
 }
 
+int ff_turbodiff_i2v_read(AVFilterContext *ctx, AVFrame **frame)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    TurboDiffContext *c = &s->common;
+    int ret = ff_turbodiff_read(ctx, frame);
+
+    if (ret != 1 || (*frame)->pts != s->keep)
+        return ret;
+    if (!s->picture && !(s->picture = av_malloc_array((size_t)c->w * c->h, 3 * sizeof(*s->picture))))
+        ret = AVERROR(ENOMEM);
+    else if (td_last_picture(c->td, s->picture) < 0)
+        ret = AVERROR_EXTERNAL;
+    if (ret < 0)
+        av_frame_free(frame);
+    return ret;
+}
+
+/* how many frames the clip under way shares with the one that follows it */
+static int shared_with_next(TurboDiffI2VContext *s)
+{
+    int64_t next = s->nb_frames;
+
+    if (s->prompts && s->programme.fd < 0) {
+        const TurboDiffProgramme *p = &s->programme;
+        int frames = p->jobs[p->next < p->nb_jobs ? p->next : 0].frames;
+
+        next = frames ? frames : next;
+    }
+    return FFMIN(s->overlap, FFMIN(next, s->common.nb_frames) - 1);
+}
+
 int ff_turbodiff_i2v_start(AVFilterContext *ctx, const AVFrame *from)
 {
     TurboDiffI2VContext *s = ctx->priv;
@@ -171,43 +203,20 @@ int ff_turbodiff_i2v_start(AVFilterContext *ctx, const AVFrame *from)
     if (ret >= 0) {
         s->nb_started++;
         s->active = 1;
+        s->next_shared = s->clip + 1 < s->clips ? shared_with_next(s) : 0;
+        s->keep        = s->clip + 1 < s->clips ? c->nb_frames - FFMAX(s->next_shared, 1) : -1;
+        ret = ff_turbodiff_open_reader(ctx, ff_turbodiff_i2v_read);
     }
 end:
     av_frame_free(&rgb);
     return ret;
 }
 
-int ff_turbodiff_i2v_shared(TurboDiffI2VContext *s)
-{
-    int64_t next = s->nb_frames;
-
-    if (s->prompts && s->programme.fd < 0) {
-        const TurboDiffProgramme *p = &s->programme;
-        int frames = p->jobs[p->next < p->nb_jobs ? p->next : 0].frames;
-
-        next = frames ? frames : next;
-    }
-    return FFMIN(s->overlap, FFMIN(next, s->common.nb_frames) - 1);
-}
-
-/* keep the frame that has just been read, as it was before it was rounded, for the clip that follows */
-static int keep_picture(AVFilterContext *ctx)
-{
-    TurboDiffI2VContext *s = ctx->priv;
-    TurboDiffContext *c = &s->common;
-
-    if (!s->picture && !(s->picture = av_malloc_array((size_t)c->w * c->h, 3 * sizeof(*s->picture))))
-        return AVERROR(ENOMEM);
-    return td_last_picture(c->td, s->picture) < 0 ? AVERROR_EXTERNAL : 0;
-}
-
 int ff_turbodiff_i2v_join(AVFilterContext *ctx, AVFrame **frame, int64_t n)
 {
     TurboDiffI2VContext *s = ctx->priv;
-    int last = s->clip + 1 >= s->clips, next = last ? 0 : ff_turbodiff_i2v_shared(s), ret;
+    int next = s->next_shared, ret;
 
-    if (!last && n == s->common.nb_frames - FFMAX(next, 1) && (ret = keep_picture(ctx)) < 0)
-        return ret;
     if (n == 0 && s->shared) {                   /* the same picture as the one that it was made from */
         av_frame_free(frame);
         return 0;

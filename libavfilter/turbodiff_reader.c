@@ -18,7 +18,7 @@
 
 /**
  * @file
- * a thread that works on the clip of a source
+ * a thread that works on a filter's clip
  */
 
 #include <string.h>
@@ -27,6 +27,7 @@
 #include "libavutil/mem.h"
 #include "libavutil/thread.h"
 #include "libavutil/time.h"
+#include "buffersrc.h"
 #include "filters.h"
 #include "turbodiff_common.h"
 #include "turbodiff_reader.h"
@@ -39,8 +40,10 @@
 
 struct TurboDiffReader {
     AVFilterContext *ctx;
+    TurboDiffRead *read;
     pthread_t thread;
     int has_thread;
+    int is_quiet;               ///< the last look that found nothing asked for no other one
 
     /* of both threads, under the lock */
     pthread_mutex_t lock;
@@ -60,7 +63,7 @@ static void *work(void *arg)
     while (ret == 1 || ret == AVERROR(EAGAIN)) {
         AVFrame *frame = NULL;
 
-        ret = ff_turbodiff_read(r->ctx, &frame);
+        ret = r->read(r->ctx, &frame);
         pthread_mutex_lock(&r->lock);
         while (ret == 1 && r->nb_frames == AHEAD && !r->quit)
             pthread_cond_wait(&r->wake, &r->lock);
@@ -80,15 +83,26 @@ static void *work(void *arg)
     return NULL;
 }
 
-int ff_turbodiff_open_reader(AVFilterContext *ctx, TurboDiffReader **reader)
+/* a CPU has nothing to do beside the graph's own work; and CUDA frames are of the graph's only device */
+static int is_wanted(const TurboDiffContext *s)
+{
+    TDInfo info;
+
+    return s->format != AV_PIX_FMT_CUDA && td_info(s->td, &info) >= 0 && strcmp(info.backend, "cpu");
+}
+
+int ff_turbodiff_open_reader(AVFilterContext *ctx, TurboDiffRead *read)
 {
     TurboDiffContext *s = ctx->priv;
-    TurboDiffReader *r = av_mallocz(sizeof(*r));
+    TurboDiffReader *r;
     int ret;
 
-    if (!r)
+    if (!is_wanted(s))
+        return 0;
+    if (!(r = av_mallocz(sizeof(*r))))
         return AVERROR(ENOMEM);
-    r->ctx = ctx;
+    r->ctx  = ctx;
+    r->read = read;
     if ((ret = pthread_mutex_init(&r->lock, NULL)))
         goto fail;
     if ((ret = pthread_cond_init(&r->wake, NULL))) {
@@ -97,7 +111,7 @@ int ff_turbodiff_open_reader(AVFilterContext *ctx, TurboDiffReader **reader)
     }
     s->interrupt   = ctx->graph->interrupt_callback;
     s->is_threaded = 1;
-    *reader = r;
+    s->reader      = r;
     if ((ret = pthread_create(&r->thread, NULL, work, r)))
         return AVERROR(ret);
     r->has_thread = 1;
@@ -107,11 +121,32 @@ fail:
     return AVERROR(ret);
 }
 
-int ff_turbodiff_take(TurboDiffReader *r, AVFrame **out)
+/* whether an input of the graph has been asked for a frame, which comes when no filter is ready */
+static int is_starving(const AVFilterGraph *graph)
 {
+    for (unsigned i = 0; i < graph->nb_filters; i++) {
+        AVFilterContext *f = graph->filters[i];
+
+        if (!strcmp(f->filter->name, "buffer") && !ff_outlink_get_status(f->outputs[0]) &&
+            av_buffersrc_get_nb_failed_requests(f))
+            return 1;
+    }
+    return 0;
+}
+
+int ff_turbodiff_take(AVFilterContext *ctx, TurboDiffRead *read, AVFrame **out)
+{
+    TurboDiffContext *s = ctx->priv;
+    TurboDiffReader *r = s->reader;
     int ret = AVERROR(EAGAIN);
 
-    if (ff_turbodiff_interrupted(r->ctx))
+    if (!r) {
+        ret = read(ctx, out);
+        if (ret == AVERROR(EAGAIN))
+            ff_filter_set_ready(ctx, 100);
+        return ret;
+    }
+    if (ff_turbodiff_interrupted(ctx))
         return AVERROR_EXIT;
     pthread_mutex_lock(&r->lock);
     if (!r->nb_frames && !r->ended) {
@@ -129,17 +164,22 @@ int ff_turbodiff_take(TurboDiffReader *r, AVFrame **out)
         ret = r->ret;
     }
     pthread_mutex_unlock(&r->lock);
+    if (ret == AVERROR(EAGAIN)) {
+        /* now and then nothing is asked for, so that another filter's input is read: it may have a clip to begin */
+        r->is_quiet = !r->is_quiet && is_starving(ctx->graph);
+        if (!r->is_quiet)
+            ff_filter_set_ready(ctx, 1);
+    }
     return ret;
 }
 
-void ff_turbodiff_close_reader(TurboDiffReader **reader)
+void ff_turbodiff_close_reader(AVFilterContext *ctx)
 {
-    TurboDiffReader *r = *reader;
-    TurboDiffContext *s;
+    TurboDiffContext *s = ctx->priv;
+    TurboDiffReader *r = s->reader;
 
     if (!r)
         return;
-    s = r->ctx->priv;
     if (r->has_thread) {
         pthread_mutex_lock(&r->lock);
         r->quit = 1;
@@ -152,5 +192,5 @@ void ff_turbodiff_close_reader(TurboDiffReader **reader)
         av_frame_free(&r->frames[--r->nb_frames]);
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
-    av_freep(reader);
+    av_freep(&s->reader);
 }

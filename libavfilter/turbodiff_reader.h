@@ -21,8 +21,8 @@
 
 /**
  * @file
- * A thread that works on the clip of a source, some frames ahead, so that
- * sources of one graph use their devices at the same time.
+ * A thread that works on a filter's clip, some frames ahead, so that filters of
+ * one graph use their devices at the same time.
  */
 
 #include "libavutil/frame.h"
@@ -31,20 +31,29 @@
 typedef struct TurboDiffReader TurboDiffReader;
 
 /**
- * Start the thread, where the clip is started.
+ * As ff_turbodiff_read().
  */
-int ff_turbodiff_open_reader(AVFilterContext *ctx, TurboDiffReader **reader);
+typedef int TurboDiffRead(AVFilterContext *ctx, AVFrame **out);
 
 /**
- * As ff_turbodiff_read(), which is called by the thread; waits for a short
- * time.
+ * Start the thread, where the clip is started and its device can work beside the
+ * graph; else there is none.
+ *
+ * @param read what the thread calls
  */
-int ff_turbodiff_take(TurboDiffReader *r, AVFrame **out);
+int ff_turbodiff_open_reader(AVFilterContext *ctx, TurboDiffRead *read);
 
 /**
- * Stop the thread. To be called before ff_turbodiff_close(). NULL-safe, sets
- * *reader to NULL.
+ * Take what the thread has read, for which it waits a short time, and where
+ * there is no thread, read. With AVERROR(EAGAIN) the filter is made ready again,
+ * after others of the graph.
  */
-void ff_turbodiff_close_reader(TurboDiffReader **reader);
+int ff_turbodiff_take(AVFilterContext *ctx, TurboDiffRead *read, AVFrame **out);
+
+/**
+ * Stop the thread. Safe to call again, and done by ff_turbodiff_start() and
+ * ff_turbodiff_close().
+ */
+void ff_turbodiff_close_reader(AVFilterContext *ctx);
 
 #endif /* AVFILTER_TURBODIFF_READER_H */

@@ -50,6 +50,7 @@
 #include "turbodiff_convert.h"
 #include "turbodiff_i2v.h"
 #include "turbodiff_programme.h"
+#include "turbodiff_reader.h"
 #include "video.h"
 
 /* encoders of MPEG-4 take no finer time base */
@@ -342,17 +343,13 @@ static int work(AVFilterLink *outlink)
     int64_t n;
     int ret;
 
-    ret = ff_turbodiff_read(ctx, &frame);
-    if (ret == AVERROR(EAGAIN)) {
-        ff_filter_set_ready(ctx, 100);
-        return 0;
-    }
+    ret = ff_turbodiff_take(ctx, ff_turbodiff_i2v_read, &frame);
     if (ret < 0)
-        return ret;
+        return ret == AVERROR(EAGAIN) ? 0 : ret;
     if (ret == 0) {
         s->active = 0;
         if (++s->clip < s->clips) {
-            s->shared = ff_turbodiff_i2v_shared(s);
+            s->shared = s->next_shared;
             s->start_pts += av_rescale_q(s->common.nb_frames - s->shared, tb, outlink->time_base);
             ret = ff_turbodiff_i2v_start(ctx, NULL);
         } else {

@@ -42,7 +42,6 @@ typedef struct TurboDiffSource {
     TurboDiffChannelOptions channel_options;
     TurboDiffPicture picture;   ///< a channel's first frame of each clip
     TurboDiffChannel *channel;  ///< NULL: one clip
-    TurboDiffReader *reader;    ///< of that clip, NULL: activate() works on it itself
 } TurboDiffSource;
 
 #define OFFSET(x) offsetof(TurboDiffSource, x)
@@ -146,14 +145,6 @@ static av_cold int init(AVFilterContext *ctx)
     return ff_turbodiff_init(ctx, "480p");
 }
 
-/* a CPU has nothing to do beside the graph's own work; and CUDA frames are of the graph's only device */
-static int wants_reader(const TurboDiffContext *s)
-{
-    TDInfo info;
-
-    return s->format != AV_PIX_FMT_CUDA && td_info(s->td, &info) >= 0 && strcmp(info.backend, "cpu");
-}
-
 static int config_output(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
@@ -181,8 +172,8 @@ static int config_output(AVFilterLink *outlink)
     if (channel)
         return ff_turbodiff_start_channel(source->channel, s->image ? &picture->image : NULL);
     ret = ff_turbodiff_start(ctx, s->image ? &picture->image : NULL, 0);
-    if (ret >= 0 && wants_reader(s))
-        ret = ff_turbodiff_open_reader(ctx, &source->reader);
+    if (ret >= 0)
+        ret = ff_turbodiff_open_reader(ctx, ff_turbodiff_read);
 end:
     ff_turbodiff_free_picture(picture);
     return ret;
@@ -193,7 +184,6 @@ static av_cold void uninit(AVFilterContext *ctx)
     TurboDiffSource *s = ctx->priv;
 
     ff_turbodiff_close_channel(&s->channel);
-    ff_turbodiff_close_reader(&s->reader);
     ff_turbodiff_close(ctx);
     ff_turbodiff_free_picture(&s->picture);
 }
@@ -221,21 +211,16 @@ static int activate(AVFilterContext *ctx)
             ff_turbodiff_close_channel(&source->channel);
         return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
     }
-    ret = source->reader ? ff_turbodiff_take(source->reader, &frame) : ff_turbodiff_read(ctx, &frame);
-    if (ret == AVERROR(EAGAIN)) {
-        ff_filter_set_ready(ctx, 100);
+    ret = ff_turbodiff_take(ctx, ff_turbodiff_read, &frame);
+    if (ret == AVERROR(EAGAIN))
         return 0;
-    }
     if (ret == 0 || ret == AVERROR_EXIT) {
-        ff_turbodiff_close_reader(&source->reader);
         ff_turbodiff_close(ctx);
         ff_outlink_set_status(outlink, ret ? ret : AVERROR_EOF, s->pts);
         return 0;
     }
     if (ret > 0)
         ret = ff_turbodiff_output(outlink, frame);
-    if (ret < 0)
-        ff_turbodiff_close_reader(&source->reader);
     return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;
 }
 

@@ -106,6 +106,30 @@ for try in 1 2; do
 done
 equal "two sources on two devices work at the same time" "$((one >= 4000)) $((100 * both <= 115 * one))" "1 1"
 echo "  $one ms for one, $both ms for two"
+# turbodiff_i2v: of a source in the graph, of one input for both, of an input each
+i2v_clip="turbodiff_i2v=model=$i2v:prompt=a cat:s=64x48:frames=5:steps=2:topk=1"
+still="testsrc2=s=64x48:d=1:r=1"
+a="$i2v_clip:seed=1:device=0[a]"
+b="$i2v_clip:seed=2:device=1[b];[a][b]hstack"
+for shape in "sources:$still,$a;$still,$b" "one input:[0:v]split[x][y];[x]$a;[y]$b" "an input each:[0:v]$a;[1:v]$b"; do
+    graph=${shape#*:}
+    for try in 1 2; do
+        one=$(took "$still,$i2v_clip:seed=1:device=0")
+        both_start=$(date +%s%N)
+        both_sum=$(sum -f lavfi -i "$still" -f lavfi -i "$still" -filter_complex "$graph")
+        both=$((($(date +%s%N) - both_start) / 1000000))
+        [ $((100 * both)) -gt $((115 * one)) ] || break
+    done
+    equal "two filters on two devices work at the same time: ${shape%%:*}" "$((one >= 4000)) $((100 * both <= 115 * one))" "1 1"
+    echo "  $one ms for one, $both ms for two"
+    equal "and their frames are the CPU's" "$both_sum" "$(sum -f lavfi -i "$still" -f lavfi -i "$still" -filter_complex \
+        "$(echo "$graph" | sed 's/device=[01]/backend=cpu/g')")"
+done
+claim h100:1000:900
+for options in clips=3 clips=3:overlap=3 clips=2:overlap=0 every=3 mode=extend mode=extend:clips=2:overlap=2; do
+    equal "turbodiff_i2v, $options: frames are the CPU's" "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options")" \
+        "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options:backend=cpu")"
+done
 claim h100:1000:1 h100:1000:900
 rm -f "$tmp/opened"
 run -f lavfi -i "testsrc2=s=64x48:d=1:r=1" -vf "turbodiff_i2v=model=$i2v:prompt=a cat:s=64x48:frames=5:steps=1:seed=1" -f null -
