@@ -289,6 +289,8 @@ static void *work(void *arg)
         while (!c->quit && !c->stopping && ret == 0) {
             if (has_room(c) && (c->o->pace != PACE_INPUT || c->newest))
                 ret = next_job(c, &job);
+            else if (c->input_ended && !c->newest && !made)
+                ret = AVERROR_EOF;               /* no clip comes any more */
             if (ret == 0)
                 ff_turbodiff_wait(c, TURBODIFF_PERIOD);
         }
@@ -320,7 +322,7 @@ static void *work(void *arg)
     if (ret == AVERROR_EOF)                      /* where no clip could be made, that is no plain end */
         ret = made ? 0 : failure;
     if (!ret && !made && c->programme.file && !c->quit && !c->stopping) {
-        av_log(c->ctx, AV_LOG_ERROR, "programme '%s' ended without a clip\n", c->programme.file);
+        av_log(c->ctx, AV_LOG_ERROR, "%s '%s' ended without a clip\n", c->programme.name, c->programme.file);
         ret = AVERROR_INVALIDDATA;
     }
     c->error = ret;
@@ -595,9 +597,11 @@ void ff_turbodiff_give_frame(TurboDiffChannel *c, AVFrame *frame, int64_t until)
 
 void ff_turbodiff_end_input(TurboDiffChannel *c, int64_t until)
 {
+    pthread_mutex_lock(&c->lock);
     c->until       = until;
     c->whole       = !c->n_clips;
     c->input_ended = 1;
+    pthread_mutex_unlock(&c->lock);
 }
 
 int ff_turbodiff_run_by_input(TurboDiffChannel *c)
@@ -646,7 +650,7 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
     if ((ret = ff_turbodiff_load_slate(c)) < 0 || o->from)
         return ret;
     if (o->programme) {
-        if ((ret = ff_turbodiff_open_programme(ctx, &c->programme, o->programme)) < 0)
+        if ((ret = ff_turbodiff_start_programme(ctx, &c->programme, o->name ? o->name : "programme", o->programme)) < 0)
             return ret;
         /* each clip brings its own: nothing to load from the options */
         return s->clean_prompt || (s->clean_prompt = av_strdup("")) ? 0 : AVERROR(ENOMEM);
@@ -663,7 +667,7 @@ static int check_transitions(TurboDiffChannel *c)
 {
     const char *why = ff_turbodiff_check_transition(c, &c->transition);
 
-    for (int i = 0; i < c->programme.nb_jobs && !why; i++)
+    for (int i = 0; i < c->programme.nb_jobs && !why && !c->programme.again; i++)
         why = ff_turbodiff_check_transition(c, &c->programme.jobs[i].in);
     if (why)
         av_log(c->ctx, AV_LOG_ERROR, "transition: %s\n", why);

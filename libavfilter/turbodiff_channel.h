@@ -36,10 +36,21 @@ enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK, LATE_SLATE };
 enum { FIRST_WAIT, FIRST_BLACK, FIRST_SLATE };
 enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
 
+/* options of all that have a channel, whose contexts have a member channel_options */
+#define TURBODIFF_CHANNEL_OPTIONS \
+    { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" }, \
+        TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"), \
+        TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"), \
+        TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"), \
+    { "fallback",        "set the devices for after a fault of the first one: cpu, or as device, joined with |", OFFSET(channel_options.fallback), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "timeout",         "set how long a clip may take before it is given up (0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS }, \
+    { "metrics",         "set a file to write the state of a channel to each second, in the text format of Prometheus", OFFSET(channel_options.metrics), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }
+
 typedef struct TurboDiffChannel TurboDiffChannel;
 
 typedef struct TurboDiffChannelOptions {
     char *programme;
+    const char *name;           ///< of the option that this is, for the log; NULL: the same
     int loop;                   ///< rounds of the programme after the first; -1: for ever
     int lookahead;              ///< clips that may be made ahead of the one on air
     int idle, pace, late, first, on_error;
@@ -59,9 +70,11 @@ typedef struct TurboDiffChannelOptions {
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o);
 
 /**
- * Check the option fallback.
+ * Check TURBODIFF_CHANNEL_OPTIONS.
+ *
+ * @param channel whether there is one, else what to expect for them
  */
-int ff_turbodiff_check_fallback(AVFilterContext *ctx, const char *fallback);
+int ff_turbodiff_check_channel(AVFilterContext *ctx, const TurboDiffChannelOptions *o, int channel, const char *want);
 
 /**
  * Check the option metrics.

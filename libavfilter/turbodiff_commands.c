@@ -184,7 +184,7 @@ static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res
 static int command_programme(TurboDiffChannel *c, const char *arg, char *res, int res_len)
 {
     TurboDiffProgramme p;
-    int ret = ff_turbodiff_open_programme(c->ctx, &p, arg);
+    int ret = ff_turbodiff_open_programme(c->ctx, &p, "programme", arg);
 
     if (ret >= 0) {
         FFSWAP(TurboDiffProgramme, c->programme, p);

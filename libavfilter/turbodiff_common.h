@@ -249,6 +249,18 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx);
 int ff_turbodiff_load_prompt(AVFilterContext *ctx);
 
 /**
+ * Remember the text of a file that is free of errors, for as long as the
+ * process lives: ffmpeg builds a graph anew where its input changes, and what
+ * was on air is to go on.
+ */
+int ff_turbodiff_keep_text(const char *file, const char *text);
+
+/**
+ * The text that was remembered of a file, in a string of its own, or NULL.
+ */
+char *ff_turbodiff_kept_text(const char *file);
+
+/**
  * The prompt as the model sees it, in a string of its own.
  *
  * @return its length, or < 0 an error that has been logged

@@ -64,7 +64,7 @@ int ff_turbodiff_i2v_open_prompts(AVFilterContext *ctx)
 {
     TurboDiffI2VContext *s = ctx->priv;
     TurboDiffProgramme *p = &s->programme;
-    int ret = ff_turbodiff_open_programme(ctx, p, s->prompts);
+    int ret = ff_turbodiff_start_programme(ctx, p, "prompts", s->prompts);
 
     if (ret < 0)
         return ret;
@@ -73,7 +73,7 @@ int ff_turbodiff_i2v_open_prompts(AVFilterContext *ctx)
     if (!s->clips && !s->every && p->fd < 0)
         s->clips = p->nb_jobs;
     for (int i = 0; i < p->nb_jobs; i++)
-        if (p->jobs[i].repeat || p->jobs[i].in.kind != TRANSITION_UNSET) {
+        if (!p->again && (p->jobs[i].repeat || p->jobs[i].in.kind != TRANSITION_UNSET)) {
             av_log(ctx, AV_LOG_ERROR, "prompts '%s', clip %d: repeat and in are for a channel\n", s->prompts, i + 1);
             return AVERROR(EINVAL);
         }
@@ -89,7 +89,7 @@ int ff_turbodiff_i2v_check_overlap(AVFilterContext *ctx)
     s->clips     = FFMAX(s->clips, 1);
     s->nb_frames = s->common.nb_frames;
     for (int i = 0; i < s->programme.nb_jobs; i++)
-        if (s->programme.jobs[i].frames)
+        if (s->programme.jobs[i].frames && !s->programme.again)
             least = FFMIN(least, s->programme.jobs[i].frames);
     if (s->overlap > 1 && s->overlap >= least) {
         av_log(ctx, AV_LOG_ERROR, "overlap %d: expected less than the %"PRId64" frames of a clip\n", s->overlap, least);

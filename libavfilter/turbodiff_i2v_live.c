@@ -39,6 +39,7 @@ int ff_turbodiff_i2v_open_live(AVFilterContext *ctx)
 
     snprintf(s->transition, sizeof(s->transition), s->overlap > 1 ? "fade/%d" : "cut", s->overlap);
     o->programme  = s->prompts;
+    o->name       = "prompts";
     o->loop       = -1;
     o->lookahead  = 1;
     o->idle       = IDLE_REPEAT;

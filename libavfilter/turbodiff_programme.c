@@ -258,7 +258,7 @@ static void free_jobs(TurboDiffJob **jobs, int *nb_jobs)
 }
 
 /* all lines; each error is logged, and one is enough to fail */
-static int parse_text(AVFilterContext *ctx, const char *file, char *text, TurboDiffJob **jobs, int *nb_jobs)
+static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text)
 {
     int number = 1, error = 0;
 
@@ -270,9 +270,9 @@ static int parse_text(AVFilterContext *ctx, const char *file, char *text, TurboD
         next = strchr(line, '\n');
         if (next)
             *next++ = 0;
-        snprintf(where, sizeof(where), "%.40s:%d", av_basename(file), number);
+        snprintf(where, sizeof(where), "%.40s:%d", av_basename(p->file), number);
         ret = ff_turbodiff_parse_job(ctx, &job, line, where);
-        if (ret > 0 && !av_dynarray2_add((void **)jobs, nb_jobs, sizeof(job), (void *)&job)) {
+        if (ret > 0 && !av_dynarray2_add((void **)&p->jobs, &p->nb_jobs, sizeof(job), (void *)&job)) {
             ff_turbodiff_free_job(&job);
             ret = AVERROR(ENOMEM);
         }
@@ -281,30 +281,29 @@ static int parse_text(AVFilterContext *ctx, const char *file, char *text, TurboD
         if (ret == AVERROR(ENOMEM))
             break;
     }
-    if (!error && !*nb_jobs) {
-        av_log(ctx, AV_LOG_ERROR, "programme '%s' has no clip, expected a prompt in each line\n", file);
+    if (!error && !p->nb_jobs) {
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' has no clip, expected a prompt in each line\n", p->name, p->file);
         error = AVERROR_INVALIDDATA;
     }
     if (error)
-        free_jobs(jobs, nb_jobs);
+        free_jobs(&p->jobs, &p->nb_jobs);
     return error;
 }
 
-static int read_file(AVFilterContext *ctx, const char *file, int fd, const struct stat *st, TurboDiffJob **jobs,
-                     int *nb_jobs)
+static int read_file(AVFilterContext *ctx, TurboDiffProgramme *p)
 {
-    char *text;
-    int64_t len = 0;
+    int64_t size = p->as_read.st_size, len = 0;
+    char *text, *kept = NULL;
     int ret = 0;
 
-    if (st->st_size > MAX_FILE) {
-        av_log(ctx, AV_LOG_ERROR, "programme '%s' has more than %d bytes\n", file, MAX_FILE);
+    if (size > MAX_FILE) {
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' has more than %d bytes\n", p->name, p->file, MAX_FILE);
         return AVERROR_INVALIDDATA;
     }
-    if (!(text = av_malloc(st->st_size + 1)))
+    if (!(text = av_malloc(size + 1)))
         return AVERROR(ENOMEM);
-    while (len < st->st_size) {
-        ssize_t n = read(fd, text + len, st->st_size - len);
+    while (len < size) {
+        ssize_t n = read(p->fd, text + len, size - len);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -316,23 +315,41 @@ static int read_file(AVFilterContext *ctx, const char *file, int fd, const struc
     }
     text[len] = 0;
     if (ret < 0) {
-        av_log(ctx, AV_LOG_ERROR, "programme '%s' cannot be read: %s\n", file, av_err2str(ret));
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' cannot be read: %s\n", p->name, p->file, av_err2str(ret));
     } else if (memchr(text, 0, len)) {
-        av_log(ctx, AV_LOG_ERROR, "programme '%s' is not text: it has a NUL byte\n", file);
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' is not text: it has a NUL byte\n", p->name, p->file);
         ret = AVERROR_INVALIDDATA;
-    } else {
-        ret = parse_text(ctx, file, text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3), jobs, nb_jobs);
+    } else if (!(kept = av_strdup(text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3)))) {
+        ret = AVERROR(ENOMEM);
+    } else if ((ret = parse_text(ctx, p, text + (len - strlen(kept)))) >= 0) {
+        ret = ff_turbodiff_keep_text(p->file, kept);
     }
+    av_free(kept);
     av_free(text);
     return ret;
 }
 
-int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *file)
+int ff_turbodiff_start_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file)
+{
+    char *kept = ff_turbodiff_kept_text(file);
+    int ret = ff_turbodiff_open_programme(ctx, p, name, file);
+
+    p->again = !!kept;
+    if (ret < 0 && kept && p->file && p->fd < 0 && (ret = parse_text(ctx, p, kept)) >= 0) {
+        memset(&p->as_read, 0, sizeof(p->as_read));      /* to be tried again */
+        av_log(ctx, AV_LOG_WARNING, "%s '%s': its %d clips before stay\n", name, file, p->nb_jobs);
+    }
+    av_free(kept);
+    return ret;
+}
+
+int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file)
 {
     int ret = 0;
 
     memset(p, 0, sizeof(*p));
-    p->fd = -1;
+    p->fd   = -1;
+    p->name = name;
     if (!(p->file = av_strdup(file)))
         return AVERROR(ENOMEM);
     p->fd = avpriv_open(file, O_RDONLY | O_NONBLOCK);
@@ -341,9 +358,12 @@ int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, con
     else if (S_ISDIR(p->as_read.st_mode))
         ret = AVERROR(EISDIR);
     if (ret < 0) {
-        av_log(ctx, AV_LOG_ERROR, "programme '%s' cannot be read: %s\n", file, av_err2str(ret));
+        av_log(ctx, AV_LOG_ERROR, "%s '%s' cannot be read: %s\n", name, file, av_err2str(ret));
+        if (p->fd >= 0)
+            close(p->fd);
+        p->fd = -1;
     } else if (S_ISREG(p->as_read.st_mode)) {
-        ret = read_file(ctx, file, p->fd, &p->as_read, &p->jobs, &p->nb_jobs);
+        ret = read_file(ctx, p);
         close(p->fd);
         p->fd = -1;
     } else if (!(p->text = av_malloc(MAX_LINE + 1))) {
@@ -363,11 +383,11 @@ void ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p)
     if (stat(p->file, &st) >= 0 && st.st_ino == p->as_read.st_ino && st.st_size == p->as_read.st_size &&
         st.st_mtime == p->as_read.st_mtime)
         return;
-    if (ff_turbodiff_open_programme(ctx, &again, p->file) >= 0 && again.fd < 0) {
-        av_log(ctx, AV_LOG_INFO, "programme '%s' has changed: %d clips\n", p->file, again.nb_jobs);
+    if (ff_turbodiff_open_programme(ctx, &again, p->name, p->file) >= 0 && again.fd < 0) {
+        av_log(ctx, AV_LOG_INFO, "%s '%s' has changed: %d clips\n", p->name, p->file, again.nb_jobs);
         FFSWAP(TurboDiffProgramme, *p, again);
     } else {
-        av_log(ctx, AV_LOG_WARNING, "programme '%s': its %d clips before stay\n", p->file, p->nb_jobs);
+        av_log(ctx, AV_LOG_WARNING, "%s '%s': its %d clips before stay\n", p->name, p->file, p->nb_jobs);
     }
     ff_turbodiff_close_programme(&again);
 }

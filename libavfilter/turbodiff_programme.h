@@ -57,6 +57,8 @@ typedef struct TurboDiffJob {
 
 typedef struct TurboDiffProgramme {
     char *file;
+    const char *name;           ///< of the option that it is from, for the log
+    int again;                  ///< this process has read the file before: its graph is built anew
     TurboDiffJob *jobs;         ///< of a file: all of its clips
     int nb_jobs;
     int next;                   ///< the job that is next
@@ -96,8 +98,16 @@ int ff_turbodiff_set_job(AVFilterContext *ctx, const TurboDiffJob *job, const st
 
 /**
  * Read a file and check all of it, or open a pipe. To be closed in any case.
+ *
+ * @param name of the option, for the log; a string that stays
  */
-int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *file);
+int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file);
+
+/**
+ * The same where the graph is configured. A file that this process has read
+ * before, and that is faulty now, is taken as it was then, with a warning.
+ */
+int ff_turbodiff_start_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file);
 
 /**
  * Read the file again if it is another one or was written to, and begin anew.

@@ -35,6 +35,7 @@
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "libavutil/mem.h"
+#include "libavutil/thread.h"
 #include "filters.h"
 #include "turbodiff_common.h"
 
@@ -43,6 +44,48 @@
 
 /* milliseconds between two looks at the interrupt callback while a pipe is silent */
 #define POLL_PERIOD 50
+
+static AVMutex kept_lock = AV_MUTEX_INITIALIZER;
+static struct {
+    char *file, *text;
+} *kept;
+static int nb_kept;
+
+int ff_turbodiff_keep_text(const char *file, const char *text)
+{
+    char *copy = av_strdup(text), *name = av_strdup(file);
+    int i, ret = 0;
+
+    ff_mutex_lock(&kept_lock);
+    for (i = 0; i < nb_kept && name && strcmp(kept[i].file, name); i++)
+        ;
+    if (!copy || !name || (i == nb_kept && av_reallocp_array(&kept, i + 1, sizeof(*kept)) < 0)) {
+        nb_kept = kept ? nb_kept : 0;
+        ret = AVERROR(ENOMEM);
+    } else if (i == nb_kept) {
+        kept[nb_kept].file   = name;
+        kept[nb_kept++].text = copy;
+        name = copy = NULL;
+    } else {
+        FFSWAP(char *, kept[i].text, copy);
+    }
+    ff_mutex_unlock(&kept_lock);
+    av_free(name);
+    av_free(copy);
+    return ret;
+}
+
+char *ff_turbodiff_kept_text(const char *file)
+{
+    char *text = NULL;
+
+    ff_mutex_lock(&kept_lock);
+    for (int i = 0; i < nb_kept && !text; i++)
+        if (!strcmp(kept[i].file, file))
+            text = av_strdup(kept[i].text);
+    ff_mutex_unlock(&kept_lock);
+    return text;
+}
 
 /* read to the end, waiting for the other end of a pipe; @return bytes, at most max */
 static int read_all(AVFilterContext *ctx, int fd, char *text, int max)
@@ -132,22 +175,33 @@ int ff_turbodiff_check_prompt(AVFilterContext *ctx)
 int ff_turbodiff_load_prompt(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
-    int ret;
+    int ret = 0;
 
     if (s->clean_prompt)
         return 0;
     if (!s->params.prompt) {
-        char *text = av_malloc(MAX_FILE + 2);
+        /* a filter that has an input may be made anew where that changes */
+        char *kept = ctx->nb_inputs ? ff_turbodiff_kept_text(s->textfile) : NULL, *text = av_malloc(MAX_FILE + 2);
+        struct stat st;
 
         if (!text)
-            return AVERROR(ENOMEM);
-        ret = read_textfile(ctx, text);
+            ret = AVERROR(ENOMEM);
+        else if (kept && !stat(s->textfile, &st) && S_ISFIFO(st.st_mode))
+            FFSWAP(char *, text, kept);              /* a pipe is read once */
+        else if ((ret = read_textfile(ctx, text)) >= 0 && (ret = ff_turbodiff_clean(ctx, text, &s->clean_prompt)) >= 0)
+            ret = FFMIN(ff_turbodiff_keep_text(s->textfile, text), 0);
+        if (ret < 0 && ret != AVERROR_EXIT && kept) {
+            av_log(ctx, AV_LOG_WARNING, "textfile '%s': the prompt before stays\n", s->textfile);
+            FFSWAP(char *, text, kept);
+            ret = 0;
+        }
         s->params.prompt = ret < 0 ? NULL : av_strdup(text);
+        av_free(kept);
         av_free(text);
         if (!s->params.prompt)
             return ret < 0 ? ret : AVERROR(ENOMEM);
     }
-    ret = ff_turbodiff_clean(ctx, s->params.prompt, &s->clean_prompt);
+    ret = s->clean_prompt ? strlen(s->clean_prompt) : ff_turbodiff_clean(ctx, s->params.prompt, &s->clean_prompt);
     if (!ret)
         av_log(ctx, AV_LOG_WARNING, "The prompt is empty: nothing says what the video is to show\n");
     return ret;

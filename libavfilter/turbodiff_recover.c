@@ -45,7 +45,7 @@ static int is_device(const char *name, size_t len)
            (memchr(name, ':', len) && strspn(name, "0123456789abcdefABCDEF:.") >= len);
 }
 
-int ff_turbodiff_check_fallback(AVFilterContext *ctx, const char *fallback)
+static int check_fallback(AVFilterContext *ctx, const char *fallback)
 {
     for (const char *p = fallback; p; p = *p ? p + 1 : NULL) {
         size_t len = strcspn(p, "|");
@@ -58,6 +58,24 @@ int ff_turbodiff_check_fallback(AVFilterContext *ctx, const char *fallback)
         p += len;
     }
     return 0;
+}
+
+int ff_turbodiff_check_channel(AVFilterContext *ctx, const TurboDiffChannelOptions *o, int channel, const char *want)
+{
+    const char *set = o->on_error != ERROR_STOP ? "on_error" : o->timeout ? "timeout" :
+                      o->metrics ? "metrics" : NULL;
+    int ret;
+
+    if (o->fallback && o->on_error != ERROR_RESTART) {
+        av_log(ctx, AV_LOG_ERROR, "fallback: expected on_error=restart\n");
+        return AVERROR(EINVAL);
+    }
+    if (set && !channel) {
+        av_log(ctx, AV_LOG_ERROR, "%s: expected %s\n", set, want);
+        return AVERROR(EINVAL);
+    }
+    ret = check_fallback(ctx, o->fallback);
+    return ret < 0 ? ret : ff_turbodiff_check_metrics(ctx, o->metrics);
 }
 
 /* the next device of the list for the settings; @return 1 there was one, 0 there is none left */

@@ -69,6 +69,7 @@ static const AVOption turbodiff_i2v_options[] = {
     { "overlap", "set how many frames a clip shares with what it follows (0: it begins with its last frame once more)", OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = 1 }, 0, TD_MAX_FRAMES - 1, FLAGS },
     { "prompts", "set a file or pipe with the prompt of a clip in each line, instead of a prompt", OFFSET(prompts), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
     { "live", "read on and drop frames while a clip is made, and start the next one from the newest", OFFSET(live), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, FLAGS },
+    TURBODIFF_CHANNEL_OPTIONS,
     { NULL }
 };
 
@@ -77,6 +78,7 @@ AVFILTER_DEFINE_CLASS(turbodiff_i2v);
 static av_cold int init(AVFilterContext *ctx)
 {
     TurboDiffI2VContext *s = ctx->priv;
+    int ret;
 
     if (s->mode == MODE_EXTEND && s->every) {
         av_log(ctx, AV_LOG_ERROR, "every %d: expected with mode replace only\n", s->every);
@@ -90,6 +92,8 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "Both prompts and a prompt: expected one of them\n");
         return AVERROR(EINVAL);
     }
+    if ((ret = ff_turbodiff_check_channel(ctx, &s->channel_options, s->live, "live=1")) < 0)
+        return ret;
     s->common.has_programme = !!s->prompts;
     s->programme.fd = -1;
     s->common.settings.image_to_video = 1;
@@ -212,9 +216,10 @@ static int config_output(AVFilterLink *outlink)
     c->format = outlink->format;
     if (s->mode == MODE_EXTEND && (ret = config_pixels(outlink, &c->format)) < 0)
         return ret;
-    if ((ret = ff_turbodiff_check_matrix(ctx, il->hw_frames_ctx ?
-                                         ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format : inlink->format,
-                                         inlink->colorspace)) < 0 ||
+    /* with live a matrix that is refused is the clip's error, as other colours are: on_error says what follows */
+    if ((!s->live && (ret = ff_turbodiff_check_matrix(ctx, il->hw_frames_ctx ?
+                                                      ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format :
+                                                      inlink->format, inlink->colorspace)) < 0) ||
         (s->live && (ret = ff_turbodiff_i2v_open_live(ctx)) < 0) ||
         (s->prompts && !s->live && (ret = ff_turbodiff_i2v_open_prompts(ctx)) < 0) ||
         (ret = ff_turbodiff_open(ctx)) < 0)

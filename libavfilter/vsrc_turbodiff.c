@@ -74,14 +74,8 @@ static const AVOption turbodiff_options[] = {
     { "transition",      "set how a clip comes after the one before: cut, fade/FRAMES or continue", OFFSET(channel_options.transition), AV_OPT_TYPE_STRING, { .str = "cut" }, 0, 0, TD_FLAGS },
     { "chain",           "set after how many clips that continue each other a cut comes (0: never)", OFFSET(channel_options.chain), AV_OPT_TYPE_INT, { .i64 = 6 }, 0, INT_MAX, TD_FLAGS },
     { "match",           "match the colours of the picture that a clip continues to those that the chain began with", OFFSET(channel_options.match), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS },
-    { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" },
-        TD_CONST("stop",      "the end, with the error",              ERROR_STOP,            "on_error"),
-        TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"),
-        TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"),
-    { "fallback",        "set the devices for after a fault of the first one: cpu, or as device, joined with |", OFFSET(channel_options.fallback), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
-    { "timeout",         "set how long a clip may take before it is given up (0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS },
+    TURBODIFF_CHANNEL_OPTIONS,
     { "from",            "set the path of a socket to listen at for frames that another process makes", OFFSET(channel_options.from), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
-    { "metrics",         "set a file to write the state of a channel to each second, in the text format of Prometheus", OFFSET(channel_options.metrics), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
     { NULL }
 };
 
@@ -103,11 +97,8 @@ static int check_channel(AVFilterContext *ctx)
         { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
         { "late=slate, first=slate: expected a picture as slate", (o->late == LATE_SLATE || o->first == FIRST_SLATE) && !o->slate },
         { "slate: expected late=slate or first=slate",           o->slate && o->late != LATE_SLATE && o->first != FIRST_SLATE },
-        { "on_error: expected programme, idle or pace",          o->on_error != ERROR_STOP && !channel },
         { "transition: expected programme, idle or pace",        strcmp(o->transition, "cut") && !channel },
         { "chain, match: expected programme, idle or pace",      (o->chain != 6 || o->match) && !channel },
-        { "fallback: expected on_error=restart",                 o->fallback && o->on_error != ERROR_RESTART },
-        { "timeout: expected programme, idle or pace",           o->timeout && !channel },
         { "from: expected the path of a socket, of 1 to 107 bytes", o->from && (!*o->from || strlen(o->from) > 107) },
         { "from: expected a size, as the other process has it",  o->from && !s->base.size },
         { "from: expected pace=live",                            o->from && !live },
@@ -115,7 +106,6 @@ static int check_channel(AVFilterContext *ctx)
         { "from: the other process makes the clips, expected no prompt, image, programme, idle, lookahead, on_error or timeout here",
           o->from && (s->base.params.prompt || s->base.textfile || s->base.image || o->programme || o->idle != IDLE_END ||
                       o->lookahead != 1 || o->on_error != ERROR_STOP || o->timeout) },
-        { "metrics: expected programme, idle or pace",           o->metrics && !channel },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
 
@@ -124,7 +114,7 @@ static int check_channel(AVFilterContext *ctx)
             av_log(ctx, AV_LOG_ERROR, "%s\n", rules[i].what);
             return AVERROR(EINVAL);
         }
-    return 0;
+    return ff_turbodiff_check_channel(ctx, o, channel, "programme, idle or pace");
 }
 
 static av_cold int init(AVFilterContext *ctx)
@@ -137,9 +127,7 @@ static av_cold int init(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "adaptive: expected an image to take the shape from\n");
         return AVERROR(EINVAL);
     }
-    if ((ret = check_channel(ctx)) < 0 ||
-        (ret = ff_turbodiff_check_fallback(ctx, source->channel_options.fallback)) < 0 ||
-        (ret = ff_turbodiff_check_metrics(ctx, source->channel_options.metrics)) < 0)
+    if ((ret = check_channel(ctx)) < 0)
         return ret;
     s->has_programme = source->channel_options.programme || source->channel_options.from;
     return ff_turbodiff_init(ctx, "480p");

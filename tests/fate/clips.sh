@@ -180,6 +180,40 @@ for reinit in 1 0; do
     equal "live: time goes on after a change of size, reinit_filter=$reinit" "$(cat "$tmp/said")$(awk 'NR > 1 { bad += $1 <= n }
         { n = $1 } END { print bad + 0, n, (NR > 20) }' "$tmp/times")" "0 47 1"
 done
+# spoiled COMMAND OPTIONS: a live stream whose size changes some time after COMMAND: whether it goes on to its end; the prompts
+# from there on, as the graph is built anew
+spoiled() {
+    (sleep 1.5; eval "$1") &
+    live "testsrc2=s=70x50:r=25:d=7,scale=w='if(lt(n,75),70,100)':h='if(lt(n,75),50,100)':eval=frame:flags=neighbor,format=yuv420p" \
+        "$l:$2" -v warning > "$tmp/said"
+    wait $!
+    cat "$tmp/said"
+    awk '{ after += $1 > 48; n = $1 } END { printf "%d %d ", (after > 5), n }' "$tmp/times"
+    sed -n 's/.*turbodiff.prompt=//p' "$tmp/live" | sort -u | tr '\n' ,
+}
+programme 'a cat'
+equal "live: a change of size while a line of prompts is wrong" "$(spoiled "echo 'seed=x | a dog' > '$tmp/p'" "prompts=$tmp/p")" "1 111 a cat,"
+grep -q "prompts '$tmp/p': its 1 clips before stay" "$tmp/err" && ok "live: a warning says so" || fail "live: a warning says so" "$(cat "$tmp/err")"
+programme 'a cat'
+equal "live: the same while the file is gone" "$(spoiled "rm '$tmp/p'" "prompts=$tmp/p")" "1 111 a cat,"
+echo 'a cat' > "$tmp/text"
+equal "live: while a textfile is gone" "$(spoiled "rm '$tmp/text'" "textfile=$tmp/text")" "1 111 a cat,"
+grep -q "textfile '$tmp/text': the prompt before stays" "$tmp/err" && ok "live: a warning says that, too" ||
+    fail "live: a warning says that, too" "$(cat "$tmp/err")"
+echo 'a cat' > "$tmp/text"
+equal "live: a textfile that has changed is read again" "$(spoiled "echo 'a dog' > '$tmp/text'" "textfile=$tmp/text")" "1 111 a dog,"
+# on a change of size nobody writes to the pipe again; who does so would be seen
+timeout 20 sh -c 'echo "a cat" > "$1"' sh "$tmp/fifo" &
+equal "live: a textfile that is a pipe is read once" \
+    "$(spoiled "timeout 6 sh -c 'echo a dog > \"\$1\"' sh '$tmp/fifo'" "textfile=$tmp/fifo")" "1 111 a cat,"
+# what no clip can begin with: the error of each clip
+for bad in color_trc=smpte2084 colorspace=ycgco; do
+    for on_error in stop skip; do
+        run -v warning -f lavfi -i "$still:d=1,format=yuv420p,setparams=$bad" -vf "$l:prompt=a cat:on_error=$on_error" -f null -
+        equal "live: $bad, on_error=$on_error" "$(($? != 0)) $(grep 'The input .* expected' "$tmp/err" | head -n 1 | wc -l) $(
+            grep 'The clip is left out: Invalid' "$tmp/err" | head -n 1 | wc -l)" "1 1 $([ $on_error = skip ] && echo 1 || echo 0)"
+    done
+done
 "$ffmpeg" -hide_banner -nostdin -y -v error -re -f lavfi -i "$still" -vf "$slow" -f null - 2> "$tmp/log" &
 sleep 1.5
 interrupted "live: SIGINT" $! "$tmp/log"
@@ -195,7 +229,7 @@ bad "overlap"                  "'overlap' out of range"     "$f:overlap=-1"
 programme 'frames=5 | a cat' 'a dog'
 bad "overlap of a line's clip" "overlap 5: expected less than the 5 frames" "$g:overlap=5"
 bad "prompts and a prompt"     "expected one of them"       "$g:prompt=a"
-bad "no file of prompts"       "No such file"               "turbodiff_i2v=$o:prompts=$tmp/none"
+bad "no file of prompts"       "prompts '$tmp/none' cannot be read: No such file"               "turbodiff_i2v=$o:prompts=$tmp/none"
 programme 'a cat' 'repeat=2 | a dog'
 bad "repeat in prompts"        "clip 2: repeat and in are for a channel" "$g"
 programme 'a cat' 'in=cut | a dog'
@@ -206,6 +240,15 @@ bad "a line of prompts"        "p:2: 'speed': expected one of seed" "$g"
 for other in mode=extend every=5 clips=2; do
     bad "live with $other" "live: expected mode replace" "$f:live=1:$other"
 done
+: > "$tmp/p"
+for other in prompts live=1:prompts; do
+    bad "prompts without a clip, $other" "prompts '$tmp/p' has no clip, expected a prompt in each line" "turbodiff_i2v=$o:$other=$tmp/p"
+done
+bad "no file of prompts, live" "prompts '$tmp/none' cannot be read: No such file" "turbodiff_i2v=$o:live=1:prompts=$tmp/none"
+for other in on_error=skip timeout=5 metrics=$tmp/m; do
+    bad "${other%%=*} without live" "${other%%=*}: expected live=1" "$f:$other"
+done
+bad "fallback without on_error" "fallback: expected on_error=restart" "$f:live=1:fallback=cpu"
 bad "live without a prompt" "No prompt: expected" "turbodiff_i2v=$o:live=1"
 
 echo "$suite: $passed passed, $failed failed"

@@ -130,6 +130,24 @@ for options in clips=3 clips=3:overlap=3 clips=2:overlap=0 every=3 mode=extend m
     equal "turbodiff_i2v, $options: frames are the CPU's" "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options")" \
         "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options:backend=cpu")"
 done
+# live: what a channel does after a fault, or a clip that takes too long
+# aired OPTIONS: status, the first clips that were on air, the devices that were opened
+aired() {
+    rm -f "$tmp/opened" "$tmp/aired"
+    timeout 60 "$ffmpeg" -hide_banner -nostdin -y -v error -re -f lavfi -i "testsrc2=s=64x48:d=${2:-7}:r=25" -vf \
+        "turbodiff_i2v=model=$i2v:prompt=a cat:s=64x48:frames=5:steps=1:topk=1:seed=1:live=1:$1,metadata=print:key=lavfi.turbodiff.clip:file=$tmp/aired" \
+        -f null - 2> "$tmp/err"
+    echo "$(($? != 0)) $(sed -n 's/.*clip=//p' "$tmp/aired" | uniq | head -n 2 | tr '\n' ' ')$(opened)"
+}
+claim h100:1000:900:die2 h100:1000:900
+equal "live: a device fault ends it" "$(aired device=0)" "1 0 0 ."
+claim h100:1000:900:die2 h100:1000:900
+equal "live: on_error=restart" "$(aired device=0:on_error=restart)" "0 0 2 0 0 ."
+claim h100:1000:900:stick2 h100:1000:900
+equal "live: fallback" "$(aired device=0:on_error=restart:fallback=1:metrics="$tmp/m")" "0 0 2 0 1 ."
+equal "live: metrics" "$(grep -c '^turbodiff_restarts_total{.*} 1$' "$tmp/m")" 1
+claim h100:1000:900:lag2
+equal "live: timeout" "$(aired timeout=1:on_error=skip 9)" "0 0 2 0 ."
 claim h100:1000:1 h100:1000:900
 rm -f "$tmp/opened"
 run -f lavfi -i "testsrc2=s=64x48:d=1:r=1" -vf "turbodiff_i2v=model=$i2v:prompt=a cat:s=64x48:frames=5:steps=1:seed=1" -f null -
