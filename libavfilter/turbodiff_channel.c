@@ -22,6 +22,7 @@
  */
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,10 @@
 
 /* microseconds that a clock may be behind before it is set anew */
 #define MAX_BEHIND 5000000
+
+/* timeout=-1: how many times as long as the slowest clip before a clip may take, and what it may take in any case */
+#define MAX_SLOWER 10
+#define LEAST_TIMEOUT 60000000
 
 int ff_turbodiff_is_channel(const TurboDiffChannelOptions *o)
 {
@@ -197,6 +202,24 @@ static int make_frames(TurboDiffChannel *c, TurboDiffClip *clip)
     return ret;
 }
 
+/* what a clip's time grows with at most: steps, and tokens that attend to each other */
+static double work_of(TurboDiffChannel *c, const TurboDiffJob *job, int64_t nb_frames)
+{
+    int steps = job->steps ? job->steps : c->steps ? c->steps : c->params.n_steps;
+
+    return (double)nb_frames * nb_frames * (steps ? steps : c->params.sampler == TD_SAMPLER_RCM ? 4 : 50);
+}
+
+/* when a clip is given up; 0: never. Before there is one to compare with nothing is known of the machine */
+static int64_t deadline(const TurboDiffChannel *c, int64_t start, double size)
+{
+    double limit = c->o->timeout;
+
+    if (limit < 0)
+        limit = c->slowest ? FFMAX3(MAX_SLOWER * c->slowest * size, MAX_SLOWER * c->longest, LEAST_TIMEOUT) : 0;
+    return limit ? start + llrint(FFMIN(limit, INT64_MAX / 4)) : 0;
+}
+
 /* commands and the limit of time end a call of the library as an interruption does */
 static int why(TurboDiffChannel *c, const TurboDiffClip *clip, int err)
 {
@@ -207,7 +230,7 @@ static int why(TurboDiffChannel *c, const TurboDiffClip *clip, int err)
     if (clip->dropped || c->quit || !ff_turbodiff_is_overdue(s))
         return AVERROR(ECANCELED);
     av_log(c->ctx, AV_LOG_ERROR, "clip %"PRId64" has %d of its %d frames after the %.3g s that timeout allows: it is given up\n",
-           clip->number, clip->nb_made, clip->nb_frames, c->o->timeout / 1e6);
+           clip->number, clip->nb_made, clip->nb_frames, (s->deadline - clip->start) / 1e6);
     return AVERROR(ETIMEDOUT);
 }
 
@@ -217,15 +240,15 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     AVFilterContext *ctx = c->ctx;
     TurboDiffContext *s = ctx->priv;
     TurboDiffClip *clip = av_mallocz(sizeof(*clip)), **last;
-    int64_t start = av_gettime_relative();
+    double size;
     char *negative = NULL;
     const char *refused = ff_turbodiff_check_transition(c, &job->in);
     int ret;
 
     if (!clip)
         return AVERROR(ENOMEM);
-    s->deadline = c->o->timeout ? start + c->o->timeout : 0;
     pthread_mutex_lock(&c->lock);
+    clip->start     = av_gettime_relative();
     clip->number    = c->number++;
     clip->plays     = job->repeat;
     clip->in        = refused ? (TurboDiffTransition){ TRANSITION_CUT, 0 } : job->in;
@@ -237,6 +260,8 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     }
     for (last = &c->clips; *last; last = &(*last)->next)
         ;
+    size = work_of(c, job, clip->nb_frames);
+    s->deadline = deadline(c, clip->start, size);
     *last = c->making = clip;
     c->taken = NULL;
     ff_turbodiff_take_picture(c, clip);
@@ -256,7 +281,11 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
     pthread_mutex_lock(&c->lock);
     ret = why(c, clip, ret);
     pthread_mutex_unlock(&c->lock);
-    ff_turbodiff_count_clip(c, ret, av_gettime_relative() - start, clip->nb_made);
+    ff_turbodiff_count_clip(c, ret, av_gettime_relative() - clip->start, clip->nb_made);
+    if (ret >= 0) {
+        c->longest = FFMAX(c->longest, av_gettime_relative() - clip->start);
+        c->slowest = FFMAX(c->slowest, (av_gettime_relative() - clip->start) / size);
+    }
     s->deadline = 0;
 
     s->params = c->params;                       /* strings end with the job */

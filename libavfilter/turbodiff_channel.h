@@ -36,6 +36,9 @@ enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK, LATE_SLATE };
 enum { FIRST_WAIT, FIRST_BLACK, FIRST_SLATE };
 enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
 
+/* no limit but what earlier clips took; see TD_NO_DURATION */
+#define TURBODIFF_AUTO_TIMEOUT TD_NO_DURATION
+
 /* options of all that have a channel, whose contexts have a member channel_options */
 #define TURBODIFF_CHANNEL_OPTIONS \
     { "on_error",        "set what follows a clip that cannot be made", OFFSET(channel_options.on_error), AV_OPT_TYPE_INT, { .i64 = ERROR_STOP }, ERROR_STOP, ERROR_RESTART, TD_FLAGS, .unit = "on_error" }, \
@@ -43,7 +46,7 @@ enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
         TD_CONST("skip",      "the next clip, after a pause",         ERROR_SKIP,            "on_error"), \
         TD_CONST("restart",   "the same, with the model loaded anew", ERROR_RESTART,         "on_error"), \
     { "fallback",        "set the devices for after a fault of the first one: cpu, or as device, joined with |", OFFSET(channel_options.fallback), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
-    { "timeout",         "set how long a clip may take before it is given up (0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = 0 }, 0, INT64_MAX, TD_FLAGS }, \
+    { "timeout",         "set how long a clip may take before it is given up (-1: ten times as long as those before, 0: no limit)", OFFSET(channel_options.timeout), AV_OPT_TYPE_DURATION, { .i64 = TURBODIFF_AUTO_TIMEOUT }, TURBODIFF_AUTO_TIMEOUT, INT64_MAX, TD_FLAGS }, \
     { "metrics",         "set a file to write the state of a channel to each second, in the text format of Prometheus", OFFSET(channel_options.metrics), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }
 
 typedef struct TurboDiffChannel TurboDiffChannel;
@@ -57,7 +60,7 @@ typedef struct TurboDiffChannelOptions {
     char *slate;
     int64_t slate_after;        ///< microseconds of the last frame before it
     char *metrics;
-    int64_t timeout;            ///< microseconds that a clip may take; 0: no limit
+    int64_t timeout;            ///< microseconds that a clip may take; 0: no limit, < 0: as those before say
     char *from;                 ///< path of a socket that another process sends frames to; NULL: they are made here
     char *fallback;             ///< devices for after a fault of the first one, joined with |
     int chain, match;           ///< of clips that continue each other: how many, and whether colours stay

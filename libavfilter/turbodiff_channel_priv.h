@@ -54,7 +54,8 @@ typedef struct TurboDiffClip {
     int plays;                  ///< how many times more it is to be played
     int done;                   ///< no more frames are made
     int dropped;                ///< nobody wants it: its making ends
-    int64_t first_made, last_made;   ///< when these frames were
+    int64_t start;              ///< when its making began
+    int64_t first_made, last_made;   ///< when these frames were made
     TurboDiffTransition in;     ///< how it comes after the one before
     float *picture;             ///< its last one, as the VAE made it; NULL: not there
     int place;                  ///< in a chain of clips that continue each other; 0: the first one
@@ -78,6 +79,7 @@ struct TurboDiffChannel {
 
     /* of that thread */
     int pause;                  ///< seconds between the last error and the next try
+    double longest, slowest;    ///< microseconds of a clip, and by its work: of the slowest one; 0: none is made yet
     const char *fallback;       ///< devices that are left
 
     /* of both threads, under the lock */

@@ -62,7 +62,7 @@ static int check_fallback(AVFilterContext *ctx, const char *fallback)
 
 int ff_turbodiff_check_channel(AVFilterContext *ctx, const TurboDiffChannelOptions *o, int channel, const char *want)
 {
-    const char *set = o->on_error != ERROR_STOP ? "on_error" : o->timeout ? "timeout" :
+    const char *set = o->on_error != ERROR_STOP ? "on_error" : o->timeout != TURBODIFF_AUTO_TIMEOUT ? "timeout" :
                       o->metrics ? "metrics" : NULL;
     int ret;
 
@@ -156,7 +156,8 @@ int ff_turbodiff_recover(TurboDiffChannel *c, int err)
             return 1;
         pthread_mutex_lock(&c->lock);
         c->n_restarts++;
-        c->td = NULL;
+        c->td      = NULL;
+        c->longest = c->slowest = 0;             /* of another device */
         pthread_mutex_unlock(&c->lock);
         td_close(&s->td);
         err = ff_turbodiff_open(ctx);

@@ -105,7 +105,7 @@ static int check_channel(AVFilterContext *ctx)
         { "from: expected late=hold, black or slate",            o->from && (o->late == LATE_REPEAT || o->late == LATE_PINGPONG) },
         { "from: the other process makes the clips, expected no prompt, image, programme, idle, lookahead, on_error or timeout here",
           o->from && (s->base.params.prompt || s->base.textfile || s->base.image || o->programme || o->idle != IDLE_END ||
-                      o->lookahead != 1 || o->on_error != ERROR_STOP || o->timeout) },
+                      o->lookahead != 1 || o->on_error != ERROR_STOP || o->timeout != TURBODIFF_AUTO_TIMEOUT) },
         { "lookahead: expected programme, idle or pace",         o->lookahead != 1 && !channel },
     };
 

@@ -9,6 +9,7 @@
  *   unknown   nothing tells what is free before the card is opened
  *   sleepN    each pass of the transformer sleeps so many milliseconds
  *   lagN      the N-th pass alone sleeps, for 5 seconds
+ *   hangN     the same, for 65
  *   dieN      a device fault in the N-th pass
  *   stickN    the same, and from then on in all that this process does with the GPU
  * Or one word alone: "olddriver", or "none".
@@ -26,7 +27,7 @@ enum { MAX = 8 };
 static struct {
     TDGpuInfo info;
     char fault[16], description[128];
-    int sleep_ms, lag, die, stick;               /* of FAULT; 0: none */
+    int sleep_ms, lag, hang, die, stick;         /* of FAULT; 0: none */
     int passes, dead;
     uint64_t used;
     int opened;
@@ -81,7 +82,7 @@ static int gpu_head(TDDev *dev, TDTensor *v, const TDTensor *x, const TDNormW *n
     pthread_mutex_unlock(&lock);
     if (gpus[i].dead || pass == gpus[i].die)
         return td_error(dev->log, EIO, "head: an illegal memory access was encountered (claimed)");
-    ms = pass == gpus[i].lag ? 5000 : gpus[i].sleep_ms;
+    ms = pass == gpus[i].lag ? 5000 : pass == gpus[i].hang ? 65000 : gpus[i].sleep_ms;
     nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000L }, NULL);
     return real->head(dev, v, x, norm, m, lin);
 }
@@ -137,6 +138,7 @@ static int claim(unsigned i, const char *word)
     g->available = (uint64_t)(available * 1048576);
     sscanf(gpus[i].fault, "sleep%d", &gpus[i].sleep_ms);
     sscanf(gpus[i].fault, "lag%d", &gpus[i].lag);
+    sscanf(gpus[i].fault, "hang%d", &gpus[i].hang);
     sscanf(gpus[i].fault, "die%d", &gpus[i].die);
     sscanf(gpus[i].fault, "stick%d", &gpus[i].stick);
     if (!strcmp(gpus[i].fault, "old"))

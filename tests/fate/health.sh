@@ -190,6 +190,25 @@ wrong "metrics to standard output" "metrics '-': expected a file" "metrics=-"
 run -f lavfi -i "$base:prompt=a cat:metrics=$tmp/m" -f null -
 refused "metrics of one clip" "metrics: expected programme, idle or pace" 'Error\|Failed' $?
 
+# the default limit is a minute at least: these go on beside the cases that follow
+printf '%s\n' 'a cat' 'a dog' 'a bird' > "$tmp/three"
+printf '%s\n' 'frames=1 | a cat' 'frames=33 | a dog' 'a bird' > "$tmp/longer"
+# hung NAME OPTIONS: a device that hangs for 65 s in the second clip
+hung() {
+    TD_TEST_CARDS=h100:1000:900:hang2 TD_TEST_CARDS_LOG=$tmp/$1.opened "$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i \
+        "$base:programme=$2:on_error=skip,metadata=print:key=lavfi.turbodiff.clip:file=$tmp/$1.clips" -f null - 2> "$tmp/$1.log" &
+}
+hung third "$tmp/three"
+hung_third=$!
+hung none "$tmp/three:timeout=0"
+hung_none=$!
+hung longer "$tmp/longer"
+hung_longer=$!
+# unhung NAME STATUS: it and the clips that were on air
+unhung() {
+    echo "$2, $(sed -n 's/.*clip=//p' "$tmp/$1.clips" | uniq -c | sed 's/^ *//' | tr '\n' ,)"
+}
+
 # ---- another process makes the clips ----
 
 wrong "from without a clock" "from: expected pace=live" "pace=off:from=$tmp/s"
@@ -340,6 +359,16 @@ equal "the commands of the units: the playout's end ends the worker" "$? $((work
 "$ffmpeg" -hide_banner -nostdin -y -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/log" &
 sleep 1
 interrupted "SIGINT while nobody is there" $! "$tmp/log"
+
+# ---- clips that have no limit of their own ----
+
+wait $hung_third
+equal "the default timeout: ten times what a clip before it took, and a minute at least" "$(unhung third $?) $(
+    grep -c 'clip 1 has 0 of its 9 frames after the 60 s that timeout allows: it is given up' "$tmp/third.log")" "0, 9 0,9 2, 1"
+wait $hung_none
+equal "timeout=0: no limit" "$(unhung none $?)" "0, 9 0,9 1,9 2,"
+wait $hung_longer
+equal "the default timeout: of a longer clip as much longer" "$(unhung longer $?)" "0, 1 0,33 1,9 2,"
 
 echo "$suite: $passed passed, $failed failed"
 [ $failed -eq 0 ]
