@@ -213,7 +213,8 @@ ffmpeg: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
 $(FFMPEG): $(FFMPEG_DEPS)
 	$(FFMPEG_ENV) FFMPEG_SRC="$(FFMPEG_SRC)" FFMPEG_EXTRA="$(FFMPEG_EXTRA)" \
 	    tools/build_ffmpeg.sh $(FFMPEG_SERIES) full $(BUILD)/ffmpeg-$(FFMPEG_SERIES)
-	cp $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/ffmpeg $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/ffprobe $(BUILD)/
+	for program in ffmpeg ffprobe zmqsend; do \
+	    [ ! -f $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/$$program ] || cp $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/$$program $(BUILD)/; done
 else
 ffmpeg $(FFMPEG):
 	@echo "FFmpeg was left out by ./configure --disable-ffmpeg" >&2; exit 1
@@ -320,7 +321,7 @@ fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/
 	    CC="$(CC)" tests/fate/health.sh $(BUILD) $(BUILD) $(MODEL) || r=1; \
 	    tests/fate/transition.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
 	    CC="$(CC)" tests/fate/devices.sh $(BUILD) $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
-	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; tests/fate/readme.sh $(BUILD) || r=1; \
+	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; tests/fate/readme.sh $(BUILD) || r=1; tests/fate/live.sh $(BUILD) || r=1; \
 	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
 
 $(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp

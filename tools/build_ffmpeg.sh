@@ -246,11 +246,14 @@ if [ -f ffmpeg_g ] && [ -n "$(find "$TD_LIB" -newer ffmpeg_g)" ]; then
 fi
 echo "build_ffmpeg: building FFmpeg $(cat RELEASE) ($set)"
 # shellcheck disable=SC2046
-MAKEFLAGS='' make -j"${JOBS:-2}" ffmpeg ffprobe $(grep -qs '^CONFIG_FFPLAY=yes' ffbuild/config.mak && echo ffplay) > "$dir/build.log" 2>&1 || {
+MAKEFLAGS='' make -j"${JOBS:-2}" ffmpeg ffprobe $(grep -qs '^CONFIG_FFPLAY=yes' ffbuild/config.mak && echo ffplay) \
+    $(grep -qs '^CONFIG_LIBZMQ=yes' ffbuild/config.mak && echo tools/zmqsend) > "$dir/build.log" 2>&1 || {
     grep -B 2 -A 8 'error\|Error' "$dir/build.log" | head -n 40 >&2
     die "FFmpeg's build failed; log: $dir/build.log"
 }
 cp ffmpeg ffprobe "$dir/"
-if [ -f ffplay ]; then
-    cp ffplay "$dir/"
-fi
+for program in ffplay tools/zmqsend; do
+    if [ -f $program ]; then
+        cp $program "$dir/"
+    fi
+done
