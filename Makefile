@@ -303,7 +303,7 @@ check-tools: $(TOOLS) $(CUDA_SO) $(CARDS) $(BUILD)/tests/gpu/stage $(BUILD)/test
 	@r=0; tests/tools/run.sh $(BUILD) $(MODEL) || r=1; CC="$(CC)" tests/tools/devices.sh $(BUILD) $(MODEL) || r=1; \
 	    CC="$(CC)" tests/tools/card.sh $(BUILD) || r=1; exit $$r
 
-check-api: all $(MODEL)/stamp
+check-api: all $(CARDS_SO) $(MODEL)/stamp
 	@MAKE="$(MAKE)" CC="$(CC)" tests/api/run.sh $(BUILD) $(MODEL)
 
 # no case of the suites of fate passes with an ffmpeg that fails

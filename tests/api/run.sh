@@ -97,6 +97,29 @@ done
 check "td: an empty prompt warns" test "$(grep -c 'warning: the prompt is empty' "$tmp/empty")" = 1
 demo=$(find "$tmp/root" -type d -name demo-model)
 
+# a channel outside FFmpeg, as doc/ffmpeg.md says
+# shellcheck disable=SC2086
+check "channel.c" $cc -std=c99 -pedantic -Wall -Wextra -Werror -pthread $flags tests/api/channel.c -o "$tmp/channel" $libs
+jpeg=tests/fuzz/seeds/jpeg/plain
+frame=$((192 * 192 * 3))
+"$tmp/channel" $jpeg "$tmp/channel.rgb" 300 auto > "$tmp/said" 2> "$tmp/log"
+equal "a channel: three clips, each begun while the one before is written" "$? $(tr '\n' ';' < "$tmp/said")" \
+    "0 clip 0 is written, clip 1 is begun;clip 1 is written, clip 2 is begun;clip 2 is written, clip 2 is begun;"
+equal "a channel: no picture twice" "$(wc -c < "$tmp/channel.rgb" | tr -d ' ')" $((frame * (17 + 16 + 16)))
+"$td" -i 4 -r 0 -I $jpeg "a red circle moves to the right" "$tmp/clip.rgb" 2> "$tmp/log"
+check "a channel: its first clip is td's" cmp -n $((frame * 17)) "$tmp/channel.rgb" "$tmp/clip.rgb"
+equal "a channel: a clip that takes too long" "$("$tmp/channel" $jpeg "$tmp/late.rgb" 0.01 auto 2>&1 | grep -c 'clip 0 is given up: ')" 1
+# two GPUs that are claimed (tests/cards/module.c); the first one fails in the second clip
+mkdir -p "$tmp/gpu/lib"
+ln -s "$lib/../share" "$tmp/gpu/"
+echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$tmp/gpu/cuda.c"
+$cc -shared -fPIC "$tmp/gpu/cuda.c" -o "$tmp/gpu/lib/libcuda.so.1" && cp -L "$lib/libturbodiff.so.${version%%.*}" \
+    "$build/tests/cards/libturbodiff-cuda.so" "$tmp/gpu/lib/" || exit 1
+LD_LIBRARY_PATH=$tmp/gpu/lib TD_TEST_CARDS="h100:4000:3900:die6 h100:4000:3900" TD_TEST_CARDS_LOG=$tmp/opened \
+    "$tmp/channel" $jpeg "$tmp/fault.rgb" 300 0 1 > "$tmp/said" 2> "$tmp/log"
+equal "a channel: after a fault of its device, on the next one" "$? $(grep -c 'illegal memory access' "$tmp/log") $(tr '\n' ' ' < "$tmp/opened")" "0 1 0 1 "
+check "a channel: with the same frames" cmp "$tmp/channel.rgb" "$tmp/fault.rgb"
+
 # code in a module that lies where the program is started from must not run, whatever the program is called
 mkdir "$tmp/here"
 echo '#include <fcntl.h>
