@@ -147,7 +147,7 @@ claim h100:1000:900:stick2 h100:1000:900
 equal "live: fallback" "$(aired device=0:on_error=restart:fallback=1:metrics="$tmp/m")" "0 0 2 0 1 ."
 equal "live: metrics" "$(grep -c '^turbodiff_restarts_total{.*} 1$' "$tmp/m")" 1
 claim h100:1000:900:lag2
-equal "live: timeout" "$(aired timeout=1:on_error=skip 9)" "0 0 2 0 ."
+equal "live: timeout" "$(aired timeout=3:on_error=skip 14)" "0 0 2 0 ."
 claim h100:1000:1 h100:1000:900
 rm -f "$tmp/opened"
 run -f lavfi -i "testsrc2=s=64x48:d=1:r=1" -vf "turbodiff_i2v=model=$i2v:prompt=a cat:s=64x48:frames=5:steps=1:seed=1" -f null -
