@@ -131,9 +131,9 @@ static int keep_pair(TDScan *scan, const char *high, const char *dir, TDLog *log
     return ret;
 }
 
+/* those of one kind, behind what is there */
 static void list_names(char list[400], const TDScan *scan, enum TDFile k)
 {
-    *list = 0;
     for (int i = 0; i < scan->n[k]; i++) {
         size_t n = strlen(list);
 
@@ -141,25 +141,41 @@ static void list_names(char list[400], const TDScan *scan, enum TDFile k)
             snprintf(list + n, 400 - n, " and %d more", scan->n[k] - i);
             break;
         }
-        snprintf(list + n, 400 - n, "%s%s", i ? ", " : "", scan->name[k][i]);
+        snprintf(list + n, 400 - n, "%s%s", n ? ", " : "", scan->name[k][i]);
     }
 }
 
-static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const char *part, TDLog *log)
+/* the error of a part that is in no name, with those that it could be in; or in all, which leaves none for dit */
+static int no_such_part(TDScan *scan, enum TDFile k, const char *dir, const char *part, TDLog *log)
 {
-    char list[400];
+    const enum TDFile of[] = { k, k == TD_FILE_DIT_LOW ? TD_FILE_DIT : (enum TDFile)TD_SCAN_TINY };
+    int n = k == TD_FILE_DIT_LOW || k == TD_FILE_VAE ? 2 : 1, all = n == 2 && td_scan_count(scan, of[1], part, 1);
+    char list[400] = "";
+    int ret = 0;
+
+    for (int i = 0; i < n && ret >= 0; i++) {
+        ret = td_scan_ask_tensors(scan, dir, of[i], NULL, 0, log);
+        list_names(list, scan, of[i]);
+    }
+    return ret < 0 ? ret
+           : td_error(log, all ? EINVAL : ENOENT, "%s=%s: no such file, and it is in %s name of model=%s that could be "
+                      "%s (%s)", kinds[k].option, part, all ? "every" : "no", dir, kinds[k].what,
+                      *list ? list : "there is none");
+}
+
+/* dit: the transformer that is used, or NULL */
+static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const char *dit, const char *part, TDLog *log)
+{
+    char list[400] = "";
     int ret, n;
 
-    if (part && scan->n[k]) {
-        list_names(list, scan, k);
+    if (part && (k != TD_FILE_DIT || scan->n[k] || !scan->n[TD_FILE_DIT_LOW])) {
         if ((ret = keep_part(scan, k, part, log)) < 0)
             return ret;
         if (!ret)
-            return td_error(log, ENOENT, "%s=%s: no such file, and it is in no name of model=%s that could be %s (%s)",
-                            kinds[k].option, part, dir, kinds[k].what, list);
+            return no_such_part(scan, k, dir, part, log);
     }
-    n = scan->n[k];
-    if ((ret = td_scan_ask_tensors(scan, dir, k, log)) < 0)
+    if ((n = ret = td_scan_ask_tensors(scan, dir, k, dit, 1, log)) < 0)
         return ret;
     if (scan->n[k] == 1 && n > 1)
         td_log(log, TD_LOG_INFO, "model=%s: %s is used, of %d files that could be %s", dir, scan->name[k][0], n,
@@ -203,8 +219,11 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
         TRY(choose_quant(&scan, TD_FILE_DIT, s->quant, log));
         TRY(choose_quant(&scan, TD_FILE_DIT_LOW, s->quant, log));
     }
-    if (is_part(s, s->dit_low))
-        TRY(td_scan_take_low(&scan, s->dit_low, log));
+    if (is_part(s, s->dit_low)) {
+        TRY(td_scan_take_low(&scan, s->dit_low, s->dit && !is_part(s, s->dit), log));
+        if (!td_scan_count(&scan, TD_FILE_DIT_LOW, s->dit_low, 1))
+            TRY(no_such_part(&scan, TD_FILE_DIT_LOW, s->model, s->dit_low, log));
+    }
     if (is_part(s, s->vae))
         td_scan_take_tiny(&scan, s->vae);
     for (int k = 0; k < TD_N_FILES; k++) {
@@ -214,7 +233,7 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
             continue;                            /* the former is in the VAE's file; only some models have the latter */
         if (k == TD_FILE_DIT_LOW && !given[k]) {
             TRY(keep_pair(&scan, path[TD_FILE_DIT], s->model, log));
-            TRY(td_scan_ask_tensors(&scan, s->model, k, log));
+            TRY(td_scan_ask_tensors(&scan, s->model, k, NULL, 1, log));
             if (scan.n[k] > 1)
                 continue;                        /* none of them belongs to the first */
         }
@@ -228,7 +247,8 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
                            kinds[k].option);
         } else {
             ret = k == TD_FILE_TOKENIZER ? find_tokenizer(&path[k], s->model, log)
-                                         : pick(&path[k], &scan, k, s->model, part ? given[k] : NULL, log);
+                                         : pick(&path[k], &scan, k, s->model, path[TD_FILE_DIT],
+                                                part ? given[k] : NULL, log);
         }
         if (ret < 0)
             goto fail;

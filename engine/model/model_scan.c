@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * 1. Hidden files, and what is no regular file or a link to one, are none of the model. Shards are entered through
  *    their index.
- * 2. A file that cannot be read as weights, or whose tensors are of something else, leaves only where another stays. */
+ * 2. A file that cannot be read as weights, or whose tensors are of something else, leaves only where another stays.
+ * 3. What a file has beside its network (a decoder of text, a copy) is no bits of it. */
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -248,7 +249,7 @@ int td_scan_has_part(const char *name, const char *part, int folders)
     return strcasestr(folders || !slash ? name : slash + 1, part) != NULL;
 }
 
-static int count_part(const TDScan *scan, enum TDFile kind, const char *part, int folders)
+int td_scan_count(const TDScan *scan, enum TDFile kind, const char *part, int folders)
 {
     int n = 0;
 
@@ -257,13 +258,13 @@ static int count_part(const TDScan *scan, enum TDFile kind, const char *part, in
     return n;
 }
 
-int td_scan_take_low(TDScan *scan, const char *part, TDLog *log)
+int td_scan_take_low(TDScan *scan, const char *part, int all, TDLog *log)
 {
     const enum TDFile from = TD_FILE_DIT, to = TD_FILE_DIT_LOW;
-    int folders = !count_part(scan, from, part, 0), n = count_part(scan, from, part, folders), left = 0;
+    int folders = !td_scan_count(scan, from, part, 0), n = td_scan_count(scan, from, part, folders), left = 0;
     char **grown;
 
-    if (!n || n == scan->n[from] || count_part(scan, to, part, 1))
+    if (td_scan_count(scan, to, part, 1) || !n || (n == scan->n[from] && !all))
         return 0;
     grown = realloc(scan->name[to], (size_t)(scan->n[to] + n) * sizeof(*grown));
     if (!grown)
@@ -284,8 +285,9 @@ void td_scan_take_tiny(TDScan *scan, const char *part)
     char **names = scan->name[vae];
     int n = scan->n[vae];
 
-    if (count_part(scan, vae, part, 0) || (!count_part(scan, other, part, 0) &&
-                                           (count_part(scan, vae, part, 1) || !count_part(scan, other, part, 1))))
+    if (td_scan_count(scan, vae, part, 0) ||
+        (!td_scan_count(scan, other, part, 0) &&
+         (td_scan_count(scan, vae, part, 1) || !td_scan_count(scan, other, part, 1))))
         return;
     scan->name[vae] = scan->name[other];
     scan->n[vae] = scan->n[other];
@@ -295,64 +297,101 @@ void td_scan_take_tiny(TDScan *scan, const char *part)
 
 /* ---- tensors ---- */
 
-/* of Wan's VAE, whose latents have 16 channels */
-static int is_vae(const TDCheckpoint *c)
-{
-    const TDEntry *e = td_checkpoint_find(c, "conv2.weight");
+/* of a network: what a file has of it */
+typedef struct Sum {
+    const TDCheckpoint *c;
+    uint64_t bytes;
+} Sum;
 
-    return td_checkpoint_find(c, "decoder.head.0.gamma") && e && e->shape[0] == TD_LATENT_CHANNELS;
+static int add_bytes(void *cookie, const TDFileTensor *t)
+{
+    Sum *sum = cookie;
+    const TDEntry *e = td_checkpoint_find(sum->c, t->name);
+
+    if (!e)
+        return TD_ERR(ENOENT);
+    sum->bytes += td_dtype_bytes(e->dtype, td_entry_count(e));
+    return 0;
+}
+
+/* of Wan's VAE, whose latents have 16 channels. dit: what it is to be used with; image to video takes both halves */
+static int is_vae(Sum *sum, const TDDitShape *dit)
+{
+    const TDEntry *e = td_checkpoint_find(sum->c, "conv2.weight"),
+                  *gamma = td_checkpoint_find(sum->c, "decoder.head.0.gamma");
+
+    return gamma && e && e->shape[0] == TD_LATENT_CHANNELS && !td_vae_each_tensor(gamma->shape[0], add_bytes, sum) &&
+           (dit->in_dim <= TD_LATENT_CHANNELS || !td_vae_encode_each_tensor(gamma->shape[0], add_bytes, sum));
 }
 
 /* of umT5, whose blocks all have their relative positions; the first alone of T5 */
-static int is_text(const TDCheckpoint *c)
+static int is_text(Sum *sum, const TDDitShape *dit)
 {
-    return td_checkpoint_find(c, "token_embedding.weight") &&
-           td_checkpoint_find(c, "blocks.0.pos_embedding.embedding.weight") &&
-           (td_count_blocks(c) == 1 || td_checkpoint_find(c, "blocks.1.pos_embedding.embedding.weight"));
+    TDTextShape s;
+
+    td_text_shape(&s, sum->c);
+    return s.n_rows && s.n_blocks && (!dit->text_dim || dit->text_dim == s.dim) &&
+           !td_text_each_tensor(&s, add_bytes, sum);
 }
 
-/* bytes of a file that is of this kind, or 0 */
-static uint64_t ask(const char *path, enum TDFile kind)
+/* bytes that a file has of a network of this kind; 0: it is of something else. Of transformers alone it is 1 */
+static uint64_t ask(const char *path, enum TDFile kind, const TDDitShape *dit)
 {
     TDLog quiet = { 0 };
+    Sum sum = { 0 };
     TDCheckpoint *c;
     TDDitShape shape;
-    uint64_t bytes = 0;
+    int is;
 
     if (td_checkpoint_open(&c, path, &quiet) < 0)
         return 0;
-    if (kind == TD_FILE_VAE ? is_vae(c) : kind == TD_FILE_TEXT ? is_text(c) : td_dit_shape(&shape, c, &quiet) >= 0)
-        for (int i = 0; i < td_checkpoint_count(c); i++) {
-            const TDEntry *e = td_checkpoint_entry(c, i);
-
-            bytes += e->aside ? 0 : td_dtype_bytes(e->dtype, td_entry_count(e));
-        }
+    sum.c = c;
+    is = kind == TD_FILE_VAE                 ? is_vae(&sum, dit)
+         : kind == TD_FILE_TEXT              ? is_text(&sum, dit)
+         : kind == (enum TDFile)TD_SCAN_TINY ? td_tiny_is(c) && !td_tiny_stranger(c)
+                                             : td_dit_shape(&shape, c, &quiet) >= 0;
     td_checkpoint_close(&c);
-    return bytes;
+    return !is ? 0 : sum.bytes ? sum.bytes : 1;
 }
 
-int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, TDLog *log)
+/* zeros where there is none, or it cannot be read */
+static TDDitShape shape_of(const char *path)
 {
-    int n = scan->n[kind], ret = 0, any = 0;
+    TDLog quiet = { 0 };
+    TDCheckpoint *c = NULL;
+    TDDitShape s = { 0 };
+
+    if (path && td_checkpoint_open(&c, path, &quiet) >= 0)
+        td_dit_shape(&s, c, &quiet);
+    td_checkpoint_close(&c);
+    return s;
+}
+
+int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, const char *dit, int best, TDLog *log)
+{
+    int n = scan->n[kind], ret = 0, n_fit = 0;
     char *keep = n > 1 ? calloc((size_t)n, 1) : NULL, *path;
-    uint64_t most = 0, *bytes = n > 1 ? calloc((size_t)n, sizeof(*bytes)) : NULL;
+    uint64_t most = 1, *bytes = n > 1 ? calloc((size_t)n, sizeof(*bytes)) : NULL;
+    TDDitShape shape;
 
     if (n < 2)
-        return 0;
+        return n;
+    shape = shape_of(dit);
     if (!keep || !bytes)
         ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);
     for (int i = 0; i < n && ret >= 0; i++) {
         if ((ret = td_join_path(&path, dir, scan->name[kind][i], log)) < 0)
             break;
-        bytes[i] = ask(path, kind);
-        most = bytes[i] > most ? bytes[i] : most;
+        bytes[i] = ask(path, kind, &shape);
+        most = best && bytes[i] > most ? bytes[i] : most;
+        n_fit += bytes[i] > 0;
         free(path);
     }
     for (int i = 0; i < n && ret >= 0; i++)
-        any |= keep[i] = kind == TD_FILE_VAE || kind == TD_FILE_TEXT ? bytes[i] == most : bytes[i] > 0;
-    if (ret >= 0 && any)
+        keep[i] = bytes[i] >= most;
+    if (ret >= 0 && n_fit)
         td_scan_keep(scan, kind, keep);
     free(keep);
     free(bytes);
-    return ret;
+    return ret < 0 ? ret : n_fit ? n_fit : n;
 }

@@ -21,18 +21,21 @@ void td_scan_free(TDScan *scan);
 /** Keep the names that keep[] has; keep: one for each. */
 void td_scan_keep(TDScan *scan, enum TDFile kind, const char *keep);
 
-/** Transformers with this part in their names (or else in those of their folders) are low-noise experts, where others
- *  are left and no low-noise expert has it. @return 0 or ENOMEM */
-int td_scan_take_low(TDScan *scan, const char *part, TDLog *log);
+/** Transformers with this part in their names (or else in those of their folders) are low-noise experts, where no
+ *  low-noise expert has it, and others are left or `all` may go. @return 0 or ENOMEM */
+int td_scan_take_low(TDScan *scan, const char *part, int all, TDLog *log);
 /** Where this part is in the name of a tiny VAE (or else in those of its folders), and in that of no other: the tiny
  *  ones are the VAEs. */
 void td_scan_take_tiny(TDScan *scan, const char *part);
-/** Whether a part is in a file's name, or with `folders` in its path, in any case. */
+/** Whether a part is in a file's name, or with `folders` in its path, in any case. And in how many of a kind. */
 int td_scan_has_part(const char *name, const char *part, int folders);
+int td_scan_count(const TDScan *scan, enum TDFile kind, const char *part, int folders);
 
-/** Where several files could be of this kind, drop those whose tensors say that they are not, and, of text encoders and
- *  VAEs, those of fewer bits than another. None is dropped if all would be. @return 0 or ENOMEM */
-int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, TDLog *log);
+/** Where several files could be of this kind, drop those whose tensors say that they are not, or that they do not go
+ *  with the transformer in file dit (NULL: with any); and where the best is wanted, text encoders and VAEs of which a
+ *  file has fewer bits than another. None is dropped if all would be.
+ *  @return of how many the tensors fit, or all if they do of none; ENOMEM */
+int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, const char *dit, int best, TDLog *log);
 
 /** The word high or low (lower case here) in a name, in any case, where it stands for the noise. */
 int td_has_noise_word(const char *name, const char *word);

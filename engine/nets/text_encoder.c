@@ -47,6 +47,17 @@ static void set_sizes(int64_t sizes[TD_N_SIZES], const TDTextShape *s)
     sizes[TD_N_IDS] = s->n_rows;
 }
 
+void td_text_shape(TDTextShape *s, const TDCheckpoint *ckpt)
+{
+    const TDEntry *table = td_checkpoint_find(ckpt, "token_embedding.weight"),
+                  *q = td_checkpoint_find(ckpt, "blocks.0.attn.q.weight"),
+                  *pos = td_checkpoint_find(ckpt, "blocks.0.pos_embedding.embedding.weight"),
+                  *up = td_checkpoint_find(ckpt, "blocks.0.ffn.fc1.weight");
+
+    *s = (TDTextShape){ table ? table->shape[1] : 0, up ? up->shape[0] : 0, q ? q->shape[0] : 0,
+                        pos ? pos->shape[1] : 0, td_count_blocks(ckpt), table ? table->shape[0] : 0 };
+}
+
 int td_text_each_tensor(const TDTextShape *s, TDTensorFn fn, void *cookie)
 {
     int64_t sizes[TD_N_SIZES];
@@ -67,19 +78,14 @@ fail:
 
 static int read_shape(TDTextShape *s, const TDBind *b)
 {
-    const TDEntry *table, *q, *pos, *up;
-    int ret;
+    static const char *const tells[] = { "token_embedding", "blocks.0.attn.q", "blocks.0.pos_embedding.embedding",
+                                         "blocks.0.ffn.fc1" };
+    const TDEntry *e;
+    int ret = 0;
 
-    *s = (TDTextShape){ .n_blocks = td_count_blocks(b->ckpt) };
-    TRY(td_bind_entry(b, &table, "token_embedding", "weight"));
-    TRY(td_bind_entry(b, &q, "blocks.0.attn.q", "weight"));
-    TRY(td_bind_entry(b, &pos, "blocks.0.pos_embedding.embedding", "weight"));
-    TRY(td_bind_entry(b, &up, "blocks.0.ffn.fc1", "weight"));
-    s->n_rows = table->shape[0];
-    s->dim = table->shape[1];
-    s->width = q->shape[0];
-    s->n_heads = pos->shape[1];
-    s->ffn = up->shape[0];
+    for (int i = 0; i < 4; i++)
+        TRY(td_bind_entry(b, &e, tells[i], "weight"));
+    td_text_shape(s, b->ckpt);
     if (s->n_rows > INT32_MAX || s->dim > TD_MAX_WIDTH || s->width > TD_MAX_WIDTH || s->ffn > TD_MAX_WIDTH)
         ret = td_error(b->dev->log, ENOTSUP, "%s: %lld ids, widths %lld, %lld and %lld, want widths up to %d",
                        td_checkpoint_path(b->ckpt), (long long)s->n_rows, (long long)s->dim, (long long)s->width,

@@ -29,6 +29,8 @@ typedef struct TDTextClip {
 
 /** What such a file holds: widths (width = n_heads * head dim), and rows of the embedding table. */
 typedef struct TDTextShape { int64_t dim, ffn, width, n_heads, n_blocks, n_rows; } TDTextShape;
+/** 0 for what is missing. */
+void td_text_shape(TDTextShape *s, const TDCheckpoint *ckpt);
 /** The tensors of such a file. @return 0, or what fn returned */
 int  td_text_each_tensor(const TDTextShape *s, TDTensorFn fn, void *cookie);
 

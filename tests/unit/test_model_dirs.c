@@ -11,7 +11,8 @@ enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };
 
 static char dir[256];                            /* that of the test */
 
-/* in `dir`, with the parts a, b (transformers), text, vae, vae16 (the same in bf16), i2v_high, i2v_low */
+/* in `dir`, with the parts a, b (transformers), text, large (a wider one), vae, vae16 (the same in bf16), i2v_high,
+ * i2v_low */
 static void shell(const char *command)
 {
     char line[3000];
@@ -69,7 +70,8 @@ static void check_dir(const char *name, const char *part, Want want, double boun
         printf("  %s, dit=%s\n", name, part ? part : "");
 }
 
-static void refuse(const char *name, const char *part, int err, const char *words)
+/* model=NAME with a part as this option, or NULL */
+static void refuse_as(const char *name, const char *option, const char *part, int err, const char *words)
 {
     char model[256];
     TDContext *c = NULL;
@@ -77,9 +79,52 @@ static void refuse(const char *name, const char *part, int err, const char *word
     Seen seen;
 
     small_settings(&s, &seen, small_path(model, name));
-    s.dit = part;
+    s.dit = !strcmp(name, "comfy") && strncmp(option, "dit", 3) ? "1_3B" : NULL;
+    *(!strcmp(option, "dit_low") ? &s.dit_low : !strcmp(option, "vae") ? &s.vae :
+      !strcmp(option, "text_encoder") ? &s.text_encoder : &s.dit) = part;
     if (!check_error(&seen, td_open(&c, &s), TD_ERR(err), words))
         td_close(&c);
+}
+
+static void refuse(const char *name, const char *part, int err, const char *words)
+{
+    refuse_as(name, "dit", part, err, words);
+}
+
+/* lines on a file that is used of several */
+typedef struct Used {
+    int n;
+    char line[400];
+} Used;
+
+static void on_used(void *cookie, int level, const char *line)
+{
+    Used *used = cookie;
+
+    if (level == TD_LOG_INFO && strstr(line, " is used, of ")) {
+        used->n++;
+        snprintf(used->line, sizeof(used->line), "%s", line);
+    }
+}
+
+/* model=NAME says once, with these words, which file it uses of several */
+static void check_used(const char *name, const char *part, const char *words)
+{
+    char model[256];
+    TDContext *c = NULL;
+    Used used = { 0 };
+    TDSettings s;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(model, name));
+    s.dit = part;
+    s.tokenizer = SPIECE;
+    s.logger = (TDLogger){ &used, on_used, TD_LOG_INFO };
+    CHECK_INT(td_open(&c, &s), 0);
+    td_close(&c);
+    CHECK_INT(used.n, 1);
+    if (!CHECK(strstr(used.line, words)))
+        printf("  %s: %s\n", name, used.line);
 }
 
 /* dit= and dit_low= of transformers whose names have nothing of noise; in that order or the other */
@@ -243,7 +288,7 @@ static void test_comfy(void)
           "echo nothing > diffusion_models/flux.safetensors && cp ../text diffusion_models/other.safetensors && "
           "cp ../a diffusion_models/wan_lora.safetensors && cp ../a diffusion_models/._wan.safetensors && "
           "cp ../text text_encoders/umt5.safetensors && cp ../vae text_encoders/t5.bin && echo x > clip/clip_l.pt && "
-          "cp ../vae vae/wan_2.1_vae.pt && cp ../vae16 vae/Wan2_1_VAE_bf16.pt && echo x > vae/ae.safetensors && "
+          "cp ../vae16 vae/wan_2.1_vae.pt && cp ../vae vae/Wan2_1_VAE_f32.pt && echo x > vae/ae.safetensors && "
           "cp ../a vae/taew2_1.safetensors && cp ../text vae/sdxl_vae.safetensors && cp ../a loras/b.safetensors && "
           "cp ../a checkpoints/c.safetensors");
     check_dir("comfy", "1_3B", (Want){ "b", NULL, NULL, NULL }, 0);
@@ -255,25 +300,27 @@ static void test_comfy(void)
     refuse("comfy", "wan2.2", EINVAL, "(diffusion_models/wan2.2_t2v_high_noise_14B.safetensors, unet/wan2.2_i2v_hi");
     refuse("comfy", "14B_720p", ENOENT, "dit=14B_720p: no such file, and it is in no name of model=");
     refuse("comfy", "no/such.pth", ENOENT, "no/such.pth: no such file");
+    check_used("comfy", "1_3B", "/comfy: vae/Wan2_1_VAE_f32.pt is used, of 2 files that could be a VAE");
+
+    test_begin("a part that is in no name: those that there are, of files that could be it");
+    refuse_as("comfy", "dit", "nope", ENOENT, "dit=nope: no such file, and it is in no name of model=");
+    refuse_as("comfy", "dit", "nope", ENOENT, "/comfy that could be a transformer (diffusion_models/wan/Wan2_1_T2V_1_3B"
+              ".sft, diffusion_models/wan2.2_t2v_high_noise_14B.safetensors, unet/wan2.2_i2v_high_noise_14B.ckpt)");
+    refuse_as("comfy", "dit_low", "nope", ENOENT, "dit_low=nope: no such file, and it is in no name of model=");
+    refuse_as("comfy", "dit_low", "nope", ENOENT, "a low-noise expert (diffusion_models/wan2.2_t2v_low_noise_14B"
+              ".safetensors, unet/wan2.2_i2v_low_noise_14B.ckpt, diffusion_models/wan/Wan2_1_T2V_1_3B.sft, diffusion_");
+    refuse_as("comfy", "text_encoder", "nope", ENOENT, "that could be a umT5 encoder (text_encoders/umt5.safetensors)");
+    refuse_as("comfy", "vae", "nope", ENOENT, "could be a VAE (vae/Wan2_1_VAE_f32.pt, vae/wan_2.1_vae.pt, vae/taew2_1");
 
     test_begin("a tree without one of the parts");
     shell("rm comfy/vae/*");
     refuse("comfy", "1_3B", ENOENT, "no file of a VAE; want e.g. Wan2.1_VAE.pth, or set vae=");
-}
-
-static void count_used(void *cookie, int level, const char *line)
-{
-    *(int *)cookie += level == TD_LOG_INFO && strstr(line, ": wan_vae.bin is used, of 2 files that could be a VAE");
+    refuse_as("comfy", "vae", "nope", ENOENT, "vae=nope: no such file, and it is in no name of model=");
+    refuse_as("comfy", "vae", "nope", ENOENT, "could be a VAE (there is none)");
 }
 
 static void test_flat(void)
 {
-    char model[256];
-    TDContext *c = NULL;
-    TDSettings s;
-    Seen seen;
-    int n = 0;
-
     test_begin("flat: HighNoise and LowNoise, every ending");
     shell("mkdir flat && cp a flat/Wan2.2-T2V-A14B-HighNoise.ckpt && cp b flat/Wan2.2-T2V-A14B-LowNoise.ckpt && "
           "cp text flat/umt5.pt && cp vae flat/wan_vae.bin && cp spiece.model flat && "
@@ -291,7 +338,13 @@ static void test_flat(void)
     check_low("flat", "Other", "T2V", "b", "a");
     check_low("flat", "t2v", "OTHER", "a", "b");
     refuse("flat", NULL, EINVAL, "more than one file could be a transformer (Other.sft, T2V.sft)");
-    shell("rm flat/Other.sft");
+    refuse_as("flat", "dit_low", "nope", ENOENT, "in no name of model=");
+    refuse_as("flat", "dit_low", "nope", ENOENT, "could be a low-noise expert (Other.sft, T2V.sft)");
+    refuse_as("flat", "dit_low", "sft", EINVAL, "dit_low=sft: no such file, and it is in every name of model=");
+    shell("rm flat/T2V.sft");
+    refuse_as("flat", "dit_low", "other", EINVAL, "could be a low-noise expert (Other.sft)");
+    check_low("flat", small_path((char[256]){ 0 }, "a"), "other", "a", "b");
+    shell("mv flat/Other.sft flat/T2V.sft && cp a flat/T2V.sft");
 
     test_begin("an expert without the other, and a name that is not a shard's");
     shell("mv flat/T2V.sft flat/wan_low_noise.sft");
@@ -306,11 +359,40 @@ static void test_flat(void)
     test_begin("a VAE of more bits beside one of fewer");
     shell("cd flat && cp ../vae16 a_vae.safetensors");
     check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
-    small_settings(&s, &seen, small_path(model, "flat"));
-    s.logger = (TDLogger){ &n, count_used, TD_LOG_INFO };
-    CHECK_INT(td_open(&c, &s), 0);
-    td_close(&c);
-    CHECK_INT(n, 1);
+    check_used("flat", NULL, "/flat: wan_vae.bin is used, of 2 files that could be a VAE");
+    shell("rm flat/a_vae.safetensors");
+}
+
+/* what a file has beside its network, of another size or without a half, makes it no better than one that is whole */
+static void test_bits(void)
+{
+    char path[256];
+    Form f;
+
+    test_begin("text encoders: that of more bits, and not that of the larger file or of another model");
+    shell("cp -r flat bits && cp large bits/umt5_large.safetensors");
+    if (form_read(&f, small_path(path, "text"), 0) < 0)
+        return;
+    form_to_8_bits(&f, TD_F8_E4M3, FORM_TENSOR, "scale_weight", NULL, 0);
+    form_add(&f, "decoder.block.0.layer.0.SelfAttention.q.weight", TD_F32, 2, (int64_t[]){ 1024, 1024 }, NULL);
+    CHECK_INT(form_write(&f, small_path(path, "bits/umt5_fp8.safetensors"), NULL), 0);
+    form_free(&f);
+    check_dir("bits", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+    check_used("bits", NULL, "/bits: umt5.pt is used, of 2 files that could be a umT5 encoder");
+
+    test_begin("VAEs: one with both halves, for image to video");
+    shell("rm bits/umt5_* bits/T2V.sft bits/wan_vae.bin && cp vae16 bits/a_vae.pt && cp i2v_high bits/high.pt && "
+          "cp i2v_low bits/low.pt");
+    if (form_read(&f, small_path(path, "vae"), 0) < 0)
+        return;
+    for (int i = 0; i < f.n; i++)
+        if (!strncmp(f.t[i].name, "encoder.", 8))
+            f.t[i].name[0] = 'E';
+    CHECK_INT(form_write(&f, small_path(path, "bits/wan_vae.safetensors"), NULL), 0);
+    form_free(&f);
+    check_dir("bits", NULL, (Want){ "i2v_high", "i2v_low", NULL, "vae16" }, 0);
+    shell("cd bits && rm high.pt low.pt && cp ../a T2V.pt");
+    check_used("bits", NULL, "/bits: wan_vae.safetensors is used, of 2 files that could be a VAE");
 }
 
 int main(void)
@@ -318,16 +400,20 @@ int main(void)
     test_words();
     test_begin("models");
     if (small_model_make("m", "") < 0 || small_model_make("n", "--seed=4 --only=dit") < 0 ||
-        small_model_make("i", "--in-dim=36 --only=dit") < 0 || small_model_make("v", "--vae-dtype=bf16 --only=vae") < 0)
+        small_model_make("i", "--in-dim=36 --only=dit") < 0 ||
+        small_model_make("l", "--text-dim=128 --text-heads=2 --only=text") < 0 ||
+        small_model_make("v", "--vae-dtype=bf16 --only=vae") < 0)
         return test_end();
     snprintf(dir, sizeof(dir), "%s", small_dir);
     shell("cp m/TurboWan*480P.safetensors a && cp n/TurboWan*480P.safetensors b && cp m/models_t5* text && "
-          "cp m/Wan2.1_VAE* vae && cp v/Wan2.1_VAE* vae16 && cp i/*high-720P.safetensors i2v_high && "
-          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i v");
+          "cp l/models_t5* large && cp m/Wan2.1_VAE* vae && cp v/Wan2.1_VAE* vae16 && "
+          "cp i/*high-720P.safetensors i2v_high && "
+          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i l v");
     test_wan();
     test_diffusers();
     test_comfy();
     test_flat();
+    test_bits();
     small_model_remove();
     return test_end();
 }
