@@ -213,8 +213,6 @@ int main(int argc, char **argv)
         return ret < 0 ? 2 : cli_end("td", 0);
     if (o.devices)
         return list_devices(&o);
-    if (o.p.sampler == TD_SAMPLER_RCM && (o.p.negative_prompt || o.p.guidance != 5.0))
-        log_line(NULL, TD_LOG_WARNING, "--guidance and --negative-prompt have no effect with sampler rcm");
     if (o.draw_seed) {
         if (getrandom(&o.p.seed, sizeof(o.p.seed), 0) != sizeof(o.p.seed)) {
             perror("td: --seed -1");

@@ -185,11 +185,52 @@ static inline int parse_option(Options *o, char letter, const char *name, const 
     }
 }
 
+/* one of these letters; those of the library's own options are none */
+static inline int one_of(int letter, const char *letters)
+{
+    return letter < 256 && strchr(letters, letter);
+}
+
+/* given: by longs[]. What another option leaves without effect is refused. @return 0, or -1 after a line */
+static inline int check_together(const Options *o, const struct option *longs, const char given[MAX_OPTIONS])
+{
+    for (int i = 0; longs[i].name; i++)
+        if (given[i] && ((o->devices && one_of(longs[i].val, "xPcjIA")) || (o->bench && one_of(longs[i].val, "P")))) {
+            fprintf(stderr, "td: --%s with --%s: want one of the two\n", o->devices ? "devices" : "bench",
+                    longs[i].name);
+            return -1;
+        } else if (given[i] && o->devices && !o->s.model && !one_of(longs[i].val, "LDBv")) {
+            fprintf(stderr, "td: --devices with --%s, which is of what fits: want a MODEL_DIR, too\n", longs[i].name);
+            return -1;
+        }
+    if (o->adaptive && !o->picture) {
+        fputs("td: --adaptive without --image: want both\n", stderr);
+        return -1;
+    }
+    return 0;
+}
+
+static inline void warn_of_idle(const Options *o, const struct option *longs, const char given[MAX_OPTIONS])
+{
+    const int rcm = o->p.sampler == TD_SAMPLER_RCM, dense = o->s.attention == TD_ATTN_DENSE;
+    const struct { const char *name, *beside; int idle; } options[] = {
+        { "guidance", "sampler rcm", rcm },       { "negative-prompt", "sampler rcm", rcm },
+        { "shift", "sampler rcm", rcm },          { "sigma-max", "sampler unipc", !rcm },
+        { "ode", "sampler unipc", !rcm },         { "topk", "dense attention", dense },
+        { "sla-block", "dense attention", dense },
+    };
+
+    for (size_t k = 0; k < sizeof(options) / sizeof(*options); k++)
+        for (int i = 0; longs[i].name; i++)
+            if (options[k].idle && given[i] && !strcmp(longs[i].name, options[k].name))
+                fprintf(stderr, "warning: --%s has no effect with %s\n", options[k].name, options[k].beside);
+}
+
 /** @return 0 go on, 1 all is done (help, version), -1 after an error line */
 static inline int parse_options(Options *o, int argc, char **argv)
 {
     struct option longs[MAX_OPTIONS + 1];
-    char shorts[2 * N_OPTIONS + 2] = "+", names[MAX_OPTIONS][32];
+    char shorts[2 * N_OPTIONS + 2] = "+", names[MAX_OPTIONS][32], given[MAX_OPTIONS] = { 0 };
     int letter, at;
 
     list_options(longs, names);
@@ -206,19 +247,20 @@ static inline int parse_options(Options *o, int argc, char **argv)
             at = longs[i].val == letter ? i : -1;
         if (at < 0)                              /* getopt_long() has told what is unknown */
             return -1;
+        given[at] = 1;
         named = find_named(longs[at].name);
         if ((named ? parse_named(o, named, longs[at].name, optarg)
                    : parse_option(o, (char)letter, longs[at].name, optarg)) < 0)
             return -1;
     }
-    if (o->bench && (o->many || o->devices)) {
-        fprintf(stderr, "td: --bench with --%s: want one of the two\n", o->many ? "prompts" : "devices");
-        return -1;
-    }
-    if ((o->devices || o->bench) && argc - optind <= 1) {
+    if ((o->devices || o->bench) && argc - optind <= 1)
         o->s.model = argv[optind];               /* NULL where there is none */
+    if (check_together(o, longs, given) < 0)
+        return -1;
+    if (!o->devices)
+        warn_of_idle(o, longs, given);
+    if ((o->devices || o->bench) && argc - optind <= 1)
         return 0;
-    }
     if (o->bench || (argc - optind != 2 && argc - optind != 3)) {
         fprintf(stderr, "usage: td %s; more with --help\n",
                 o->bench ? "--bench [options] [MODEL_DIR]" : "[options] [MODEL_DIR] PROMPT OUT.rgb");

@@ -566,7 +566,7 @@ int main(int argc, char **argv)
         case 'V': printf("tdinfo %s\n", td_version()); return cli_end("tdinfo", 0);
         default:  return 2;                      /* getopt_long() has told what is unknown */
         }
-    if ((optind == argc) == !vocabulary)
+    if ((optind == argc) == !vocabulary || (summary && vocabulary))
         goto wrong;
     if (vocabulary)
         bad = tokenize(vocabulary, &log);

@@ -214,31 +214,46 @@ static int open_chosen(TDContext *c, Choice *h, int order)
     return 0;
 }
 
-/* "backend=cuda" or "device=...", whichever asks for a GPU */
+static int names_one(const TDSettings *s)
+{
+    return s->device >= 0 || !td_gpu_any(s->card);
+}
+
+/* "backend=cuda" or "device=...", whichever asks for a GPU; NULL: neither does */
 static const char *name_order(const TDSettings *s, char *text, size_t size)
 {
     if (s->device >= 0)
         snprintf(text, size, "device=%d", s->device);
-    else if (!td_gpu_any(s->card))
+    else if (names_one(s))
         snprintf(text, size, "device=%.60s", s->card);
     else
         snprintf(text, size, "backend=cuda");
-    return text;
+    return names_one(s) || s->backend == TD_BACKEND_CUDA ? text : NULL;
+}
+
+/* @return 0, or a logged error: a GPU is asked for, and there is none */
+static int check_order(TDContext *c, const TDGpuList *list, const char *order)
+{
+    return order && !list->n ? td_error(&c->log, ENOTSUP, "%s: %s", order, list->why) : 0;
+}
+
+/* @return the GPU that the settings name, or a logged error */
+static int find_named(TDContext *c, const TDGpuList *list)
+{
+    const TDSettings *s = &c->settings;
+    char number[16];
+
+    snprintf(number, sizeof(number), "%d", s->device);
+    return td_gpu_by_name(list->gpu, list->n, s->device >= 0 ? number : s->card, &c->log);
 }
 
 /* @return 0 or a logged error */
 static int open_named(TDContext *c, const TDGpuList *list, const char *order)
 {
-    const TDSettings *s = &c->settings;
     TDLog quiet = without_errors(c);
-    char number[16];
     int i, ret;
 
-    if (!list->n)
-        return td_error(&c->log, ENOTSUP, "%s: %s", order, list->why);
-    snprintf(number, sizeof(number), "%d", s->device);
-    i = td_gpu_by_name(list->gpu, list->n, s->device >= 0 ? number : s->card, &c->log);
-    if (i < 0)
+    if ((i = find_named(c, list)) < 0)
         return i;
     if (*list->gpu[i].fault)
         return td_error(&c->log, ENOTSUP, "%s: %s cannot be used (%s)", order, list->gpu[i].name, list->gpu[i].fault);
@@ -254,7 +269,7 @@ static int open_any(TDContext *c, Choice *h, const char *order)
 
     snprintf(h->why, sizeof(h->why), "%.439s", h->list.why);
     if (!h->list.n)
-        return order ? td_error(&c->log, ENOTSUP, "%s: %s", order, h->list.why) : 1;
+        return 1;
     if (c->settings.cuda_context) {
         ret = open_gpu(c, -1, &quiet);
         snprintf(h->why, sizeof(h->why), "%.439s", quiet.last_error);
@@ -278,9 +293,10 @@ fail:
 int td_choose_device(TDContext *c)
 {
     const TDSettings *s = &c->settings;
-    int named = s->device >= 0 || !td_gpu_any(s->card), ret;
-    char text[80], *order = NULL;
+    const char *order;
+    char text[80];
     Choice *h;
+    int ret;
 
     if (s->backend == TD_BACKEND_CPU)
         return td_device_open(&c->dev, TD_BACKEND_CPU, NULL, s->n_threads, &c->cancel, &c->log);
@@ -289,11 +305,9 @@ int td_choose_device(TDContext *c)
         return td_error(&c->log, ENOMEM, "open: out of memory");
     h->error = ENOTSUP;
     td_gpu_list(&h->list);
-    if (named || s->backend == TD_BACKEND_CUDA) {
-        name_order(s, text, sizeof(text));
-        order = text;
-    }
-    TRY(named ? open_named(c, &h->list, order) : open_any(c, h, order));
+    order = name_order(s, text, sizeof(text));
+    TRY(check_order(c, &h->list, order));
+    TRY(names_one(s) ? open_named(c, &h->list, order) : open_any(c, h, order));
     if (ret > 0) {                               /* no GPU, and nobody has ordered one */
         if (h->list.no_driver)
             td_log(&c->log, TD_LOG_INFO, "%s: the CPU makes the clip", h->why);
@@ -354,9 +368,10 @@ static void describe(TDDeviceInfo *d, const TDSettings *s, const TDCandidate *c,
 int td_list_devices(const TDSettings *theirs, void (*tell)(void *cookie, const TDDeviceInfo *d, size_t struct_size),
                     void *cookie)
 {
+    int chosen = -1, only = -1, ret;
+    char text[80];
     TDContext *c;
     Choice *h = NULL;
-    int chosen = -1, ret;
 
     if (!theirs || theirs->struct_size < TD_SETTINGS_0_1 || !tell)
         return TD_ERR(EINVAL);
@@ -368,7 +383,14 @@ int td_list_devices(const TDSettings *theirs, void (*tell)(void *cookie, const T
     }
     c->log.out = theirs->logger;
     TRY(td_take_settings(&c->settings, theirs, &c->log));
+    if (c->settings.backend == TD_BACKEND_CPU) {
+        ret = td_error(&c->log, EINVAL, "devices: backend cpu has no GPU, want auto or cuda");
+        goto fail;
+    }
     td_gpu_list(&h->list);
+    TRY(check_order(c, &h->list, name_order(&c->settings, text, sizeof(text))));
+    if (names_one(&c->settings))
+        TRY(only = find_named(c, &h->list));
     for (int i = 0; i < h->list.n; i++)
         h->c[i].gpu = h->list.gpu[i];
     if (!h->list.n)
@@ -377,14 +399,17 @@ int td_list_devices(const TDSettings *theirs, void (*tell)(void *cookie, const T
         TRY(measure_all(c, h));
         chosen = choose(h, &c->settings);
     }
+    ret = 0;
     for (int i = 0; i < h->list.n; i++) {
         TDDeviceInfo d;
 
+        if (only >= 0 && i != only)
+            continue;
         describe(&d, &c->settings, &h->c[i], i);
         d.chosen = i == chosen;
         tell(cookie, &d, sizeof(d));
+        ret++;
     }
-    ret = h->list.n;
 fail:
     free(h);
     free(c);

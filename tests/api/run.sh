@@ -90,7 +90,7 @@ check "td: the second prompt's clip is the one it makes alone, with the next see
     sh -c "tail -c $((64 * 48 * 3 * 5)) '$tmp/clips.rgb' | cmp - '$tmp/clip.rgb'"
 check "td: a clip for each prompt" test "$(wc -c < "$tmp/clips.rgb")" = $((64 * 48 * 3 * 5 * 2))
 check "td: guidance with rcm warns" sh -c "'$td' -g 3 -i 1 -s 64x48 -n 5 '$model' 'a cat' '$tmp/none.rgb' 2>&1 |
-    grep -q 'warning: --guidance and --negative-prompt have no effect with sampler rcm'"
+    grep -q 'warning: --guidance has no effect with sampler rcm'"
 for words in " " "a cat"; do
     "$td" -i 1 -s 64x48 -n 5 "$model" "$words" "$tmp/none.rgb" 2>> "$tmp/empty"
 done

@@ -72,6 +72,23 @@ static void test_list(const char *model)
     CHECK_INT(td_list_devices(NULL, tell, list), TD_ERR(EINVAL));
     CHECK_INT(td_list_devices(&s, NULL, list), TD_ERR(EINVAL));
 
+    test_begin("of the one that the settings name");
+    memset(list, 0, sizeof(list));
+    s.device = 1;
+    CHECK_INT(td_list_devices(&s, tell, list), 1);
+    CHECK(!list[0].uuid && list[1].uuid && !list[2].uuid);
+    s.device = 3;
+    CHECK_INT(td_list_devices(&s, tell, list), TD_ERR(EINVAL));
+    CHECK(has("device 3, want 0..2"));
+    s.device = -1;
+    s.card = "3d:00.0";
+    CHECK_INT(td_list_devices(&s, tell, list), 1);
+    CHECK(list[2].uuid != NULL);
+    s.card = NULL;
+    s.backend = TD_BACKEND_CPU;
+    CHECK_INT(td_list_devices(&s, tell, list), TD_ERR(EINVAL));
+    CHECK(has("backend cpu has no GPU"));
+
     test_begin("a list of devices, with a model");
     s = settings(model);
     CHECK_INT(td_list_devices(&s, tell, list), 3);

@@ -196,12 +196,45 @@ check "a card with room by stage" grep '^device 2: .*; the weights fit by stage:
 check "a card that is no use"     grep '^device 3: .*; cannot be used: it has compute capability 7.5' "$tmp/out"
 "$here/td" --devices "$tmp/none" > "$tmp/out" 2> "$tmp/err"
 equal "td --devices of no model" "$? $(grep -c . "$tmp/err")" "1 1"
+# listed NAME WANT OPTION...: status, the numbers of the cards that are listed, and a point
+listed() {
+    listed_name=$1
+    listed_want=$2
+    shift 2
+    "$here/td" --devices "$@" > "$tmp/out" 2> "$tmp/err"
+    equal "$listed_name" "$? $(sed 's/^device \([0-9]*\): .*/\1/' "$tmp/out" | tr '\n' ' ')." "$listed_want"
+}
+listed "td --devices -D lists that one alone" "0 2 ." -D 2
+listed "by its UUID, with a model"            "0 1 ." -D MIG-00000000-1111-2222-3333-000000000001 "$model"
+check "with what fits there"                  grep '^device 1: .*; all weights and the clip fit' "$tmp/out"
+listed "td --devices -D auto -B cuda lists all" "0 0 1 2 3 ." -D auto -B cuda
+# unlisted NAME STATUS PATTERN OPTION...: one line of errors that has PATTERN, and no list
+unlisted() {
+    unlisted_name=$1
+    unlisted_status=$2
+    unlisted_pattern=$3
+    shift 3
+    "$here/td" --devices "$@" > "$tmp/out" 2> "$tmp/err"
+    equal "$unlisted_name" "$? $(wc -c < "$tmp/out") $(grep -c . "$tmp/err") $(grep -c -e "$unlisted_pattern" "$tmp/err")" "$unlisted_status 0 1 1"
+}
+unlisted "a card that is not there"    1 'device 4, want 0..3 (0: Claimed h100' -D 4
+unlisted "no name of a card"           1 "device: 'first', want auto, a number" -D first
+unlisted "the CPU has no list"         1 'devices: backend cpu has no GPU, want auto or cuda' -B cpu
+unlisted "a card with the CPU"         1 'device: 1 with backend cpu' -B cpu -D 1
+for option in --clips=2 --stats=x --prompts --image=x --adaptive --bench; do
+    unlisted "td --devices $option" 2 "td: --devices with ${option%=*}: want one of the two" $option "$model"
+done
+for option in --size=64x48 --quant=none --max-bytes=1 --vae=x --shift=3; do
+    unlisted "td --devices $option without a model" 2 "td: --devices with ${option%=*}, .* want a MODEL_DIR" $option
+done
 "$here/tdinfo" -s "$model" > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo MODEL has a line for each card" "$? $(grep -c "^$model: device [0-3]: Claimed" "$tmp/out")" "0 4"
 claim olddriver
 "$here/td" --devices > "$tmp/out" 2> "$tmp/err"
 equal "td --devices says why there is none" "$? $(cat "$tmp/out" "$tmp/err")" \
     "0 no GPU: the driver supports CUDA 11.4, this build wants 13.0; install a newer driver"
+unlisted "td --devices -B cuda without one is an error" 1 '^error: backend=cuda: the driver supports CUDA 11.4' -B cuda
+unlisted "and so is -D" 1 '^error: device=0: the driver supports CUDA 11.4' -D 0
 "$here/tdinfo" -s "$model" > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo MODEL without a GPU" "$? $(grep -c device "$tmp/out") $(wc -c < "$tmp/err")" "0 0 0"
 

@@ -98,6 +98,26 @@ equal "td: LoRA: with it, half of it, and none are three clips; strength 0 is no
     "$(cat "$tmp/with" "$tmp/half" "$tmp/none" "$tmp/plain" | wc -c) $(md5sum "$tmp/with" "$tmp/half" "$tmp/none" "$tmp/plain" |
         cut -c 1-32 | sort -u | wc -l) $(cmp "$tmp/none" "$tmp/plain" && echo same)" "$(($(wc -c < "$tmp/plain") * 4)) 3 same"
 equal "tdinfo: a LoRA" "$(status tdinfo -s "$tmp/a.safetensors") $(grep -c 'LoRA, for lora=, differences: 1 tensors' "$tmp/out")" "0 1"
+line "td: a shape without a picture" 2 '--adaptive without --image: want both' td --adaptive "$model" a "$tmp/x"
+line "td: the same of a bench" 2 '--adaptive without --image' td --bench --adaptive "$model"
+# idle OPTION BESIDE OPTION...: a warning that it has no effect beside what comes after it
+idle() {
+    idle_option=$1
+    idle_beside=$2
+    shift 2
+    code=$(status td $clip "$idle_option" "$@" "$model" a "$tmp/x")
+    equal "td: ${idle_option%=*} with $idle_beside" \
+        "$code $(grep -c '^warning: .* has no effect' "$tmp/err") $(grep -cx "warning: ${idle_option%=*} has no effect with $idle_beside" "$tmp/err")" "0 1 1"
+}
+for option in --guidance=4 --negative-prompt=x --shift=3; do
+    idle $option "sampler rcm"
+done
+for option in --sigma-max=80 --ode; do
+    idle $option "sampler unipc" -S unipc
+done
+for option in --topk=0.5 --sla-block=64x128; do
+    idle $option "dense attention" -a dense
+done
 line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
 for file in /dev/null /tmp; do
     code=$(status td $clip -P "$model" $file "$tmp/x")
@@ -169,6 +189,9 @@ equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")
     "$(status tdinfo --summary "$model") $(wc -l < "$tmp/out")"
 "$dir/tdinfo" "$model" > /dev/full 2> "$tmp/err"
 equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
+for option in -s --summary; do
+    line "tdinfo: $option beside --tokenize" 2 'usage: tdinfo \[--summary\] FILE|DIR' tdinfo $option --tokenize tests/data/spiece.model
+done
 head -c 40000000 /dev/zero | tr '\0' 'a' | (ulimit -v 60000; "$dir/tdinfo" --tokenize tests/data/spiece.model) > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out")" "1 error"
 line "tdsynth: no such VAE" 1 '--vae=large: want wan or tiny' tdsynth --vae=large "$tmp/x"
