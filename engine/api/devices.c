@@ -64,11 +64,18 @@ static void find_shared(Choice *h, const TDModel *m)
     }
 }
 
+/* merged into its weights it takes no more memory, and reading it once more is for which of several GPUs has them */
+static int lora_tells(const Choice *h, const TDModel *m)
+{
+    return h->list.n > 1 || m->dit->codes || (m->low && m->low->codes);
+}
+
 /* for GPUs like this one; nothing is opened on it. Of the model errors alone are told: it is opened again.
  * @return 0, 1 where the GPU has a fault, or a logged error */
 static int measure(TDContext *c, Choice *h, int gpu)
 {
     TDContext *look = calloc(1, sizeof(*look));
+    TDNeed *need = &h->need[kind(&h->list.gpu[gpu])];
     TDLog quiet = without_errors(c);
     TDClipConfig cfg;
     TDOps ops;
@@ -91,7 +98,12 @@ static int measure(TDContext *c, Choice *h, int gpu)
     td_default_info(look);
     look->info.attention = td_device_attention(c->settings.attention, look->model->dit->has_sla, &look->log);
     TRY(td_first_clip(look, &cfg));
-    TRY(td_clip_need(look->model, &cfg, &h->need[kind(&h->list.gpu[gpu])], &look->log));
+    if (lora_tells(h, look->model)) {
+        TRY(td_model_set_lora(look->model, TD_FILE_DIT, cfg.p.lora));
+        TRY(td_model_set_lora(look->model, TD_FILE_DIT_LOW, cfg.p.lora_low));
+    }
+    TRY(td_clip_need(look->model, &cfg, need, &look->log));
+    need->fixed += look->model->lora[0].bytes + look->model->lora[1].bytes;
     find_shared(h, look->model);
 fail:
     memcpy(c->log.last_error, look->log.last_error, sizeof(c->log.last_error));

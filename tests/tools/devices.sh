@@ -128,6 +128,25 @@ claim h100:1000:40 h100:1000:900
 td -s 256x256 -n 17
 check "it is chosen for the clip at hand" grep '^load: .*device 1, since device 0 has ' "$tmp/err"
 
+# LoRAs are beside the int8 weights: 4 MiB of them at rank 256
+"$build/tdsynth" --only=dit --lora=256 "$tmp/lora" > "$tmp/out" 2>&1
+plain=$want
+claim h100:1000:900 rtx4090:1000:900
+td -B cpu -l "$tmp/lora/lora.safetensors"
+want=$(md5sum < "$tmp/clip")
+check "a LoRA's clip" test "$code $want" != "0 $plain"
+claim h100:1000:15 rtx4090:1000:900
+on "with a LoRA: room for all before speed" 1 ", since device 0 has [0-9]* MB free, too little for all weights and the clip at once), " \
+    -l "$tmp/lora/lora.safetensors"
+"$here/td" --devices -s 64x48 -n 5 -l "$tmp/lora/lora.safetensors" "$model" > "$tmp/out" 2> "$tmp/err"
+equal "td --devices reckons with it" "$(sed 's/, .*; /: /' "$tmp/out")" "$(printf '%s\n' \
+    "device 0: Claimed h100: the weights fit by stage: 0.01 GB, and 0.02 GB at once" \
+    "device 1: Claimed rtx4090: auto takes it")"
+refused_td "a LoRA that is not there" '.*none.safetensors: no such file' -l "$tmp/none.safetensors"
+equal "and none is opened" "$(opened)" .
+want=$plain
+on "without it, the faster one" 0 "), "
+
 # ---- a bench ----
 
 claim rtx4090:1000:900 h100:1000:900
