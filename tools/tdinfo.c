@@ -124,20 +124,13 @@ static void check_dit(Check *k, char *title)
              dit_name(s.dim, s.in_dim, (int)s.n_blocks), (long long)s.dim, (long long)s.ffn, (long long)s.n_blocks,
              (long long)s.in_dim, s.int8 ? "int8" : s.few_bits ? s.few_bits : "not quantised",
              s.has_sla ? "SLA" : "dense attention");
-    if (strstr(quiet.last_error, "k_img"))
-        snprintf(title, 256, "Wan2.1 I2V (with CLIP branch), not supported");
-    else if (s.in_dim == 48)
-        snprintf(title, 256, "Wan2.2-TI2V-5B, not supported");
 }
 
 static void check_text(Check *k, char *title)
 {
-    const TDCheckpoint *c = k->ckpt;
-    TDTextShape s = { .n_rows = dim(c, "token_embedding.weight", 0), .dim = dim(c, "token_embedding.weight", 1),
-                      .ffn = dim(c, "blocks.0.ffn.fc1.weight", 0), .width = dim(c, "blocks.0.attn.q.weight", 0),
-                      .n_heads = dim(c, "blocks.0.pos_embedding.embedding.weight", 1),
-                      .n_blocks = td_count_blocks(c) };
+    TDTextShape s;
 
+    td_text_shape(&s, k->ckpt);
     td_text_each_tensor(&s, expect, k);
     snprintf(title, 256, "%s: dim %lld, ffn %lld, %lld heads, %lld blocks, %lld ids",
              s.dim == 4096 && s.n_blocks == 24 ? "umT5-XXL encoder" : "umT5 encoder, other size", (long long)s.dim,
@@ -201,8 +194,13 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
 static const char *stranger(const TDCheckpoint *c)
 {
     static const struct { const char *part, *title; } files[] = {
-        { "text_model.", "CLIP, not supported" },
-        { "visual.", "CLIP, not supported" }, { "double_blocks.", "transformer of another family, not supported" },
+        { "text_model.", "CLIP, not supported" }, { "visual.", "CLIP, not supported" },
+        { "double_blocks.", "transformer of another family, not supported" },
+        { "transformer_blocks.", "transformer of another family, not supported" },
+        { "joint_blocks.", "transformer of another family, not supported" },
+        { "input_blocks.", "Stable Diffusion, not supported" },
+        { "layers.0.self_attn.q_proj.", "language model, not supported" },
+        { "control_model.", "ControlNet, not supported" }, { "decoder.up.", "VAE of another family, not supported" },
     };
     const TDEntry *e;
 
@@ -258,6 +256,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
     enum Part part = PART_UNKNOWN;
     const TDEntry *e, *patch = td_checkpoint_find(c, "patch_embedding.weight");
     unsigned long long bytes = 0;
+    const char *odd = td_lora_is(c) ? NULL : td_dit_stranger(c);
     int count = td_checkpoint_count(c), beside = 0;
 
     k.seen = calloc((size_t)count, 1);
@@ -265,7 +264,7 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         fprintf(stderr, "tdinfo: out of memory\n");
         exit(1);
     }
-    if (patch && patch->n_dims >= 2)
+    if (patch && patch->n_dims >= 2 && !odd)
         part = PART_DIT;
     else if (td_checkpoint_find(c, "token_embedding.weight"))
         part = PART_TEXT;
@@ -275,7 +274,9 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         part = PART_TINY;
     for (int i = 0; (e = td_checkpoint_entry(c, i)); i++)
         bytes += (unsigned long long)td_dtype_bytes(e->dtype, td_entry_count(e));
-    if (part == PART_DIT)
+    if (odd)
+        snprintf(title, sizeof(title), "%s, not supported", odd);
+    else if (part == PART_DIT)
         check_dit(&k, title);
     else if (part == PART_TEXT)
         check_text(&k, title);

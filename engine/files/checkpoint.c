@@ -202,6 +202,11 @@ const char *td_checkpoint_naming(const TDCheckpoint *ckpt)
     return ckpt->naming;
 }
 
+int td_checkpoint_is_generator(const TDCheckpoint *ckpt)
+{
+    return ckpt->is_generator;
+}
+
 const char *td_checkpoint_lora_metadata(const TDCheckpoint *ckpt)
 {
     return ckpt->lora_metadata;

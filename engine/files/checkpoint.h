@@ -46,6 +46,8 @@ int td_checkpoint_count(const TDCheckpoint *ckpt);
 void td_checkpoint_use(const TDCheckpoint *ckpt, const TDEntry *e);
 const char *td_checkpoint_path(const TDCheckpoint *ckpt);
 const char *td_checkpoint_naming(const TDCheckpoint *ckpt);    ///< "diffusers'", ...; NULL: the official names
+/** Whether its tensors are those of a generator, as Self-Forcing's and CausVid's training leaves it: a causal model. */
+int td_checkpoint_is_generator(const TDCheckpoint *ckpt);
 /** What diffusers says of a LoRA in its header (lora_adapter_metadata), unchecked JSON; NULL: nothing */
 const char *td_checkpoint_lora_metadata(const TDCheckpoint *ckpt);
 /** Whether its files are as they were when it was opened; what was read from one that is not may be anything.

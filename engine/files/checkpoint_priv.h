@@ -21,6 +21,7 @@ struct TDCheckpoint {
     size_t name_bytes;                           /* of all names as the file has them */
     const TDEntry **by_name;                     ///< sorted; set once all entries are in
     const char *naming;                          ///< whose names it has, or NULL: the official ones
+    int in_generator, is_generator;              ///< read from a dict of that name; and names begin with "model."
     char *lora_metadata;                         ///< of a LoRA's header: diffusers' JSON, or NULL
     void **owned;                                ///< memory that entries point into
     int n_owned;

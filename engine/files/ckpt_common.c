@@ -127,6 +127,18 @@ static int strip_name(char *name)
     return ema;
 }
 
+/* a name as the file has it, of a wrapper's only member in a generator */
+static int is_generators(const TDCheckpoint *ckpt, const char *name)
+{
+    const char *rest = strchr(name, '.');
+
+    if (!strncmp(name, "generator.", 10) || !strncmp(name, "generator_ema.", 14))
+        name = rest + 1;
+    else if (!ckpt->in_generator)
+        return 0;
+    return !strncmp(name, "model.", 6);
+}
+
 int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t name_len, const TDEntry *e, TDLog *log)
 {
     const uint8_t *p = name;
@@ -158,6 +170,7 @@ int td_ckpt_add(TDCheckpoint *ckpt, const char *label, const void *name, size_t 
     ckpt->cap_entries = (int)cap;
     memcpy(copy, name, name_len);
     copy[name_len] = 0;
+    ckpt->is_generator |= is_generators(ckpt, copy);
     ema = strip_name(copy);
     if (!copy[0]) {
         free(copy);

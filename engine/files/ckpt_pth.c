@@ -136,7 +136,7 @@ static int holds_tensors(const TDPickle *p, uint32_t dict)
 
 /* The state dict may be some levels down. Averaged weights come first: they are what was trained for use. A dict
  * without tensors is taken where there is no other, for what is said about it. */
-static uint32_t unwrap(const TDPickle *p, uint32_t root)
+static uint32_t unwrap(TDCheckpoint *ckpt, const TDPickle *p, uint32_t root)
 {
     static const char *const keys[] = { "generator_ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model",
                                         "ema", "params_ema", "state_dict", "model", "module", "generator", "params" };
@@ -152,6 +152,7 @@ static uint32_t unwrap(const TDPickle *p, uint32_t root)
             if (v == TD_PK_NIL || p->nodes[v].kind != TD_PK_DICT)
                 continue;
             found = holds_tensors(p, v);
+            ckpt->in_generator |= found && !strncmp(keys[i], "generator", 9);
             if (found)
                 root = v;
             else if (empty == TD_PK_NIL)
@@ -176,7 +177,7 @@ static int add_state_dict(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable
     if (p->nodes[root].kind != TD_PK_DICT)
         return td_error(p->log, EBADMSG, "%s: holds a %s, want a state dict", p->label,
                         td_pickle_kind_name(p->nodes[root].kind));
-    root = unwrap(p, root);
+    root = unwrap(ckpt, p, root);
     for (uint32_t cell = p->nodes[root].first; cell != TD_PK_NIL; cell = p->cells[cell].next) {
         const TDPickleNode *k = &p->nodes[p->cells[cell].key], *v = &p->nodes[p->cells[cell].value];
 

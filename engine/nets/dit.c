@@ -136,10 +136,9 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
         if (!strcmp(e->name, "blocks.0.ffn.0.weight") || !strcmp(e->name, "blocks.0.ffn.0.int8_weight"))
             s->ffn = e->shape[0];
     }
-    if (td_checkpoint_find(ckpt, "blocks.0.cross_attn.k_img.weight"))
-        return td_error(log, ENOTSUP,
-                        "%s: a Wan 2.1 image-to-video model (k_img tensors); Wan 2.2 I2V and T2V models are supported",
-                        path);
+    if (td_dit_stranger(ckpt))
+        return td_error(log, ENOTSUP, "%s: %s, not supported; want Wan 2.1 text to video, or an expert of Wan 2.2 A14B",
+                        path, td_dit_stranger(ckpt));
     if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > TD_MAX_DIM || s->n_blocks < 1 || s->ffn < 1 ||
         s->ffn > TD_MAX_WIDTH || s->text_dim > TD_MAX_WIDTH)
         return td_error(

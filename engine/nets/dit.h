@@ -70,6 +70,8 @@ typedef struct TDDitShape {
     int int8, has_sla;                           ///< int8: of 128x128 blocks
     const char *few_bits;                        ///< name of another type of 8 bits or less that blocks have, or NULL
 } TDDitShape;
+/** Which model of Wan's kind it is that is not run (dit_kinds.c), in words; NULL: none of them. */
+const char *td_dit_stranger(const TDCheckpoint *ckpt);
 int  td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log);
 /** The tensors of such a file. @return 0, or what fn returned */
 int  td_dit_each_tensor(const TDDitShape *s, TDTensorFn fn, void *cookie);

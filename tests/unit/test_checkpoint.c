@@ -227,6 +227,18 @@ static void check_name(const char *pickle, size_t n, const char *name)
     td_checkpoint_close(&c);
 }
 
+/* whether it is a generator of Self-Forcing's trainers */
+static void check_generator(const char *pickle, size_t n, int want)
+{
+    TDCheckpoint *c;
+
+    pack_pickle(pickle, n, 0);
+    if (CHECK_INT(open_bytes(&c, zip.out.data, zip.out.n), 0))
+        CHECK_INT(td_checkpoint_is_generator(c), want);
+    td_checkpoint_close(&c);
+}
+
+#define CHECK_GENERATOR(pickle, want) check_generator(pickle, sizeof(pickle) - 1, want)
 #define CHECK_NAME(pickle, name) check_name(pickle, sizeof(pickle) - 1, name)
 
 static void test_accept_rule(void)
@@ -253,6 +265,14 @@ static void test_accept_rule(void)
                KEY("a") FLOATS "s" "u.", "a");
     CHECK_NAME(PROTO "}(" "X\5\0\0\0model" "}" KEY("a") FLOATS "s" "X\3\0\0\0ema" "}X\5\0\0\0decayK\1s" "u.",
                "a");
+    test_begin("a generator, as trainers of causal models leave it");
+    CHECK_GENERATOR(PROTO "}X\x0d\0\0\0generator_ema" "}X\7\0\0\0model.a" FLOATS "ss.", 1);
+    CHECK_GENERATOR(PROTO "}X\x09\0\0\0generator" "}X\7\0\0\0model.a" FLOATS "ss.", 1);
+    CHECK_GENERATOR(PROTO "}X\x11\0\0\0generator.model.a" FLOATS "s.", 1);
+    CHECK_GENERATOR(PROTO "}X\x15\0\0\0generator_ema.model.a" FLOATS "s.", 1);
+    CHECK_GENERATOR(PROTO "}X\x0d\0\0\0generator_ema" "}X\5\0\0\0net.a" FLOATS "ss.", 0);
+    CHECK_GENERATOR(PROTO "}X\5\0\0\0model" "}X\7\0\0\0model.a" FLOATS "ss.", 0);
+    CHECK_GENERATOR(PROTO "}X\x0b\0\0\0generator.a" FLOATS "s.", 0);
     test_begin("what is no tensor");
     CHECK_NAME(PROTO "}(" "X\5\0\0\0epoch" "K\3" "X\4\0\0\0none" "N" "X\4\0\0\0loss" "G\0\0\0\0\0\0\0\0"
                KEY("a") FLOATS "X\3\0\0\0opt" "}" "X\4\0\0\0list" "]" "u.", "a");

@@ -67,6 +67,74 @@ static void save(const char *name, const char *json, size_t data)
     fclose(f);
 }
 
+/* A transformer's first tensors, of zeros, with one more; tdinfo names it, and says that it would not run */
+static void strange(const char *more, int in, int out, const char *words)
+{
+#define TENSOR(name, shape) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[%d,%d]}"
+    static const char json[] = "{" TENSOR("%spatch_embedding.weight", "[2,%d,1,2,2]") ","
+                               TENSOR("text_embedding.0.weight", "[2,2]") "," TENSOR("head.head.weight", "[%d,2]") ","
+                               TENSOR("%s", "[1]") "}";
+    int a = 2 * in * 4 * 4, b = a + 16, c = b + out * 8, causal = !strncmp(more, "generator", 9);
+    char text[700], line[200];
+
+    snprintf(text, sizeof(text), json, causal ? "generator_ema.model." : "", in, 0, a, a, b, out, b, c, more,
+             c, c + 4);
+    save("strange.safetensors", text, (size_t)c + 4);
+    snprintf(line, sizeof(line), "strange.safetensors: %s, not supported: 4 tensors", words);
+    expect("%B/tdinfo --summary %D/strange.safetensors", 1, line);
+}
+
+/* what is of another family, by the name of one tensor */
+static void other(const char *name, const char *words)
+{
+    char text[300], line[200];
+
+    snprintf(text, sizeof(text), "{\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", name);
+    save("other.safetensors", text, 4);
+    snprintf(line, sizeof(line), "other.safetensors: %s, not supported: 1 tensors", words);
+    expect("%B/tdinfo --summary %D/other.safetensors", 1, line);
+}
+
+static void test_strangers(void)
+{
+    static const struct { const char *more; int in, out; const char *words; } kinds[] = {
+        { "blocks.0.cross_attn.k_img.weight", 36, 64, "Wan2.1 I2V (with CLIP branch)" },
+        { "model.diffusion_model.blocks.0.cross_attn.k_img.weight", 36, 64, "Wan2.1 I2V (with CLIP branch)" },
+        { "img_emb.emb_pos", 36, 64, "Wan2.1 FLF2V (first and last frame)" },
+        { "blocks.0.norm3.weight", 48, 192, "Wan2.2-TI2V-5B" },
+        { "blocks.0.cross_attn.k_img.weight", 48, 64, "Wan Fun Control" },
+        { "blocks.0.norm3.weight", 52, 64, "Wan Fun Control" }, { "ref_conv.weight", 16, 64, "Wan Fun Control" },
+        { "control_adapter.conv.weight", 36, 64, "Wan Fun Camera" },
+        { "vace_blocks.0.before_proj.weight", 16, 64, "Wan VACE" },
+        { "vace_patch_embedding.weight", 16, 64, "Wan VACE" },
+        { "face_adapter.fuser_blocks.0.k_norm.weight", 36, 64, "Wan2.2 Animate" },
+        { "pose_patch_embedding.weight", 36, 64, "Wan2.2 Animate" },
+        { "casual_audio_encoder.encoder.final_linear.weight", 16, 64, "Wan2.2 S2V (speech to video)" },
+        { "audio_injector.injector.0.k.weight", 16, 64, "Wan2.2 S2V (speech to video)" },
+        { "audio_proj.audio_proj_glob_1.layer.bias", 36, 64, "HuMo" },
+        { "blocks.0.audio_cross_attn.q_linear.weight", 36, 64, "MultiTalk or InfiniteTalk" },
+        { "audio_model.blocks.0.self_attn.q.weight", 16, 64, "Ovi" },
+        { "fps_embedding.weight", 16, 64, "SkyReels V2 (causal)" },
+        { "blocks.0.cam_encoder.weight", 16, 64, "ReCamMaster" },
+        { "generator_ema.model.blocks.0.norm3.weight", 16, 64, "causal Wan2.1 (of Self-Forcing's kind)" },
+    };
+
+    test_begin("transformers of Wan's kind that are not run, by name");
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+        strange(kinds[i].more, kinds[i].in, kinds[i].out, kinds[i].words);
+    test_begin("files of other families, by name");
+    other("vace_blocks.0.after_proj.weight", "Wan VACE");
+    other("text_model.a", "CLIP");
+    other("visual.a", "CLIP");
+    other("double_blocks.0.a", "transformer of another family");
+    other("transformer_blocks.0.a", "transformer of another family");
+    other("model.diffusion_model.joint_blocks.0.a", "transformer of another family");
+    other("model.diffusion_model.input_blocks.0.a", "Stable Diffusion");
+    other("model.layers.0.self_attn.q_proj.weight", "language model");
+    other("control_model.a", "ControlNet");
+    other("decoder.up.0.a", "VAE of another family");
+}
+
 int main(void)
 {
     if (!mkdtemp(dir))
@@ -127,6 +195,8 @@ int main(void)
     save("clip.safetensors", "{\"text_model.a\":{\"dtype\":\"F8_E8M0\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1);
     expect("%B/tdinfo %D/clip.safetensors", 1, "text_model.a ");
     CHECK(strstr(output, " f8_e8m0 [1] 1\n") && strstr(output, "CLIP, not supported"));
+
+    test_strangers();
 
     test_begin("a LoRA, which is used beside a model");
     save("lora.safetensors", "{\"blocks.0.ffn.0.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],"
