@@ -61,20 +61,6 @@ TDTensor td_tensor_part(const TDTensor *t, int64_t first, int64_t n)
     return part;
 }
 
-float td_f16_to_f32(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 0x3ff, u;
-    float f;
-
-    if (exp == 0) {                              /* zero and subnormals: man * 2^-24 is exact in f32 */
-        f = (float)man * 0x1p-24f;
-        return sign ? -f : f;
-    }
-    u = sign | (exp == 31 ? 0x7f800000 : (exp + 112) << 23) | man << 13;
-    memcpy(&f, &u, sizeof(f));
-    return f;
-}
-
 int td_bf16_all_finite(const uint16_t *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -71,7 +71,18 @@ static inline float td_bf16_round(float x)
     return td_bf16_to_f32(td_f32_to_bf16(x));
 }
 
-float td_f16_to_f32(uint16_t h);
+static inline float td_f16_to_f32(uint16_t h)
+{
+    uint32_t bits = (uint32_t)(h & 0x7fff) << 13, high = bits >= 31u << 23 ? 0x7f800000 : 0, u;
+    float f;
+
+    memcpy(&f, &bits, sizeof(f));
+    f *= 0x1p112f;                               /* exact, also of what is subnormal on the way */
+    memcpy(&u, &f, sizeof(u));
+    u |= high | (uint32_t)(h & 0x8000) << 16;    /* infinity and NaN keep the highest exponent */
+    memcpy(&f, &u, sizeof(f));
+    return f;
+}
 
 /** Whether none of n bf16 values is NaN or infinite. */
 int td_bf16_all_finite(const uint16_t *x, size_t n);

@@ -5,8 +5,9 @@
 #include "files/change.h"
 #include "files/values.h"
 
-#define ROWS 8
+#define ROWS 16
 #define COLS 512
+#define SOME 64                                  /* columns of U at a time */
 #define DEPTH 4                                  /* rows of V at a time: their products are added one after the other */
 
 typedef struct Tile {
@@ -36,29 +37,29 @@ static float value(const TDPlane *p, int64_t row, int64_t col)
 /* d = u v */
 static void product(Tile *t, const TDPlane *u, const TDPlane *v)
 {
-    float x[DEPTH][COLS];
-    int64_t j = 0;
+    float x[DEPTH][COLS], s[ROWS][SOME];
 
     for (int i = 0; i < t->n; i++)
         memset(t->d[i], 0, (size_t)t->m * sizeof(float));
-    for (; j + DEPTH <= v->rows; j += DEPTH) {
-        for (int e = 0; e < DEPTH; e++)
-            td_plane_row(x[e], v, j + e, t->col, t->m);
-        for (int i = 0; i < t->n; i++) {
-            float s[DEPTH], *d = t->d[i];
+    for (int64_t first = 0, n, j; first < v->rows; first += SOME) {
+        n = v->rows - first < SOME ? v->rows - first : SOME;
+        for (int i = 0; i < t->n; i++)
+            td_plane_row(s[i], u, t->row + i, first, n);
+        for (j = 0; j + DEPTH <= n; j += DEPTH) {
+            for (int e = 0; e < DEPTH; e++)
+                td_plane_row(x[e], v, first + j + e, t->col, t->m);
+            for (int i = 0; i < t->n; i++) {
+                float *d = t->d[i], *a = s[i] + j;
 
-            td_plane_row(s, u, t->row + i, j, DEPTH);
-            for (int q = 0; q < t->m; q++)
-                d[q] = d[q] + s[0] * x[0][q] + s[1] * x[1][q] + s[2] * x[2][q] + s[3] * x[3][q];
+                for (int q = 0; q < t->m; q++)
+                    d[q] = d[q] + a[0] * x[0][q] + a[1] * x[1][q] + a[2] * x[2][q] + a[3] * x[3][q];
+            }
         }
-    }
-    for (; j < v->rows; j++) {
-        td_plane_row(x[0], v, j, t->col, t->m);
-        for (int i = 0; i < t->n; i++) {
-            float s = value(u, t->row + i, j);
-
-            for (int q = 0; q < t->m; q++)
-                t->d[i][q] += s * x[0][q];
+        for (; j < n; j++) {
+            td_plane_row(x[0], v, first + j, t->col, t->m);
+            for (int i = 0; i < t->n; i++)
+                for (int q = 0; q < t->m; q++)
+                    t->d[i][q] += s[i][j] * x[0][q];
         }
     }
 }
@@ -141,7 +142,7 @@ static void change_tile(const TDChange *c, const Tile *t, float *w, int64_t k, c
         if (c->by_column)
             td_plane_row(m, &c->dora, 0, t->col, t->m);
         for (int q = 0; q < t->m; q++) {
-            float norm = c->by_column ? c->norms[t->col + q] : row_norms[i];
+            float norm = c->by_column ? (float)c->norms[t->col + q] : row_norms[i];
             float magnitude = c->by_column ? m[q] : value(&c->dora, t->row + i, 0), sum = w[q] + c->scale * t->d[i][q];
 
             w[q] += c->strength * (norm > 0 ? magnitude * sum / norm - w[q] : 0);
@@ -149,11 +150,49 @@ static void change_tile(const TDChange *c, const Tile *t, float *w, int64_t k, c
     }
 }
 
-void td_change_rows(const TDChange *c, float *w, int64_t row0, int64_t rows, int64_t k)
+const TDChange *td_change_without_norms(const TDChange *c)
+{
+    while (c && (!c->by_column || !(c->norms[0] < 0)))   /* NaN is found, too */
+        c = c->next;
+    return c;
+}
+
+void td_change_squares(const TDChange *c, double *sums, const float *w, int64_t row0, int64_t rows, int64_t k,
+                       int64_t col0, int64_t cols)
 {
     Tile t;
 
-    for (; c; c = c->next)
+    for (int64_t r = 0; r < rows; r += ROWS)
+        for (t.col = col0; t.col < col0 + cols; t.col += COLS) {
+            t.row = row0 + r;
+            t.n = rows - r < ROWS ? (int)(rows - r) : ROWS;
+            t.m = col0 + cols - t.col < COLS ? (int)(col0 + cols - t.col) : COLS;
+            delta(&t, c);
+            for (int i = 0; i < t.n; i++)
+                for (int q = 0; q < t.m; q++) {
+                    double v = w[(r + i) * k + t.col + q] + c->scale * t.d[i][q];
+
+                    sums[t.col + q] += v * v;
+                }
+        }
+}
+
+void td_change_set_norms(const TDChange *c, const double *sums, int64_t k)
+{
+    for (int64_t i = 0; i < k; i++)
+        c->norms[i] = sqrt(sums[i]);
+}
+
+void td_change_rows(const TDChange *c, const TDChange *end, float *w, int64_t row0, int64_t rows, int64_t k)
+{
+    Tile t;
+
+    for (; c != end; c = c->next) {
+        if (td_change_without_norms(c) == c) {
+            memset(c->norms, 0, (size_t)k * sizeof(*c->norms));
+            td_change_squares(c, c->norms, w, row0, rows, k, 0, k);
+            td_change_set_norms(c, c->norms, k);
+        }
         for (int64_t r = 0; r < rows; r += ROWS) {
             double squares[ROWS] = { 0 };
             float norms[ROWS] = { 0 };
@@ -177,23 +216,5 @@ void td_change_rows(const TDChange *c, float *w, int64_t row0, int64_t rows, int
                         change_tile(c, &t, own + t.col, k, norms);
                 }
         }
-}
-
-void td_change_squares(const TDChange *c, double *sums, const float *w, int64_t row0, int64_t rows, int64_t k)
-{
-    Tile t;
-
-    for (int64_t r = 0; r < rows; r += ROWS)
-        for (t.col = 0; t.col < k; t.col += COLS) {
-            t.row = row0 + r;
-            t.n = rows - r < ROWS ? (int)(rows - r) : ROWS;
-            t.m = k - t.col < COLS ? (int)(k - t.col) : COLS;
-            delta(&t, c);
-            for (int i = 0; i < t.n; i++)
-                for (int q = 0; q < t.m; q++) {
-                    double v = w[(r + i) * k + t.col + q] + c->scale * t.d[i][q];
-
-                    sums[t.col + q] += v * v;
-                }
-        }
+    }
 }

@@ -31,16 +31,22 @@ typedef struct TDChange {
     TDPlane m[4];
     TDPlane dora;                                ///< [N,1], or by_column [1,K]
     int by_column;
-    float *norms;                                ///< by_column: of W + scale * D, [K] (td_change_norms())
+    double *norms;                               ///< by_column: of W + scale * D, [K]; -1 first: not found yet
 } TDChange;
 
-/** Change `rows` rows of k values, from row0 of the matrix on. With DoRA W' = W + strength * (m (W + scale * D) /
- *  ||W + scale * D|| - W), the norm that of a row or a column. */
-void td_change_rows(const TDChange *c, float *w, int64_t row0, int64_t rows, int64_t k);
+/** Change `rows` rows of k values, from row0 of the matrix on, by the changes from c up to end (NULL: all). With DoRA
+ *  W' = W + strength * (m (W + scale * D) / ||W + scale * D|| - W), the norm that of a row or a column. Where norms of
+ *  columns are not found yet, they are those of these rows, which then have to be all. */
+void td_change_rows(const TDChange *c, const TDChange *end, float *w, int64_t row0, int64_t rows, int64_t k);
 
-/** For DoRA by columns: add the squares of w + scale * D to sums [K], for rows that all changes before c have been
- *  through. */
-void td_change_squares(const TDChange *c, double *sums, const float *w, int64_t row0, int64_t rows, int64_t k);
+/** The first change of a chain whose norms are not found yet, or NULL. */
+const TDChange *td_change_without_norms(const TDChange *c);
+/** For them: add the squares of w + scale * D to sums [K], for columns [col0, col0 + cols) of rows that all changes
+ *  before c have been through. In whatever tasks, each column's sum is in the order of rows. */
+void td_change_squares(const TDChange *c, double *sums, const float *w, int64_t row0, int64_t rows, int64_t k,
+                       int64_t col0, int64_t cols);
+/** All squares are summed up: the norms. */
+void td_change_set_norms(const TDChange *c, const double *sums, int64_t k);
 
 /** n values of a plane from (row, col) on */
 void td_plane_row(float *dst, const TDPlane *p, int64_t row, int64_t col, int64_t n);

@@ -116,7 +116,7 @@ int td_entry_to_f32(const TDEntry *e, float *dst)
     for (int64_t r = 0; e->scale && r < (n ? e->shape[0] : 0); r++)
         scale_row(e, dst + r * k, e->row0 + r, k);
     if (e->change && n)
-        td_change_rows(e->change, dst, e->row0, e->shape[0], k);
+        td_change_rows(e->change, NULL, dst, e->row0, e->shape[0], k);
     return 0;
 }
 

@@ -156,29 +156,6 @@ fail:
 
 /* ---- changes ---- */
 
-/* of all columns, which takes every row of the weight once */
-static int find_norms(TDLoraJob *job, TDChange *c, const TDEntry *weight, int64_t n, int64_t k)
-{
-    double *sums = calloc((size_t)k, sizeof(*sums));
-    float *rows = malloc((size_t)k * 8 * sizeof(*rows));
-    int ret = own(job, c->norms = malloc((size_t)k * sizeof(*c->norms)));
-
-    if (ret >= 0 && (!sums || !rows))
-        ret = td_error(job->log, ENOMEM, "%s: out of memory", weight->file);
-    for (int64_t r = 0; r < n && ret >= 0; r += 8) {
-        int64_t some = n - r < 8 ? n - r : 8;
-        TDEntry part = td_entry_rows(weight, r, some);
-
-        ret = td_entry_to_f32(&part, rows);
-        td_change_squares(c, sums, rows, r, some, k);
-    }
-    for (int64_t i = 0; i < k && ret >= 0; i++)
-        c->norms[i] = (float)sqrt(sums[i]);
-    free(sums);
-    free(rows);
-    return ret;
-}
-
 /* what is appended to the changes of a tensor */
 static int append(TDLoraJob *job, const TDEntry *target, const TDChange *change)
 {
@@ -192,8 +169,10 @@ static int append(TDLoraJob *job, const TDEntry *target, const TDChange *change)
     TRY(own(job, c));
     *c = *change;
     c->strength = job->f->strength;
-    if (c->by_column)
-        TRY(find_norms(job, c, e, e->shape[0], td_entry_count(e) / e->shape[0]));
+    if (c->by_column) {                          /* found when the weight is loaded, of all its rows */
+        TRY(own(job, c->norms = malloc((size_t)(td_entry_count(e) / e->shape[0]) * sizeof(*c->norms))));
+        c->norms[0] = -1;
+    }
     while (last && last->next)
         last = (TDChange *)last->next;
     if (last)

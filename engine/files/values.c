@@ -237,7 +237,11 @@ void td_row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n
         }
         break;
     case TD_F16:
-        for (int64_t i = 0; i < n; i++, src += s) {
+        for (int64_t i = 0; s == 2 && i < n; i++) {
+            memcpy(&h, src + 2 * i, 2);
+            dst[i] = td_f16_to_f32(h);
+        }
+        for (int64_t i = 0; s != 2 && i < n; i++, src += s) {
             memcpy(&h, src, 2);
             dst[i] = td_f16_to_f32(h);
         }

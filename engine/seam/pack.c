@@ -8,10 +8,12 @@
  *     has its place there. */
 #include <stdlib.h>
 #include "base/thread.h"
+#include "files/change.h"
 #include "seam/backend.h"
 
 #define STRIP ((int64_t)1 << 22)                 /* values of host memory at a time */
 #define TASK ((int64_t)1 << 16)                  /* values that a thread converts at a time */
+#define COLS ((int64_t)128)                      /* columns whose norms a thread finds at a time */
 #define MIN_TASKS 8                              /* fewer are not worth other threads */
 #define UNCODED ((int64_t)1 << 25)               /* bf16 values on the device at a time, before they are quantised */
 
@@ -33,6 +35,7 @@ typedef struct Strip {
     enum TDDtype want;
     void *dst;
     float *f;                                    /* as many values as dst */
+    const TDChange *norms;                       /* whose norms are found; dst is their sums */
 } Strip;
 
 static void convert_task(void *arg, int64_t i, int worker)
@@ -69,12 +72,63 @@ void td_pack_end(TDDev *dev)
         td_pool_close(&dev->helpers);
 }
 
+static void norms_rows_task(void *arg, int64_t i, int worker)
+{
+    const Strip *s = arg;
+    int64_t first = i * s->step, n = s->rows - first < s->step ? s->rows - first : s->step;
+    TDEntry part = td_entry_rows(s->e, s->row0 + first, n);
+
+    (void)worker;
+    part.change = NULL;
+    td_entry_to_f32(&part, s->f + first * s->k);
+    td_change_rows(s->e->change, s->norms, s->f + first * s->k, s->row0 + first, n, s->k);
+}
+
+static void norms_columns_task(void *arg, int64_t i, int worker)
+{
+    const Strip *s = arg;
+
+    (void)worker;
+    td_change_squares(s->norms, s->dst, s->f, s->row0, s->rows, s->k, i * COLS,
+                      s->k - i * COLS < COLS ? s->k - i * COLS : COLS);
+}
+
+/* DoRA by columns wants the norms of all columns before the first row is changed: all rows, strip by strip */
+static int find_norms(TDDev *dev, const TDEntry *e)
+{
+    int64_t k = td_entry_count(e) / e->shape[0], most = STRIP / k + 1;
+    const TDChange *c = td_change_without_norms(e->change);
+    float *f = c ? malloc((size_t)(most * k) * sizeof(*f)) : NULL;
+    int ret = 0;
+
+    for (; c && ret >= 0; c = td_change_without_norms(c)) {
+        double *sums = calloc((size_t)k, sizeof(*sums));
+
+        ret = f && sums ? 0 : no_memory(dev, e);
+        for (int64_t r = 0; r < e->shape[0] && ret >= 0; r += most) {
+            Strip s = { e, r, e->shape[0] - r < most ? e->shape[0] - r : most, k, TASK / k + 1, TD_F32, sums, f, c };
+
+            ret = in_tasks(dev, td_blocks(s.rows, s.step), norms_rows_task, &s);
+            ret = ret < 0 ? ret : in_tasks(dev, td_blocks(k, COLS), norms_columns_task, &s);
+        }
+        if (ret >= 0)
+            td_change_set_norms(c, sums, k);
+        free(sums);
+    }
+    free(f);
+    return ret;
+}
+
 /* rows of a tensor in its own type, or as bf16 or f32. dst: as many, f: the same as f32 */
 static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
 {
     TDEntry part = td_entry_rows(e, row0, rows);
     int64_t k = td_entry_count(&part) / rows;
-    Strip s = { e, row0, rows, k, TASK / k + 1, want, dst, f };
+    Strip s = { e, row0, rows, k, TASK / k + 1, want, dst, f, NULL };
+    int ret = find_norms(dev, e);
+
+    if (ret < 0)
+        return ret;
 
     if (e->dtype == want && !e->change) {
         td_entry_to_rows(&part, dst);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "files/change.h"
 #include "golden.h"
 #include "nets/dit.h"
 
@@ -250,6 +251,52 @@ static void test_channels(void)
     unlink(path);
 }
 
+/* DoRA by columns behind another change: norms are those of all rows before one is changed, by threads and in strips as
+ * in one piece */
+static void test_columns(void)
+{
+    enum { N = 17000, K = 260, R = 3 };
+    float *f = malloc(3 * sizeof(*f) * N * K), *got = f + N * K, *want = got + N * K, *u = malloc(sizeof(*u) * N * R);
+    float v[R * K], m[K];
+    double norms[2][K];
+    TDWeights w = { 0 };
+    TDLinear lin;
+
+    test_begin("DoRA by columns");
+    if (!CHECK(f && u))
+        return;
+    for (int i = 0; i < N * K; i++)
+        f[i] = value(i);
+    for (int i = 0; i < N * R; i++)
+        u[i] = value(i + 5);
+    for (int i = 0; i < R * K; i++)
+        v[i] = value(i + 9);
+    for (int i = 0; i < K; i++)
+        m[i] = 2 + value(i);
+    for (int whole = 0; whole < 2; whole++) {
+        TDEntry e = matrix("columns", TD_F32, N, K, f);
+        TDLinearSource src = { .w = &e };
+        TDChange dora = { .kind = TD_CHANGE_PAIR, .strength = 0.5f, .scale = 0.25f, .by_column = 1,
+                          .m = { { (uint8_t *)u, TD_F32, N, R }, { (uint8_t *)v, TD_F32, R, K } },
+                          .dora = { (uint8_t *)m, TD_F32, 1, K }, .norms = norms[whole] }, plain = dora;
+
+        plain.next = &dora;
+        plain.by_column = 0;
+        plain.dora.data = NULL;
+        e.change = &plain;
+        norms[whole][0] = -1;
+        if (whole)
+            CHECK_INT(td_entry_to_f32(&e, want), 0);
+        else if (CHECK_INT(td_pack_linear(dev, &w, &lin, &src, 1, TD_F32), 0))
+            CHECK_INT(td_unpack(dev, got, &lin, TD_UNPACK_LINEAR), 0);
+    }
+    CHECK(!memcmp(norms[0], norms[1], sizeof(*norms)));
+    CHECK(!memcmp(got, want, sizeof(*got) * N * K) && memcmp(got, f, sizeof(*got) * N * K) != 0);
+    td_weights_free(dev, &w);
+    free(f);
+    free(u);
+}
+
 int main(void)
 {
     TDCancel cancel = { 0 };
@@ -272,6 +319,7 @@ int main(void)
     test_kernels();
     test_begin("too many blocks for the scratch of a task");
     test_blocks();
+    test_columns();
     test_begin("channels of a transformer");
     test_channels();
     CHECK(dev->helpers != NULL);                 /* what was put in strips was converted by several threads */
