@@ -269,7 +269,7 @@ int ff_turbodiff_max_steps(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
 
-    return s->params.sampler == TD_SAMPLER_RCM ? 4 : 1000;
+    return s->params.sampler == TD_SAMPLER_RCM && !s->params.timesteps ? 4 : 1000;
 }
 
 static int parse_seed(AVFilterContext *ctx)

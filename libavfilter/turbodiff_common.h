@@ -132,7 +132,7 @@ typedef struct TurboDiffContext {
         TD_CONST("unipc",     "many steps, for undistilled models",   TD_SAMPLER_UNIPC,      "sampler"), \
     { "sigma_max",       "set the initial sigma of rcm (0: default of the model)", TD_OFFSET(params.sigma_max), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1e6, TD_FLAGS }, \
     { "boundary",        "set the timestep below which the low-noise transformer of two is used (0: default of the model)", TD_OFFSET(params.boundary), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 1, TD_FLAGS }, \
-    { "timesteps",       "set the times of the steps of rcm, 1 to 4 that fall from at most 1: 1|0.9375|0.8333|0.625 (default: as sigma_max says)", TD_OFFSET(params.timesteps), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
+    { "timesteps",       "set the times of the steps of rcm, 1 to 1000 that fall from at most 1: 1|0.9375|0.8333|0.625 (default: as sigma_max says)", TD_OFFSET(params.timesteps), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS }, \
     { "ode",             "make the steps of rcm deterministic", TD_OFFSET(params.ode), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS }, \
     { "negative_prompt", "set the text to keep away from with unipc (default: the official one)", TD_OFFSET(params.negative_prompt), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS | TD_RUNTIME }, \
     { "guidance",        "set the guidance scale of unipc, 1 to 100 (1: no guidance), or HIGH|LOW: one for each of two transformers", TD_OFFSET(guidance_text), AV_OPT_TYPE_STRING, { .str = "5" }, 0, 0, TD_FLAGS | TD_RUNTIME }, \

@@ -138,7 +138,7 @@ static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, cha
         want = "a duration of 1 to 509 frames";
     } else if (!strcmp(key, "steps")) {
         ret = parse_count(value, 1, ff_turbodiff_max_steps(ctx), &job->steps);
-        want = s->params.sampler == TD_SAMPLER_RCM ? "1 to 4 with sampler rcm" : "1 to 1000";
+        want = ff_turbodiff_max_steps(ctx) == 4 ? "1 to 4 with sampler rcm" : "1 to 1000";
     } else if (!strcmp(key, "repeat")) {
         ret = parse_count(value, 0, MAX_REPEAT, &job->repeat);
         want = "0 to 1000000 times more";

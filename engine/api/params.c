@@ -205,7 +205,7 @@ static int configure(TDContext *c, TDClipConfig *g, const TDParams *theirs)
                         "number", c->info.model);
     if (p->lora_low && *p->lora_low && !c->model->low)
         return td_error(&c->log, EINVAL, "lora_low: %s is one transformer, want lora", c->info.model);
-    most = p->sampler == TD_SAMPLER_RCM ? TD_RCM_MAX_STEPS : 1000;
+    most = p->sampler == TD_SAMPLER_RCM && !p->timesteps ? TD_RCM_MAX_STEPS : TD_MAX_STEPS;
     if (p->sampler <= TD_SAMPLER_UNIPC)          /* or td_options_check() refuses it */
         fill(c, g);
     TRY(td_options_check(p, 1, &c->log));

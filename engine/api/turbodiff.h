@@ -177,8 +177,8 @@ typedef struct TDParams {
                                      ///< models need it, others take none. Default NULL
     double boundary;                 ///< two experts: the low-noise one works where t < boundary, in 0..1; 0 = model
                                      ///< default: 0.9
-    const char *timesteps;           ///< 0.2. rCM: the times of its steps in place of sigma_max's, 1 to 4, falling from
-                                     ///< at most 1: "1|0.9375|0.8333|0.625". NULL (default) = as sigma_max says
+    const char *timesteps;           ///< 0.2. rCM: the times of its steps in place of sigma_max's, 1 to 1000, falling
+                                     ///< from at most 1: "1|0.9375|0.8333|0.625". NULL (default) = as sigma_max says
     double guidance_low;             ///< 0.2. Two experts: guidance of the low-noise one, guidance being that of the
                                      ///< other; 0 (default) = the same for both
     const char *lora;                ///< 0.2. LoRA files of the transformer (of two experts the high-noise one), each

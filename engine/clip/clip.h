@@ -26,7 +26,7 @@ enum TDClipPhase {
 typedef struct TDClipConfig {
     TDParams p;                                  ///< its pointers are the caller's, for td_clip_open() alone
     TDAttnConfig attn;
-    double t[TD_RCM_MAX_STEPS + 1];              ///< rCM: of the steps, and 0
+    double t[TD_MAX_STEPS + 1];                  ///< rCM: of the steps, and 0
 } TDClipConfig;
 
 /** Whether a step makes a second pass, for the negative prompt. */

@@ -34,7 +34,7 @@ static const char *parse_time(double *t, const char *s)
     return digits <= units ? s : NULL;
 }
 
-int td_rcm_times(double t[TD_RCM_MAX_STEPS + 1], const char *text, TDLog *log)
+int td_rcm_times(double t[TD_MAX_STEPS + 1], const char *text, TDLog *log)
 {
     const char *s = text, *fault = NULL;
     int n = 0;
@@ -44,7 +44,7 @@ int td_rcm_times(double t[TD_RCM_MAX_STEPS + 1], const char *text, TDLog *log)
 
         if (!(s = parse_time(&value, s)) || (*s && *s != '|') || value == 0.0)
             fault = "no number above 0, up to 1";
-        else if (n == TD_RCM_MAX_STEPS)
+        else if (n == TD_MAX_STEPS)
             fault = "too many";
         else if (n > 0 && value >= t[n - 1])
             fault = "not below the one before it";
@@ -55,7 +55,7 @@ int td_rcm_times(double t[TD_RCM_MAX_STEPS + 1], const char *text, TDLog *log)
     }
     if (fault)
         return td_error(log, EINVAL, "timesteps: '%.80s': time %d is %s; want 1 to %d that fall, joined with |, such "
-                        "as 1|0.9375|0.8333|0.625", text, n + 1, fault, TD_RCM_MAX_STEPS);
+                        "as 1|0.9375|0.8333|0.625", text, n + 1, fault, TD_MAX_STEPS);
     t[n] = 0.0;
     return n;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Time steps and updates: rCM (1-4 steps, TrigFlow times as rectified-flow t, or times given by hand) and the 50-step
+ * Time steps and updates: rCM (1-4 steps, TrigFlow times as rectified-flow t, or up to 1000 by hand) and the 50-step
  * baseline UniPC with classifier-free guidance. Both see v = eps - x0, x0 = x - t*v. */
 #ifndef TD_SAMPLER_H
 #define TD_SAMPLER_H
@@ -8,13 +8,14 @@
 #include <stdint.h>
 #include "base/log.h"
 
-#define TD_RCM_MAX_STEPS 4
+#define TD_RCM_MAX_STEPS 4                       /* whose times are given */
+#define TD_MAX_STEPS 1000
 
 /** t[0..steps], t[steps] = 0: t = sin(tau)/(sin(tau)+cos(tau)), tau = atan(sigma_max), 1.5, 1.4, 1.0 */
 void td_rcm_schedule(double t[TD_RCM_MAX_STEPS + 1], int steps, double sigma_max);
-/** t[0..steps], t[steps] = 0, of a text: 1 to 4 numbers above 0 that fall from at most 1, joined with |. Each is the
+/** t[0..steps], t[steps] = 0, of a text: 1 to 1000 numbers above 0 that fall from at most 1, joined with |. Each is the
  * double nearest to its first 15 decimals, with a point whatever the locale. @return steps, or a logged EINVAL */
-int td_rcm_times(double t[TD_RCM_MAX_STEPS + 1], const char *text, TDLog *log);
+int td_rcm_times(double t[TD_MAX_STEPS + 1], const char *text, TDLog *log);
 
 /** UniPC, order 2, bh2, x0 prediction, over rectified-flow sigmas; state on the host in f64, scalars in f32 as the rcm
  * scripts. */

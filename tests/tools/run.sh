@@ -88,7 +88,11 @@ for option in "--shift 1000" "--sigma-max=1e9"; do
     equal "td: an option of the library's, by its name: $option" "$code $(grep -c '^error: s[a-z_]*: [0-9e+]*, want 0.01 to 1' "$tmp/err")" "1 1"
 done
 code=$(status td $clip -T "1|1.5" "$model" a "$tmp/x")
-equal "td: times that are none" "$code $(grep -c "^error: timesteps: '1|1.5': time 2 is no number above 0, up to 1; want 1 to 4" "$tmp/err")" "1 1"
+equal "td: times that are none" "$code $(grep -c "^error: timesteps: '1|1.5': time 2 is no number above 0, up to 1; want 1 to 1000" "$tmp/err")" "1 1"
+rm -f "$tmp/stats"
+code=$(status td $clip -i 8 -T "1|0.99|0.97|0.94|0.87|0.82|0.75|0.63" -j "$tmp/stats" "$model" a "$tmp/x")
+equal "td: eight times" "$code $(grep -c '"steps": 8,' "$tmp/stats")" "0 1"
+rm -f "$tmp/stats"
 lora "$tmp/a.safetensors" head.head.diff_b 64
 status td $clip -l "$tmp/a.safetensors" "$model" "a cat" "$tmp/with" > /dev/null
 status td $clip --lora="$tmp/a.safetensors*0.5" "$model" "a cat" "$tmp/half" > /dev/null

@@ -32,21 +32,29 @@ static void check_times(void)
 static void check_times_by_hand(TDLog *log)
 {
     static const struct { const char *text, *words; } bad[] = {
-        { "", "timesteps: '': time 1 is no number above 0, up to 1; want 1 to 4 that fall, joined with |" },
+        { "", "timesteps: '': time 1 is no number above 0, up to 1; want 1 to 1000 that fall, joined with |" },
         { "1,0.5", "time 1 is no number" }, { "1|", "time 2 is no number" }, { "1||0.5", "time 2 is no number" },
         { "|1", "time 1 is no number" }, { " 1", "time 1 is no number" }, { "1|.5", "time 2 is no number" },
         { "1.", "time 1 is no number" }, { "1.1", "time 1 is no number" }, { "1|0.5|0", "time 3 is no number" },
         { "1|0.000000000000000", "time 2 is no number" }, { "-0.5", "time 1 is no number" },
         { "1|5e-1", "time 2 is no number" }, { "nan", "time 1 is no number" }, { "1000|750", "time 1 is no number" },
         { "1|0.5|0.6", "time 3 is not below the one before it" }, { "1|1", "time 2 is not below the one before it" },
-        { "1|0.9|0.8|0.7|0.6", "time 5 is too many" },
     };
-    double t[TD_RCM_MAX_STEPS + 1];
+    static char many[TD_MAX_STEPS * 7 + 16];
+    double t[TD_MAX_STEPS + 1];
+    size_t n = 0;
 
     CHECK_INT(td_rcm_times(t, "1|0.9375|0.833333333333333333333|0.625", log), 4);
     CHECK(t[0] == 1.0 && t[1] == 0.9375 && t[2] == 0.833333333333333 && t[3] == 0.625 && t[4] == 0.0);
     CHECK_INT(td_rcm_times(t, "1.000|0.1", log), 2);
     CHECK(t[0] == 1.0 && t[1] == 0.1 && t[2] == 0.0);
+    for (int i = TD_MAX_STEPS; i > 0; i--)
+        n += (size_t)snprintf(many + n, sizeof(many) - n, "%s0.%04d", n ? "|" : "", i);
+    CHECK_INT(td_rcm_times(t, many, log), TD_MAX_STEPS);
+    CHECK(t[0] == 0.1 && t[1] == 0.0999 && t[TD_MAX_STEPS - 1] == 0.0001 && t[TD_MAX_STEPS] == 0.0);
+    strcpy(many + n, "|0.00001");
+    CHECK_INT(td_rcm_times(t, many, log), TD_ERR(EINVAL));
+    CHECK(strstr(log->last_error, "time 1001 is too many") != NULL);
     CHECK_INT(td_rcm_times(t, "0.757", log), 1);
     CHECK(t[0] == 0.757 && t[1] == 0.0);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
@@ -96,7 +104,7 @@ static void check_official(TDDev *dev, const TDCheckpoint *g, const char *name, 
 /* FlowMatchEulerDiscreteScheduler of diffusers with the same times: its steps and those that add noise */
 static void check_diffusers(TDDev *dev, const TDCheckpoint *g, const char *name, const char *text, TDLog *log)
 {
-    double t[TD_RCM_MAX_STEPS + 1];
+    double t[TD_MAX_STEPS + 1];
     char key[32];
     int64_t n = 0;
     int steps = td_rcm_times(t, text, log);
@@ -112,6 +120,31 @@ static void check_diffusers(TDDev *dev, const TDCheckpoint *g, const char *name,
     check_rcm(dev, g, key, t, steps, 1);
     snprintf(key, sizeof(key), "%s.renoise", name);
     check_rcm(dev, g, key, t, steps, 0);
+}
+
+/* of any length: x + (t' - t) v, or x0 = x - t v with new noise, (1 - t') x0 + t' noise, by hand */
+static void check_long(TDDev *dev, const char *text, int want, int ode, TDLog *log)
+{
+    double t[TD_MAX_STEPS + 1], x[N], y[N], worst = 0;
+    float v[N], noise[N];
+    TDTensor xt = { x, { N, 1, 1, 1, 1 }, 1, TD_F64 }, vt = { v, { N, 1, 1, 1, 1 }, 1, TD_F32 }, nt = vt;
+    int steps = td_rcm_times(t, text, log);
+
+    CHECK_INT(steps, want);
+    nt.data = noise;
+    for (int i = 0; i < N; i++)
+        x[i] = y[i] = sin(i) * t[0];
+    for (int s = 0; s < steps; s++) {
+        network(v, x, t[s]);
+        for (int i = 0; i < N; i++) {
+            noise[i] = (float)cos(i + 7 * s);
+            y[i] = ode ? y[i] + (t[s + 1] - t[s]) * v[i] : (1 - t[s + 1]) * (y[i] - t[s] * v[i]) + t[s + 1] * noise[i];
+        }
+        CHECK(dev->ops->rcm_step(dev, &xt, &vt, ode ? NULL : &nt, t[s], t[s + 1]) == 0);
+    }
+    for (int i = 0; i < N; i++)
+        worst = fmax(worst, fabs(x[i] - y[i]));
+    CHECK_NEAR(worst, 0, 1e-6);
 }
 
 static void check_unipc(const TDCheckpoint *g, int steps, double shift)
@@ -209,6 +242,11 @@ int main(void)
         check_diffusers(dev, g, "lightx2v", "1|0.9375|0.833333333333333|0.625", &log);
         check_diffusers(dev, g, "fastwan", "1|0.757|0.522", &log);
         check_diffusers(dev, g, "two", "0.9|0.5", &log);
+    }
+    test_begin("eight steps, and twelve");
+    for (int ode = 0; ode < 2 && dev; ode++) {
+        check_long(dev, "1|0.988235|0.965517|0.935484|0.866142|0.81982|0.75|0.631579", 8, ode, &log);
+        check_long(dev, "1|0.98|0.96|0.9|0.8|0.7|0.6|0.5|0.4|0.3|0.2|0.1", 12, ode, &log);
     }
     test_begin("diffusers' UniPC");
     if (g) {
