@@ -96,6 +96,17 @@ static inline int form_read(Form *f, const char *path, int plain)
     return 0;
 }
 
+/* every name behind this prefix */
+static inline void form_prefix(Form *f, const char *prefix)
+{
+    for (int i = 0; i < f->n; i++) {
+        char name[300];
+
+        snprintf(name, sizeof(name), "%.40s%.250s", prefix, f->t[i].name);
+        strcpy(f->t[i].name, name);
+    }
+}
+
 /* metadata: JSON of __metadata__, or NULL */
 static inline int form_write(const Form *f, const char *path, const char *metadata)
 {
@@ -125,6 +136,32 @@ static inline int form_write(const Form *f, const char *path, const char *metada
         ok = fwrite(f->t[i].data, 1, f->t[i].bytes, file) == f->t[i].bytes;
     ok = file && fclose(file) == 0 && ok;
     free(header);
+    return CHECK(ok) ? 0 : -1;
+}
+
+/* in two shards with their index. dir/stem: with a slash at the end of dir, or "" */
+static inline int form_write_shards(const Form *f, const char *dir, const char *stem)
+{
+    size_t n = 0, size = 500 * (size_t)(f->n + 1);
+    char path[400], *index = malloc(size);
+    int ok = index != NULL;
+    FILE *file;
+
+    n += (size_t)snprintf(index, size, "{\"metadata\":{\"total_size\":1},\"weight_map\":{");
+    for (int i = 0; i < f->n; i++)
+        n += (size_t)snprintf(index + n, size - n, "%s\"%s\":\"%s-0000%d-of-00002.safetensors\"", i ? "," : "",
+                              f->t[i].name, stem, i < f->n / 2 ? 1 : 2);
+    n += (size_t)snprintf(index + n, size - n, "}}");
+    for (int i = 0; i < 2; i++) {
+        Form part = { i ? f->t + f->n / 2 : f->t, i ? f->n - f->n / 2 : f->n / 2 };
+
+        snprintf(path, sizeof(path), "%s/%s-0000%d-of-00002.safetensors", dir, stem, i + 1);
+        ok = ok && form_write(&part, path, NULL) >= 0;
+    }
+    snprintf(path, sizeof(path), "%s/%s.safetensors.index.json", dir, stem);
+    file = fopen(path, "wb");
+    ok = file && fwrite(index, 1, n, file) == n && fclose(file) == 0 && ok;
+    free(index);
     return CHECK(ok) ? 0 : -1;
 }
 
@@ -229,7 +266,8 @@ static inline uint8_t form_fp8(float v, enum TDDtype type)
     return (uint8_t)(best | (v < 0 ? 0x80 : 0));
 }
 
-enum FormScale { FORM_PLAIN, FORM_TENSOR, FORM_ROWS };
+/* scales: none; one, as [] or [1]; of rows, as [N,1] or [N] */
+enum FormScale { FORM_PLAIN, FORM_TENSOR, FORM_TENSOR_1, FORM_ROWS, FORM_ROWS_1 };
 
 /* Every linear to 8 bits. scale_name: of its scale; "scale_weight", ... comfy: JSON of L.comfy_quant, or NULL;
  *  rotated: the inputs first, in such groups */
@@ -240,7 +278,7 @@ static inline void form_to_8_bits(Form *f, enum TDDtype type, enum FormScale sca
 
     for (int i = 0, n = f->n; i < n; i++) {
         FormTensor *t = &f->t[i];
-        int64_t rows = t->shape[0], k = t->shape[1], per = scales == FORM_ROWS ? k : rows * k;
+        int64_t rows = t->shape[0], k = t->shape[1], per = scales >= FORM_ROWS ? k : rows * k;
         float *x, *scale;
         uint8_t *code;
         char name[300];
@@ -269,7 +307,8 @@ static inline void form_to_8_bits(Form *f, enum TDDtype type, enum FormScale sca
         t->bytes = (size_t)(rows * k);
         snprintf(name, sizeof(name), "%.*s%.40s", (int)strlen(t->name) - 6, t->name, scale_name ? scale_name : "");
         if (scales != FORM_PLAIN)
-            form_add(f, name, TD_F32, scales == FORM_ROWS ? 2 : 0, (int64_t[]){ rows, 1 }, scale);
+            form_add(f, name, TD_F32, scales == FORM_ROWS ? 2 : scales != FORM_TENSOR,
+                     (int64_t[]){ scales == FORM_TENSOR_1 ? 1 : rows, 1 }, scale);
         if (comfy) {
             strcpy(strrchr(name, '.'), ".comfy_quant");
             form_add(f, name, TD_U8, 1, (int64_t[]){ (int64_t)strlen(comfy) }, comfy);

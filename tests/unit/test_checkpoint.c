@@ -2,6 +2,7 @@
  * .pth files: saved by torch (tests/data), written here in every form of the container, damaged, and hostile ones. */
 #include "alloc_fail.h"
 #include "ckpt_files.h"
+#include "files/values.h"
 
 /* A zip archive as torch.save writes it */
 typedef struct Zip {
@@ -225,6 +226,36 @@ static void check_name(const char *pickle, size_t n, const char *name)
     if (td_entry_count(td_checkpoint_entry(c, 0)))
         check_values(c, name, TD_F32, 1, 6, floats);
     td_checkpoint_close(&c);
+}
+
+/* fp8 has no storage class: torch.save gives bytes and a dtype. The bytes are those of `floats`. */
+static void test_fp8(void)
+{
+    static const char pickle[] = PROTO "}" KEY("a") "ctorch._utils\n_rebuild_tensor_v3\n("
+                                 "(X\7\0\0\0storage" "ctorch.storage\nUntypedStorage\n" KEY("0") KEY("c") "K\x18tQ"
+                                 "K\0K\4K\6\x86K\6K\1\x86" HOOKS "ctorch\nfloat8_%s\n" "tRs.";
+    static const char *const types[] = { "e4m3fn", "e5m2" };
+    uint8_t bytes[sizeof(floats)];
+    float want[sizeof(floats)];
+    char text[300];
+    TDCheckpoint *c;
+
+    test_begin("fp8 of torch.save");
+    memcpy(bytes, floats, sizeof(bytes));
+    for (int i = 0; i < 2; i++) {
+        const char *at = strstr(pickle + sizeof(pickle) - 30, "%s");
+        size_t n = (size_t)(at - pickle), len = strlen(types[i]), rest = sizeof(pickle) - 3 - n;
+
+        memcpy(text, pickle, n);
+        memcpy(text + n, types[i], len);
+        memcpy(text + n + len, at + 2, rest);
+        for (size_t k = 0; k < sizeof(bytes); k++)
+            want[k] = i ? td_f16_to_f32((uint16_t)(bytes[k] << 8)) : td_e4m3_to_f32(bytes[k]);
+        pack_pickle(text, n + len + rest, 0);
+        if (CHECK_INT(open_bytes(&c, zip.out.data, zip.out.n), 0))
+            check_values(c, "a", i ? TD_F8_E5M2 : TD_F8_E4M3, 1, sizeof(floats), want);
+        td_checkpoint_close(&c);
+    }
 }
 
 /* whether it is a generator of Self-Forcing's trainers */
@@ -718,6 +749,7 @@ int main(void)
     test_zip_forms();
     test_unused_strides();
     test_accept_rule();
+    test_fp8();
     test_hostile_pickles();
     test_too_many();
     test_bad_tensors();

@@ -290,31 +290,43 @@ static void test_blocks(void)
 
 static void test_shards(void)
 {
-    char from[256], to[256], *index;
-    Form f, part = { 0 };
-    size_t n = 0, size;
-    FILE *file;
+    char from[256], to[256];
+    Form f;
 
     test_begin("shards of Hugging Face's umT5");
     if (form_read(&f, small_path(from, TEXT), 0) < 0)
         return;
     rename_all(&f, "", "encoder.block.", hf_block, hf);
-    size = 400 * (size_t)(f.n + 1);
-    index = malloc(size);
-    n += (size_t)snprintf(index, size, "{\"metadata\":{\"total_size\":1},\"weight_map\":{");
-    for (int i = 0; i < f.n; i++)
-        n += (size_t)snprintf(index + n, size - n, "%s\"%s\":\"model-0000%d-of-00002.safetensors\"", i ? "," : "",
-                              f.t[i].name, i < f.n / 2 ? 1 : 2);
-    n += (size_t)snprintf(index + n, size - n, "}}");
-    part = (Form){ f.t, f.n / 2 };
-    CHECK_INT(form_write(&part, small_path(to, "model-00001-of-00002.safetensors"), NULL), 0);
-    part = (Form){ f.t + f.n / 2, f.n - f.n / 2 };
-    CHECK_INT(form_write(&part, small_path(to, "model-00002-of-00002.safetensors"), NULL), 0);
-    file = fopen(small_path(to, "model.safetensors.index.json"), "wb");
-    CHECK(file && fwrite(index, 1, n, file) == n && fclose(file) == 0);
-    same_as(TEXT, to);
-    free(index);
+    if (form_write_shards(&f, small_dir, "model") >= 0)
+        same_as(TEXT, small_path(to, "model.safetensors.index.json"));
     form_free(&f);
+}
+
+/* the official names: patches of five dimensions, as Wan's own files have them, behind prefixes, with counters of a
+ * trainer */
+static void test_official(void)
+{
+    static const char *const prefixes[] = { "", "net.", "diffusion_model.", "model.diffusion_model." };
+    char from[256], to[256];
+    FormTensor *t;
+    Form f;
+
+    test_begin("official names: five dimensions, prefixes, counters");
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++) {
+        if (form_read(&f, small_path(from, DIT), 0) < 0)
+            return;
+        t = form_find(&f, "patch_embedding.weight");
+        if (CHECK(t && t->shape[0] == 128 && td_shape_count(t->shape, t->n_dims) == 128 * 64)) {
+            t->n_dims = 5;
+            memcpy(t->shape, (int64_t[]){ 128, 16, 1, 2, 2 }, 5 * sizeof(*t->shape));
+        }
+        form_add(&f, "accum_image_sample_counter", TD_F32, 0, NULL, NULL);
+        form_prefix(&f, prefixes[i]);
+        if (form_write(&f, small_path(to, "form.safetensors"), NULL) >= 0)
+            same_as(DIT, to);
+        form_tdinfo(to, "Wan T2V, other size");
+        form_free(&f);
+    }
 }
 
 static void count_warnings(void *cookie, int level, const char *line)
@@ -369,6 +381,7 @@ int main(void)
     test_twice();
     test_blocks();
     test_shards();
+    test_official();
     test_unused();
     small_model_remove();
     return test_end();

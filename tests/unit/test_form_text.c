@@ -117,6 +117,37 @@ static const char *const gguf[][2] = {
 
 #define RENAME(f, list) rename_all(f, list, (int)(sizeof(list) / sizeof(*list)))
 
+/* the official names in 8 bits, as Kijai and LightX2V have them, and a vocabulary of its own */
+static void test_official(void)
+{
+    static const struct { const char *name; enum TDDtype type; enum FormScale scales; } forms[] = {
+        { "official names: plain fp8", TD_F8_E4M3, FORM_PLAIN }, { "fp8, scales of rows", TD_F8_E4M3, FORM_ROWS },
+        { "int8, scales of rows", TD_I8, FORM_ROWS },
+    };
+    static uint8_t a[BYTES], b[BYTES];
+    char from[256], to[256], plain[256];
+    Form f;
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        test_begin(forms[i].name);
+        if (form_read(&f, small_path(from, TEXT), 0) < 0)
+            return;
+        form_to_8_bits(&f, forms[i].type, forms[i].scales, "weight_scale", NULL, 0);
+        CHECK_INT(form_write(&f, small_path(to, "text.safetensors"), NULL), 0);
+        form_free(&f);
+        if (form_read(&f, to, 1) < 0)
+            return;
+        CHECK_INT(form_write(&f, small_path(plain, "plain.safetensors"), NULL), 0);
+        form_free(&f);
+        CHECK_INT(clip(plain, SPIECE, a), N);
+        CHECK_INT(clip(to, SPIECE, b), N);
+        CHECK(!memcmp(a, b, BYTES));
+        CHECK_INT(clip(from, SPIECE, b), N);
+        CHECK(memcmp(a, b, BYTES) != 0);
+        form_tdinfo(to, "umT5 encoder, other size");
+    }
+}
+
 static void test_comfy(void)
 {
     char from[256], to[256];
@@ -301,6 +332,7 @@ int main(void)
     n_spiece = fread(spiece, 1, sizeof(spiece), f);
     fclose(f);
     CHECK(n_spiece > 0 && n_spiece < sizeof(spiece));
+    test_official();
     test_comfy();
     test_gguf();
     small_model_remove();

@@ -101,6 +101,10 @@ static void test_8_bits(void)
         { "fp8 e4m3, plain", TD_F8_E4M3, FORM_PLAIN, NULL, NULL, NULL, 0, 0.027 },
         { "fp8 e5m2, plain", TD_F8_E5M2, FORM_PLAIN, NULL, NULL, NULL, 0, 0.053 },
         { "fp8 e4m3, scale_weight", TD_F8_E4M3, FORM_TENSOR, "scale_weight", NULL, NULL, 0, 0.0267 },
+        { "fp8 e4m3, scale_weight of [1], behind a prefix", TD_F8_E4M3, FORM_TENSOR_1, "scale_weight", NULL, NULL, 0,
+          0.0267 },
+        { "fp8 e5m2, comfy_quant", TD_F8_E5M2, FORM_TENSOR, "weight_scale", "{\"format\":\"float8_e5m2\"}", NULL, 0,
+          0.053 },
         { "fp8 e4m3, comfy_quant", TD_F8_E4M3, FORM_TENSOR, "weight_scale", "{\"format\":\"float8_e4m3fn\"}", NULL, 0,
           0.0267 },
         { "fp8 e4m3, _quantization_metadata", TD_F8_E4M3, FORM_TENSOR, "weight_scale", NULL,
@@ -110,6 +114,8 @@ static void test_8_bits(void)
         { "int8, rows", TD_I8, FORM_ROWS, "weight_scale", NULL, NULL, 0, 0.0065 },
         { "int8, one scale", TD_I8, FORM_TENSOR, "weight_scale", "{\"format\":\"int8_tensorwise\"}", NULL, 0, 0.0077 },
         { "int8, rows, rotated", TD_I8, FORM_ROWS, "weight_scale",
+          "{\"format\":\"int8_tensorwise\",\"convrot\":true,\"convrot_groupsize\":64}", NULL, 64, 0.0070 },
+        { "int8, rows as [N], rotated", TD_I8, FORM_ROWS_1, "weight_scale",
           "{\"format\":\"int8_tensorwise\",\"convrot\":true,\"convrot_groupsize\":64}", NULL, 64, 0.0070 },
         { "int8, rows, rotated, older", TD_I8, FORM_ROWS, "weight_scale", "{\"params\":{\"convrot\":true}}", NULL, 256,
           0.0070 },
@@ -125,6 +131,10 @@ static void test_8_bits(void)
         if (!strcmp(forms[i].name, "fp8 e4m3, scale_weight"))    /* a marker without values, and what is not needed */
             form_add(&f, "scaled_fp8", TD_F8_E4M3, 1, (int64_t[]){ 0 }, NULL),
             form_add(&f, "blocks.0.ffn.0.scale_input", TD_F32, 0, NULL, NULL);
+        if (forms[i].scales == FORM_TENSOR_1)    /* one of another type and size */
+            form_add(&f, "scaled_fp8", TD_F32, 1, (int64_t[]){ 2 }, NULL), form_prefix(&f, "model.diffusion_model.");
+        if (!strcmp(forms[i].name, "fp8 e5m2, comfy_quant"))
+            form_add(&f, "blocks.0.ffn.0.input_scale", TD_F32, 0, NULL, NULL);
         if (form_write(&f, small_path(to, "form.safetensors"), forms[i].metadata) >= 0)
             check_values_of(to, forms[i].error);
         form_tdinfo(to, forms[i].type == TD_I8 ? " i8, SLA" : forms[i].type == TD_F8_E4M3 ? "f8_e4m3" : "f8_e5m2");
@@ -177,6 +187,49 @@ static void test_gguf(void)
     form_to_q8_0(&f);
     if (form_write_gguf(&f, small_path(to, "form.gguf"), NULL, 0, 0) >= 0)
         check_values_of(to, 0.0078);
+    form_free(&f);
+}
+
+/* as ComfyUI-GGUF writes it: behind a prefix, patches f32 of five dimensions, what is not quantised f16 */
+static void test_gguf_prefix(void)
+{
+    char from[256], to[256], plain[256];
+    static uint8_t a[BYTES], b[BYTES];
+    Form f, is;
+
+    test_begin("GGUF: behind a prefix, f32 patches of 5 dimensions, f16");
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    for (int i = 0; i < f.n; i++) {
+        FormTensor *t = &f.t[i];
+        int64_t n = td_shape_count(t->shape, t->n_dims);
+
+        if (t->dtype == TD_BF16 && !strcmp(t->name, "patch_embedding.weight")) {
+            float *wide = malloc((size_t)n * sizeof(*wide));
+
+            for (int64_t k = 0; k < n; k++)
+                wide[k] = td_bf16_to_f32(((uint16_t *)t->data)[k]);
+            free(t->data);
+            *t = (FormTensor){ .dtype = TD_F32, .n_dims = 5, .shape = { 256, 16, 1, 2, 2 }, .data = (uint8_t *)wide,
+                               .bytes = (size_t)n * sizeof(*wide) };
+            strcpy(t->name, "patch_embedding.weight");
+        } else if (form_is_linear(t) && strstr(t->name, "cross_attn.k.")) {
+            t->dtype = TD_F16;                   /* of the same bits: other values, all finite */
+            for (int64_t k = 0; k < n; k++)
+                ((uint16_t *)t->data)[k] &= 0xbfff;
+        } else if (form_is_linear(t)) {
+            form_random_blocks(t, TD_Q8_0, (uint32_t)i);
+        }
+    }
+    form_prefix(&f, "model.diffusion_model.");
+    if (form_write_gguf(&f, small_path(to, "form.gguf"), NULL, 0, 0) >= 0 && form_read(&is, to, 1) >= 0) {
+        CHECK_INT(form_write(&is, small_path(plain, "plain.safetensors"), NULL), 0);
+        form_free(&is);
+        CHECK_INT(dit_clip(to, TD_QUANT_NONE, TD_QUANT_NONE, a), N);
+        CHECK_INT(dit_clip(plain, TD_QUANT_NONE, TD_QUANT_NONE, b), N);
+        CHECK(!memcmp(a, b, BYTES));
+    }
+    form_tdinfo(to, "q8_0");
     form_free(&f);
 }
 
@@ -365,6 +418,7 @@ int main(void)
     test_8_bits();
     test_groups();
     test_gguf();
+    test_gguf_prefix();
     test_gguf_plain();
     test_refused();
     test_hint();
