@@ -200,6 +200,41 @@ static void test_wan(void)
     check_dir("wan", small_path((char[256]){ 0 }, "wan/T2V_high.pth"), (Want){ "a", NULL, NULL, NULL }, 0);
 }
 
+static void test_published(void)
+{
+    static const char *const high = "wan2.2_i2v_A14b_high_noise_%s_lightx2v_4step.safetensors",
+                      *const low = "wan2.2_i2v_A14b_low_noise_%s_lightx2v_4step.safetensors";
+    char path[256], line[800], names[2][200];
+    Form f;
+
+    test_begin("Wan 2.1: shards with their index");
+    shell("mkdir -p wan21/google/umt5-xxl && cp text wan21/models_t5_umt5-xxl-enc-bf16.pth && "
+          "cp vae wan21/Wan2.1_VAE.pth && cp spiece.model wan21/google/umt5-xxl && echo {} > wan21/config.json");
+    if (form_read(&f, small_path(path, "a"), 0) >= 0)
+        form_write_shards(&f, small_path(path, "wan21"), "diffusion_pytorch_model");
+    form_free(&f);
+    check_dir("wan21", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+
+    test_begin("rCM's two experts, whose names are no pair");
+    shell("mkdir rcm && cp i2v_high rcm/Wan2.2-I2V-A14B-high-rCM4.0-merged.pt && "
+          "cp i2v_low rcm/Wan2.2-I2V-A14B-low-rCM1.0-merged.pt && cp text rcm/t5.pth && cp vae rcm/vae.pth && "
+          "cp spiece.model rcm");
+    check_dir("rcm", NULL, (Want){ "i2v_high", "i2v_low", NULL, NULL }, 0);
+
+    test_begin("LightX2V's files of several kinds in one folder");
+    shell("mkdir light && cp text light/t5.pth && cp vae light/vae.pth && cp spiece.model light");
+    for (int fp8 = 0; fp8 < 2; fp8++) {
+        snprintf(names[0], sizeof(names[0]), high, fp8 ? "scaled_fp8_e4m3" : "int8");
+        snprintf(names[1], sizeof(names[1]), low, fp8 ? "scaled_fp8_e4m3" : "int8");
+        snprintf(line, sizeof(line), "cp %s light/%s && cp %s light/%s", fp8 ? "i2v_low" : "i2v_high", names[0],
+                 fp8 ? "i2v_high" : "i2v_low", names[1]);
+        shell(line);
+    }
+    check_dir("light", "int8", (Want){ "i2v_high", "i2v_low", NULL, NULL }, 0);
+    check_dir("light", "fp8", (Want){ "i2v_low", "i2v_high", NULL, NULL }, 0);
+    refuse("light", NULL, EINVAL, "could be a transformer (wan2.2_i2v_A14b_high_noise_int8_lightx2v_4step.safet");
+}
+
 static void shift_clip(double shift, uint8_t *rgb)
 {
     char path[256];
@@ -410,6 +445,7 @@ int main(void)
           "cp i/*high-720P.safetensors i2v_high && "
           "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i l v");
     test_wan();
+    test_published();
     test_diffusers();
     test_comfy();
     test_flat();
