@@ -114,6 +114,9 @@ static const struct Convention {
     { "VideoX-Fun: lora_unet__", "lora_unet__", ".lora_down.weight", ".lora_up.weight", LORA_KOHYA, TD_BF16, 1 },
     { "diffusers, peft", "transformer.", ".lora_A.weight", ".lora_B.weight", LORA_DIFFUSERS, TD_F32, 0 },
     { "peft, raw", "base_model.model.", ".lora_A.default.weight", ".lora_B.default.weight", LORA_DIFFUSERS, TD_F32, 0 },
+    { "peft, raw, official names", "base_model.model.", ".lora_A.default.weight", ".lora_B.default.weight",
+      LORA_OFFICIAL, TD_F32, 0 },
+    { "model., lora_A", "model.", ".lora_A.weight", ".lora_B.weight", LORA_OFFICIAL, TD_BF16, 0 },
     { "DiffSynth", "pipe.dit.", ".lora_A.default.weight", ".lora_B.default.weight", LORA_OFFICIAL, TD_BF16, 0 },
     { "LyCORIS", "lycoris_", ".lora_down.weight", ".lora_up.weight", LORA_LYCORIS, TD_F32, 1 },
     { "without weight", "unet.", ".lora_A", ".lora_B", LORA_OFFICIAL, TD_F32, 0 },
@@ -341,7 +344,8 @@ static double delta(const struct Kind *t, float *const x[6], int64_t i, int64_t 
     return x[0][i * DIM + j];
 }
 
-static void test_kind(const struct Kind *t)
+/* module: blocks.1.ffn.0 as a program calls it */
+static void test_kind(const struct Kind *t, const char *module)
 {
     char path[256], text[300], name[300];
     double strength = 0.5, norm[FFN + DIM] = { 0 };
@@ -355,7 +359,7 @@ static void test_kind(const struct Kind *t)
 
     test_begin(t->name);
     for (int i = 0; i < 6 && t->parts[i].ending; i++) {
-        snprintf(name, sizeof(name), "diffusion_model.blocks.1.ffn.0.%s", t->parts[i].ending);
+        snprintf(name, sizeof(name), "%s.%s", module, t->parts[i].ending);
         x[i] = lora_tensor(&f, name, TD_F32, t->parts[i].rows, t->parts[i].cols, 0.5f);
         form_find(&f, name)->n_dims = t->parts[i].n_dims;
         if (strstr(name, "dora_scale") || strstr(name, "magnitude")) {
@@ -363,8 +367,9 @@ static void test_kind(const struct Kind *t)
             by_column = t->parts[i].rows == 1;
         }
     }
+    snprintf(name, sizeof(name), "%s.alpha", module);
     if (t->alpha != 0)
-        form_add(&f, "diffusion_model.blocks.1.ffn.0.alpha", TD_F32, 0, NULL, &alpha);
+        form_add(&f, name, TD_F32, 0, NULL, &alpha);
     form_write(&f, small_path(path, "lora.safetensors"), NULL);
     snprintf(text, sizeof(text), "%s*%g", path, strength);
     c = with_lora(&lora, text, 0);
@@ -703,8 +708,11 @@ int main(void)
         test_pairs(&conventions[i]);
     test_metadata();
     test_config();
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
-        test_kind(&kinds[i]);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        test_kind(&kinds[i], "diffusion_model.blocks.1.ffn.0");
+        test_kind(&kinds[i], "lycoris_blocks_1_ffn_net_0_proj");
+        test_kind(&kinds[i], "lora_unet_blocks_1_ffn_0");
+    }
     test_small_tensors();
     test_several();
     test_options();
