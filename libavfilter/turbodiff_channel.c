@@ -318,8 +318,9 @@ static void *work(void *arg)
         while (!c->quit && !c->stopping && ret == 0) {
             if (has_room(c) && (c->o->pace != PACE_INPUT || c->newest))
                 ret = next_job(c, &job);
-            else if (c->input_ended && !c->newest && !made)
-                ret = AVERROR_EOF;               /* no clip comes any more */
+            /* no clip comes any more */
+            if (ret == 0 && !made && c->input_ended && (!c->newest || (!c->nb_queue && ff_turbodiff_programme_ended(&c->programme))))
+                ret = AVERROR_EOF;
             if (ret == 0)
                 ff_turbodiff_wait(c, TURBODIFF_PERIOD);
         }

@@ -443,6 +443,7 @@ static char *next_line(AVFilterContext *ctx, TurboDiffProgramme *p)
         if (seen >= MAX_LINE)
             return NULL;
         n = read(p->fd, p->text + p->len, MAX_LINE - p->len);
+        p->at_end = n == 0 && S_ISCHR(p->as_read.st_mode);
         if (n == 0 && p->len)                    /* the last line may lack its end */
             p->text[p->len++] = '\n';
         else if (n <= 0)
@@ -497,8 +498,9 @@ int ff_turbodiff_programme_ended(const TurboDiffProgramme *p)
 
     if (p->fd < 0)
         return p->next >= p->nb_jobs;
-    return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLHUP) && !(poll_fd.revents & POLLIN) && !p->len &&
-           !p->ahead.prompt;
+    if (p->len || p->ahead.prompt)
+        return 0;
+    return p->at_end || (poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLHUP) && !(poll_fd.revents & POLLIN));
 }
 
 void ff_turbodiff_close_programme(TurboDiffProgramme *p)

@@ -64,6 +64,7 @@ typedef struct TurboDiffProgramme {
     int next;                   ///< the job that is next
     struct stat as_read;        ///< the file, when it was read
     int fd;                     ///< of a pipe, else -1
+    int at_end;                 ///< a device has no more to say
     char *text;                 ///< of a pipe: what has been read and is no line yet
     int len;
     int line;                   ///< of a pipe: lines so far

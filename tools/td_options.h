@@ -261,9 +261,10 @@ static inline int parse_options(Options *o, int argc, char **argv)
         warn_of_idle(o, longs, given);
     if ((o->devices || o->bench) && argc - optind <= 1)
         return 0;
-    if (o->bench || (argc - optind != 2 && argc - optind != 3)) {
+    if (o->devices || o->bench || (argc - optind != 2 && argc - optind != 3)) {
         fprintf(stderr, "usage: td %s; more with --help\n",
-                o->bench ? "--bench [options] [MODEL_DIR]" : "[options] [MODEL_DIR] PROMPT OUT.rgb");
+                o->devices ? "--devices [options] [MODEL_DIR]" : o->bench ? "--bench [options] [MODEL_DIR]" :
+                "[options] [MODEL_DIR] PROMPT OUT.rgb");
         return -1;
     }
     if (argc - optind == 3)

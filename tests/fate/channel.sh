@@ -72,6 +72,8 @@ for line in '\n\n\n' '# no clip\n' ''; do
     refused "a pipe without a clip: '$line'" "programme .*fifo' ended without a clip" 'Error\|Failed' $?
     wait $!
 done
+run -f lavfi -i "$base:programme=/dev/null" -f null -
+refused "a device without a clip" "programme '/dev/null' ended without a clip" 'Error\|Failed' $?
 timeout 5 sh -c 'exec > "$1"; printf "id=a | a cat\nid=b | a\0dog\n\0\nid=c | a bird\n"' sh "$tmp/fifo" &
 told id "$base:programme=$tmp/fifo" | uniq | tr '\n' ' ' > "$tmp/told"
 wait $!
