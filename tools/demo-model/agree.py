@@ -8,7 +8,7 @@ import copy
 import torch
 
 import flow
-from captioned import SCENES, TEXTS, written
+from captioned import SCENES, SCENES_OF_CPU, TEXTS, written
 from descent import Average, descend, optimizer
 from ranks import seeded
 from state import GRID, T2V, embedded
@@ -24,7 +24,7 @@ def train(state, seconds):
     if not state.load("student", dit=student):
         student.load_state_dict(own.state_dict())
     student.rounds(True)
-    ids, lengths = (x.to(state.device) for x in written(SCENES if state.cuda else 64, TEXTS, 9)[1:])
+    ids, lengths = (x.to(state.device) for x in written(SCENES if state.cuda else SCENES_OF_CPU, TEXTS, 9)[1:])
     seeded(9)
     n, batch = len(ids), state.share(256)
     plain = embedded(before, ids[:, 0], lengths[:, 0])

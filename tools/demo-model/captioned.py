@@ -16,7 +16,8 @@ from language import RELATIONS
 from ranks import RANKS
 from vocabulary import SPACE_ID
 
-SCENES, TEXTS = 100000, 4                             # of each process, for the text encoder; captions of each scene
+SCENES, TEXTS = 100000, 4                             # of each process on a GPU, for the text encoder; captions of each
+SCENES_OF_CPU = 4000
 EMPHASIS = [{}, {}, *({"relation": r} for r in RELATIONS[1:]), {"shape": "star"}, {"shape": "ring"}, {"shape": "cross"},
             {"motion": "rotate"}, {"size": "small"}, {"texture": "striped"}, {"texture": "dotted"}]
 PART = 512                                            # scenes of a task

@@ -8,7 +8,7 @@ import torch
 
 import flow
 import scenes
-from captioned import SCENES, TEXTS, written
+from captioned import SCENES, SCENES_OF_CPU, TEXTS, written
 from descent import Average, Clock, Descent, optimizer
 from ranks import say, seeded, wait
 from reading import Reader, reading_loss, report, values
@@ -65,7 +65,7 @@ def train(state, seconds):
         state.save("unreworded", text=before)
     state.load("reworded", text=text, reader=reader)
     dit.requires_grad_(False)
-    s, every, many = written(SCENES if state.cuda else 64, TEXTS, 9)
+    s, every, many = written(SCENES if state.cuda else SCENES_OF_CPU, TEXTS, 9)
     every, many, told_of = every.to(state.device), many.to(state.device), values(state, s)
     questions = Questions(state, dit, before, seeded(7), 64 if state.cuda else 8)
     opt, lr = optimizer([text, reader], 1e-3)

@@ -84,6 +84,7 @@ MOTIONS = {"still": ((("is still", "are still", "still"), ("does nothing", "do n
 SPEEDS = {"slow": (("at low speed",), ()), "quick": (("at high speed",), ())}
 ADVERBS = {"slow": "slow", "quick": "quick"}                     # as an adjective
 COUNTS = {1: ("a", "a", "a", "one", "a single"), 2: ("two", "two", "a pair of"), 3: ("three",)}
+THE = {1: "the", 2: "the two", 3: "the three"}                   # for training alone
 WITH = {"striped": "with stripes", "dotted": "with dots"}
 FILMS = ("a video of", "show me")
 
@@ -216,7 +217,10 @@ class Writer:
             words.insert(0, self.adjective)
         if self.random.random() < 0.3:
             self.random.shuffle(words)
-        return " ".join([self.pick(COUNTS[count]), *words, plural(shape) if count > 1 else shape]) + after
+        first = self.pick(COUNTS[count])
+        if not self.held_out and self.random.random() < 0.25:
+            first = THE[count]
+        return " ".join([first, *words, plural(shape) if count > 1 else shape]) + after
 
     def verb(self, form):
         """form: 0 of one, 1 of several, 2 participle"""
