@@ -245,9 +245,9 @@ for other in prompts live=1:prompts; do
     bad "prompts without a clip, $other" "prompts '$tmp/p' has no clip, expected a prompt in each line" "turbodiff_i2v=$o:$other=$tmp/p"
 done
 bad "a device without prompts, live" "prompts '/dev/null' ended without a clip" "turbodiff_i2v=$o:live=1:prompts=/dev/null"
-mkfifo "$tmp/said"
-timeout 5 sh -c ': > "$1"' sh "$tmp/said" &
-bad "a pipe without prompts, live" "prompts '$tmp/said' ended without a clip" "turbodiff_i2v=$o:live=1:prompts=$tmp/said"
+mkfifo "$tmp/empty_pipe"
+timeout 5 sh -c ': > "$1"' sh "$tmp/empty_pipe" &
+bad "a pipe without prompts, live" "prompts '$tmp/empty_pipe' ended without a clip" "turbodiff_i2v=$o:live=1:prompts=$tmp/empty_pipe"
 bad "no file of prompts, live" "prompts '$tmp/none' cannot be read: No such file" "turbodiff_i2v=$o:live=1:prompts=$tmp/none"
 for other in on_error=skip timeout=5 metrics=$tmp/m; do
     bad "${other%%=*} without live" "${other%%=*}: expected live=1" "$f:$other"
