@@ -147,3 +147,11 @@ refused() {
     esac
     fail "error: $1" "status $4, expected one line with '$2':" "$(cat "$tmp/err")"
 }
+
+# small_model DIRECTORY OPTION...: one by tdsynth of "$dir", whose weights say nothing, with a small clip as its own
+small_model() {
+    model_dir=$1
+    shift
+    "$dir/tdsynth" --preset=tiny --spiece="$(dirname "$0")/../data/spiece.model" "$@" "$model_dir" 2> "$tmp/err" || fail "a small model" "$(cat "$tmp/err")"
+    printf 'width = 48\nheight = 32\nframes = 9\ntopk = 1\n' > "$model_dir/turbodiff.conf"
+}

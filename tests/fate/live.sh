@@ -15,7 +15,6 @@ LC_ALL=C
 export LC_ALL
 dir=$(realpath "$1")
 doc=$(realpath "$(dirname "$0")/../../doc/live.md")
-spiece=$(realpath "$(dirname "$0")/../data/spiece.model")
 ffmpeg=$dir/ffmpeg
 ffprobe=$dir/ffprobe
 suite=fate-live
@@ -28,15 +27,8 @@ trap 'kill $pids 2> /dev/null; rm -rf "$tmp"' EXIT
 
 # ---- what the commands name ----
 
-# model DIRECTORY OPTION...
-model() {
-    model_dir=$here/$1
-    shift
-    "$dir/tdsynth" --preset=tiny --spiece="$spiece" "$@" "$model_dir" 2> "$tmp/err" || fail "a small model" "$(cat "$tmp/err")"
-    printf 'width = 48\nheight = 32\nframes = 9\ntopk = 1\n' > "$model_dir/turbodiff.conf"
-}
-model TurboWan
-model TurboWan-I2V --in-dim=36
+small_model "$here/TurboWan"
+small_model "$here/TurboWan-I2V" --in-dim=36
 printf 'a red circle moves to the right\na green star shrinks\n' > "$here/day.txt"
 for file in harbour.jpg break.png; do
     write "$here/$file" -f lavfi -i "testsrc2=s=48x32:d=0.04" -update 1
@@ -94,6 +86,15 @@ arrived() {
         fail "$1" "status $3, pictures and sounds: $arrived_got" "$(tail -n 4 "$tmp/log")" "$(tail -n 2 "$tmp/receive")"
     fi
 }
+# by_rtmp NAME LEAST: $line, to a receiver of its own
+by_rtmp() {
+    next_port
+    listen "$tmp/rtmp.flv" -listen 1 -i "rtmp://127.0.0.1:$port/live/key"
+    command "$line"
+    code=$?
+    wait $receiver
+    arrived "$1" "$tmp/rtmp.flv" $code "$2"
+}
 
 # ---- the commands ----
 
@@ -120,20 +121,10 @@ while IFS= read -r line <&3; do
         timeout 150 "$ffmpeg" -hide_banner -nostdin -v error -re -f lavfi -i "testsrc2=s=64x48:r=25" -f lavfi -i sine -c:v libx264 -g 5 -bf 0 \
             -pix_fmt yuv420p -c:a aac -f flv -listen 1 "rtmp://127.0.0.1:$camera/live/key" 2> "$tmp/camera" &
         pids="$pids $!"
-        next_port
-        listen "$tmp/live.flv" -listen 1 -i "rtmp://127.0.0.1:$port/live/key"
-        command "$line"
-        code=$?
-        wait $receiver
-        arrived "from a camera: $line" "$tmp/live.flv" $code 20 ;;
+        by_rtmp "from a camera: $line" 20 ;;
     "ffmpeg "*"-f flv rtmp://"*)
         to_server=$line
-        next_port
-        listen "$tmp/rtmp.flv" -listen 1 -i "rtmp://127.0.0.1:$port/live/key"
-        command "$line"
-        code=$?
-        wait $receiver
-        arrived "$line" "$tmp/rtmp.flv" $code 40 ;;
+        by_rtmp "$line" 40 ;;
     "-map "*" -f tee "*)
         # one that fails: nobody listens yet
         next_port

@@ -13,7 +13,6 @@ LC_ALL=C
 export LC_ALL
 dir=$(realpath "$1")
 readme=$(realpath "$(dirname "$0")/../../README.md")
-spiece=$(realpath "$(dirname "$0")/../data/spiece.model")
 ffmpeg=$dir/ffmpeg
 ffprobe=$dir/ffprobe
 suite=fate-readme
@@ -32,18 +31,11 @@ left_out() {
 
 here=$tmp/here
 mkdir "$here" "$tmp/programs"
-# model DIRECTORY OPTION...
-model() {
-    model_dir=$here/$1
-    shift
-    "$dir/tdsynth" --preset=tiny --spiece="$spiece" "$@" "$model_dir" 2> "$tmp/err" || fail "a small model" "$(cat "$tmp/err")"
-    printf 'width = 48\nheight = 32\nframes = 9\ntopk = 1\n' > "$model_dir/turbodiff.conf"
-}
-model TurboWan --lora=4
+small_model "$here/TurboWan" --lora=4
 mv "$here/TurboWan/lora.safetensors" "$here/style.safetensors"
 "$dir/tdsynth" --preset=tiny --only=vae --vae=tiny "$tmp/tiny" 2> "$tmp/err" || fail "a tiny VAE" "$(cat "$tmp/err")"
 mv "$tmp"/tiny/* "$here/TurboWan/"
-model TurboWan-I2V --in-dim=36
+small_model "$here/TurboWan-I2V" --in-dim=36
 echo "a lighthouse" > "$here/prompt.txt"
 printf 'a cat surfing a wave\na lighthouse\n' > "$here/clips.txt"
 for file in cat.jpg star.png; do

@@ -98,9 +98,9 @@ class State:
 
     def turns(self):
         """As sparse(), for a student that has its own tiles: the others as often, all shares of them now and then"""
-        own, other, dense = self.sparse()[:3]
-        more = [t for i, t in enumerate(self.sparse()) if i % 3 < 2]
-        return [own, other, dense, other, more[2], more[3], own, other, dense, other, more[6], more[7]]
+        tiles = self.sparse()
+        own, other, dense = tiles[:3]
+        return [own, other, dense, other, *tiles[3:5], own, other, dense, other, *tiles[9:11]]
 
     def dense(self):
         return Tiles(TOKENS, 1, *SPARSE_BLOCKS[0], self.device, linear=0.0)
