@@ -313,28 +313,20 @@ check-cases: $(BUILD)/td $(BUILD)/tdsynth $(DEMO_LINK) $(CARDS_SO) $(MODEL)/stam
 check-build: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 	@CC="$(CC)" tests/build.sh $(BUILD) $(MODEL)
 
-fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
-	@r=0; tests/fate/run.sh $(BUILD) $(MODEL) || r=1; tests/fate/i2v.sh $(BUILD) $(MODEL)-i2v $(MODEL) || r=1; \
-	    tests/fate/clips.sh $(BUILD) $(MODEL)-i2v || r=1; \
-	    tests/fate/failure.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; tests/fate/demo.sh $(BUILD) || r=1; \
-	    tests/fate/channel.sh $(BUILD) $(MODEL) || r=1; tests/fate/marks.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
-	    CC="$(CC)" tests/fate/health.sh $(BUILD) $(BUILD) $(MODEL) || r=1; \
-	    tests/fate/transition.sh $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
-	    CC="$(CC)" tests/fate/devices.sh $(BUILD) $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
-	    tests/fate/streams.sh $(BUILD) $(MODEL) || r=1; tests/fate/readme.sh $(BUILD) || r=1; tests/fate/live.sh $(BUILD) || r=1; \
-	    tests/fate/firsthour.sh $(BUILD) $(MODEL)-i2v || r=1; exit $$r
+# what a series of FFmpeg can break soonest; all that any ffmpeg can do; and what only the whole one can
+FATE_SHORT := run i2v clips failure channel transition
+FATE := $(FATE_SHORT) marks health devices demo
+FATE_WHOLE := $(FATE) streams readme live firsthour
 
-$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
-	@r=0; tests/fate/run.sh $(BUILD)/small-$* $(MODEL) || r=1; \
-	    tests/fate/i2v.sh $(BUILD)/small-$* $(MODEL)-i2v $(MODEL) || r=1; \
-	    tests/fate/clips.sh $(BUILD)/small-$* $(MODEL)-i2v || r=1; \
-	    tests/fate/failure.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
-	    tests/fate/channel.sh $(BUILD)/small-$* $(MODEL) || r=1; \
-	    tests/fate/transition.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
-	    tests/fate/marks.sh $(BUILD)/small-$* $(MODEL) $(MODEL)-i2v || r=1; \
-	    CC="$(CC)" tests/fate/health.sh $(BUILD)/small-$* $(BUILD) $(MODEL) || r=1; \
-	    CC="$(CC)" tests/fate/devices.sh $(BUILD)/small-$* $(BUILD) $(MODEL) $(MODEL)-i2v || r=1; \
-	    tests/fate/demo.sh $(BUILD)/small-$* || r=1; exit $$r
+fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
+	@CC="$(CC)" tests/fate/all.sh $(BUILD) $(BUILD) $(FATE_WHOLE)
+
+FATE_DEPS := $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp
+$(ALL_SERIES:%=fate-%): fate-%: ffmpeg-% $(FATE_DEPS)
+	@CC="$(CC)" tests/fate/all.sh $(BUILD)/small-$* $(BUILD) $(FATE)
+
+$(ALL_SERIES:%=fate-short-%): fate-short-%: ffmpeg-% $(FATE_DEPS)
+	@CC="$(CC)" tests/fate/all.sh $(BUILD)/small-$* $(BUILD) $(FATE_SHORT)
 
 # more suites: make check CHECK_MORE="style fate-7.1 asan"; CHECK_JOBS=2: two at a time
 check: demo all tests $(MODEL)/stamp $(MODEL)-i2v/stamp $(BUILD)/models/stamp
@@ -443,7 +435,7 @@ uninstall:
 
 .PHONY: lib cuda tools tests ffmpeg check-unit check-fuzz check-ops check-tools check-api check-build check-cases \
     fate mutate regolden check-gpu check-gpu-all bench-gpu asan asan-fast tsan coverage fuzz install install-ffmpeg uninstall $(ALL_SERIES:%=ffmpeg-%) \
-    $(ALL_SERIES:%=fate-%) FORCE
+    $(ALL_SERIES:%=fate-%) $(ALL_SERIES:%=fate-short-%) FORCE
 .SECONDARY:
 
 endif
@@ -466,6 +458,7 @@ help:
 	@echo "cuda            the CUDA module, where nvcc was found; what uses it makes it"
 	@echo "ffmpeg          ffmpeg and ffprobe with the turbodiff filters, in $(BUILD)/"
 	@echo "ffmpeg-N fate-N the same of series N (7.1, 8.1, 9.0) with just what the tests need, and its tests"
+	@echo "fate-short-N    of those what the series breaks soonest"
 	@echo "install         library, header, pkg-config file, CUDA module, td, tdinfo, demo model"
 	@echo "install-ffmpeg  ffmpeg, ffprobe, CUDA module, demo model"
 	@echo "uninstall       takes away what install put there"

@@ -88,7 +88,7 @@ sed -n 's/^TD_API .*\b\(td_[a-z_0-9]*\)(.*/\1/p' engine/api/turbodiff.h | while 
 done | rule "what is exported is defined in engine/api"
 
 # targets: those without a file, those that make calls phony, and those that help tells of
-named() { sed 's/\$(ALL_SERIES:%=\([a-z]*-\)%)/\1N/g' | tr -s ' \\\t' '\n\n\n' | grep -v '^FORCE$' | sort -u; }
+named() { sed 's/\$(ALL_SERIES:%=\([a-z-]*-\)%)/\1N/g' | tr -s ' \\\t' '\n\n\n' | grep -v '^FORCE$' | sort -u; }
 grep -o '^[a-z][a-z0-9 -]*:\( \|$\)' Makefile | tr -d ':' | named > "$tmp/targets"
 awk '/^\.PHONY:/ { on = 1 } on { print } !/\\$/ { on = 0 }' Makefile | sed 's/^\.PHONY://' | named | grep . > "$tmp/phony"
 make -s help | cut -c 1-16 | named | grep . > "$tmp/helped"
