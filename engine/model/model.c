@@ -502,6 +502,7 @@ void td_model_stream_end(TDModel *m)
 {
     if (m->stream.file == TD_N_FILES)
         return;
+    td_pack_end(m->dev);
     td_weights_free(m->dev, &m->stream.rest);
     for (int i = 0; i < 2; i++)
         td_weights_free(m->dev, &m->stream.block[i]);

@@ -49,7 +49,7 @@ typedef struct TDDev {
     struct TDCancel *cancel;                     ///< of the context, for work that takes long; may be NULL
     int ordinal;                                 ///< number of the GPU; -1: it is none
     int own_context;                             ///< the GPU's context is the process's own one, not a caller's
-    struct TDPool *helpers;                      ///< of pack.c, while weights are loaded; else NULL
+    struct TDPacker *packer;                     ///< of pack.c, while weights are loaded; else NULL
 } TDDev;
 
 /** Device memory that lives as long as a stage's weights: one block if its size is known, else one for each request. */
@@ -184,7 +184,7 @@ struct TDOps {
     void (*close)(TDDev **dev);
 
     /* at load */
-    /** fill weight memory. keep: src stays valid as long as the weights, else it may go when this returns */
+    /** fill weight memory. keep: src stays as it is until the next sync, else it may go when this returns */
     int  (*put)(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep);
 
     /* at td_start: carve from the arena, for td_plan_qkv() what is the backend's own */
@@ -289,7 +289,7 @@ int td_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource
 int td_pack_vector(TDDev *dev, TDWeights *w, const float **dst, const float *src, int64_t n);    ///< f32, host array
 int td_pack_table(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e);                    ///< bf16 [rows, K]
 int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *weight);    ///< c_*, k* set by caller
-/** Weights are loaded: end the threads that the others may have started. */
+/** Weights are loaded, or given up: end the threads, and free the memory, that the others may have taken. */
 void td_pack_end(TDDev *dev);
 
 /* plan.c: at td_start */

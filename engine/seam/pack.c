@@ -4,7 +4,8 @@
  * Invariants
  *  1. A device that computes from the file mapping gets a pointer into it wherever type, layout and alignment are those
  *     it computes with; all else is put into its memory, a few rows at a time.
- *  2. Every value on its way is in strip() once, between the file's type and the device's: what changes weights at load
+ *  2. The device copies on its own while the next rows are converted; where they lie is used again after a sync.
+ *  3. Every value on its way is in strip() once, between the file's type and the device's: what changes weights at load
  *     has its place there. */
 #include <stdlib.h>
 #include "base/thread.h"
@@ -15,6 +16,7 @@
 #define TASK ((int64_t)1 << 16)                  /* values that a thread converts at a time */
 #define COLS ((int64_t)128)                      /* columns whose norms a thread finds at a time */
 #define MIN_TASKS 8                              /* fewer are not worth other threads */
+#define ON_THE_WAY ((size_t)1 << 26)             /* bytes of host memory that the device may still be copying from */
 #define UNCODED ((int64_t)1 << 25)               /* bf16 values on the device at a time, before they are quantised */
 
 static int no_memory(TDDev *dev, const TDEntry *e)
@@ -28,14 +30,24 @@ static int is_dense(const TDEntry *e, enum TDDtype want)
     return e->dtype == want && !e->scale && !e->change && td_entry_is_contiguous(e);
 }
 
+/* what packing keeps from one tensor to the next */
+typedef struct TDPacker {
+    TDPool *pool;                                /* NULL: nothing was worth other threads yet */
+    uint8_t *values;                             /* converted, up to `used` on their way until the device is synced */
+    size_t size, used;
+    float *rows;                                 /* of each worker's task */
+    size_t n_rows;
+    TDBuf uncoded;                               /* of the device: before it is quantised */
+} TDPacker;
+
 /* rows of a tensor on their way, cut into tasks */
 typedef struct Strip {
     const TDEntry *e;
     int64_t row0, rows, k, step;                 /* step: rows of a task */
     enum TDDtype want;
     void *dst;
-    float *f;                                    /* as many values as dst */
-    const TDChange *norms;                       /* whose norms are found; dst is their sums */
+    float *f;                                    /* want bf16: as many values as a task has for each worker */
+    const TDChange *norms;                       /* whose norms are found; dst: their sums, f: the rows */
 } Strip;
 
 static void convert_task(void *arg, int64_t i, int worker)
@@ -43,33 +55,87 @@ static void convert_task(void *arg, int64_t i, int worker)
     const Strip *s = arg;
     int64_t first = i * s->step, n = s->rows - first < s->step ? s->rows - first : s->step, at = first * s->k;
     TDEntry part = td_entry_rows(s->e, s->row0 + first, n);
-    float *f = (s->want == TD_F32 ? (float *)s->dst : s->f) + at;
+    float *f = s->want == TD_F32 ? (float *)s->dst + at : s->f + worker * s->step * s->k;
 
-    (void)worker;
     td_entry_to_f32(&part, f);
     for (int64_t k = 0; s->want != TD_F32 && k < n * s->k; k++)
         ((uint16_t *)s->dst)[at + k] = td_f32_to_bf16(f[k]);
 }
 
-/* The threads that convert are there from the first tensor that is worth it until td_pack_end(). */
+static int packer_open(TDDev *dev)
+{
+    if (!dev->packer)
+        dev->packer = calloc(1, sizeof(*dev->packer));
+    return dev->packer ? 0 : td_error(dev->log, ENOMEM, "weights: out of memory");
+}
+
+/* how many threads do n tasks. They are there from the first tensor that is worth it until td_pack_end(). */
+static int workers(TDDev *dev, int64_t n)
+{
+    int ret = packer_open(dev);
+
+    if (ret < 0 || n < MIN_TASKS || !dev->cancel)
+        return ret < 0 ? ret : 1;
+    if (!dev->packer->pool)
+        ret = td_pool_open(&dev->packer->pool, 0, dev->cancel, dev->log);
+    return ret < 0 ? ret : td_pool_threads(dev->packer->pool);
+}
+
 static int in_tasks(TDDev *dev, int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg)
 {
-    int ret;
+    int ret = workers(dev, n);
 
-    if (n >= MIN_TASKS && dev->cancel) {
-        if (!dev->helpers && (ret = td_pool_open(&dev->helpers, 0, dev->cancel, dev->log)) < 0)
-            return ret;
-        return td_parallel(dev->helpers, n, task, arg);
-    }
-    for (int64_t i = 0; i < n; i++)
+    if (ret > 1)
+        return td_parallel(dev->packer->pool, n, task, arg);
+    for (int64_t i = 0; ret >= 0 && i < n; i++)
         task(arg, i, 0);
-    return 0;
+    return ret < 0 ? ret : 0;
 }
 
 void td_pack_end(TDDev *dev)
 {
-    if (dev->helpers)
-        td_pool_close(&dev->helpers);
+    TDPacker *p = dev->packer;
+
+    if (!p)
+        return;
+    if (p->used || p->uncoded.ptr)
+        dev->ops->sync(dev);                     /* or what failed is dropped: nothing reads `values` any more */
+    if (p->uncoded.ptr)
+        dev->ops->free(dev, &p->uncoded);
+    if (p->pool)
+        td_pool_close(&p->pool);
+    free(p->values);
+    free(p->rows);
+    free(p);
+    dev->packer = NULL;
+}
+
+/* host memory for converted values, which the device may copy from until it is synced; NULL: *ret says why */
+static void *on_the_way(TDDev *dev, const TDEntry *e, size_t bytes, int *ret)
+{
+    TDPacker *p = dev->packer;
+    size_t padded = (bytes + 63) & ~(size_t)63;
+    void *v;
+
+    if (p->size - p->used < padded) {
+        *ret = p->used ? dev->ops->sync(dev) : 0;
+        if (*ret < 0)
+            return NULL;
+        p->used = 0;
+    }
+    if (p->size < padded) {
+        free(p->values);
+        p->size = padded < ON_THE_WAY ? ON_THE_WAY : padded;
+        p->values = malloc(p->size);
+        if (!p->values) {
+            p->size = 0;
+            *ret = no_memory(dev, e);
+            return NULL;
+        }
+    }
+    v = p->values + p->used;
+    p->used += padded;
+    return v;
 }
 
 static void norms_rows_task(void *arg, int64_t i, int worker)
@@ -119,22 +185,36 @@ static int find_norms(TDDev *dev, const TDEntry *e)
     return ret;
 }
 
-/* rows of a tensor in its own type, or as bf16 or f32. dst: as many, f: the same as f32 */
-static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst, float *f)
+/* rows of a tensor in its own type, or as bf16 or f32, to dst */
+static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst)
 {
     TDEntry part = td_entry_rows(e, row0, rows);
     int64_t k = td_entry_count(&part) / rows;
-    Strip s = { e, row0, rows, k, TASK / k + 1, want, dst, f, NULL };
-    int ret = find_norms(dev, e);
-
-    if (ret < 0)
-        return ret;
+    Strip s = { e, row0, rows, k, TASK / k + 1, want, dst, NULL, NULL };
+    TDPacker *p = dev->packer;
+    size_t n_rows;
+    int ret;
 
     if (e->dtype == want && !e->change) {
         td_entry_to_rows(&part, dst);
         return 0;
     }
-    return td_dtype_has_values(e->dtype) ? in_tasks(dev, td_blocks(rows, s.step), convert_task, &s) : TD_ERR(ENOTSUP);
+    if (!td_dtype_has_values(e->dtype))
+        return TD_ERR(ENOTSUP);
+    TRY(find_norms(dev, e));
+    TRY(workers(dev, td_blocks(rows, s.step)));
+    n_rows = (size_t)ret * (size_t)((s.step < rows ? s.step : rows) * k);
+    if (want != TD_F32 && p->n_rows < n_rows) {
+        free(p->rows);
+        p->rows = malloc(n_rows * sizeof(*p->rows));
+        p->n_rows = p->rows ? n_rows : 0;
+        if (!p->rows)
+            return no_memory(dev, e);
+    }
+    s.f = p->rows;
+    ret = in_tasks(dev, td_blocks(rows, s.step), convert_task, &s);
+fail:
+    return ret;
 }
 
 /* dst: device memory */
@@ -143,22 +223,22 @@ static int put_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e,
 {
     int64_t k = td_entry_count(e) / e->shape[0], most = STRIP / k + 1;
     size_t row_bytes = (size_t)k * td_dtype_size(want);
-    float *f;
     int ret = 0;
 
     if (is_dense(e, want))
         return dev->ops->put(dev, w, dst, e->data + (size_t)row0 * row_bytes, (size_t)rows * row_bytes, 1);
-    most = rows < most ? rows : most;
-    f = malloc((size_t)most * ((size_t)k * sizeof(*f) + row_bytes));
-    if (!f)
-        return no_memory(dev, e);
+    TRY(packer_open(dev));
     for (int64_t r = 0, n; r < rows; r += n) {
+        void *values;
+
         n = rows - r < most ? rows - r : most;
-        TRY(strip(dev, e, row0 + r, n, want, f + most * k, f));
-        TRY(dev->ops->put(dev, w, (uint8_t *)dst + (size_t)r * row_bytes, f + most * k, (size_t)n * row_bytes, 0));
+        values = on_the_way(dev, e, (size_t)n * row_bytes, &ret);
+        if (!values)
+            return ret;
+        TRY(strip(dev, e, row0 + r, n, want, values));
+        TRY(dev->ops->put(dev, w, (uint8_t *)dst + (size_t)r * row_bytes, values, (size_t)n * row_bytes, 1));
     }
 fail:
-    free(f);
     return ret;
 }
 
@@ -178,7 +258,7 @@ static int quantise_rows(TDDev *dev, TDWeights *w, int8_t *code, float *scale, c
 {
     int64_t most = td_blocks(UNCODED, 128 * k) * 128;
     const uint8_t *there = in_place(dev, s->w, s->row0, TD_BF16);
-    TDBuf buf = { 0 };
+    TDBuf *buf;
     int ret = 0;
 
     most = rows < most || there ? rows : most;
@@ -186,25 +266,32 @@ static int quantise_rows(TDDev *dev, TDWeights *w, int8_t *code, float *scale, c
         w->scratch = (size_t)(most * k) * 2;
     if (w->measure)
         return 0;
-    if (!there)
-        TRY(dev->ops->alloc(dev, &buf, (size_t)(most * k) * 2, "weights before they are quantised"));
+    TRY(packer_open(dev));
+    buf = &dev->packer->uncoded;
+    if (!there && buf->bytes < (size_t)(most * k) * 2) {
+        if (buf->ptr) {
+            TRY(dev->ops->sync(dev));            /* what is freed takes what is on the way with it */
+            dev->packer->used = 0;
+            dev->ops->free(dev, buf);
+        }
+        TRY(dev->ops->alloc(dev, buf, (size_t)(most * k) * 2, "weights before they are quantised"));
+    }
     for (int64_t r = 0, n; r < rows; r += n) {
         TDAct act = { 0 };
 
         n = rows - r < most ? rows - r : most;
         if (!there) {
-            TRY(put_rows(dev, w, buf.ptr, s->w, s->row0 + r, n, TD_BF16));
+            TRY(put_rows(dev, w, buf->ptr, s->w, s->row0 + r, n, TD_BF16));
             TRY(dev->ops->sync(dev));
         }
-        act.x = (TDTensor){ there ? (void *)there : buf.ptr, { n, k, 1, 1, 1 }, 2, TD_BF16 };
+        act.x = (TDTensor){ there ? (void *)there : buf->ptr, { n, k, 1, 1, 1 }, 2, TD_BF16 };
         act.code = (TDTensor){ code + r * k, { n, k, 1, 1, 1 }, 2, TD_I8 };
         act.scale = (TDTensor){ scale + r / 128 * (k / 128), { td_blocks(n, 128), k / 128, 1, 1, 1 }, 2, TD_F32 };
         TRY(dev->ops->quantise(dev, &act));
-        TRY(dev->ops->sync(dev));                /* buf is filled again, or goes */
+        TRY(dev->ops->sync(dev));                /* buf is filled again */
+        dev->packer->used = 0;
     }
 fail:
-    if (buf.ptr)
-        dev->ops->free(dev, &buf);
     return ret;
 }
 

@@ -322,9 +322,9 @@ int main(void)
     test_columns();
     test_begin("channels of a transformer");
     test_channels();
-    CHECK(dev->helpers != NULL);                 /* what was put in strips was converted by several threads */
+    CHECK(dev->packer != NULL);                  /* threads and memory that are held from one tensor to the next */
     td_pack_end(dev);
-    CHECK(dev->helpers == NULL);
+    CHECK(dev->packer == NULL);
     dev->ops->close(&dev);
     return test_end();
 }
