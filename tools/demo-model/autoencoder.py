@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 import captioned
+import pictures
 import scenes
 from descent import Average, descend, optimizer
 from language import TEXTURES
@@ -75,28 +75,24 @@ def train(state, seconds):
     state.save("vae", vae=vae)
 
 
-def first_frame(vae, video):
-    """[B,3,T,H,W] -> latents [B,16,t,h,w] of its first frame with grey ones after it"""
-    return vae.encode(torch.cat((video[:, :, :1], torch.zeros_like(video[:, :, 1:])), 2))
-
-
-def condition(latent):
-    """first_frame()'s -> what follows the channels of noise, in the official order [B,20,t,h,w]: four times whether a
-    frame is known, then these latents"""
-    return torch.cat((F.pad(torch.ones_like(latent[:, :4, :1]), (0, 0, 0, 0, 0, latent.shape[2] - 1)), latent), 1)
-
-
 def latents(state, seconds, kind=T2V):
     vae = state.vae()
     state.need("vae", vae=vae)
     vae = vae.to(BF16)
     n = 16 if state.cuda else 2
     s, ids, lengths = captioned.written(int(SCENES_A_SECOND * seconds) if state.cuda else int(8 * seconds) + 1, 4, 2)
+    student = pictures.Student(state, vae) if kind is I2V else None
     found, started = [], time.time()
     for i in range(0, len(s), n):
+        part = s.take(slice(i, i + n))
         with torch.no_grad():
-            x = scenes.render(s.take(slice(i, i + n)), state.device, dtype=BF16)
-            z = torch.cat((vae.encode(x), first_frame(vae, x)), 1) if kind is I2V else vae.encode(x)
+            x = scenes.render(part, state.device, dtype=BF16)
+            z = vae.encode(x)
+            if kind is I2V:
+                first = x[:, :, :1]
+                if student.is_there and i // n % 2:
+                    first = student.first_frames(part, x)
+                z = torch.cat((z, pictures.first_frame(vae, x, first)), 1)
         found.append(z.to(BF16))
         if time.time() - started > seconds:
             break

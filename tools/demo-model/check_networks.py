@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Do vae.py, text.py, dit.py and autoencoder.py's condition compute what the official code does? Random weights, on the CPU.
+"""Do vae.py, text.py, dit.py and pictures.py's condition compute what the official code does? Random weights, on the CPU.
 
 usage: python3 -O check_networks.py --official=DIR
 
@@ -14,7 +14,7 @@ import tempfile
 
 import torch
 
-import autoencoder
+import pictures
 from dit import Dit, Tiles
 from text import TextEncoder
 from vae import Vae, table
@@ -71,7 +71,7 @@ def main():
             pipeline.run(root, "wan2.2_i2v_infer.py", [net, net], theirs, torch.zeros(512, 8), size=(64, 64),
                          image=picture)
         x = (picture / 127.5 - 1).permute(2, 0, 1)[None, :, None].expand(1, 3, 17, 64, 64)
-        judge("condition by the first frame", autoencoder.condition(autoencoder.first_frame(vae, x)), seen[0])
+        judge("condition by the first frame", pictures.condition(pictures.first_frame(vae, x)), seen[0])
         mu, before = vae.moments(x)[0], vae.generate(vae.moments(x)[0])
         vae.fit_statistics(mu.mean((0, 2, 3, 4)), mu.std((0, 2, 3, 4)))
         judge("VAE, the table's statistics: the same pictures", vae.generate(vae.moments(x)[0]), before)

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import scenes
-from autoencoder import condition, first_frame
 from dit import Tiles
+from pictures import condition, first_frame
 from ranks import say
 from results import euler, few_steps, noise
 from state import BF16, I2V, SPARSE_BLOCKS, T2V, TOKENS, TOPK, no_caption

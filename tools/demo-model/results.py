@@ -10,8 +10,8 @@ import torch
 
 import scenes
 import vocabulary
-from autoencoder import condition, first_frame
 from dit import Tiles
+from pictures import condition, first_frame
 from ranks import say
 from state import BF16, GRID, I2V, SPARSE_BLOCKS, T2V, TOKENS, TOPK, no_caption
 from student import guided

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 import flow
-from autoencoder import condition
 from descent import Average, descend, optimizer
+from pictures import condition
 from ranks import seeded
 from state import GUIDANCE, I2V, T2V, Captions
 

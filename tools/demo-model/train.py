@@ -34,7 +34,8 @@ Stages, in order; each goes on from what the one before left in DIR, or from its
   unpack   unpack=FILE: the reverse, into DIR, on another day
 
 Image to video, after stages vae and teacher or shipped; the text encoder stays as it is:
-  i2v_latents  clips as stage latents has them, each with the condition that its first frame makes
+  i2v_latents  clips as stage latents has them, each with the condition that its first frame makes, for every second lot a
+               frame that the student of an earlier day made, as in chains of clips: pictures.py
   i2v          what i2v_student left, or the teacher, with 20 more input channels, for the condition; flow matching, a tenth without caption
   i2v_sla      as stage sla; may be left out
   i2v_student  as stage student, along that teacher's flow

@@ -84,7 +84,7 @@ MOTIONS = {"still": ((("is still", "are still", "still"), ("does nothing", "do n
 SPEEDS = {"slow": (("at low speed",), ()), "quick": (("at high speed",), ())}
 ADVERBS = {"slow": "slow", "quick": "quick"}                     # as an adjective
 COUNTS = {1: ("a", "a", "a", "one", "a single"), 2: ("two", "two", "a pair of"), 3: ("three",)}
-THE = {1: "the", 2: "the two", 3: "the three"}                   # for training alone
+THE = {1: "the", 2: "the two", 3: "the three"}
 WITH = {"striped": "with stripes", "dotted": "with dots"}
 FILMS = ("a video of", "show me")
 
@@ -156,6 +156,7 @@ ALONG = {w for word in (*MOVE, "slowly", "quickly") for w in (word, *_SYNONYMS[w
 class Writer:
     def __init__(self, s, i, held_out, turn):
         self.random = random.Random(f"{int(s.seed[i])} {held_out} {turn}")
+        self.the = random.Random(f"{int(s.seed[i])} {held_out} {turn} the")
         self.held_out, self.count = held_out, int(s.count[i])
         for name in ("shape", "colour", "motion", "background", "texture", "size", "speed", "position", "relation",
                      "shape2", "colour2"):
@@ -218,7 +219,7 @@ class Writer:
         if self.random.random() < 0.3:
             self.random.shuffle(words)
         first = self.pick(COUNTS[count])
-        if not self.held_out and self.random.random() < 0.25:
+        if self.the.random() < 0.25:
             first = THE[count]
         return " ".join([first, *words, plural(shape) if count > 1 else shape]) + after
 
