@@ -37,8 +37,10 @@
 #include "filters.h"
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
+#include "turbodiff_compat.h"
 #include "turbodiff_convert.h"
 #include "turbodiff_programme.h"
+#include "turbodiff_reader.h"
 #include "turbodiff_transition.h"
 
 /* microseconds that a clock may be behind before it is set anew */
@@ -541,10 +543,19 @@ static int finish(TurboDiffChannel *c)
     return 0;
 }
 
+/* there is nothing to send yet; where another filter's input is waited for, the caller reads that in between */
+static int rest(AVFilterContext *ctx, int starving)
+{
+    if (!starving || !TURBODIFF_IS_ASKED_AGAIN)
+        ff_filter_set_ready(ctx, 1);
+    return starving ? TURBODIFF_READ_OTHERS : 0;
+}
+
 int ff_turbodiff_run_channel(TurboDiffChannel *c)
 {
     AVFilterContext *ctx = c->ctx;
     int live = c->o->pace == PACE_LIVE, input = c->o->pace == PACE_INPUT && !c->input_ended, end = 0, held = 0, ret;
+    int starving = !input && ff_turbodiff_is_starving(ctx->graph);
     const char *state = "play";
     AVFrame *frame = NULL, *send = NULL;
     int64_t now;
@@ -582,7 +593,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     }
     if (frame && !(send = av_frame_clone(frame)))
         end = 1;
-    if (!frame && !end && !input)
+    if (!frame && !end && !input && !starving)
         ff_turbodiff_wait(c, TURBODIFF_PERIOD);
     pthread_mutex_unlock(&c->lock);
 
@@ -596,11 +607,8 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     }
     if (end)
         return frame ? AVERROR(ENOMEM) : finish(c);
-    if (!frame) {
-        if (!input)
-            ff_filter_set_ready(ctx, 100);
-        return 0;
-    }
+    if (!frame)
+        return input ? 0 : rest(ctx, starving);
     if (!c->t0) {
         c->t0 = av_gettime_relative();
         if (c->o->pace == PACE_INPUT)

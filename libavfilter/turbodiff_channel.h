@@ -100,6 +100,8 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image);
 
 /**
  * What activate() is to do while the output link wants a frame.
+ *
+ * @return what activate() returns; < 0 but TURBODIFF_READ_OTHERS is an error
  */
 int ff_turbodiff_run_channel(TurboDiffChannel *c);
 
@@ -121,7 +123,8 @@ void ff_turbodiff_end_input(TurboDiffChannel *c, int64_t until);
 /**
  * PACE_INPUT: what activate() is to do while the output link wants a frame.
  *
- * @return 1 done, 0 more of the input is needed, < 0 an error
+ * @return 1 done, 0 more of the input is needed, < 0 as
+ *         ff_turbodiff_run_channel()
  */
 int ff_turbodiff_run_by_input(TurboDiffChannel *c);
 

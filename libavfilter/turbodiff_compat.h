@@ -22,7 +22,8 @@
 /**
  * @file
  * Lets one source compile in FFmpeg 7.1, where filters are AVFilter, and
- * later, where they are FFFilter with the public part in a member p.
+ * later, where they are FFFilter with the public part in a member p; and return
+ * from activate() as an input does that has no frame yet.
  */
 
 #include "version_major.h"
@@ -33,6 +34,15 @@
 #define FILTER_P(field) .field
 #else
 #define FILTER_P(field) .p.field
+#endif
+
+/* the caller of the graph is to read other inputs; until 7.1 nobody makes the filter ready again after it */
+#ifdef FFERROR_BUFFERSRC_EMPTY
+#define TURBODIFF_READ_OTHERS   FFERROR_BUFFERSRC_EMPTY
+#define TURBODIFF_IS_ASKED_AGAIN 1
+#else
+#define TURBODIFF_READ_OTHERS   AVERROR(EAGAIN)
+#define TURBODIFF_IS_ASKED_AGAIN 0
 #endif
 
 #endif /* AVFILTER_TURBODIFF_COMPAT_H */

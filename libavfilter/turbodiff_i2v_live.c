@@ -76,19 +76,51 @@ static int read_input(AVFilterContext *ctx)
     return 0;
 }
 
+/* whether the input comes from outside of the graph, at its own pace, and goes on. Then it is read, and frames go out as they
+ * are due, asked for or not, unless the one before still waits: where outputs of the graph go their own ways, the one that
+ * is behind is asked alone */
+static int is_fed(const AVFilterContext *ctx)
+{
+    const TurboDiffI2VContext *s = ctx->priv;
+
+    if (s->ended)
+        return 0;
+    while (ctx->nb_inputs == 1)
+        ctx = ctx->inputs[0]->src;
+    return !strcmp(ctx->filter->name, "buffer");
+}
+
+/* more of the input, and where a frame was sent maybe another one */
+static int go_on(AVFilterContext *ctx, int sent)
+{
+    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    TurboDiffI2VContext *s = ctx->priv;
+
+    if (is_fed(ctx)) {
+        if (sent)
+            ff_filter_set_ready(ctx, 100);
+        else
+            ff_inlink_request_frame(inlink);
+        return 0;
+    }
+    if (sent || s->ended)
+        return 0;
+    FF_FILTER_FORWARD_WANTED(outlink, inlink);
+    return FFERROR_NOT_READY;
+}
+
 int ff_turbodiff_i2v_live(AVFilterContext *ctx)
 {
     AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
     TurboDiffI2VContext *s = ctx->priv;
-    int ret = 0;
+    int wanted, ret = 0;
 
     if (!ff_outlink_get_status(outlink)) {
         if ((ret = read_input(ctx)) < 0)
             return ret;
         if (!ff_outlink_get_status(outlink)) {
-            if (!ff_outlink_frame_wanted(outlink))
-                return FFERROR_NOT_READY;
-            if ((ret = ff_turbodiff_run_by_input(s->channel)) < 0)
+            wanted = ff_outlink_frame_wanted(outlink) || (is_fed(ctx) && !ff_inlink_queued_frames(outlink));
+            if (wanted && (ret = ff_turbodiff_run_by_input(s->channel)) < 0)
                 return ret;
         }
     }
@@ -98,8 +130,5 @@ int ff_turbodiff_i2v_live(AVFilterContext *ctx)
         ff_inlink_set_status(inlink, ff_outlink_get_status(outlink));
         return 0;
     }
-    if (ret > 0)
-        return 0;
-    FF_FILTER_FORWARD_WANTED(outlink, inlink);
-    return FFERROR_NOT_READY;
+    return go_on(ctx, ret > 0);
 }

@@ -121,8 +121,7 @@ fail:
     return AVERROR(ret);
 }
 
-/* whether an input of the graph has been asked for a frame, which comes when no filter is ready */
-static int is_starving(const AVFilterGraph *graph)
+int ff_turbodiff_is_starving(const AVFilterGraph *graph)
 {
     for (unsigned i = 0; i < graph->nb_filters; i++) {
         AVFilterContext *f = graph->filters[i];
@@ -166,7 +165,7 @@ int ff_turbodiff_take(AVFilterContext *ctx, TurboDiffRead *read, AVFrame **out)
     pthread_mutex_unlock(&r->lock);
     if (ret == AVERROR(EAGAIN)) {
         /* now and then nothing is asked for, so that another filter's input is read: it may have a clip to begin */
-        r->is_quiet = !r->is_quiet && is_starving(ctx->graph);
+        r->is_quiet = !r->is_quiet && ff_turbodiff_is_starving(ctx->graph);
         if (!r->is_quiet)
             ff_filter_set_ready(ctx, 1);
     }

@@ -51,6 +51,12 @@ int ff_turbodiff_open_reader(AVFilterContext *ctx, TurboDiffRead *read);
 int ff_turbodiff_take(AVFilterContext *ctx, TurboDiffRead *read, AVFrame **out);
 
 /**
+ * Whether an input of the graph has been asked for a frame, which comes when no
+ * filter is ready.
+ */
+int ff_turbodiff_is_starving(const AVFilterGraph *graph);
+
+/**
  * Stop the thread. Safe to call again, and done by ff_turbodiff_start() and
  * ff_turbodiff_close().
  */

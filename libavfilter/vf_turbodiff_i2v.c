@@ -256,8 +256,10 @@ static int config_output(AVFilterLink *outlink)
         l->frame_rate                = c->frame_rate;
     }
 
-    ret = ff_turbodiff_config(outlink);
-    return ret < 0 || !s->live ? ret : ff_turbodiff_start_channel(s->channel, NULL);
+    if ((ret = ff_turbodiff_config(outlink)) < 0 || !s->live)
+        return ret;
+    ff_filter_set_ready(ctx, 100);               /* to ask for its input, whether or not it is asked itself */
+    return ff_turbodiff_start_channel(s->channel, NULL);
 }
 
 /* extend: make a frame of the clip one of the input's kind */
@@ -545,9 +547,10 @@ static int activate(AVFilterContext *ctx)
     if (s->common.error && !ff_outlink_get_status(ctx->outputs[0]))
         return ff_turbodiff_fail(ctx, s->common.error);
     ret = s->live ? ff_turbodiff_i2v_live(ctx) : advance(ctx);
-    if (ret < 0 && ret != FFERROR_NOT_READY)
-        ff_turbodiff_close_channel(&s->channel);
-    return ret < 0 && ret != FFERROR_NOT_READY ? ff_turbodiff_fail(ctx, ret) : ret;
+    if (ret >= 0 || ret == FFERROR_NOT_READY || (s->live && ret == TURBODIFF_READ_OTHERS))
+        return ret;
+    ff_turbodiff_close_channel(&s->channel);
+    return ff_turbodiff_fail(ctx, ret);
 }
 
 static int process_command(AVFilterContext *ctx, const char *cmd, const char *arg, char *res, int res_len, int flags)

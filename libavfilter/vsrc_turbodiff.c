@@ -195,6 +195,8 @@ static int activate(AVFilterContext *ctx)
 
     if (source->channel) {
         ret = ff_turbodiff_run_channel(source->channel);
+        if (ret == TURBODIFF_READ_OTHERS)
+            return ret;
         if (ret < 0)
             ff_turbodiff_close_channel(&source->channel);
         return ret < 0 ? ff_turbodiff_fail(ctx, ret) : ret;

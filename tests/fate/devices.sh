@@ -125,6 +125,21 @@ for shape in "sources:$still,$a;$still,$b" "one input:[0:v]split[x][y];[x]$a;[y]
     equal "and their frames are the CPU's" "$both_sum" "$(sum -f lavfi -i "$still" -f lavfi -i "$still" -filter_complex \
         "$(echo "$graph" | sed 's/device=[01]/backend=cpu/g')")"
 done
+# live=1: a clip of four seconds' work, of an input that is over or of a source, beside an input of four seconds: that one is
+# read, and made clips of, meanwhile
+live="turbodiff_i2v=$(echo "$i2v_clip" | sed 's/[^=]*=//'):live=1:seed"
+for shape in "a picture:[0:v]$live=1:device=0[a]" "a source:$two_clip:pace=live:device=0[a]"; do
+    for try in 1 2; do
+        start=$(date +%s%N)
+        made -f lavfi -i "$still:d=0.5" -re -f lavfi -i "testsrc2=s=64x48:r=25:d=4" -filter_complex \
+            "${shape#*:};[1:v]$live=2:device=1:steps=1:frames=9[b]" -map '[a]' -map '[b]' -f framecrc - > "$tmp/crc"
+        ms=$((($(date +%s%N) - start) / 1000000))
+        [ $ms -gt 6000 ] || break
+    done
+    equal "live: ${shape%%:*} keeps no input of another filter waiting" "$((ms <= 6000)) $(grep -c '^0,' "$tmp/crc") $(grep '^1,' "$tmp/crc" |
+        cut -d , -f 3 | awk 'NR > 1 { bad += $1 != n + 1 } { n = $1 } END { print bad + 0, n, (NR > 9) }')" "1 5 0 63 1"
+    echo "  $ms ms"
+done
 claim h100:1000:900
 for options in clips=3 clips=3:overlap=3 clips=2:overlap=0 every=3 mode=extend mode=extend:clips=2:overlap=2; do
     equal "turbodiff_i2v, $options: frames are the CPU's" "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options")" \
