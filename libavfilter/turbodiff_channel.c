@@ -85,7 +85,7 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job)
         return ff_turbodiff_next_job(c->ctx, &c->programme, job);
     }
     if (c->o->idle == IDLE_REPEAT && c->last.prompt) {
-        ret = ff_turbodiff_prompt_job(c->ctx, job, c->last.prompt);
+        ret = ff_turbodiff_prompt_job(c->ctx, job, c->last.prompt, NULL);
         if (ret >= 0 && c->last.negative && !(job->negative = av_strdup(c->last.negative)))
             ret = AVERROR(ENOMEM);
         job->frames = c->last.frames;
@@ -694,7 +694,7 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
         return s->clean_prompt || (s->clean_prompt = av_strdup("")) ? 0 : AVERROR(ENOMEM);
     }
     if ((ret = ff_turbodiff_load_prompt(ctx)) < 0 ||
-        (ret = ff_turbodiff_prompt_job(ctx, &job, s->params.prompt)) < 0)
+        (ret = ff_turbodiff_prompt_job(ctx, &job, s->params.prompt, NULL)) < 0)
         return ret;
     c->queue[c->nb_queue++] = job;
     return 0;

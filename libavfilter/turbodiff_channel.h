@@ -136,6 +136,13 @@ int ff_turbodiff_run_by_input(TurboDiffChannel *c);
 int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len);
 
 /**
+ * Answer a command to a filter that has no channel.
+ *
+ * @param want what to expect for one
+ */
+int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, const char *want);
+
+/**
  * Stop the thread. To be called before ff_turbodiff_close(). NULL-safe, sets *c
  * to NULL.
  */

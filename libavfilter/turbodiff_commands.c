@@ -48,6 +48,15 @@ static int answer(char *res, int res_len, const char *format, ...)
     return 0;
 }
 
+/* what was taken and changes nothing is said behind the answer, and is a warning, as for an option */
+static int add_unused(TurboDiffChannel *c, const char *what, const char *unused, char *res, int res_len)
+{
+    size_t len = strlen(res);
+
+    av_log(c->ctx, AV_LOG_WARNING, "%s %s\n", what, unused);
+    return answer(res + len, res_len - len, ", but %s %s", what, unused);
+}
+
 /* number of the clip that a job at the queue's place i will be, and the time it will be on air at the earliest */
 static int answer_clip(TurboDiffChannel *c, int i, char *res, int res_len)
 {
@@ -89,6 +98,7 @@ static int enqueue(TurboDiffChannel *c, TurboDiffJob *job, char *res, int res_le
 {
     if (c->ended || c->stopping) {
         ff_turbodiff_free_job(job);
+        answer(res, res_len, "the channel is at its end, no more clips are taken");
         return AVERROR_EOF;
     }
     if (c->nb_queue == MAX_QUEUE) {
@@ -103,51 +113,56 @@ static int enqueue(TurboDiffChannel *c, TurboDiffJob *job, char *res, int res_le
 
 static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
+    TurboDiffReason reason = { 0 };
     TurboDiffJob job = { 0 };
-    const char *why;
-    int ret;
+    const char *why, *unused;
+    int is_line = !strcmp(cmd, "enqueue"), ret;
 
-    if (!strcmp(cmd, "enqueue")) {
-        ret = ff_turbodiff_parse_job(c->ctx, &job, arg, "enqueue");
-        if (!ret)
-            ret = AVERROR(EINVAL);
-    } else {
-        ret = *arg ? ff_turbodiff_prompt_job(c->ctx, &job, arg) : AVERROR(EINVAL);
-        if (ret >= 0 && !*job.clean) {
-            ff_turbodiff_free_job(&job);
-            ret = AVERROR(EINVAL);
-        }
+    ret = is_line ? ff_turbodiff_parse_job(c->ctx, &job, arg, cmd, &reason) :
+                    ff_turbodiff_prompt_job(c->ctx, &job, arg, &reason);
+    if (ret >= 0 && (!job.clean || !*job.clean)) {
+        ff_turbodiff_free_job(&job);
+        ff_turbodiff_refuse(c->ctx, &reason, "%s: no prompt: expected %s", cmd, is_line ? "KEY=VALUE | PROMPT" : "one");
+        ret = AVERROR(EINVAL);
     }
     if (ret < 0)
-        return answer(res, res_len, "expected a prompt"), ret;
+        return answer(res, res_len, "%s", reason.text), ret;
     if ((why = ff_turbodiff_check_transition(c, &job.in))) {
         ff_turbodiff_free_job(&job);
         return answer(res, res_len, "%s", why), AVERROR(EINVAL);
     }
     if (!strcmp(cmd, "prompt_now"))
         drop_unseen(c);
-    return enqueue(c, &job, res, res_len);
+    unused = job.negative ? ff_turbodiff_unused(c->ctx->priv) : "";
+    ret = enqueue(c, &job, res, res_len);
+    return ret < 0 || !*unused ? ret : add_unused(c, "negative", unused, res, res_len);
 }
 
 static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
+    const TurboDiffContext *s = c->ctx->priv;
+    const char *want, *unused = "";
     double high, low;
     uint64_t seed;
     char *end, *negative;
+    int min, max;
     long n;
 
     if (!strcmp(cmd, "seed")) {
         if (ff_turbodiff_parse_seed(arg, &seed))
-            return answer(res, res_len, "expected 0 to %"PRIu64, UINT64_MAX), AVERROR(EINVAL);
+            return answer(res, res_len, "seed '%.40s': expected 0 to %"PRIu64, arg, UINT64_MAX), AVERROR(EINVAL);
         c->seed = seed - (uint64_t)c->number;    /* the next clip has this one itself */
     } else if (!strcmp(cmd, "steps")) {
         n = strtol(arg, &end, 10);
-        if (end == arg || *end || n < 1 || n > ff_turbodiff_max_steps(c->ctx))
-            return answer(res, res_len, "expected 1 to %d", ff_turbodiff_max_steps(c->ctx)), AVERROR(ERANGE);
+        want = ff_turbodiff_steps(s, &min, &max);
+        if (end == arg || *end || n < min || n > max)
+            return answer(res, res_len, "steps '%.40s': expected %s", arg, want), AVERROR(ERANGE);
         c->steps = n;
     } else if (!strcmp(cmd, "guidance")) {
         if (ff_turbodiff_parse_guidance(arg, &high, &low) < 0)
-            return answer(res, res_len, "expected 1 to 100, or HIGH|LOW"), AVERROR(ERANGE);
+            return answer(res, res_len, "guidance '%.40s': expected 1 to 100, or two of them: HIGH|LOW", arg),
+                   AVERROR(ERANGE);
+        unused = ff_turbodiff_unused(s);
         c->guidance     = high;
         c->guidance_low = low;
     } else {
@@ -155,19 +170,21 @@ static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, 
             return AVERROR(ENOMEM);
         av_free(c->negative);
         c->negative = negative;
+        unused = ff_turbodiff_unused(s);
     }
-    return answer(res, res_len, "clip=%"PRId64, c->number);
+    answer(res, res_len, "clip=%"PRId64, c->number);
+    return *unused ? add_unused(c, cmd, unused, res, res_len) : 0;
 }
 
-static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res_len)
+static int command_next(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
     TurboDiffClip *clip = c->clips;
     int cut = !strcmp(arg, "cut");
 
     if (*arg && !cut)
-        return answer(res, res_len, "expected nothing, or cut"), AVERROR(EINVAL);
+        return answer(res, res_len, "next '%.40s': expected nothing, or cut", arg), AVERROR(EINVAL);
     if (!clip || !clip->played)
-        return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
+        return answer(res, res_len, "next: no clip is on air yet"), AVERROR(EAGAIN);
     clip->plays = 0;
     if (clip == c->making) {
         clip->dropped = 1;
@@ -181,20 +198,23 @@ static int command_next(TurboDiffChannel *c, const char *arg, char *res, int res
     return answer(res, res_len, "clip=%"PRId64" ready=%d", clip->number + 1, ff_turbodiff_is_ready(c, clip->next));
 }
 
-static int command_programme(TurboDiffChannel *c, const char *arg, char *res, int res_len)
+static int command_programme(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
+    TurboDiffReason why = { 0 };
     TurboDiffProgramme p;
-    int ret = ff_turbodiff_open_programme(c->ctx, &p, "programme", arg);
+    int ret = ff_turbodiff_open_programme(c->ctx, &p, c->o->name ? c->o->name : "programme", arg, &why);
 
     if (ret >= 0) {
         FFSWAP(TurboDiffProgramme, c->programme, p);
         answer(res, res_len, "lines=%d", c->programme.nb_jobs);
+    } else {
+        answer(res, res_len, "%s", why.text);
     }
     ff_turbodiff_close_programme(&p);
     return ret;
 }
 
-static int command_status(TurboDiffChannel *c, char *res, int res_len)
+static int command_status(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
     const TurboDiffClip *clip = c->clips && c->clips->played ? c->clips : NULL;
     int ready = 0;
@@ -219,9 +239,9 @@ static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg,
     if (!strcmp(cmd, "repeat")) {
         n = strtol(arg, &end, 10);
         if (end == arg || *end || n < 0 || n > 1000000)
-            return answer(res, res_len, "expected 0 to 1000000"), AVERROR(ERANGE);
+            return answer(res, res_len, "repeat '%.40s': expected 0 to 1000000", arg), AVERROR(ERANGE);
         if (!clip)
-            return answer(res, res_len, "no clip is on air"), AVERROR(EAGAIN);
+            return answer(res, res_len, "repeat: no clip is on air yet"), AVERROR(EAGAIN);
         clip->plays = n;
         return answer(res, res_len, "clip=%"PRId64" left=%ld", clip->number, n);
     }
@@ -239,41 +259,78 @@ static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg,
                                                                  : 0)) / av_q2d(s->frame_rate));
     }
     if (c->o->pace == PACE_OFF)                  /* without a clock a picture would be held as fast as it can be */
-        return answer(res, res_len, "%s needs pace=live", cmd), AVERROR(EINVAL);
+        return answer(res, res_len, "%s: expected pace=live", cmd), AVERROR(EINVAL);
     c->paused = !strcmp(cmd, "hold");
     return answer(res, res_len, "state=%s", c->paused ? "hold" : "play");
 }
 
+/* under the lock */
+static int obey(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+{
+    static const struct {
+        const char *name;
+        int (*run)(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len);
+        int from;                                /* where another process makes the clips, too */
+    } commands[] = {
+        { "prompt",          command_clip,      0 },
+        { "prompt_now",      command_clip,      0 },
+        { "enqueue",         command_clip,      0 },
+        { "next",            command_next,      0 },
+        { "repeat",          command_simple,    0 },
+        { "hold",            command_simple,    1 },
+        { "resume",          command_simple,    1 },
+        { "seed",            command_value,     0 },
+        { "negative_prompt", command_value,     0 },
+        { "steps",           command_value,     0 },
+        { "guidance",        command_value,     0 },
+        { "programme",       command_programme, 0 },
+        { "clear",           command_simple,    0 },
+        { "status",          command_status,    1 },
+        { "stop",            command_simple,    1 },
+    };
+    size_t len;
+
+    for (int i = 0; i < FF_ARRAY_ELEMS(commands); i++)
+        if (!strcmp(cmd, commands[i].name) && (commands[i].from || !c->o->from))
+            return commands[i].run(c, cmd, arg, res, res_len);
+    if (c->o->from) {
+        answer(res, res_len, "from: clips are made by another process, expected hold, resume, status or stop");
+        return AVERROR(ENOSYS);
+    }
+    answer(res, res_len, "'%.40s': expected one of", cmd);
+    for (int i = 0; i < FF_ARRAY_ELEMS(commands); i++) {
+        len = strlen(res);
+        answer(res + len, res_len - len, "%s %s", i ? "," : "", commands[i].name);
+    }
+    return AVERROR(ENOSYS);
+}
+
 int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
-    static const char *const clips[] = { "prompt", "prompt_now", "enqueue" },
-                      *const values[] = { "seed", "negative_prompt", "steps", "guidance" },
-                      *const simple[] = { "repeat", "clear", "stop", "hold", "resume" };
-    int ret = AVERROR(ENOSYS);
+    char said[1024] = "";
+    int ret;
 
     if (!arg)
         arg = "";
-    if (c->o->from && strcmp(cmd, "hold") && strcmp(cmd, "resume") && strcmp(cmd, "status") && strcmp(cmd, "stop"))
-        return answer(res, res_len, "from: clips are made by another process, expected hold, resume, status or stop"),
-               AVERROR(ENOSYS);
     pthread_mutex_lock(&c->lock);
-    for (int i = 0; i < FF_ARRAY_ELEMS(clips); i++)
-        if (!strcmp(cmd, clips[i]))
-            ret = command_clip(c, cmd, arg, res, res_len);
-    for (int i = 0; i < FF_ARRAY_ELEMS(values); i++)
-        if (!strcmp(cmd, values[i]))
-            ret = command_value(c, cmd, arg, res, res_len);
-    for (int i = 0; i < FF_ARRAY_ELEMS(simple); i++)
-        if (!strcmp(cmd, simple[i]))
-            ret = command_simple(c, cmd, arg, res, res_len);
-    if (!strcmp(cmd, "next"))
-        ret = command_next(c, arg, res, res_len);
-    if (!strcmp(cmd, "programme"))
-        ret = command_programme(c, arg, res, res_len);
-    if (!strcmp(cmd, "status"))
-        ret = command_status(c, res, res_len);
+    ret = obey(c, cmd, arg, said, sizeof(said));
     pthread_mutex_unlock(&c->lock);
-    if (ret >= 0 && strcmp(cmd, "status"))
-        av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, res ? res : "");
+    if (ret < 0 && !*said)
+        answer(said, sizeof(said), "%s: %s", cmd, av_err2str(ret));
+    for (char *p = said; *p; p++)                /* one line, whatever it quotes */
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+    if (ret < 0)
+        av_log(c->ctx, AV_LOG_WARNING, "%s\n", said);
+    else if (strcmp(cmd, "status"))
+        av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, said);
+    answer(res, res_len, "%s", said);
     return ret;
+}
+
+int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, const char *want)
+{
+    av_log(ctx, AV_LOG_WARNING, "commands: expected %s\n", want);
+    answer(res, res_len, "commands: expected %s", want);
+    return AVERROR(ENOSYS);
 }

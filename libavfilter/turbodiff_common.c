@@ -20,6 +20,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,11 +266,23 @@ uint64_t ff_turbodiff_draw_seed(AVFilterContext *ctx)
     return seed;
 }
 
-int ff_turbodiff_max_steps(AVFilterContext *ctx)
+const char *ff_turbodiff_steps(const TurboDiffContext *s, int *min, int *max)
 {
-    TurboDiffContext *s = ctx->priv;
+    const char *p = s->params.timesteps;
 
-    return s->params.sampler == TD_SAMPLER_RCM && !s->params.timesteps ? 4 : 1000;
+    *min = 1;
+    *max = s->params.sampler == TD_SAMPLER_RCM ? 4 : 1000;
+    if (!p)
+        return *max == 4 ? "1 to 4 with sampler rcm" : "1 to 1000";
+    while ((p = strchr(p, '|')))
+        ++*min, p++;
+    *max = *min;
+    return "as many as timesteps has";
+}
+
+const char *ff_turbodiff_unused(const TurboDiffContext *s)
+{
+    return s->params.sampler == TD_SAMPLER_RCM ? "has no effect with sampler rcm" : "";
 }
 
 static int parse_seed(AVFilterContext *ctx)
@@ -355,7 +368,8 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
     TurboDiffContext *s = ctx->priv;
     const char **paths[] = { &s->settings.model, &s->settings.dit, &s->settings.dit_low, &s->settings.text_encoder,
                              &s->settings.vae, &s->settings.tokenizer };
-    int ret = 0;
+    const char *want;
+    int min, max, ret = 0;
 
     for (int i = 0; i < FF_ARRAY_ELEMS(paths) && ret >= 0; i++)
         ret = expand_home(paths[i]);
@@ -375,8 +389,9 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
         (ret = ff_turbodiff_check_stats(ctx)) < 0)
         return ret;
 
-    if (s->params.n_steps > ff_turbodiff_max_steps(ctx)) {
-        av_log(ctx, AV_LOG_ERROR, "steps %d: expected 1 to 4 with sampler rcm\n", s->params.n_steps);
+    want = ff_turbodiff_steps(s, &min, &max);
+    if (s->params.n_steps > max && !s->params.timesteps) {       /* beside those the library says more */
+        av_log(ctx, AV_LOG_ERROR, "steps %d: expected %s\n", s->params.n_steps, want);
         return AVERROR(EINVAL);
     }
     return 0;
@@ -432,9 +447,31 @@ int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h)
     return 0;
 }
 
-int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean)
+void ff_turbodiff_refuse(AVFilterContext *ctx, TurboDiffReason *why, const char *format, ...)
 {
-    TDLogger logger = { ctx, log_line, TD_LOG_ERROR };
+    TurboDiffReason line;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(line.text, sizeof(line.text), format, args);
+    va_end(args);
+    if (why && !*why->text)
+        *why = line;
+    else
+        av_log(ctx, AV_LOG_ERROR, "%s\n", line.text);
+}
+
+static void keep_reason(void *cookie, int level, const char *line)
+{
+    TurboDiffReason *why = cookie;
+
+    if (!*why->text)
+        av_strlcpy(why->text, line, sizeof(why->text));
+}
+
+int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean, TurboDiffReason *why)
+{
+    TDLogger logger = { why ? (void *)why : ctx, why ? keep_reason : log_line, TD_LOG_ERROR };
     int len = td_clean_prompt(NULL, 0, prompt, &logger);
 
     if (len >= 0) {

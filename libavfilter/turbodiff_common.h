@@ -27,6 +27,7 @@
 
 #include <turbodiff.h>
 
+#include "libavutil/attributes.h"
 #include "libavutil/dict.h"
 #include "libavutil/frame.h"
 #include "libavutil/opt.h"
@@ -218,9 +219,29 @@ uint64_t ff_turbodiff_draw_seed(AVFilterContext *ctx);
 int ff_turbodiff_parse_guidance(const char *text, double *high, double *low);
 
 /**
- * The number of steps that the option sampler allows.
+ * Say how many steps a clip may have.
+ *
+ * @return the same in words
  */
-int ff_turbodiff_max_steps(AVFilterContext *ctx);
+const char *ff_turbodiff_steps(const TurboDiffContext *s, int *min, int *max);
+
+/**
+ * What has no effect on clips as the options are, guidance or a negative prompt;
+ * "" if that has one.
+ */
+const char *ff_turbodiff_unused(const TurboDiffContext *s);
+
+/**
+ * Why something is refused, for the one who asked for it.
+ */
+typedef struct TurboDiffReason {
+    char text[512];             ///< a line, "" if there is none yet
+} TurboDiffReason;
+
+/**
+ * Log an error; where there is a reason that is not set yet, that is set instead.
+ */
+void ff_turbodiff_refuse(AVFilterContext *ctx, TurboDiffReason *why, const char *format, ...) av_printf_format(3, 4);
 
 /**
  * Offer the pixel formats of libturbodiff: BT.709 limited range YUV, or RGB;
@@ -263,9 +284,10 @@ char *ff_turbodiff_kept_text(const char *file);
 /**
  * The prompt as the model sees it, in a string of its own.
  *
+ * @param why see ff_turbodiff_refuse()
  * @return its length, or < 0 an error that has been logged
  */
-int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean);
+int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean, TurboDiffReason *why);
 
 /**
  * Check the option stats.

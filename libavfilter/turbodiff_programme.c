@@ -65,9 +65,9 @@ void ff_turbodiff_free_job(TurboDiffJob *job)
     memset(job, 0, sizeof(*job));
 }
 
-int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt)
+int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt, TurboDiffReason *why)
 {
-    int ret = ff_turbodiff_clean(ctx, prompt, &job->clean);
+    int ret = ff_turbodiff_clean(ctx, prompt, &job->clean, why);
 
     if (ret >= 0 && !(job->prompt = av_strdup(prompt)))
         ret = AVERROR(ENOMEM);
@@ -109,11 +109,11 @@ static int parse_count(const char *value, int min, int max, int *dst)
     return 0;
 }
 
-static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, char *value, const char *where)
+static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, char *value, const char *where, TurboDiffReason *why)
 {
     TurboDiffContext *s = ctx->priv;
     const char *want = NULL;
-    int ret = 0;
+    int ret = 0, min, max;
 
     if (!strcmp(key, "seed")) {
         ret = ff_turbodiff_parse_seed(value, &job->seed);
@@ -137,8 +137,8 @@ static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, cha
         job->frames = frames;
         want = "a duration of 1 to 509 frames";
     } else if (!strcmp(key, "steps")) {
-        ret = parse_count(value, 1, ff_turbodiff_max_steps(ctx), &job->steps);
-        want = ff_turbodiff_max_steps(ctx) == 4 ? "1 to 4 with sampler rcm" : "1 to 1000";
+        want = ff_turbodiff_steps(s, &min, &max);
+        ret = parse_count(value, min, max, &job->steps);
     } else if (!strcmp(key, "repeat")) {
         ret = parse_count(value, 0, MAX_REPEAT, &job->repeat);
         want = "0 to 1000000 times more";
@@ -158,7 +158,7 @@ static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, cha
         }
     }
     if (ret < 0)
-        av_log(ctx, AV_LOG_ERROR, "%s: %s '%.40s': expected %s\n", where, key, value, want);
+        ff_turbodiff_refuse(ctx, why, "%s: %s '%.40s': expected %s", where, key, value, want);
     return FFMIN(ret, 0);
 }
 
@@ -189,8 +189,9 @@ static char *cut_value(char *p, char *end)
     return p;
 }
 
-int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *line, const char *where)
+int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *line, const char *where, TurboDiffReason *why)
 {
+    TurboDiffReason reason = { 0 };
     char *text, *p, delimiter = ':';
     int ret = 0;
 
@@ -208,7 +209,7 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
             int known = 0;
 
             if (!value || strcspn(key, "=:|") != value - key) {
-                av_log(ctx, AV_LOG_ERROR, "%s: '%.40s': expected KEY=VALUE:KEY=VALUE | PROMPT\n", where, key);
+                ff_turbodiff_refuse(ctx, why, "%s: '%.40s': expected KEY=VALUE:KEY=VALUE | PROMPT", where, key);
                 ret = AVERROR(EINVAL);
                 goto fail;
             }
@@ -217,27 +218,27 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
             for (int i = 0; i < FF_ARRAY_ELEMS(keys); i++)
                 known |= !strcmp(keys[i], key);
             if (!known) {
-                av_log(ctx, AV_LOG_ERROR, "%s: '%s': expected one of seed, frames, d, steps, negative, repeat, id, in\n",
-                       where, key);
+                ff_turbodiff_refuse(ctx, why, "%s: '%.40s': expected one of seed, frames, d, steps, negative, repeat, id, in",
+                                    where, key);
                 ret = AVERROR(EINVAL);
                 goto fail;
             }
-            if ((ret = set_key(ctx, job, key, value, where)) < 0)
+            if ((ret = set_key(ctx, job, key, value, where, why)) < 0)
                 goto fail;
             if (!delimiter) {
-                av_log(ctx, AV_LOG_ERROR, "%s: no prompt: expected KEY=VALUE | PROMPT\n", where);
+                ff_turbodiff_refuse(ctx, why, "%s: no prompt: expected KEY=VALUE | PROMPT", where);
                 ret = AVERROR(EINVAL);
                 goto fail;
             }
         }
     p += strspn(p, " \t");
     if (!*p) {
-        av_log(ctx, AV_LOG_ERROR, "%s: the prompt is empty\n", where);
+        ff_turbodiff_refuse(ctx, why, "%s: the prompt is empty, expected KEY=VALUE | PROMPT", where);
         ret = AVERROR(EINVAL);
         goto fail;
     }
-    if ((ret = ff_turbodiff_prompt_job(ctx, job, p)) < 0) {
-        av_log(ctx, AV_LOG_ERROR, "%s: not a prompt\n", where);
+    if ((ret = ff_turbodiff_prompt_job(ctx, job, p, &reason)) < 0) {
+        ff_turbodiff_refuse(ctx, why, "%s: %s", where, *reason.text ? reason.text : av_err2str(ret));
         goto fail;
     }
     av_free(text);
@@ -257,8 +258,19 @@ static void free_jobs(TurboDiffJob **jobs, int *nb_jobs)
     *nb_jobs = 0;
 }
 
+/* once a programme */
+static void warn_unused(AVFilterContext *ctx, TurboDiffProgramme *p, const TurboDiffJob *job, const char *where)
+{
+    const char *unused = ff_turbodiff_unused(ctx->priv);
+
+    if (!job->negative || !*unused || p->is_warned)
+        return;
+    av_log(ctx, AV_LOG_WARNING, "%s: negative %s\n", where, unused);
+    p->is_warned = 1;
+}
+
 /* all lines; each error is logged, and one is enough to fail */
-static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text)
+static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text, TurboDiffReason *why)
 {
     int number = 1, error = 0;
 
@@ -271,7 +283,9 @@ static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text)
         if (next)
             *next++ = 0;
         snprintf(where, sizeof(where), "%.40s:%d", av_basename(p->file), number);
-        ret = ff_turbodiff_parse_job(ctx, &job, line, where);
+        ret = ff_turbodiff_parse_job(ctx, &job, line, where, why);
+        if (ret > 0)
+            warn_unused(ctx, p, &job, where);
         if (ret > 0 && !av_dynarray2_add((void **)&p->jobs, &p->nb_jobs, sizeof(job), (void *)&job)) {
             ff_turbodiff_free_job(&job);
             ret = AVERROR(ENOMEM);
@@ -282,7 +296,7 @@ static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text)
             break;
     }
     if (!error && !p->nb_jobs) {
-        av_log(ctx, AV_LOG_ERROR, "%s '%s' has no clip, expected a prompt in each line\n", p->name, p->file);
+        ff_turbodiff_refuse(ctx, why, "%s '%s' has no clip, expected a prompt in each line", p->name, p->file);
         error = AVERROR_INVALIDDATA;
     }
     if (error)
@@ -290,14 +304,14 @@ static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text)
     return error;
 }
 
-static int read_file(AVFilterContext *ctx, TurboDiffProgramme *p)
+static int read_file(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiffReason *why)
 {
     int64_t size = p->as_read.st_size, len = 0;
     char *text, *kept = NULL;
     int ret = 0;
 
     if (size > MAX_FILE) {
-        av_log(ctx, AV_LOG_ERROR, "%s '%s' has more than %d bytes\n", p->name, p->file, MAX_FILE);
+        ff_turbodiff_refuse(ctx, why, "%s '%s' has more than %d bytes", p->name, p->file, MAX_FILE);
         return AVERROR_INVALIDDATA;
     }
     if (!(text = av_malloc(size + 1)))
@@ -315,13 +329,13 @@ static int read_file(AVFilterContext *ctx, TurboDiffProgramme *p)
     }
     text[len] = 0;
     if (ret < 0) {
-        av_log(ctx, AV_LOG_ERROR, "%s '%s' cannot be read: %s\n", p->name, p->file, av_err2str(ret));
+        ff_turbodiff_refuse(ctx, why, "%s '%s' cannot be read: %s", p->name, p->file, av_err2str(ret));
     } else if (memchr(text, 0, len)) {
-        av_log(ctx, AV_LOG_ERROR, "%s '%s' is not text: it has a NUL byte\n", p->name, p->file);
+        ff_turbodiff_refuse(ctx, why, "%s '%s' is not text: it has a NUL byte", p->name, p->file);
         ret = AVERROR_INVALIDDATA;
     } else if (!(kept = av_strdup(text + (strncmp(text, "\xef\xbb\xbf", 3) ? 0 : 3)))) {
         ret = AVERROR(ENOMEM);
-    } else if ((ret = parse_text(ctx, p, text + (len - strlen(kept)))) >= 0) {
+    } else if ((ret = parse_text(ctx, p, text + (len - strlen(kept)), why)) >= 0) {
         ret = ff_turbodiff_keep_text(p->file, kept);
     }
     av_free(kept);
@@ -332,10 +346,10 @@ static int read_file(AVFilterContext *ctx, TurboDiffProgramme *p)
 int ff_turbodiff_start_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file)
 {
     char *kept = ff_turbodiff_kept_text(file);
-    int ret = ff_turbodiff_open_programme(ctx, p, name, file);
+    int ret = ff_turbodiff_open_programme(ctx, p, name, file, NULL);
 
     p->again = !!kept;
-    if (ret < 0 && kept && p->file && p->fd < 0 && (ret = parse_text(ctx, p, kept)) >= 0) {
+    if (ret < 0 && kept && p->file && p->fd < 0 && (ret = parse_text(ctx, p, kept, NULL)) >= 0) {
         memset(&p->as_read, 0, sizeof(p->as_read));      /* to be tried again */
         av_log(ctx, AV_LOG_WARNING, "%s '%s': its %d clips before stay\n", name, file, p->nb_jobs);
     }
@@ -343,7 +357,8 @@ int ff_turbodiff_start_programme(AVFilterContext *ctx, TurboDiffProgramme *p, co
     return ret;
 }
 
-int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file)
+int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file,
+                                TurboDiffReason *why)
 {
     int ret = 0;
 
@@ -358,12 +373,12 @@ int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, con
     else if (S_ISDIR(p->as_read.st_mode))
         ret = AVERROR(EISDIR);
     if (ret < 0) {
-        av_log(ctx, AV_LOG_ERROR, "%s '%s' cannot be read: %s\n", name, file, av_err2str(ret));
+        ff_turbodiff_refuse(ctx, why, "%s '%s' cannot be read: %s", name, file, av_err2str(ret));
         if (p->fd >= 0)
             close(p->fd);
         p->fd = -1;
     } else if (S_ISREG(p->as_read.st_mode)) {
-        ret = read_file(ctx, p);
+        ret = read_file(ctx, p, why);
         close(p->fd);
         p->fd = -1;
     } else if (!(p->text = av_malloc(MAX_LINE + 1))) {
@@ -383,7 +398,7 @@ void ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p)
     if (stat(p->file, &st) >= 0 && st.st_ino == p->as_read.st_ino && st.st_size == p->as_read.st_size &&
         st.st_mtime == p->as_read.st_mtime)
         return;
-    if (ff_turbodiff_open_programme(ctx, &again, p->name, p->file) >= 0 && again.fd < 0) {
+    if (ff_turbodiff_open_programme(ctx, &again, p->name, p->file, NULL) >= 0 && again.fd < 0) {
         av_log(ctx, AV_LOG_INFO, "%s '%s' has changed: %d clips\n", p->name, p->file, again.nb_jobs);
         FFSWAP(TurboDiffProgramme, *p, again);
     } else {
@@ -477,8 +492,10 @@ int ff_turbodiff_next_job(AVFilterContext *ctx, TurboDiffProgramme *p, TurboDiff
         int ret;
 
         snprintf(where, sizeof(where), "%.40s:%d", av_basename(p->file), p->line);
-        ret = strlen(line) ? ff_turbodiff_parse_job(ctx, job, line, where) : 0;
+        ret = strlen(line) ? ff_turbodiff_parse_job(ctx, job, line, where, NULL) : 0;
         av_free(line);
+        if (ret > 0)
+            warn_unused(ctx, p, job, where);
         if (ret > 0 || ret == AVERROR(ENOMEM))
             return ret;
     }

@@ -38,6 +38,7 @@
 #include "turbodiff_transition.h"
 
 struct TDParams;
+struct TurboDiffReason;
 
 /**
  * A clip to be made. What a line leaves open, the options of the filter say.
@@ -70,21 +71,24 @@ typedef struct TurboDiffProgramme {
     int line;                   ///< of a pipe: lines so far
     int skip;                   ///< of a pipe: what comes up to the end of the line is left out
     TurboDiffJob ahead;         ///< of a pipe: one that was looked at, if it has a prompt
+    int is_warned;              ///< of what has no effect
 } TurboDiffProgramme;
 
 /**
  * Read the line of a clip.
  *
  * @param where what an error is said of, such as FILE:7
+ * @param why   see ff_turbodiff_refuse()
  * @return 1 a clip, to be freed with ff_turbodiff_free_job(); 0 a comment or an
  *         empty line, < 0 an error that has been logged
  */
-int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *line, const char *where);
+int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *line, const char *where,
+                           struct TurboDiffReason *why);
 
 /**
  * Set the prompt of a job; after an error the job is empty.
  */
-int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt);
+int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt, struct TurboDiffReason *why);
 
 void ff_turbodiff_free_job(TurboDiffJob *job);
 
@@ -101,8 +105,10 @@ int ff_turbodiff_set_job(AVFilterContext *ctx, const TurboDiffJob *job, const st
  * Read a file and check all of it, or open a pipe. To be closed in any case.
  *
  * @param name of the option, for the log; a string that stays
+ * @param why  see ff_turbodiff_refuse()
  */
-int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file);
+int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, const char *name, const char *file,
+                                struct TurboDiffReason *why);
 
 /**
  * The same where the graph is configured. A file that this process has read

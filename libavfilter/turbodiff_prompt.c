@@ -188,7 +188,7 @@ int ff_turbodiff_load_prompt(AVFilterContext *ctx)
             ret = AVERROR(ENOMEM);
         else if (kept && !stat(s->textfile, &st) && S_ISFIFO(st.st_mode))
             FFSWAP(char *, text, kept);              /* a pipe is read once */
-        else if ((ret = read_textfile(ctx, text)) >= 0 && (ret = ff_turbodiff_clean(ctx, text, &s->clean_prompt)) >= 0)
+        else if ((ret = read_textfile(ctx, text)) >= 0 && (ret = ff_turbodiff_clean(ctx, text, &s->clean_prompt, NULL)) >= 0)
             ret = FFMIN(ff_turbodiff_keep_text(s->textfile, text), 0);
         if (ret < 0 && ret != AVERROR_EXIT && kept) {
             av_log(ctx, AV_LOG_WARNING, "textfile '%s': the prompt before stays\n", s->textfile);
@@ -201,7 +201,7 @@ int ff_turbodiff_load_prompt(AVFilterContext *ctx)
         if (!s->params.prompt)
             return ret < 0 ? ret : AVERROR(ENOMEM);
     }
-    ret = s->clean_prompt ? strlen(s->clean_prompt) : ff_turbodiff_clean(ctx, s->params.prompt, &s->clean_prompt);
+    ret = s->clean_prompt ? strlen(s->clean_prompt) : ff_turbodiff_clean(ctx, s->params.prompt, &s->clean_prompt, NULL);
     if (!ret)
         av_log(ctx, AV_LOG_WARNING, "The prompt is empty: nothing says what the video is to show\n");
     return ret;

@@ -106,6 +106,8 @@ programme 'frames=600 | a dog'
 wrong "a programme's frames" "frames '600': expected 1 to 509" "$base:programme=$tmp/p"
 programme "id=$(seq -s . 100) | a dog"
 wrong "a programme's name" "p:1: id '1.2.3.4.*': expected at most 200 bytes" "$base:programme=$tmp/p"
+programme 'steps=2 | a dog'
+wrong "a programme's steps beside timesteps" "steps '2': expected as many as timesteps has" "$(echo "$base" | sed 's/:steps=1//'):timesteps=1:programme=$tmp/p"
 programme 'steps=5 | a dog'
 wrong "a programme's steps" "steps '5': expected 1 to 4" "$base:programme=$tmp/p"
 programme 'seed=1 |'
@@ -180,17 +182,78 @@ equal "next cut: the clip on air ends" "$(say '0.2 turbodiff@ch next cut' "progr
     sed -n 's/lavfi.turbodiff.clip=//p' | uniq -c | awk '{ print ($1 < 9) $2 }' | tr '\n' ' ')" "10 01 02 "
 equal "hold and resume" "$(say '0.2 turbodiff@ch hold; 0.6 turbodiff@ch resume' "prompt=a cat:pace=live" |
     sed -n 's/lavfi.turbodiff.state=//p' | uniq | tr '\n' ,)" "play,hold,play,"
-echo "0.3 turbodiff@ch status; 0.3 turbodiff@ch steps 9; 0.3 turbodiff@ch nonsense; 0.3 turbodiff@ch prompt_now 'a dog'" > "$tmp/commands"
-"$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=9:seed=1:steps=1:prompt=a cat:idle=repeat:pace=live,sendcmd=f=$tmp/commands,trim=end_frame=20[v]" \
-    -map '[v]' -f null - 2> "$tmp/log"
-# answered NAME PATTERN
-answered() {
-    grep -q "$2" "$tmp/log" && ok "$1" || fail "$1" "$(grep 'Command reply' "$tmp/log")"
+# replies OPTIONS: a channel, or a clip, that is sent the lines of $tmp/commands, each to be answered; its log in $tmp/log
+replies() {
+    sed 's/^/0.3 turbodiff@ch /; s/$/;/' "$tmp/commands" > "$tmp/timed"
+    "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=9:seed=1:prompt=a cat:$1,sendcmd=f=$tmp/timed,trim=end_frame=20[v]" \
+        -map '[v]' -f null - 2> "$tmp/log"
 }
-answered "status: a line" 'state=play clip=0 frame=[0-9]* ready=[01] building=[0-9-]* done=[0-9]*/[0-9]* queue=0'
-answered "steps out of range" 'expected 1 to 4'
-answered "an unknown command" 'ret:Function not implemented'
-answered "prompt_now: its clip" 'clip=[0-9]* at=[0-9.]*'
+# answered NAME PATTERN: a reply; one that refuses is a warning, too
+answered() {
+    reply=$(sed -n 's/.*Command reply for command .*: ret:\(.*\) res:/\1: /p' "$tmp/log" | grep "^$2")
+    case $reply in
+    ''|Success:*) [ -n "$reply" ] ;;
+    *) [ "$(sed -n 's/^\[turbodiff@ch [^]]*\] //p' "$tmp/log" | grep -cxF "${reply#*: }")" = 1 ] ;;
+    esac
+    if [ $? -eq 0 ]; then ok "$1"; else fail "$1" "expected: $2" "$(grep 'Command reply\|^.turbodiff@ch' "$tmp/log")"; fi
+}
+programme 'a cat' 'speed=1 | a dog'
+cat > "$tmp/commands" << END
+status
+steps 9
+nonsense
+enqueue 'seed=x | a dog'
+enqueue 'speed=1 | a dog'
+enqueue 'frames=5 |'
+enqueue '# a comment'
+enqueue 'in=continue | a dog'
+prompt ''
+prompt_now '$(printf '\377')'
+programme $tmp/none
+programme $tmp/p
+guidance 700
+guidance 7
+negative_prompt blurred
+enqueue 'negative=blurred | a dog'
+seed x
+repeat x
+next x
+prompt_now 'a dog'
+END
+replies "idle=repeat:pace=live:steps=1"
+answered "status: a line" 'Success: state=play clip=0 frame=[0-9]* ready=[01] building=[0-9-]* done=[0-9]*/[0-9]* queue=0'
+answered "steps out of range" "Numerical result out of range: steps '9': expected 1 to 4 with sampler rcm"
+answered "an unknown command" "Function not implemented: 'nonsense': expected one of prompt, prompt_now, .*, guidance, .*, stop$"
+answered "enqueue: a value" "Invalid argument: enqueue: seed 'x': expected 0 to "
+answered "enqueue: a key" "Invalid argument: enqueue: 'speed': expected one of seed, "
+answered "enqueue: no prompt" "Invalid argument: enqueue: the prompt is empty, expected "
+answered "enqueue: a comment" "Invalid argument: enqueue: no prompt: expected KEY=VALUE | PROMPT"
+answered "enqueue: a transition" "Invalid argument: .*cannot continue a clip, expected an image-to-video model"
+answered "prompt: none" "Invalid argument: prompt: no prompt: expected one"
+answered "prompt_now: not UTF-8" "Invalid argument: prompt: is not UTF-8"
+answered "programme: no file" "No such file or directory: programme '$tmp/none' cannot be read: No such file"
+answered "programme: a line" "Invalid argument: p:2: 'speed': expected one of seed"
+answered "guidance out of range" "Numerical result out of range: guidance '700': expected 1 to 100"
+answered "guidance with rcm" "Success: clip=[0-9]*, but guidance has no effect with sampler rcm"
+answered "negative_prompt with rcm" "Success: clip=[0-9]*, but negative_prompt has no effect with sampler rcm"
+answered "a line's negative with rcm" "Success: clip=[0-9]* at=[0-9.]*, but negative has no effect with sampler rcm"
+equal "what has no effect is a warning, too" "$(grep -c '^.turbodiff@ch [^]]*. .*[a-z] has no effect with sampler rcm' "$tmp/log")" 6
+answered "seed" "Invalid argument: seed 'x': expected 0 to "
+answered "repeat" "Numerical result out of range: repeat 'x': expected 0 to 1000000"
+answered "next" "Invalid argument: next 'x': expected nothing, or cut"
+answered "prompt_now: its clip" 'Success: clip=[0-9]* at=[0-9.]*$'
+echo 'guidance 7' > "$tmp/commands"
+replies "idle=repeat:pace=live:steps=1:sampler=unipc"
+answered "guidance with unipc" 'Success: clip=[0-9]*$'
+echo 'steps 1' > "$tmp/commands"
+replies "idle=repeat:pace=live:timesteps=1|0.8"
+answered "steps beside timesteps" "Numerical result out of range: steps '1': expected as many as timesteps has"
+echo 'status' > "$tmp/commands"
+replies "steps=1"
+answered "a clip is no channel" "Function not implemented: commands: expected programme, idle or pace"
+programme 'negative=a | a cat' 'negative=b | a dog'
+run -v warning -f lavfi -i "$base:programme=$tmp/p" -f null -
+equal "negative of a programme with rcm: one warning" "$(grep -c 'p:1: negative has no effect with sampler rcm' "$tmp/err") $(grep -c 'no effect' "$tmp/err")" "1 1"
 "$ffmpeg" -hide_banner -h filter=turbodiff > "$tmp/help" 2>&1
 equal "help marks what a command may change" "$(grep -c '^ *\(seed\|steps\|negative_prompt\|guidance\) .*T\.* ' "$tmp/help")" 4
 
