@@ -310,9 +310,9 @@ static int make_clip(TurboDiffChannel *c, const TurboDiffJob *job)
 static void *work(void *arg)
 {
     TurboDiffChannel *c = arg;
-    int made = 0, failure = 0, ret = 0;
+    int made = 0, failure = c->unopened, ret = failure, go_on = !failure || ff_turbodiff_recover(c, failure);
 
-    for (;;) {
+    while (go_on) {
         TurboDiffJob job = { 0 };
 
         pthread_mutex_lock(&c->lock);
@@ -346,8 +346,7 @@ static void *work(void *arg)
             c->last = job;
             pthread_mutex_unlock(&c->lock);
         }
-        if (ret < 0 && (ret == AVERROR_EOF || !ff_turbodiff_recover(c, ret)))
-            break;
+        go_on = ret >= 0 || (ret != AVERROR_EOF && ff_turbodiff_recover(c, ret));
     }
     pthread_mutex_lock(&c->lock);
     c->ended = 1;
@@ -715,7 +714,6 @@ static int check_transitions(TurboDiffChannel *c)
 int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
 {
     TurboDiffContext *s = c->ctx->priv;
-    TDInfo info;
     int ret;
 
     c->image     = image;
@@ -730,11 +728,6 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     s->interrupt   = c->ctx->graph->interrupt_callback;
     s->is_threaded = 1;
     c->td   = s->td;
-    if (!c->o->from) {                           /* else the model is another process's */
-        if (td_info(s->td, &info) < 0)
-            return AVERROR_BUG;
-        c->needs_image = info.needs_image;
-    }
     if ((ret = check_transitions(c)) < 0 ||
         (ret = ff_turbodiff_make_stills(c)) < 0)
         return ret;

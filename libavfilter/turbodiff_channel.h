@@ -92,7 +92,14 @@ int ff_turbodiff_check_metrics(AVFilterContext *ctx, const char *metrics);
 int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **c, const TurboDiffChannelOptions *o);
 
 /**
- * Start the thread, where the model is open and the output link is set.
+ * Load the model. Where on_error is not stop, and this process has loaded that
+ * of the filter before (a graph is built anew where an input changes), one that
+ * does not load is for the thread, as after any other fault.
+ */
+int ff_turbodiff_open_model(TurboDiffChannel *c);
+
+/**
+ * Start the thread, where the model is open, or left to it, and the output link is set.
  *
  * @param image first frame of each clip, or NULL; must stay
  */

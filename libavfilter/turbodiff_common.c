@@ -563,22 +563,25 @@ static void warn_unused(AVFilterContext *ctx)
             av_log(ctx, AV_LOG_WARNING, "%s\n", options[i].name);
 }
 
-/* what the options leave open is the model's to say */
-static int set_defaults(TurboDiffContext *s)
+void ff_turbodiff_set_defaults(TurboDiffContext *s, int w, int h, int frames)
 {
-    TDInfo info;
-    int ret;
-
-    ret = td_info(s->td, &info);
-    if (ret < 0)
-        return ff_turbodiff_error(ret);
     if (!s->size) {
-        s->w = info.default_width;
-        s->h = info.default_height;
+        s->w = w;
+        s->h = h;
     }
     if (!s->nb_frames)
-        s->nb_frames = info.default_frames;
+        s->nb_frames = frames;
     s->clip_frames = (s->nb_frames + 2) / 4 * 4 + 1;
+}
+
+static int ask_defaults(TurboDiffContext *s)
+{
+    TDInfo info;
+    int ret = td_info(s->td, &info);
+
+    if (ret < 0)
+        return ff_turbodiff_error(ret);
+    ff_turbodiff_set_defaults(s, info.default_width, info.default_height, info.default_frames);
     return 0;
 }
 
@@ -590,7 +593,7 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
     int ret;
 
     if (s->td)
-        return set_defaults(s);
+        return ask_defaults(s);
     if ((ret = ff_turbodiff_load_prompt(ctx)) < 0)
         return ret;
     settings                 = s->settings;
@@ -624,7 +627,7 @@ av_cold int ff_turbodiff_open(AVFilterContext *ctx)
     if (ret < 0)
         return ff_turbodiff_error(ret);
     warn_unused(ctx);
-    return set_defaults(s);
+    return ask_defaults(s);
 }
 
 int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)

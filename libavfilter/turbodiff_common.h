@@ -64,6 +64,7 @@ typedef struct TurboDiffContext {
     int seed_unknown;           ///< it is yet to be drawn
     char *clean_prompt;         ///< the prompt as the model sees it, NULL if not yet loaded
     int w, h;                   ///< of the frames that are made
+    int unfit_w, unfit_h;       ///< with a channel: shape of its input that adaptive has no size for; 0: it has
     enum AVPixelFormat format;  ///< of the frames that are made
     TDContext *td;
     int is_threaded;            ///< another thread makes the clips: graph and links may leave the filter while it does
@@ -252,7 +253,8 @@ int ff_turbodiff_query_formats(const AVFilterContext *ctx,
                                AVFilterFormatsConfig **cfg_out);
 
 /**
- * With the option adaptive, change s->w and s->h to the shape w x h.
+ * With the option adaptive, change s->w and s->h to the shape w x h; where there
+ * is no such size, that is an error.
  */
 int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h);
 
@@ -311,6 +313,11 @@ void ff_turbodiff_close_stats(AVFilterContext *ctx);
  * Read a JPEG file. To be freed with td_image_free().
  */
 int ff_turbodiff_load_jpeg(AVFilterContext *ctx, TDImage *image, const char *path);
+
+/**
+ * What the options leave open is as the model says.
+ */
+void ff_turbodiff_set_defaults(TurboDiffContext *s, int w, int h, int frames);
 
 /**
  * Load the model unless it is there, to make frames of s->format. What size

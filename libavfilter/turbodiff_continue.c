@@ -117,6 +117,8 @@ int ff_turbodiff_begin_clip(TurboDiffChannel *c, const TurboDiffClip *clip)
     TDImage image;
     int ret;
 
+    if (s->unfit_w)
+        return ff_turbodiff_adapt(c->ctx, s->unfit_w, s->unfit_h);
     if (!clip->place && c->o->pace != PACE_INPUT)
         return ff_turbodiff_start(c->ctx, c->image, 0);
     if (!clip->place) {                          /* the thread waited for it */

@@ -21,6 +21,7 @@
  * what a channel does after an error
  */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "libavutil/avstring.h"
@@ -124,16 +125,51 @@ static int is_last(TurboDiffChannel *c)
     return last;
 }
 
+/* what the filter's model is known by */
+static char *model_key(AVFilterContext *ctx)
+{
+    const TurboDiffContext *s = ctx->priv;
+
+    return av_asprintf("\n%s\n%s\n%s", ctx->name, s->settings.model ? s->settings.model : "",
+                       s->settings.dit ? s->settings.dit : "");
+}
+
+int ff_turbodiff_open_model(TurboDiffChannel *c)
+{
+    TurboDiffContext *s = c->ctx->priv;
+    char *key = model_key(c->ctx), *kept = NULL, text[64];
+    int w, h, frames, ret;
+    TDInfo info;
+
+    if (!key)
+        return AVERROR(ENOMEM);
+    ret = ff_turbodiff_open(c->ctx);
+    if (ret >= 0 && td_info(s->td, &info) >= 0) {
+        c->needs_image = info.needs_image;
+        snprintf(text, sizeof(text), "%d %d %d %d", info.default_width, info.default_height, info.default_frames,
+                 info.needs_image);
+        ret = ff_turbodiff_keep_text(key, text);
+    } else if (ret < 0 && ret != AVERROR_EXIT && c->o->on_error != ERROR_STOP && (kept = ff_turbodiff_kept_text(key)) &&
+               sscanf(kept, "%d %d %d %d", &w, &h, &frames, &c->needs_image) == 4) {
+        ff_turbodiff_set_defaults(s, w, h, frames);
+        c->unopened = ret;
+        ret = 0;
+    }
+    av_free(kept);
+    av_free(key);
+    return ret;
+}
+
 int ff_turbodiff_recover(TurboDiffChannel *c, int err)
 {
     AVFilterContext *ctx = c->ctx;
     TurboDiffContext *s = ctx->priv;
-    const char *what = "The clip is left out";
-    int restart = c->o->on_error == ERROR_RESTART;
+    const char *what = s->td ? "The clip is left out" : "The model is not loaded";
+    int restart = c->o->on_error == ERROR_RESTART, reload = restart || !s->td, w = s->w, h = s->h;
 
     if (err == AVERROR_EXIT || c->o->on_error == ERROR_STOP || (!restart && err == AVERROR(EIO)))
         return 0;
-    if (!restart && is_last(c)) {
+    if (!reload && is_last(c)) {
         av_log(ctx, AV_LOG_WARNING, "%s: %s\n", what, av_err2str(err));
         return 1;
     }
@@ -152,7 +188,7 @@ int ff_turbodiff_recover(TurboDiffChannel *c, int err)
             if (wait_pause(c))
                 return 0;
         }
-        if (!restart)
+        if (!reload)
             return 1;
         pthread_mutex_lock(&c->lock);
         c->n_restarts++;
@@ -161,6 +197,8 @@ int ff_turbodiff_recover(TurboDiffChannel *c, int err)
         pthread_mutex_unlock(&c->lock);
         td_close(&s->td);
         err = ff_turbodiff_open(ctx);
+        s->w = w;                                /* adaptive has set them, and the output is so */
+        s->h = h;
         what = "The model is not loaded";
         if (err == AVERROR_EXIT)
             return 0;

@@ -198,6 +198,20 @@ static void config_times(AVFilterLink *outlink)
         l->frame_rate = (AVRational){ 1, 0 };
 }
 
+static int adapt(AVFilterContext *ctx, int w, int h)
+{
+    TurboDiffI2VContext *s = ctx->priv;
+    TurboDiffContext *c = &s->common;
+
+    if (!s->live)
+        return ff_turbodiff_adapt(ctx, w, h);
+    if (c->adaptive && td_adaptive_size(&c->w, &c->h, w, h) < 0) {
+        c->unfit_w = w;
+        c->unfit_h = h;
+    }
+    return 0;
+}
+
 static int config_output(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
@@ -216,22 +230,22 @@ static int config_output(AVFilterLink *outlink)
     c->format = outlink->format;
     if (s->mode == MODE_EXTEND && (ret = config_pixels(outlink, &c->format)) < 0)
         return ret;
-    /* with live a matrix that is refused is the clip's error, as other colours are: on_error says what follows */
+    /* with live a matrix or a shape that is refused is the clip's error, as other colours are: on_error says what follows */
     if ((!s->live && (ret = ff_turbodiff_check_matrix(ctx, il->hw_frames_ctx ?
                                                       ((AVHWFramesContext *)il->hw_frames_ctx->data)->sw_format :
                                                       inlink->format, inlink->colorspace)) < 0) ||
         (s->live && (ret = ff_turbodiff_i2v_open_live(ctx)) < 0) ||
         (s->prompts && !s->live && (ret = ff_turbodiff_i2v_open_prompts(ctx)) < 0) ||
-        (ret = ff_turbodiff_open(ctx)) < 0)
+        (ret = s->live ? ff_turbodiff_open_model(s->channel) : ff_turbodiff_open(ctx)) < 0)
         return ret;
-    if (td_info(c->td, &info) < 0)
+    if (c->td && td_info(c->td, &info) < 0)
         return AVERROR_BUG;
-    if (!info.needs_image) {
+    if (c->td && !info.needs_image) {
         av_log(ctx, AV_LOG_ERROR, "%s is a text-to-video model: expected an image-to-video model\n", info.model);
         return AVERROR(EINVAL);
     }
     if ((ret = ff_turbodiff_i2v_check_overlap(ctx)) < 0 ||
-        (ret = ff_turbodiff_adapt(ctx, w, h)) < 0)
+        (ret = adapt(ctx, w, h)) < 0)
         return ret;
 
     if (s->mode == MODE_EXTEND) {

@@ -145,7 +145,7 @@ static int config_output(AVFilterLink *outlink)
     s->format = outlink->format;
     if ((channel && (ret = ff_turbodiff_open_channel(ctx, &source->channel, &source->channel_options)) < 0) ||
         (s->image && (ret = ff_turbodiff_load_picture(ctx, picture, "image", s->image)) < 0) ||
-        (!from && (ret = ff_turbodiff_open(ctx)) < 0) ||
+        (!from && (ret = channel ? ff_turbodiff_open_model(source->channel) : ff_turbodiff_open(ctx)) < 0) ||
         (s->image && (ret = ff_turbodiff_adapt(ctx, picture->image.width, picture->image.height)) < 0))
         goto end;
 

@@ -206,6 +206,23 @@ equal "live: a textfile that has changed is read again" "$(spoiled "echo 'a dog'
 timeout 20 sh -c 'echo "a cat" > "$1"' sh "$tmp/fifo" &
 equal "live: a textfile that is a pipe is read once" \
     "$(spoiled "timeout 6 sh -c 'echo a dog > \"\$1\"' sh '$tmp/fifo'" "textfile=$tmp/fifo")" "1 111 a cat,"
+# a model that is not there when the graph is built anew; it comes back
+away="mv '$tmp/model' '$tmp/away'; sleep 3; mv '$tmp/away' '$tmp/model'"
+cp -r "$model" "$tmp/model"
+for on_error in skip restart; do
+    equal "live: a change of size while the model is gone, on_error=$on_error" "$(spoiled "$away" "prompt=a cat:model=$tmp/model:on_error=$on_error")" "1 111 a cat,"
+    equal "live: a warning says when it is tried again" "$(grep -c 'The model is not loaded: .*; the next try is in 1 s' "$tmp/err")" 1
+done
+spoiled "$away" "prompt=a cat:model=$tmp/model" > "$tmp/spoiled"
+equal "live: the same with on_error=stop: the end, with one line" "$(grep -c "$failure" "$tmp/spoiled") $(grep -c "^.Parsed_turbodiff_i2v.*$tmp/model" "$tmp/err")" "1 1"
+# a shape that adaptive has no size for, for a while
+strip="testsrc2=s=70x50:r=25:d=7,scale=w='if(between(n,75,120),1024,70)':h='if(between(n,75,120),4,50)':eval=frame:flags=neighbor,format=yuv420p"
+no_shape='adaptive: no size of about 64x48 pixels has the shape 256x1'
+live "$strip" "$l:prompt=a cat:adaptive=1:on_error=skip" -v warning > "$tmp/said"
+equal "live: a shape that adaptive has no size for, on_error=skip" "$(cat "$tmp/said")$(awk '{ after += $1 > 80; n = $1 } END { print (after > 5), n }' "$tmp/times") $(
+    grep "$no_shape" "$tmp/err" | head -n 1 | wc -l)" "1 111 1"
+live "$strip" "$l:prompt=a cat:adaptive=1" -v warning > "$tmp/said"
+equal "live: the same with on_error=stop: the end, with one line" "$(grep -c "$failure" "$tmp/said") $(grep -c "^.Parsed_turbodiff_i2v.*$no_shape" "$tmp/err")" "1 1"
 # what no clip can begin with: the error of each clip
 for bad in color_trc=smpte2084 colorspace=ycgco; do
     for on_error in stop skip; do

@@ -140,6 +140,14 @@ for shape in "a picture:[0:v]$live=1:device=0[a]" "a source:$two_clip:pace=live:
         cut -d , -f 3 | awk 'NR > 1 { bad += $1 != n + 1 } { n = $1 } END { print bad + 0, n, (NR > 9) }')" "1 5 0 63 1"
     echo "  $ms ms"
 done
+# a fault where adaptive has set the size, and the model's own is another one
+cp -r "$i2v" "$tmp/wide"
+printf 'width = 64\nheight = 32\nframes = 5\ntopk = 1\n' > "$tmp/wide/turbodiff.conf"
+{ printf 'P6\n60 60\n255\n'; head -c 10800 /dev/zero; } > "$tmp/square.ppm"
+printf '%s\n' 'a cat' 'a dog' 'a bird' > "$tmp/p"
+claim h100:1000:900:die2
+run -v info -f lavfi -i "turbodiff=model=$tmp/wide:image=$tmp/square.ppm:adaptive=1:steps=1:programme=$tmp/p:on_error=restart,showinfo" -f null -
+equal "on_error=restart: the size that adaptive has set stays" "$(sed -n 's/.*showinfo.* s:\([0-9x]*\) .*/\1/p' "$tmp/err" | uniq -c | tr -s ' ')" " 10 48x48"
 claim h100:1000:900
 for options in clips=3 clips=3:overlap=3 clips=2:overlap=0 every=3 mode=extend mode=extend:clips=2:overlap=2; do
     equal "turbodiff_i2v, $options: frames are the CPU's" "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options")" \
