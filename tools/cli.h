@@ -53,31 +53,39 @@ static inline int cli_int(int *value, const char *program, const char *option, c
     return 0;
 }
 
-/** The same from 0 to 2^64 - 1. */
-static inline int cli_u64(uint64_t *value, const char *program, const char *option, const char *text)
+/** The same from 0 to 2^64 - 1. or: what else it may be, for the error line, or "". */
+static inline int cli_u64(uint64_t *value, const char *program, const char *option, const char *text, const char *or)
 {
     char *end;
 
     errno = 0;
     *value = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || errno) {
-        fprintf(stderr, "%s: --%s %s: want a whole number from 0 to %llu\n", program, option, text,
-                (unsigned long long)UINT64_MAX);
+        fprintf(stderr, "%s: --%s %s: want a whole number from 0 to %llu%s\n", program, option, text,
+                (unsigned long long)UINT64_MAX, or);
         return -1;
     }
     return 0;
 }
 
-static inline int cli_double(double *value, const char *program, const char *option, const char *text)
+/** A number, or where there is a second, that or two of them joined with a bar. */
+static inline int cli_double(double *value, double *second, const char *program, const char *option, const char *text)
 {
     char *end;
+    int ok;
 
     *value = strtod(text, &end);
-    if (end == text || *end || !isfinite(*value)) {
-        fprintf(stderr, "%s: --%s %s: want a number\n", program, option, text);
-        return -1;
+    ok = end > text && isfinite(*value);
+    if (ok && *end == '|' && second) {
+        const char *bar = end;
+
+        *second = strtod(bar + 1, &end);
+        ok = end > bar + 1 && isfinite(*second);
     }
-    return 0;
+    if (ok && !*end)
+        return 0;
+    fprintf(stderr, "%s: --%s %s: want a number%s\n", program, option, text, second ? ", or two: HIGH|LOW" : "");
+    return -1;
 }
 
 #define CLI_PROMPT 65536                         /* bytes, as the library takes */

@@ -113,24 +113,21 @@ static inline void print_usage(FILE *f, const struct option *longs)
 static inline int parse_named(Options *o, const TDOption *option, const char *name, const char *v)
 {
     char *field = (char *)(option->of_clip ? (void *)&o->p : (void *)&o->s) + option->offset;
-    const char *bar;
-    char first[64];
-    double number;
+    double number, second;
     uint64_t u64;
     int i = 1, ret = 0;
 
     switch (option->type) {
     case TD_OPTION_DOUBLE:
-        bar = option->second ? strchr(v, '|') : NULL;
-        snprintf(first, sizeof(first), "%.*s", bar ? (int)(bar - v) : INT_MAX, v);
-        if ((ret = cli_double(&number, "td", name, first)) < 0)
+        memcpy(&second, option->second ? field - option->offset + option->second : field, sizeof(second));
+        if ((ret = cli_double(&number, option->second ? &second : NULL, "td", name, v)) < 0)
             return ret;
         memcpy(field, &number, sizeof(number));
-        if (bar && (ret = cli_double(&number, "td", name, bar + 1)) >= 0)
-            memcpy(field - option->offset + option->second, &number, sizeof(number));
+        if (option->second)
+            memcpy(field - option->offset + option->second, &second, sizeof(second));
         return ret;
     case TD_OPTION_U64:
-        ret = cli_u64(&u64, "td", name, v);
+        ret = cli_u64(&u64, "td", name, v, "");
         memcpy(field, &u64, sizeof(u64));
         return ret;
     case TD_OPTION_TEXT:
@@ -170,7 +167,9 @@ static inline int parse_option(Options *o, char letter, const char *name, const 
 {
     switch (letter) {
     case 's': return parse_size(&o->p, v);
-    case 'r': o->draw_seed = !strcmp(v, "-1"); return o->draw_seed ? 0 : cli_u64(&o->p.seed, "td", name, v);
+    case 'r':
+        o->draw_seed = !strcmp(v, "-1");
+        return o->draw_seed ? 0 : cli_u64(&o->p.seed, "td", name, v, ", or -1 for a random one");
     case 'G': o->p.negative_prompt = v; return 0;
     case 'W': o->s.vae = v; return 0;
     case 'I': o->picture = v; return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Formulas: TurboDiffusion inference/wan2.1_t2v_infer.py and rcm/samplers/unipc.py (Zhao et al., UniPC, 2023). */
 #include <math.h>
+#include <string.h>
 #include "clip/sampler.h"
 
 void td_rcm_schedule(double t[TD_RCM_MAX_STEPS + 1], int steps, double sigma_max)
@@ -34,6 +35,14 @@ static const char *parse_time(double *t, const char *s)
     return digits <= units ? s : NULL;
 }
 
+/* as 5e-1, which other programs write */
+static int has_exponent(const char *s)
+{
+    size_t n = strspn(s, "0123456789.");
+
+    return n && (s[n] == 'e' || s[n] == 'E');
+}
+
 int td_rcm_times(double t[TD_MAX_STEPS + 1], const char *text, TDLog *log)
 {
     const char *s = text, *fault = NULL;
@@ -42,7 +51,9 @@ int td_rcm_times(double t[TD_MAX_STEPS + 1], const char *text, TDLog *log)
     for (;; s++) {
         double value;
 
-        if (!(s = parse_time(&value, s)) || (*s && *s != '|') || value == 0.0)
+        if (has_exponent(s))
+            fault = "written with an exponent";
+        else if (!(s = parse_time(&value, s)) || (*s && *s != '|') || value == 0.0)
             fault = "no number above 0, up to 1";
         else if (n == TD_MAX_STEPS)
             fault = "too many";

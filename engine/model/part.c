@@ -251,6 +251,27 @@ static void warn_of_unused(const TDPart *p, TDLog *log)
                gate ? gate : example, gate ? " (a gate of FastVideo's sparse attention: attention is dense)" : "");
 }
 
+/* a file of another network is told by a tensor that it lacks; transformers and tiny VAEs are told elsewhere */
+static int check_network(const TDPart *p, TDLog *log)
+{
+    static const struct { const char *tensor, *of; } first[] = {
+        [TD_PART_DIT]     = { "patch_embedding.weight", "a transformer" },
+        [TD_PART_TEXT]    = { "token_embedding.weight", "a text encoder" },
+        [TD_PART_VAE]     = { "decoder.conv1.weight", "a VAE" },
+        [TD_PART_ENCODER] = { "encoder.conv1.weight", "a VAE that encodes" },
+    };
+    enum TDPartKind kind = p->key.kind;
+    const char *has = "another network";
+
+    if (kind == TD_PART_DIT || kind > TD_PART_ENCODER || td_checkpoint_find(p->file, first[kind].tensor))
+        return 0;
+    for (size_t i = 0; i < sizeof(first) / sizeof(*first); i++)
+        if (td_checkpoint_find(p->file, first[i].tensor))
+            has = first[i].of;
+    return td_error(log, EBADMSG, "%s: tensor %s is missing; it has those of %s, want %s", td_checkpoint_path(p->file),
+                    first[kind].tensor, has, first[kind].of);
+}
+
 /* Lay the LoRAs of its key onto its file. One that changes no tensor leaves the part as those without. */
 static int change(TDPart *p, TDLog *log)
 {
@@ -280,6 +301,7 @@ int td_part_open(TDPart **out, const TDPartKey *key, const char *path, TDDev *de
     TRY(td_checkpoint_open(&p->file, path, dev->log));
     p->key.kind = kind_of(key->kind, p->file);
     p->kind = &kinds[p->key.kind];
+    TRY(check_network(p, dev->log));
     if (key->lora)
         TRY(change(p, dev->log));
     p->key.lora = NULL;

@@ -458,7 +458,7 @@ bad "no tokenizer file"       "$tmp/none.model: no such file"       "$base:token
 bad "truncated vae"           "cut.pth: no end of zip directory in its 100000 bytes: truncated" "$base:vae=$tmp/cut.pth"
 bad "vae is text"             "text.pth: starts with 74 68 69 73, want a .pth" "$base:vae=$tmp/text.pth"
 bad "dit is a vae"            "Wan2.1_VAE.pth: tensor patch_embedding.weight is missing; not a Wan transformer" "$base:dit=$model/Wan2.1_VAE.pth"
-bad "vae is a dit"            "TurboWan.*: tensor decoder.conv1.weight is missing" "$base:vae=$dit"
+bad "vae is a dit"            "TurboWan.*: tensor decoder.conv1.weight is missing; it has those of a transformer, want a VAE" "$base:vae=$dit"
 bad "tokenizer is text"       "text.pth: damaged at byte 1 of 22, want a SentencePiece model" "$base:tokenizer=$tmp/text.pth"
 bad "tokenizer is empty"      "empty.txt: 0 bytes, want a SentencePiece model of 1 to " "$base:tokenizer=$tmp/empty.txt"
 if [ ! -e /dev/nvidiactl ]; then

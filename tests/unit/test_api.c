@@ -134,9 +134,9 @@ static void test_settings(void)
     REFUSE(EBADMSG, "spiece.model", s.dit = small_path(file, "model/google/umt5-xxl/spiece.model"));
     REFUSE(EBADMSG, "Wan2.1_VAE.safetensors", s.tokenizer = small_path(file, "model/Wan2.1_VAE.safetensors"));
     REFUSE(EBADMSG, "patch_embedding.weight is missing", s.dit = small_path(file, "model/Wan2.1_VAE.safetensors"));
-    REFUSE(EBADMSG, "token_embedding.weight is missing",
+    REFUSE(EBADMSG, "token_embedding.weight is missing; it has those of a VAE that encodes, want a text encoder",
            s.text_encoder = small_path(file, "model/Wan2.1_VAE.safetensors"));
-    REFUSE(EBADMSG, "decoder.conv1.weight is missing",
+    REFUSE(EBADMSG, "decoder.conv1.weight is missing; it has those of a text encoder, want a VAE",
            s.vae = small_path(file, "model/models_t5_umt5-xxl-enc-bf16.safetensors"));
     REFUSE(EINVAL, "device: 0 with backend cpu, want auto or cuda", s.backend = TD_BACKEND_CPU, s.device = 0);
     REFUSE(EINVAL, "device: 3B:00.0 with backend cpu, want auto or cuda", s.backend = TD_BACKEND_CPU,

@@ -37,7 +37,8 @@ static void check_times_by_hand(TDLog *log)
         { "|1", "time 1 is no number" }, { " 1", "time 1 is no number" }, { "1|.5", "time 2 is no number" },
         { "1.", "time 1 is no number" }, { "1.1", "time 1 is no number" }, { "1|0.5|0", "time 3 is no number" },
         { "1|0.000000000000000", "time 2 is no number" }, { "-0.5", "time 1 is no number" },
-        { "1|5e-1", "time 2 is no number" }, { "nan", "time 1 is no number" }, { "1000|750", "time 1 is no number" },
+        { "1|5e-1", "time 2 is written with an exponent" }, { "1|1e-30", "time 2 is written with an exponent" },
+        { "nan", "time 1 is no number" }, { "1000|750", "time 1 is no number" },
         { "1|0.5|0.6", "time 3 is not below the one before it" }, { "1|1", "time 2 is not below the one before it" },
     };
     static char many[TD_MAX_STEPS * 7 + 16];
