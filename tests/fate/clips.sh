@@ -168,6 +168,12 @@ equal "live: overlap fades from clip to clip" "$(cat "$tmp/said")$(paste -d ' ' 
 programme 'a cat' 'a dog'
 live "$still:d=3" "$l:prompts=$tmp/p" > "$tmp/said"
 equal "live: prompts" "$(cat "$tmp/said")$(sed -n 's/.*turbodiff.prompt=//p' "$tmp/live" | uniq | lines 1 3 | tr '\n' ,)" "a cat,a dog,a cat,"
+programme 'a cat' 'a dog'
+sums "$still" "turbodiff_i2v=$o:prompts=$tmp/p" > "$tmp/continued"
+programme 'a cat' 'in=continue | a dog'
+live "$still:d=3" "$l:prompts=$tmp/p" > "$tmp/said"
+equal "live: a line with in=continue goes on from the end of the clip before" "$(cat "$tmp/said")$(paste -d ' ' "$tmp/clip" "$tmp/state" "$tmp/sums" |
+    sed -n 's/^[01] play //p')" "$(cat "$tmp/continued")"
 echo "0.2 turbodiff_i2v prompt 'a bird'; 0.4 turbodiff_i2v status" > "$tmp/commands"
 "$ffmpeg" -hide_banner -nostdin -y -v verbose -re -f lavfi -i "$still:d=4" -filter_complex "$l:prompt=a cat,setpts=PTS-STARTPTS,sendcmd=f=$tmp/commands,metadata=print:file=$tmp/live" \
     -f null - 2> "$tmp/log"
