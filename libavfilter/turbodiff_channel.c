@@ -702,13 +702,19 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
 /* of the options and of all lines that are there; of those that come later make_clip() finds out */
 static int check_transitions(TurboDiffChannel *c)
 {
+    const TurboDiffProgramme *p = &c->programme;
     const char *why = ff_turbodiff_check_transition(c, &c->transition);
 
-    for (int i = 0; i < c->programme.nb_jobs && !why && !c->programme.again; i++)
-        why = ff_turbodiff_check_transition(c, &c->programme.jobs[i].in);
-    if (why)
+    if (why) {
         av_log(c->ctx, AV_LOG_ERROR, "transition: %s\n", why);
-    return why ? AVERROR(EINVAL) : 0;
+        return AVERROR(EINVAL);
+    }
+    for (int i = 0; i < p->nb_jobs && !p->again; i++)
+        if ((why = ff_turbodiff_check_transition(c, &p->jobs[i].in))) {
+            av_log(c->ctx, AV_LOG_ERROR, "%s '%s', clip %d: %s\n", p->name, p->file, i + 1, why);
+            return AVERROR(EINVAL);
+        }
+    return 0;
 }
 
 int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
