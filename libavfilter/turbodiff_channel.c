@@ -735,6 +735,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     s->is_threaded = 1;
     c->td   = s->td;
     if ((ret = check_transitions(c)) < 0 ||
+        (ret = ff_turbodiff_claim_metrics(c)) < 0 ||
         (ret = ff_turbodiff_make_stills(c)) < 0)
         return ret;
     if ((ret = pthread_mutex_init(&c->lock, NULL)))
@@ -765,6 +766,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
         pthread_join(c->thread, NULL);
         ff_turbodiff_write_metrics(c, 1);
     }
+    ff_turbodiff_release_metrics(c);
     while (c->clips) {
         TurboDiffClip *clip = c->clips;
 

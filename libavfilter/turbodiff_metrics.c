@@ -28,6 +28,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libavutil/avstring.h"
@@ -37,12 +38,16 @@
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "libavutil/mem.h"
+#include "libavutil/thread.h"
 #include "libavutil/time.h"
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
 #include "turbodiff_metrics.h"
 
 #define PERIOD 1000000
+
+static AVMutex claims_lock = AV_MUTEX_INITIALIZER;
+static TurboDiffChannel *claims;
 
 static const char *const held_kinds[TURBODIFF_N_HELD] = { "hold", "repeat", "pingpong", "slate", "black" };
 
@@ -53,6 +58,56 @@ int ff_turbodiff_check_metrics(AVFilterContext *ctx, const char *file)
         return AVERROR(EINVAL);
     }
     return 0;
+}
+
+/* in the same folder, by the same name: the file itself is another one each second */
+static int is_same_file(const char *a, const char *b)
+{
+    const char *paths[] = { a, b };
+    struct stat folder[2];
+
+    if (strcmp(av_basename(a), av_basename(b)))
+        return 0;
+    for (int i = 0; i < 2; i++) {
+        char *path = av_strdup(paths[i]);
+        int ret = path ? stat(av_dirname(path), &folder[i]) : -1;
+
+        av_free(path);
+        if (ret < 0)
+            return !strcmp(a, b);
+    }
+    return folder[0].st_dev == folder[1].st_dev && folder[0].st_ino == folder[1].st_ino;
+}
+
+int ff_turbodiff_claim_metrics(TurboDiffChannel *c)
+{
+    TurboDiffChannel *other;
+
+    if (!c->o->metrics)
+        return 0;
+    ff_mutex_lock(&claims_lock);
+    for (other = claims; other && !is_same_file(other->o->metrics, c->o->metrics); other = other->metrics.next)
+        ;
+    if (other) {
+        av_log(c->ctx, AV_LOG_ERROR, "metrics '%s': %s writes it already, expected a file of its own\n", c->o->metrics,
+               other->ctx->name);
+    } else {
+        c->metrics.next = claims;
+        claims = c;
+    }
+    ff_mutex_unlock(&claims_lock);
+    return other ? AVERROR(EBUSY) : 0;
+}
+
+void ff_turbodiff_release_metrics(TurboDiffChannel *c)
+{
+    ff_mutex_lock(&claims_lock);
+    for (TurboDiffChannel **at = &claims; *at; at = &(*at)->metrics.next)
+        if (*at == c) {
+            *at = c->metrics.next;
+            break;
+        }
+    ff_mutex_unlock(&claims_lock);
 }
 
 void ff_turbodiff_count_clip(TurboDiffChannel *c, int err, int64_t us, int frames)

@@ -48,7 +48,20 @@ typedef struct TurboDiffMetrics {
     int64_t last_frame;                      ///< when it was sent, in microseconds of the world's clock
     int64_t next_write;
     int is_failed;                           ///< the file could not be written
+    struct TurboDiffChannel *next;           ///< of those of the process that write a file
 } TurboDiffMetrics;
+
+/**
+ * Take the file of the option metrics, if it is set, for this channel alone.
+ *
+ * @return < 0 another one of the process has it, which is logged
+ */
+int ff_turbodiff_claim_metrics(struct TurboDiffChannel *c);
+
+/**
+ * Leave it. Safe where it was not taken.
+ */
+void ff_turbodiff_release_metrics(struct TurboDiffChannel *c);
 
 /**
  * A clip has ended. To be called by the thread that makes them.

@@ -186,6 +186,8 @@ for reinit in 1 0; do
     equal "live: time goes on after a change of size, reinit_filter=$reinit" "$(cat "$tmp/said")$(awk 'NR > 1 { bad += $1 <= n }
         { n = $1 } END { print bad + 0, n, (NR > 20) }' "$tmp/times")" "0 47 1"
 done
+live "$change" "$l:prompt=a cat:metrics=$tmp/metrics" > "$tmp/said"
+equal "live: metrics after a change of size" "$(cat "$tmp/said")$(grep -c 'state="end"} 1$' "$tmp/metrics")" 1
 # spoiled COMMAND OPTIONS: a live stream whose size changes some time after COMMAND: whether it goes on to its end; the prompts
 # from there on, as the graph is built anew
 spoiled() {

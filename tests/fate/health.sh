@@ -186,6 +186,16 @@ if [ -c /dev/full ]; then
     run -v warning -f lavfi -i "$channel:metrics=$tmp/full" -f null -
     equal "a disk that is full" "$? $(grep -c "metrics '$tmp/full' cannot be written: No space left" "$tmp/err")" "0 1"
 fi
+# two TAIL: two channels in one graph, with these files
+two() {
+    run -filter_complex "turbodiff@a=${channel#*=}:metrics=$1[a];turbodiff@b=${channel#*=}:metrics=$2[b];[a][b]hstack" -f null -
+}
+for other in "$tmp/own" "$tmp/d/../own"; do
+    two "$tmp/own" "$other"
+    refused "two channels with one file of metrics" "metrics '$other': turbodiff@a writes it already, expected a file of its own" 'Error\|Failed' $?
+done
+two "$tmp/own" "$tmp/d/own"
+equal "a file each" "$? $(grep -l 'frames_total{channel="turbodiff@[ab]"} 27$' "$tmp/own" "$tmp/d/own" | wc -l)" "0 2"
 wrong "metrics to standard output" "metrics '-': expected a file" "metrics=-"
 run -f lavfi -i "$base:prompt=a cat:metrics=$tmp/m" -f null -
 refused "metrics of one clip" "metrics: expected programme, idle or pace" 'Error\|Failed' $?
