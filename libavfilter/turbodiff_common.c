@@ -661,15 +661,14 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
     return ff_turbodiff_set_metadata(ctx);
 }
 
-/* of the pixels, wherever they are */
-static enum AVPixelFormat sw_format(const TurboDiffContext *s)
+enum AVPixelFormat ff_turbodiff_pixels(const TurboDiffContext *s)
 {
     return s->format == AV_PIX_FMT_CUDA ? s->hw_format : s->format;
 }
 
 void ff_turbodiff_set_props(AVFilterContext *ctx, AVFrame *frame, AVRational sample_aspect_ratio)
 {
-    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(sw_format(ctx->priv));
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(ff_turbodiff_pixels(ctx->priv));
     int is_rgb = desc->flags & AV_PIX_FMT_FLAG_RGB;
 
     frame->flags              |= AV_FRAME_FLAG_KEY;
@@ -725,7 +724,7 @@ int ff_turbodiff_read(AVFilterContext *ctx, AVFrame **out)
         return ret;
 
     for (int i = 0; i < FF_ARRAY_ELEMS(pixel_formats); i++)
-        if (pixel_formats[i].pix_fmt == sw_format(s))
+        if (pixel_formats[i].pix_fmt == ff_turbodiff_pixels(s))
             td.format = pixel_formats[i].td;
     td.memory = s->format == AV_PIX_FMT_CUDA ? TD_MEMORY_CUDA : TD_MEMORY_HOST;
     for (int i = 0; i < FF_ARRAY_ELEMS(td.data); i++) {

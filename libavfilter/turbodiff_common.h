@@ -346,6 +346,11 @@ int ff_turbodiff_start(AVFilterContext *ctx, const TDImage *image, int64_t clip)
 int ff_turbodiff_makes(enum AVPixelFormat format);
 
 /**
+ * The format of the pixels of s->format, wherever they are.
+ */
+enum AVPixelFormat ff_turbodiff_pixels(const TurboDiffContext *s);
+
+/**
  * Set what all frames of the output are alike in.
  */
 void ff_turbodiff_set_props(AVFilterContext *ctx, AVFrame *frame, AVRational sample_aspect_ratio);

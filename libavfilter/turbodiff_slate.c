@@ -35,7 +35,7 @@
 #include "turbodiff_convert.h"
 #include "turbodiff_picture.h"
 
-/* a frame of the output's kind */
+/* a frame of the output's kind, in memory */
 static int make_frame(AVFilterContext *ctx, AVFrame **dst, int w, int h)
 {
     const TurboDiffContext *s = ctx->priv;
@@ -43,7 +43,7 @@ static int make_frame(AVFilterContext *ctx, AVFrame **dst, int w, int h)
 
     if (!frame)
         return AVERROR(ENOMEM);
-    frame->format = s->format;
+    frame->format = ff_turbodiff_pixels(s);
     frame->width  = w;
     frame->height = h;
     ff_turbodiff_set_props(ctx, frame, (AVRational){ 1, 1 });
@@ -60,7 +60,7 @@ static int make_black(AVFilterContext *ctx, AVFrame **dst)
         return ret;
     for (int i = 0; i < 4; i++)
         stride[i] = (*dst)->linesize[i];
-    return av_image_fill_black((*dst)->data, stride, s->format, (*dst)->color_range, s->w, s->h);
+    return av_image_fill_black((*dst)->data, stride, (*dst)->format, (*dst)->color_range, s->w, s->h);
 }
 
 /* the picture as large as it fits, in the middle of a black frame */
@@ -111,19 +111,29 @@ int ff_turbodiff_load_slate(TurboDiffChannel *c)
     return c->o->slate ? ff_turbodiff_load_picture(c->ctx, &c->picture, "slate", c->o->slate) : 0;
 }
 
+/* to where the output's frames are */
+static int place(TurboDiffChannel *c, AVFrame **frame)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+    const AVFrame like = { .hw_frames_ctx = s->hw_frames, .width = s->w, .height = s->h };
+
+    return s->format == AV_PIX_FMT_CUDA ? ff_turbodiff_upload(c->ctx, frame, &like) : 0;
+}
+
 int ff_turbodiff_make_stills(TurboDiffChannel *c)
 {
     const TurboDiffContext *s = c->ctx->priv;
     int black = c->o->late == LATE_BLACK || c->o->first == FIRST_BLACK, ret = 0;
 
-    if (s->format == AV_PIX_FMT_CUDA && (black || c->o->slate || c->o->fallback || c->o->from)) {
-        av_log(c->ctx, AV_LOG_ERROR, "from, fallback, black and slate: expected frames in memory, not CUDA frames\n");
+    if (s->format == AV_PIX_FMT_CUDA && (c->o->fallback || c->o->from)) {
+        av_log(c->ctx, AV_LOG_ERROR, "%s: expected frames in memory, not CUDA frames\n", c->o->from ? "from" : "fallback");
         return AVERROR(EINVAL);
     }
-    if (black)
-        ret = make_black(c->ctx, &c->black);
-    if (ret >= 0 && c->o->slate && (ret = make_black(c->ctx, &c->slate)) >= 0)
-        ret = draw(c->ctx, c->slate, &c->picture.image);
+    if (black && (ret = make_black(c->ctx, &c->black)) >= 0)
+        ret = place(c, &c->black);
+    if (ret >= 0 && c->o->slate && (ret = make_black(c->ctx, &c->slate)) >= 0 &&
+        (ret = draw(c->ctx, c->slate, &c->picture.image)) >= 0)
+        ret = place(c, &c->slate);
     ff_turbodiff_free_picture(&c->picture);
     return ret;
 }

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Sourced after cases.sh: programs in a directory of their own, beside the module that claims GPUs, and a driver that is
-# one by its name alone. place BUILD PROGRAM...: copies to $here, which is $tmp/cards/bin; BUILD has the module.
+# Sourced after cases.sh: programs in a directory of their own, beside the module that claims GPUs, and a driver to go with
+# it. place BUILD PROGRAM...: copies to $here, which is $tmp/cards/bin; BUILD has the module.
 here=$tmp/cards/bin
 place() {
     place_build=$1
     shift
     mkdir -p "$here" "$tmp/cards/driver"
-    echo 'int cuInit(unsigned flags); int cuInit(unsigned flags) { return (int)flags; }' > "$tmp/cards/driver.c"
-    ${CC:-cc} -shared -fPIC "$tmp/cards/driver.c" -o "$tmp/cards/driver/libcuda.so.1" || exit 1
+    ${CC:-cc} -std=c11 -shared -fPIC "$(dirname "$0")/../cards/driver.c" -o "$tmp/cards/driver/libcuda.so.1" || exit 1
     for program; do
         cp -L "$program" "$here/" || exit 1
     done

@@ -74,6 +74,34 @@ printf 'no picture' > "$tmp/text.png"
 wrong "a slate that is none" "slate '$tmp/text.png' cannot be read" "pace=live:late=slate:slate=$tmp/text.png"
 wrong "a slate that is a directory" "slate '$tmp' is no regular file" "pace=live:late=slate:slate=$tmp"
 
+# ---- the same in CUDA frames ----
+
+if "$ffmpeg" -hide_banner -v error -filters | grep -q ' hwdownload '; then
+    claim h100:1000:900
+    # still OPTIONS FILTERS: the checksum of what is sent before the first clip; in CUDA frames where the options say backend=cuda
+    still() {
+        made -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex "$channel:pace=live:$1,$2" -frames:v 1 -f hash -hash md5 -
+    }
+    for format in nv12 yuv420p yuv444p p010; do
+        for first in "slate:$slate" black; do
+            equal "first=${first%%:*} in CUDA frames of $format" \
+                "$(still "first=$first:backend=cuda:hw_format=$format" "hwdownload,format=$format")" \
+                "$(still "first=$first:backend=cpu" "format=$format")"
+        done
+    done
+    for late in "slate:slate=$tmp/red.ppm:slate_after=0.05" black; do
+        made -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex \
+            "$channel:pace=live:r=240:backend=cuda:late=$late,hwdownload,format=nv12,metadata=print:key=lavfi.turbodiff.state:file=-" -f null - > "$tmp/told"
+        equal "late=${late%%:*} in CUDA frames" "$(grep -c 'state=play' "$tmp/told") $(grep -c "state=${late%%:*}" "$tmp/told" |
+            awk '{ print ($1 > 0) }') $(grep -c "$failure" "$tmp/told")" "27 1 0"
+    done
+    run -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex "$channel:backend=cuda:on_error=restart:fallback=cpu,hwdownload,format=nv12" -f null -
+    refused "fallback with CUDA frames" "fallback: expected frames in memory, not CUDA frames" 'Error\|Failed' $?
+    claim none
+else
+    echo "skip CUDA frames (not in this ffmpeg)"
+fi
+
 # ---- clips that take too long, devices that fail ----
 
 # aired CARDS OPTIONS: status, the clips that were on air, the devices that were opened; what was said in $tmp/log
