@@ -30,6 +30,7 @@
 #include "libavutil/mem.h"
 #include "libavutil/pixdesc.h"
 #include "libavutil/thread.h"
+#include "turbodiff_convert.h"
 #include "turbodiff_transition.h"
 
 /* the largest value of a channel, and of its light */
@@ -132,7 +133,7 @@ static void write_rows(AVFrame *f, const AVPixFmtDescriptor *desc, int y, int n,
     }
 }
 
-int ff_turbodiff_blend(AVFrame **frame, const AVFrame *under, int num, int den)
+static int mix(AVFrame **frame, const AVFrame *under, int num, int den)
 {
     const AVFrame *over = *frame;
     const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(over->format);
@@ -170,5 +171,22 @@ fail:
     av_free(a);
     av_free(b);
     av_free(mixed);
+    return ret;
+}
+
+int ff_turbodiff_blend(AVFilterContext *ctx, AVFrame **frame, const AVFrame *under, int num, int den)
+{
+    AVFrame *over = NULL, *below = NULL;
+    int ret;
+
+    if (!(*frame)->hw_frames_ctx)
+        return mix(frame, under, num, den);
+    if ((ret = ff_turbodiff_download(ctx, &over, *frame)) >= 0 &&
+        (ret = ff_turbodiff_download(ctx, &below, under)) >= 0 &&
+        (ret = mix(&over, below, num, den)) >= 0 &&
+        (ret = ff_turbodiff_upload(ctx, &over, *frame)) >= 0)
+        FFSWAP(AVFrame *, *frame, over);
+    av_frame_free(&over);
+    av_frame_free(&below);
     return ret;
 }

@@ -597,7 +597,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     pthread_mutex_unlock(&c->lock);
 
     if (send && c->under) {
-        ret = ff_turbodiff_blend(&send, c->under, c->faded, c->fade_frames + 1);
+        ret = ff_turbodiff_blend(ctx, &send, c->under, c->faded, c->fade_frames + 1);
         av_frame_free(&c->under);
         if (ret < 0) {
             av_frame_free(&send);

@@ -185,6 +185,22 @@ static int sw_to_rgb(AVFilterContext *ctx, AVFrame **out, const AVFrame *from)
     return 0;
 }
 
+int ff_turbodiff_download(AVFilterContext *ctx, AVFrame **sw, const AVFrame *from)
+{
+    int ret;
+
+    *sw = av_frame_alloc();
+    if (!*sw)
+        return AVERROR(ENOMEM);
+    if ((ret = av_hwframe_transfer_data(*sw, from, 0)) < 0)
+        av_log(ctx, AV_LOG_ERROR, "A frame cannot be copied from the device: %s\n", av_err2str(ret));
+    else
+        ret = av_frame_copy_props(*sw, from);
+    if (ret < 0)
+        av_frame_free(sw);
+    return ret;
+}
+
 int ff_turbodiff_to_rgb(AVFilterContext *ctx, AVFrame **rgb, const AVFrame *from)
 {
     AVFrame *sw;
@@ -192,12 +208,7 @@ int ff_turbodiff_to_rgb(AVFilterContext *ctx, AVFrame **rgb, const AVFrame *from
 
     if (!from->hw_frames_ctx)
         return sw_to_rgb(ctx, rgb, from);
-    sw = av_frame_alloc();
-    if (!sw)
-        return AVERROR(ENOMEM);
-    if ((ret = av_hwframe_transfer_data(sw, from, 0)) < 0)
-        av_log(ctx, AV_LOG_ERROR, "A frame cannot be copied from the device: %s\n", av_err2str(ret));
-    else if ((ret = av_frame_copy_props(sw, from)) >= 0)
+    if ((ret = ff_turbodiff_download(ctx, &sw, from)) >= 0)
         ret = sw_to_rgb(ctx, rgb, sw);
     av_frame_free(&sw);
     return ret;

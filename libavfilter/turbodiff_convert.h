@@ -70,6 +70,11 @@ void ff_turbodiff_scale(struct SwsContext *sws, AVFrame *dst, const AVFrame *src
 int ff_turbodiff_to_rgb(AVFilterContext *ctx, AVFrame **rgb, const AVFrame *from);
 
 /**
+ * Make a frame in memory of one of a device.
+ */
+int ff_turbodiff_download(AVFilterContext *ctx, AVFrame **sw, const AVFrame *from);
+
+/**
  * Make a frame in memory one of the device and size of another. Where that
  * fails it stays as it is.
  */

@@ -95,10 +95,6 @@ int ff_turbodiff_i2v_check_overlap(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "overlap %d: expected less than the %"PRId64" frames of a clip\n", s->overlap, least);
         return AVERROR(EINVAL);
     }
-    if (s->overlap > 1 && s->common.format == AV_PIX_FMT_CUDA) {
-        av_log(ctx, AV_LOG_ERROR, "overlap %d: expected at most 1 with CUDA frames\n", s->overlap);
-        return AVERROR(EINVAL);
-    }
     return 0;
 }
 
@@ -222,7 +218,7 @@ int ff_turbodiff_i2v_join(AVFilterContext *ctx, AVFrame **frame, int64_t n)
         return 0;
     }
     if (n < s->shared) {
-        if ((ret = ff_turbodiff_blend(frame, s->tail[s->at_tail], n, s->shared)) < 0)
+        if ((ret = ff_turbodiff_blend(ctx, frame, s->tail[s->at_tail], n, s->shared)) < 0)
             return ret;
         av_frame_free(&s->tail[s->at_tail]);
         s->at_tail = (s->at_tail + 1) % FF_ARRAY_ELEMS(s->tail);

@@ -52,12 +52,7 @@ int ff_turbodiff_parse_transition(const char *text, TurboDiffTransition *t)
 
 const char *ff_turbodiff_check_transition(const TurboDiffChannel *c, const TurboDiffTransition *own)
 {
-    const TurboDiffContext *s = c->ctx->priv;
-    int kind = ff_turbodiff_transition(c, own)->kind;
-
-    if (kind == TRANSITION_FADE && s->format == AV_PIX_FMT_CUDA)
-        return "a fade needs frames in memory, not CUDA frames";
-    if (kind == TRANSITION_CONTINUE && !c->needs_image)
+    if (ff_turbodiff_transition(c, own)->kind == TRANSITION_CONTINUE && !c->needs_image)
         return "a text-to-video model cannot continue a clip, expected an image-to-video model";
     return NULL;
 }

@@ -84,12 +84,13 @@ AVFrame *ff_turbodiff_fade(struct TurboDiffChannel *c);
 
 /**
  * Mix two frames of one kind in linear light, as a display of sRGB makes it of
- * their values. Frames are in memory, in a format of libturbodiff.
+ * their values. Frames are in a format of libturbodiff, or CUDA frames of one,
+ * which go through the machine's memory.
  *
  * @param frame is replaced by a frame with its properties, and num/den of its
  *              light
  * @param under gives the rest
  */
-int ff_turbodiff_blend(AVFrame **frame, const AVFrame *under, int num, int den);
+int ff_turbodiff_blend(AVFilterContext *ctx, AVFrame **frame, const AVFrame *under, int num, int den);
 
 #endif /* AVFILTER_TURBODIFF_TRANSITION_H */

@@ -149,6 +149,13 @@ claim h100:1000:900:die2
 run -v info -f lavfi -i "turbodiff=model=$tmp/wide:image=$tmp/square.ppm:adaptive=1:steps=1:programme=$tmp/p:on_error=restart,showinfo" -f null -
 equal "on_error=restart: the size that adaptive has set stays" "$(sed -n 's/.*showinfo.* s:\([0-9x]*\) .*/\1/p' "$tmp/err" | uniq -c | tr -s ' ')" " 10 48x48"
 claim h100:1000:900
+if "$ffmpeg" -hide_banner -v error -filters | grep -q ' hwdownload '; then
+    # mixed OPTIONS FILTERS: clips that share frames
+    mixed() {
+        frames -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex "$still,$i2v_clip:seed=1:clips=3:overlap=3:$1,$2"
+    }
+    equal "turbodiff_i2v, overlap=3 in CUDA frames" "$(mixed backend=cuda hwdownload,format=nv12)" "$(mixed backend=cpu format=nv12)"
+fi
 for options in clips=3 clips=3:overlap=3 clips=2:overlap=0 every=3 mode=extend mode=extend:clips=2:overlap=2; do
     equal "turbodiff_i2v, $options: frames are the CPU's" "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options")" \
         "$(frames -f lavfi -i "testsrc2=s=64x48:d=1:r=8" -vf "$i2v_clip:seed=1:$options:backend=cpu")"

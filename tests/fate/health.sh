@@ -95,6 +95,14 @@ if "$ffmpeg" -hide_banner -v error -filters | grep -q ' hwdownload '; then
         equal "late=${late%%:*} in CUDA frames" "$(grep -c 'state=play' "$tmp/told") $(grep -c "state=${late%%:*}" "$tmp/told" |
             awk '{ print ($1 > 0) }') $(grep -c "$failure" "$tmp/told")" "27 1 0"
     done
+    # faded OPTIONS FILTERS: the frames of a programme whose clips fade into each other
+    faded() {
+        frames -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex "$channel:transition=fade/3:$1,$2"
+    }
+    for format in nv12 yuv420p yuv444p p010; do
+        equal "a fade in CUDA frames of $format" "$(faded "backend=cuda:hw_format=$format" "hwdownload,format=$format")" \
+            "$(faded backend=cpu "format=$format")"
+    done
     run -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex "$channel:backend=cuda:on_error=restart:fallback=cpu,hwdownload,format=nv12" -f null -
     refused "fallback with CUDA frames" "fallback: expected frames in memory, not CUDA frames" 'Error\|Failed' $?
     claim none
