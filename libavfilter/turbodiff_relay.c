@@ -42,6 +42,7 @@
 #include "libavutil/log.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
+#include "libavutil/pixdesc.h"
 #include "libavutil/time.h"
 #include "libswscale/swscale.h"
 #include "turbodiff_channel_priv.h"
@@ -250,6 +251,15 @@ static int open_stream(Relay *r, AVIOContext **pb, AVFormatContext **fmt, AVCode
     return ff_turbodiff_open_decoder(*fmt, dec, stream);
 }
 
+/* nut does not tell colours: the other process's are what all of these filters make */
+static void set_colours(AVFrame *frame)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(frame->format);
+
+    if (frame->colorspace == AVCOL_SPC_UNSPECIFIED && !(desc->flags & AV_PIX_FMT_FLAG_RGB))
+        frame->colorspace = AVCOL_SPC_BT709;
+}
+
 /* a frame of the output's kind of one of the other process's */
 static int convert(TurboDiffChannel *c, AVFrame **dst, const AVFrame *src)
 {
@@ -325,9 +335,11 @@ static int take_frames(TurboDiffChannel *c, AVFormatContext *fmt, AVCodecContext
     while (ret >= 0 && !is_ending(c) && (ret = av_read_frame(fmt, pkt)) >= 0) {
         /* what is cut short, as its process was, is no frame */
         if (pkt->stream_index == stream && !(pkt->flags & AV_PKT_FLAG_CORRUPT) && avcodec_send_packet(dec, pkt) >= 0)
-            while (ret >= 0 && avcodec_receive_frame(dec, from) >= 0)
+            while (ret >= 0 && avcodec_receive_frame(dec, from) >= 0) {
+                set_colours(from);
                 if ((ret = convert(c, &frame, from)) >= 0)
                     ret = append(c, frame);
+            }
         av_packet_unref(pkt);
     }
     av_packet_free(&pkt);

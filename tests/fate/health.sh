@@ -334,6 +334,22 @@ wait $killed 2> "$tmp/killed"
 wait $playout
 equal "a worker that is killed: its frames, then the slate" "$(kinds | sed 's/[0-9]* play/play/')" "slate,play,hold,slate,"
 equal "and none of its frames in part" "$(strange)" 1    # the slate
+# other NAME FILTERS [OPTION]...: a playout that sends another format than the worker's, whose frames are the same in it
+other() {
+    other_name=$1
+    other_filters=$2
+    shift 2
+    timeout 40 "$ffmpeg" -hide_banner -nostdin -y -v error "$@" -filter_complex \
+        "turbodiff=from=$tmp/s:s=64x48:pace=live:first=black:late=black,$other_filters,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states[v]" \
+        -map '[v]' -t 4 -f framecrc "$tmp/crc" 2> "$tmp/log" &
+    playout=$!
+    sleep 1
+    worker -frames:v 18
+    wait $playout
+    frames -f lavfi -i "$base:prompt=a cat:idle=repeat,format=nv12" -frames:v 18 | cut -d , -f 6 > "$tmp/nv12"
+    equal "$other_name" "$(kinds) $(grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 6 | grep -cFf "$tmp/nv12")" "black,18 play,black, 18"
+}
+other "frames of a worker in another format keep their colours" format=nv12
 # a socket that a process has left is no obstacle; frames of another size are scaled
 "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/err" &
 killed=$!
