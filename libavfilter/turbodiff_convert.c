@@ -20,6 +20,7 @@
 
 #include "libavutil/hwcontext.h"
 #include "libavutil/pixdesc.h"
+#include "turbodiff_common.h"
 #include "turbodiff_convert.h"
 #include "version_major.h"
 
@@ -254,4 +255,12 @@ int ff_turbodiff_upload(AVFilterContext *ctx, AVFrame **frame, const AVFrame *li
     av_frame_free(frame);
     *frame = hw;
     return 0;
+}
+
+int ff_turbodiff_place(AVFilterContext *ctx, AVFrame **frame)
+{
+    const TurboDiffContext *s = ctx->priv;
+    const AVFrame like = { .hw_frames_ctx = s->hw_frames, .width = s->w, .height = s->h };
+
+    return s->format == AV_PIX_FMT_CUDA ? ff_turbodiff_upload(ctx, frame, &like) : 0;
 }

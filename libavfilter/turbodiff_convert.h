@@ -81,6 +81,12 @@ int ff_turbodiff_download(AVFilterContext *ctx, AVFrame **sw, const AVFrame *fro
 int ff_turbodiff_upload(AVFilterContext *ctx, AVFrame **frame, const AVFrame *like);
 
 /**
+ * Make a frame in memory, of the pixels and size that are made, one of where those
+ * are. Where that fails it stays as it is.
+ */
+int ff_turbodiff_place(AVFilterContext *ctx, AVFrame **frame);
+
+/**
  * Copy the orientation, and what else belongs to all frames of a video.
  */
 int ff_turbodiff_copy_side_data(AVFrame *dst, const AVFrame *src);

@@ -270,7 +270,7 @@ static int convert(TurboDiffChannel *c, AVFrame **dst, const AVFrame *src)
 
     if (!frame)
         return AVERROR(ENOMEM);
-    frame->format = s->format;
+    frame->format = ff_turbodiff_pixels(s);
     frame->width  = s->w;
     frame->height = s->h;
     ff_turbodiff_set_props(c->ctx, frame, (AVRational){ 1, 1 });
@@ -289,6 +289,8 @@ static int convert(TurboDiffChannel *c, AVFrame **dst, const AVFrame *src)
         ff_turbodiff_scale(sws, frame, src);
         sws_freeContext(sws);
     }
+    if ((ret = ff_turbodiff_place(c->ctx, &frame)) < 0)
+        goto fail;
     *dst = frame;
     return 0;
 fail:

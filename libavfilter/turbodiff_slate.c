@@ -111,29 +111,20 @@ int ff_turbodiff_load_slate(TurboDiffChannel *c)
     return c->o->slate ? ff_turbodiff_load_picture(c->ctx, &c->picture, "slate", c->o->slate) : 0;
 }
 
-/* to where the output's frames are */
-static int place(TurboDiffChannel *c, AVFrame **frame)
-{
-    const TurboDiffContext *s = c->ctx->priv;
-    const AVFrame like = { .hw_frames_ctx = s->hw_frames, .width = s->w, .height = s->h };
-
-    return s->format == AV_PIX_FMT_CUDA ? ff_turbodiff_upload(c->ctx, frame, &like) : 0;
-}
-
 int ff_turbodiff_make_stills(TurboDiffChannel *c)
 {
     const TurboDiffContext *s = c->ctx->priv;
     int black = c->o->late == LATE_BLACK || c->o->first == FIRST_BLACK, ret = 0;
 
-    if (s->format == AV_PIX_FMT_CUDA && (c->o->fallback || c->o->from)) {
-        av_log(c->ctx, AV_LOG_ERROR, "%s: expected frames in memory, not CUDA frames\n", c->o->from ? "from" : "fallback");
+    if (s->format == AV_PIX_FMT_CUDA && c->o->fallback) {
+        av_log(c->ctx, AV_LOG_ERROR, "fallback: expected frames in memory, not CUDA frames\n");
         return AVERROR(EINVAL);
     }
     if (black && (ret = make_black(c->ctx, &c->black)) >= 0)
-        ret = place(c, &c->black);
+        ret = ff_turbodiff_place(c->ctx, &c->black);
     if (ret >= 0 && c->o->slate && (ret = make_black(c->ctx, &c->slate)) >= 0 &&
         (ret = draw(c->ctx, c->slate, &c->picture.image)) >= 0)
-        ret = place(c, &c->slate);
+        ret = ff_turbodiff_place(c->ctx, &c->slate);
     ff_turbodiff_free_picture(&c->picture);
     return ret;
 }

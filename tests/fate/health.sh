@@ -350,6 +350,11 @@ other() {
     equal "$other_name" "$(kinds) $(grep '^0,' "$tmp/crc" | tr -d ' ' | cut -d , -f 6 | grep -cFf "$tmp/nv12")" "black,18 play,black, 18"
 }
 other "frames of a worker in another format keep their colours" format=nv12
+if "$ffmpeg" -hide_banner -v error -filters | grep -q ' hwdownload '; then
+    claim h100:1000:900
+    other "frames of a worker become CUDA frames" hwdownload,format=nv12 -init_hw_device cuda=gpu:0 -filter_hw_device gpu
+    claim none
+fi
 # a socket that a process has left is no obstacle; frames of another size are scaled
 "$ffmpeg" -hide_banner -nostdin -v error -f lavfi -i "turbodiff=from=$tmp/s:s=64x48:pace=live" -f null - 2> "$tmp/err" &
 killed=$!
