@@ -582,7 +582,7 @@ int ff_turbodiff_run_channel(TurboDiffChannel *c)
     pthread_mutex_lock(&c->lock);
     if (!c->paused)
         frame = next_frame(c, &end);
-    if (!frame && !end && (live ? c->t0 || c->o->first != FIRST_WAIT : c->o->pace == PACE_INPUT && c->n_clips && !c->whole)) {
+    if (!frame && !end && (live ? c->t0 || c->o->first != FIRST_WAIT : c->o->pace == PACE_INPUT && c->shown && !c->whole)) {
         frame = held_frame(c, &state);
         held = 1;
         if (!c->paused && c->n_clips)
@@ -643,9 +643,16 @@ void ff_turbodiff_end_input(TurboDiffChannel *c, int64_t until)
 
 int ff_turbodiff_run_by_input(TurboDiffChannel *c)
 {
+    const TurboDiffContext *s = c->ctx->priv;
     int64_t n = c->n_out;
     int ret;
 
+    if (c->shown && !c->t0) {                    /* of the filter before, which goes on, unless times have jumped */
+        int64_t gap = av_rescale(MAX_BEHIND, s->frame_rate.num, INT64_C(1000000) * s->frame_rate.den);
+
+        c->t0        = av_gettime_relative();
+        c->first_pts = FFABS(c->until - c->shown->pts) < gap ? c->shown->pts : c->until - 1;
+    }
     if (c->whole) {
         pthread_mutex_lock(&c->lock);
         c->stopping |= !!c->clips;
@@ -745,6 +752,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
         return AVERROR(ret);
     }
     c->has_lock = 1;
+    ff_turbodiff_take_shown(c);
     if ((ret = pthread_create(&c->thread, NULL, c->o->from ? ff_turbodiff_relay : work, c)))
         return AVERROR(ret);
     c->has_thread = 1;
@@ -767,6 +775,7 @@ void ff_turbodiff_close_channel(TurboDiffChannel **channel)
         ff_turbodiff_write_metrics(c, 1);
     }
     ff_turbodiff_release_metrics(c);
+    ff_turbodiff_keep_shown(c);
     while (c->clips) {
         TurboDiffClip *clip = c->clips;
 

@@ -172,6 +172,13 @@ void ff_turbodiff_free_pictures(TurboDiffChannel *c);
 void ff_turbodiff_free_clip(TurboDiffClip *clip);
 
 /**
+ * PACE_INPUT: remember the last frame on air, and the time of the next one, or go
+ * on from there: ffmpeg builds a graph anew where its input changes.
+ */
+void ff_turbodiff_keep_shown(TurboDiffChannel *c);
+void ff_turbodiff_take_shown(TurboDiffChannel *c);
+
+/**
  * After an error: wait longer each time, and load the model anew if wanted,
  * after a fault of the device on the next one. To be called by the thread that
  * makes clips.

@@ -29,6 +29,7 @@
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "libavutil/mem.h"
+#include "libavutil/thread.h"
 #include "libavutil/time.h"
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
@@ -36,6 +37,9 @@
 /* seconds between an error and the next try, doubled each time up to the last one */
 #define FIRST_PAUSE 1
 #define LAST_PAUSE 60
+
+/* filters whose last frame is kept */
+#define MAX_SHOWN 16
 
 /* a name of a device, of len characters, that the option device takes for one, or the CPU's */
 static int is_device(const char *name, size_t len)
@@ -132,6 +136,64 @@ static char *model_key(AVFilterContext *ctx)
 
     return av_asprintf("\n%s\n%s\n%s", ctx->name, s->settings.model ? s->settings.model : "",
                        s->settings.dit ? s->settings.dit : "");
+}
+
+/* last frames of filters that have ended, whose times are those of the ones to follow. A graph is built anew by the thread that
+ * runs it: what another one keeps is of another stream */
+static AVMutex shown_lock = AV_MUTEX_INITIALIZER;
+static struct {
+    char *key;
+    pthread_t thread;
+    AVFrame *frame;
+} shown[MAX_SHOWN];
+static unsigned next_shown;
+
+/* exchange the frame that is kept for one, which may be NULL */
+static void swap_shown(AVFilterContext *ctx, AVFrame **frame)
+{
+    char *key = model_key(ctx);
+    int i;
+
+    if (!key)
+        return;
+    ff_mutex_lock(&shown_lock);
+    for (i = 0; i < MAX_SHOWN; i++)
+        if (shown[i].key && !strcmp(shown[i].key, key) && pthread_equal(shown[i].thread, pthread_self()))
+            break;
+    if (i == MAX_SHOWN && *frame) {
+        i = next_shown++ % MAX_SHOWN;
+        av_free(shown[i].key);
+        av_frame_free(&shown[i].frame);
+        shown[i].key    = key;
+        shown[i].thread = pthread_self();
+        key = NULL;
+    }
+    if (i < MAX_SHOWN && shown[i].key)
+        FFSWAP(AVFrame *, shown[i].frame, *frame);
+    ff_mutex_unlock(&shown_lock);
+    av_free(key);
+}
+
+void ff_turbodiff_keep_shown(TurboDiffChannel *c)
+{
+    AVFrame *frame = NULL;
+
+    if (c->o->pace != PACE_INPUT || !c->shown || c->shown->hw_frames_ctx || !(frame = av_frame_clone(c->shown)))
+        return;
+    frame->pts = c->first_pts + c->n_out;
+    swap_shown(c->ctx, &frame);
+    av_frame_free(&frame);
+}
+
+void ff_turbodiff_take_shown(TurboDiffChannel *c)
+{
+    const TurboDiffContext *s = c->ctx->priv;
+
+    if (c->o->pace != PACE_INPUT)
+        return;
+    swap_shown(c->ctx, &c->shown);
+    if (c->shown && (c->shown->width != s->w || c->shown->height != s->h || c->shown->format != s->format))
+        av_frame_free(&c->shown);
 }
 
 int ff_turbodiff_open_model(TurboDiffChannel *c)
