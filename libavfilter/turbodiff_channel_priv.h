@@ -68,6 +68,7 @@ struct TurboDiffChannel {
     const TurboDiffChannelOptions *o;
     const TDImage *image;
     int needs_image;            ///< an image-to-video model
+    int transformers;           ///< of the model
     int unopened;               ///< why the model was not loaded, which the thread does; 0: it was
     TurboDiffTransition transition;  ///< where a clip says nothing
     TurboDiffProgramme programme;

@@ -142,10 +142,11 @@ static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, 
 {
     const TurboDiffContext *s = c->ctx->priv;
     const char *want, *unused = "";
+    TurboDiffReason reason = { 0 };
     double high, low;
     uint64_t seed;
     char *end, *negative;
-    int min, max;
+    int min, max, ret;
     long n;
 
     if (!strcmp(cmd, "seed")) {
@@ -162,10 +163,15 @@ static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, 
         if (ff_turbodiff_parse_guidance(arg, &high, &low) < 0)
             return answer(res, res_len, "guidance '%.40s': expected 1 to 100, or two of them: HIGH|LOW", arg),
                    AVERROR(ERANGE);
+        if (low && c->transformers < 2)
+            return answer(res, res_len, "guidance '%.40s': expected one number, as the model has one transformer", arg),
+                   AVERROR(EINVAL);
         unused = ff_turbodiff_unused(s);
         c->guidance     = high;
         c->guidance_low = low;
     } else {
+        if ((ret = ff_turbodiff_check_text(c->ctx, arg, &reason)) < 0)
+            return answer(res, res_len, "negative_prompt: %s", reason.text), ret;
         if (!(negative = av_strdup(arg)))
             return AVERROR(ENOMEM);
         av_free(c->negative);

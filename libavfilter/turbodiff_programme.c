@@ -65,6 +65,18 @@ void ff_turbodiff_free_job(TurboDiffJob *job)
     memset(job, 0, sizeof(*job));
 }
 
+int ff_turbodiff_check_text(AVFilterContext *ctx, const char *text, TurboDiffReason *why)
+{
+    char *clean = NULL;
+    const char *rest;
+    int ret = ff_turbodiff_clean(ctx, text, &clean, why);
+
+    if (av_strstart(why->text, "prompt: ", &rest))       /* the library calls all of them so */
+        memmove(why->text, rest, strlen(rest) + 1);
+    av_free(clean);
+    return FFMIN(ret, 0);
+}
+
 int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt, TurboDiffReason *why)
 {
     int ret = ff_turbodiff_clean(ctx, prompt, &job->clean, why);
@@ -147,10 +159,14 @@ static int set_key(AVFilterContext *ctx, TurboDiffJob *job, const char *key, cha
         want = TRANSITION_WANT;
     } else {
         char **dst = !strcmp(key, "id") ? &job->id : &job->negative;
+        TurboDiffReason reason = { 0 };
 
         if (dst == &job->id && strlen(value) > MAX_ID) {
             ret = AVERROR(EINVAL);
             want = "at most 200 bytes";
+        } else if (dst == &job->negative && (ret = ff_turbodiff_check_text(ctx, value, &reason)) < 0) {
+            ff_turbodiff_refuse(ctx, why, "%s: negative: %s", where, reason.text);
+            return ret;
         } else {
             av_freep(dst);
             if (!(*dst = av_strdup(value)))

@@ -86,6 +86,13 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
                            struct TurboDiffReason *why);
 
 /**
+ * Whether the model takes this text.
+ *
+ * @param why what it says if not
+ */
+int ff_turbodiff_check_text(AVFilterContext *ctx, const char *text, struct TurboDiffReason *why);
+
+/**
  * Set the prompt of a job; after an error the job is empty.
  */
 int ff_turbodiff_prompt_job(AVFilterContext *ctx, TurboDiffJob *job, const char *prompt, struct TurboDiffReason *why);

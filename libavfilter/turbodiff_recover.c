@@ -207,12 +207,13 @@ int ff_turbodiff_open_model(TurboDiffChannel *c)
         return AVERROR(ENOMEM);
     ret = ff_turbodiff_open(c->ctx);
     if (ret >= 0 && td_info(s->td, &info) >= 0) {
-        c->needs_image = info.needs_image;
-        snprintf(text, sizeof(text), "%d %d %d %d", info.default_width, info.default_height, info.default_frames,
-                 info.needs_image);
+        c->needs_image  = info.needs_image;
+        c->transformers = info.transformers;
+        snprintf(text, sizeof(text), "%d %d %d %d %d", info.default_width, info.default_height, info.default_frames,
+                 info.needs_image, info.transformers);
         ret = ff_turbodiff_keep_text(key, text);
     } else if (ret < 0 && ret != AVERROR_EXIT && c->o->on_error != ERROR_STOP && (kept = ff_turbodiff_kept_text(key)) &&
-               sscanf(kept, "%d %d %d %d", &w, &h, &frames, &c->needs_image) == 4) {
+               sscanf(kept, "%d %d %d %d %d", &w, &h, &frames, &c->needs_image, &c->transformers) == 5) {
         ff_turbodiff_set_defaults(s, w, h, frames);
         c->unopened = ret;
         ret = 0;

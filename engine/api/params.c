@@ -110,6 +110,7 @@ void td_default_info(TDContext *c)
     int image = c->model->encoder != NULL;
 
     c->info.needs_image = image;
+    c->info.transformers = c->model->low ? 2 : 1;
     c->info.default_width = conf->width ? conf->width : wan.width[image];
     c->info.default_height = conf->height ? conf->height : wan.height[image];
     c->info.default_frames = conf->n_frames ? conf->n_frames : wan.n_frames;

@@ -248,6 +248,7 @@ typedef struct TDInfo {
     int default_frames;                           ///< as default_width and default_height: what TDParams leaves at 0
     double topk;                                  ///< 0.2. Of the clip in flight: fraction of key blocks kept (dense:
                                                   ///< 1); else 0
+    int transformers;                ///< 0.2. Of the model: 2 where there is one each for high and low noise, else 1
 } TDInfo;
 
 /** A GPU of this machine, as td_list_devices() tells of it; strings are valid during the call alone. */

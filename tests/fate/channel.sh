@@ -104,6 +104,8 @@ programme 'speed=1 | a dog'
 wrong "a programme's key" "p:1: 'speed': expected one of seed" "$base:programme=$tmp/p"
 programme 'frames=600 | a dog'
 wrong "a programme's frames" "frames '600': expected 1 to 509" "$base:programme=$tmp/p"
+programme "negative=$(printf '\377') | a dog"
+wrong "a programme's negative" "p:1: negative: is not UTF-8" "$base:programme=$tmp/p"
 programme "id=$(seq -s . 100) | a dog"
 wrong "a programme's name" "p:1: id '1.2.3.4.*': expected at most 200 bytes" "$base:programme=$tmp/p"
 programme 'steps=2 | a dog'
@@ -212,7 +214,9 @@ prompt_now '$(printf '\377')'
 programme $tmp/none
 programme $tmp/p
 guidance 700
+guidance 5|4
 guidance 7
+negative_prompt '$(printf '\377')'
 negative_prompt blurred
 enqueue 'negative=blurred | a dog'
 seed x
@@ -234,6 +238,8 @@ answered "prompt_now: not UTF-8" "Invalid argument: prompt: is not UTF-8"
 answered "programme: no file" "No such file or directory: programme '$tmp/none' cannot be read: No such file"
 answered "programme: a line" "Invalid argument: p:2: 'speed': expected one of seed"
 answered "guidance out of range" "Numerical result out of range: guidance '700': expected 1 to 100"
+answered "guidance of two transformers" "Invalid argument: guidance '5|4': expected one number, as the model has one transformer"
+answered "negative_prompt: not UTF-8" "Invalid argument: negative_prompt: is not UTF-8"
 answered "guidance with rcm" "Success: clip=[0-9]*, but guidance has no effect with sampler rcm"
 answered "negative_prompt with rcm" "Success: clip=[0-9]*, but negative_prompt has no effect with sampler rcm"
 answered "a line's negative with rcm" "Success: clip=[0-9]* at=[0-9.]*, but negative has no effect with sampler rcm"

@@ -86,7 +86,7 @@ static void test_newer_params(TDContext *c, Seen *seen)
     test_begin("td_get_info: the size of the caller's struct");
     memset(&now, 0xa5, sizeof(now));
     CHECK_INT(td_get_info(c, &now.info, sizeof(now)), 0);
-    CHECK(now.info.topk == 1.0 && now.more == 0);
+    CHECK(now.info.topk == 1.0 && now.info.transformers == 1 && now.more == 0);
     memset(&part, 0xa5, sizeof(part));
     CHECK_INT(td_get_info(c, &part, offsetof(TDInfo, topk)), 0);
     CHECK_STR(part.model, now.info.model);
