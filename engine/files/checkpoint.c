@@ -98,25 +98,17 @@ static int starts_with(TDMapping m, const char *s)
 
 static int add_tensors(TDCheckpoint *ckpt, TDMapping m, TDLog *log)
 {
-    uint8_t head[8] = { 0 };
-
     if (starts_with(m, "PK\3\4"))
         return td_ckpt_pth_parse(ckpt, ckpt->path, m, log);
     if (td_ckpt_is_legacy_pth(m))
         return td_ckpt_pth_legacy_parse(ckpt, ckpt->path, m, log);
-    if (m.size > 8 && m.data[8] == '{')
+    if (td_ckpt_is_safetensors(m))
         return td_ckpt_safetensors_parse(ckpt, ckpt->path, m, log);
-    if (starts_with(m, "\xef\xbb\xbf{"))        /* an editor's byte order mark */
-        m = (TDMapping){ m.data + 3, m.size - 3 };
-    if (m.data[0] == '{')
+    if (td_ckpt_is_index(m))
         return td_ckpt_index_parse(ckpt, ckpt->path, m, log);
     if (starts_with(m, "GGUF"))
         return td_ckpt_gguf_parse(ckpt, ckpt->path, m, log);
-    if (starts_with(m, "version https://git-lfs"))
-        return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the weight file it stands for", ckpt->path);
-    memcpy(head, m.data, m.size < 8 ? m.size : 8);
-    return td_error(log, EBADMSG, "%s: starts with %02x %02x %02x %02x, want a .pth (50 4b 03 04), .safetensors or "
-                    ".gguf file", ckpt->path, head[0], head[1], head[2], head[3]);
+    return td_ckpt_not_weights(ckpt->path, m, ".pth (50 4b 03 04), .safetensors or .gguf", log);
 }
 
 int td_ckpt_parse(TDCheckpoint *ckpt, TDMapping map, TDLog *log)

@@ -55,6 +55,12 @@ int td_ckpt_is_legacy_pth(TDMapping map);
 int td_ckpt_gguf_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 int td_ckpt_safetensors_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 
+int td_ckpt_is_safetensors(TDMapping map);
+int td_ckpt_is_index(TDMapping map);
+
+/** The error of a file that begins as none of these; want: what it was to be. */
+int td_ckpt_not_weights(const char *label, TDMapping map, const char *want, TDLog *log);
+
 /** Sharded set: maps each shard named by the index through td_ckpt_map(). */
 int td_ckpt_index_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TDLog *log);
 

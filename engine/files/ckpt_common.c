@@ -72,6 +72,18 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
     return ret;
 }
 
+int td_ckpt_not_weights(const char *label, TDMapping m, const char *want, TDLog *log)
+{
+    static const char lfs[] = "version https://git-lfs";
+    uint8_t head[8] = { 0 };
+
+    if (m.size >= sizeof(lfs) - 1 && !memcmp(m.data, lfs, sizeof(lfs) - 1))
+        return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the weight file it stands for", label);
+    memcpy(head, m.data, m.size < 8 ? m.size : 8);
+    return td_error(log, EBADMSG, "%s: starts with %02x %02x %02x %02x, want a %s file", label, head[0], head[1],
+                    head[2], head[3], want);
+}
+
 static int compare_key(const void *key, const void *entry)
 {
     return strcmp(key, (*(const TDEntry *const *)entry)->name);

@@ -2,7 +2,7 @@
  * .safetensors: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, tensor bytes; and the
  * .safetensors.index.json of a sharded set {weight_map: {name: file}}.
  * 1. The tensors cover the data section without overlap or gap, as the format demands.
- * 2. A shard is a plain file name beside its index. */
+ * 2. A shard is a plain file name beside its index, and no index. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +175,23 @@ static void index_place(Index *ix, const char *name, size_t shard)
 
 /* ---- one file ---- */
 
+/* bytes in front of an index: an editor's byte order mark */
+static size_t mark(TDMapping m)
+{
+    return m.size > 3 && !memcmp(m.data, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
+int td_ckpt_is_index(TDMapping m)
+{
+    return m.size > mark(m) && m.data[mark(m)] == '{' && !td_ckpt_is_safetensors(m);
+}
+
+/* An index that has a second brace there begins with text, which would be a header of 2^56 bytes and more. */
+int td_ckpt_is_safetensors(TDMapping m)
+{
+    return m.size > 8 && m.data[8] == '{' && (m.data[0] != '{' || !m.data[7]);
+}
+
 /* what a LoRA's writer says of it, a text; of several shards the first one's */
 static int keep_lora_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log)
 {
@@ -278,8 +295,16 @@ static int open_shard(TDCheckpoint *ckpt, const char *label, Index *ix, size_t s
         return td_error(log, ENOMEM, "%s: out of memory", label);
     memcpy(path, label, dir);
     strcpy(path + dir, file);
-    if ((ret = td_ckpt_map(ckpt, path, &map, log)) >= 0)
+    if ((ret = td_ckpt_map(ckpt, path, &map, log)) < 0)
+        goto end;
+    if (td_ckpt_is_index(map))
+        ret = td_error(log, EBADMSG, "%s: is an index itself, want a .safetensors file, as a shard of an index is one",
+                       path);
+    else if (!td_ckpt_is_safetensors(map))
+        ret = td_ckpt_not_weights(path, map, ".safetensors", log);
+    else
         ret = parse_file(ckpt, path, map, ix, shard, log);
+end:
     free(path);
     return ret;
 }
@@ -330,6 +355,7 @@ int td_ckpt_index_parse(TDCheckpoint *ckpt, const char *label, TDMapping map, TD
     Index ix = { 0 };
     int ret;
 
+    map = (TDMapping){ map.data + mark(map), map.size - mark(map) };
     if (map.size > MAX_HEADER)
         return td_error(log, EBADMSG, "%s: index of %zu bytes, want at most %d", label, map.size, MAX_HEADER);
     if ((ret = td_json_check(&root, label, map.data, map.size, log)) < 0)

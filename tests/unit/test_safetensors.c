@@ -87,6 +87,26 @@ static void test_safetensors(void)
     bad_st(json, 24, EBADMSG, "has 1498 bytes, want at most 1024");
 }
 
+/* what an index may name and is no shard: an index, this one by another name, what is no file, what is of no tensors */
+static void make_strange(void)
+{
+    static const char inner[] = "\xef\xbb\xbf{\"weight_map\":{\"a\":\"inner\"}}",
+                      lfs[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 24\n";
+    char name[100];
+
+    save_as("inner", inner + 3, sizeof(inner) - 4);
+    save_as("inner_bom", inner, sizeof(inner) - 1);
+    save_as("zip", "PK\3\4 and so on", 14);
+    save_as("lfs", lfs, sizeof(lfs) - 1);
+    save_as("cut", "=\0\0\0\0\0\0\0", 8);
+    snprintf(name, sizeof(name), "%s/self", dir);
+    CHECK_INT(symlink("file", name), 0);
+    snprintf(name, sizeof(name), "%s/loop", dir);
+    CHECK_INT(symlink("loop", name), 0);
+    snprintf(name, sizeof(name), "%s/pipe", dir);
+    CHECK_INT(mkfifo(name, 0600), 0);
+}
+
 static void test_shards(void)
 {
     static const char good[] = "{\"metadata\":{\"total_size\":48},\"weight_map\":{\"a\":\"m-1-of-2.safetensors\","
@@ -99,7 +119,17 @@ static void test_shards(void)
         { MAP("{\"a\":\"../m-1-of-2.safetensors\"}"), EBADMSG, "want a file name in the same directory" },
         { MAP("{\"a\":\"/etc/passwd\"}"), EBADMSG, "want a file name in the same directory" },
         { MAP("{\"a\":\"m-3-of-2.safetensors\"}"), ENOENT, "m-3-of-2.safetensors: no such file" },
-        { MAP("{\"a\":\"file\"}"), EBADMSG, "header of" },
+        { MAP("{\"a\":\"file\"}"), EBADMSG, "/file: is an index itself, want a .safetensors file" },
+        { MAP("{\"a\":\"self\"}"), EBADMSG, "/self: is an index itself" },
+        { MAP("{\"a\":\"inner\"}"), EBADMSG, "/inner: is an index itself" },
+        { MAP("{\"a\":\"inner_bom\"}"), EBADMSG, "/inner_bom: is an index itself" },
+        { "{\"meta\":{},\"weight_map\":{\"a\":\"file\"}}", EBADMSG, "/file: is an index itself" },
+        { MAP("{\"a\":\"zip\"}"), EBADMSG, "/zip: starts with 50 4b 03 04, want a .safetensors file" },
+        { MAP("{\"a\":\"lfs\"}"), EBADMSG, "/lfs: is a Git LFS pointer, want the weight file it stands for" },
+        { MAP("{\"a\":\"cut\"}"), EBADMSG, "/cut: starts with 3d 00 00 00, want a .safetensors file" },
+        { MAP("{\"a\":\".\"}"), EBADMSG, "want a file name in the same directory" },
+        { MAP("{\"a\":\"pipe\"}"), EBADMSG, "/pipe: is no regular file" },
+        { MAP("{\"a\":\"loop\"}"), ENOENT, "/loop: cannot open it" },
         { MAP("{\"c\":\"m-1-of-2.safetensors\"}"), EBADMSG, "'c' is not in shard 'm-1-of-2.safetensors'" },
         { MAP("{\"a\":\"m-1-of-2.safetensors\",\"b\":\"m-1-of-2.safetensors\"}"), EBADMSG, "'b' is not in shard" },
         { MAP("{\"a\":\"m-1-of-2.safetensors\",\"b\":\"copy\"}"), EBADMSG, "'a' is not in shard" },
@@ -112,6 +142,7 @@ static void test_shards(void)
     save_as("copy", st.data, st.n);
     pack_st("{\"b\":{\"dtype\":\"F32\",\"shape\":[6],\"data_offsets\":[0,24]}}", 24);
     save_as("m-2-of-2.safetensors", st.data, st.n);
+    make_strange();
     if (CHECK_INT(open_bytes(&c, good, sizeof(good) - 1), 0)) {
         check_values(c, "a", TD_F32, 1, 6, floats);
         check_values(c, "b", TD_F32, 1, 6, floats);
@@ -158,6 +189,7 @@ int main(void)
     test_shards();
     test_damage();
     test_out_of_memory();
-    remove_dir((const char *const[]){ "file", "m-1-of-2.safetensors", "m-2-of-2.safetensors", "copy", NULL });
+    remove_dir((const char *const[]){ "file", "m-1-of-2.safetensors", "m-2-of-2.safetensors", "copy", "inner",
+                                     "inner_bom", "zip", "lfs", "cut", "self", "loop", "pipe", NULL });
     return test_end();
 }
