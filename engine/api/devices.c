@@ -17,6 +17,7 @@ typedef struct Choice {
     TDCandidate c[TD_MAX_GPUS];
     TDNeed need[2];                              /* of GPUs with e4m3, and without: v takes more there */
     int measured[2];
+    int all_loras;                               /* are looked at, also where they tell nothing */
     int error;                                   /* of the last that could not be opened; else ENOTSUP */
     char why[440];                               /* of td_choose(): room for the advice is left */
 } Choice;
@@ -67,30 +68,16 @@ static void find_shared(Choice *h, const TDModel *m)
 /* merged into its weights it takes no more memory, and reading it once more is for which of several GPUs has them */
 static int lora_tells(const Choice *h, const TDModel *m)
 {
-    return h->list.n > 1 || m->dit->codes || (m->low && m->low->codes);
+    return h->all_loras || h->list.n > 1 || m->dit->codes || (m->low && m->low->codes);
 }
 
-/* for GPUs like this one; nothing is opened on it. Of the model errors alone are told: it is opened again.
- * @return 0, 1 where the GPU has a fault, or a logged error */
-static int measure(TDContext *c, Choice *h, int gpu)
+/* The model and the clip on look->dev, which goes. Of the model errors alone are told: it is opened again.
+ * @return 0 or a logged error */
+static int look_at(TDContext *look, TDContext *c, Choice *h, TDNeed *need)
 {
-    TDContext *look = calloc(1, sizeof(*look));
-    TDNeed *need = &h->need[kind(&h->list.gpu[gpu])];
-    TDLog quiet = without_errors(c);
     TDClipConfig cfg;
-    TDOps ops;
     int ret;
 
-    if (!look)
-        return td_error(&c->log, ENOMEM, "open: out of memory");
-    look->settings = c->settings;
-    look->log.out = c->log.out;
-    look->log.out.level = TD_LOG_ERROR;
-    if (td_device_look(&look->dev, &ops, gpu, &quiet) < 0) {
-        set_fault(&h->c[gpu], &quiet);
-        free(look);
-        return 1;
-    }
     look->dev->log = &look->log;
     look->dev->cancel = &c->cancel;
     TRY(td_model_open(&look->model, &c->settings, look->dev, &look->log));
@@ -108,8 +95,34 @@ static int measure(TDContext *c, Choice *h, int gpu)
 fail:
     memcpy(c->log.last_error, look->log.last_error, sizeof(c->log.last_error));
     td_model_close(&look->model);
-    if (look->dev)
-        look->dev->ops->close(&look->dev);
+    look->dev->ops->close(&look->dev);
+    return ret;
+}
+
+/* for GPUs like this one; nothing is opened on it. gpu -1: on the CPU, for what is wrong with the model or the clip.
+ * @return 0, 1 where the GPU has a fault, or a logged error */
+static int measure(TDContext *c, Choice *h, int gpu)
+{
+    TDContext *look = calloc(1, sizeof(*look));
+    TDLog quiet = without_errors(c);
+    TDNeed none;
+    TDOps ops;
+    int ret;
+
+    if (!look)
+        return td_error(&c->log, ENOMEM, "open: out of memory");
+    look->settings = c->settings;
+    look->log.out = c->log.out;
+    look->log.out.level = TD_LOG_ERROR;
+    if (gpu < 0) {
+        ret = td_device_open(&look->dev, TD_BACKEND_CPU, NULL, 1, &c->cancel, &c->log);
+        ret = ret < 0 ? ret : look_at(look, c, h, &none);
+    } else if (td_device_look(&look->dev, &ops, gpu, &quiet) < 0) {
+        set_fault(&h->c[gpu], &quiet);
+        ret = 1;
+    } else {
+        ret = look_at(look, c, h, &h->need[kind(&h->list.gpu[gpu])]);
+    }
     free(look);
     return ret;
 }
@@ -405,12 +418,15 @@ int td_list_devices(const TDSettings *theirs, void (*tell)(void *cookie, const T
         TRY(only = find_named(c, &h->list));
     for (int i = 0; i < h->list.n; i++)
         h->c[i].gpu = h->list.gpu[i];
-    if (!h->list.n)
-        td_log(&c->log, TD_LOG_INFO, "no GPU: %s", h->list.why);
     if (!td_model_unnamed(&c->settings)) {
+        h->all_loras = 1;
         TRY(measure_all(c, h));
+        if (!h->measured[0] && !h->measured[1])
+            TRY(measure(c, h, -1));
         chosen = choose(h, &c->settings);
     }
+    if (!h->list.n)
+        td_log(&c->log, TD_LOG_INFO, "no GPU: %s", h->list.why);
     ret = 0;
     for (int i = 0; i < h->list.n; i++) {
         TDDeviceInfo d;

@@ -277,10 +277,11 @@ TD_API int  td_default_params(TDParams *p, size_t struct_size);
 /** Load weights and open the device. @return 0; on error *c is NULL and the reason has been logged. */
 TD_API int  td_open(TDContext **c, const TDSettings *s);
 /** The GPUs of this machine, one call of `tell` for each, the first one first, or for that alone which device or card
- *  name; nothing is opened on any. Where the settings name a model or files of one, with what of it fits how.
+ *  name; nothing is opened on any. Where the settings name a model or files of one, with what of it fits how; what is
+ *  wrong with it, with the clip or with LoRAs is an error on any machine.
  *  @param tell  gets the cookie, and sizeof(TDDeviceInfo) as the library has it
- *  @return how many were told, 0 after a line at level INFO that says why there is none; or an error: of the model, no
- *  GPU where backend is cuda or one is named, backend cpu */
+ *  @return how many were told, 0 after a line at level INFO that says why there is none; or an error: of the model or
+ *  the clip, no GPU where backend is cuda or one is named, backend cpu */
 TD_API int  td_list_devices(const TDSettings *s, void (*tell)(void *cookie, const TDDeviceInfo *d, size_t struct_size),
                             void *cookie);                                      ///< since 0.2
 /** What there is to know at any time, as many bytes of it as the caller's struct has; 0 in what this library does not

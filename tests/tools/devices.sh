@@ -246,6 +246,28 @@ done
 for option in --size=64x48 --quant=none --max-bytes=1 --vae=x --shift=3; do
     unlisted "td --devices $option without a model" 2 "td: --devices with ${option%=*}, .* want a MODEL_DIR" $option
 done
+# wrong ON: what of a model, a clip and LoRAs is wrong is told where there is no card to plan for, too
+wrong() {
+    unlisted "no model$1"                    1 "^error: model=$tmp/none: " "$tmp/none"
+    unlisted "a model without a VAE$1"       1 '^error: .*: no file of a VAE; want ' "$tmp/half"
+    unlisted "a LoRA that is not there$1"    1 '^error: .*none.safetensors: no such file' -l "$tmp/none.safetensors" "$model"
+    unlisted "a LoRA of bf16 that is not there$1" 1 '^error: .*none.safetensors: no such file' -q none -l "$tmp/none.safetensors" "$model"
+    unlisted "a LoRA of another model$1"     1 '^error: .*spiece.model: ' -l "$model/google/umt5-xxl/spiece.model" "$model"
+    unlisted "a LoRA of a second expert$1"   1 '^error: lora_low: .* is one transformer, want lora' -w x "$model"
+    unlisted "a side that is no size$1"      1 '^error: size: 8x8, want sides from 16' -s 8x8 "$model"
+    unlisted "frames that are no clip$1"     1 '^error: frames: 6, want 4k+1' -n 6 "$model"
+    unlisted "two lists of times$1"          1 '^error: timesteps and sigma_max: want one' -T 1 --sigma-max=5 "$model"
+}
+mkdir "$tmp/half"
+cp -r "$model"/[!W]* "$tmp/half"
+claim h100:1000:900
+wrong ", on a card"
+claim h100:1000:900:old
+wrong ", on a card that is no use"
+claim none
+wrong ", where the driver knows no card"
+listed "a model that is right, where the driver knows no card" "0 no GPU: no usable GPU (no CUDA-capable device is detected) ." "$model"
+claim h100:1000:1 h100:1000:900 rtx4090:1000:9 rtx3090:1000:900:old
 "$here/tdinfo" -s "$model" > "$tmp/out" 2> "$tmp/err"
 equal "tdinfo MODEL has a line for each card" "$? $(grep -c "^$model: device [0-3]: Claimed" "$tmp/out")" "0 4"
 claim olddriver

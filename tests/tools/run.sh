@@ -173,6 +173,8 @@ equal "td: the fastest of them is told" "$(shown 'clip, prompt to last frame')" 
     "$(sed -n '2,$s/.*"wall_seconds": \([0-9.]*\).*/\1/p' "$tmp/stats" | sort -n | head -n 1 | awk '{ printf "%.3f", $1 }')"
 line "td: two models for a list" 2 'usage: td --devices' td --devices "$model" a
 line "td: a list with a prompt and a file" 2 'usage: td --devices' td --devices "$model" a "$tmp/x"
+line "td: a list of no model"     1 '^error: model=/nonexistent' td --devices /nonexistent
+line "td: a list with no LoRA"    1 '^error: /nonexistent: no such file' td --devices -l /nonexistent "$model"
 line "td: a bench with a prompt"  2 'usage: td --bench' td $bench "$model" a "$tmp/x"
 line "td: a bench with prompts"   2 '--bench with --prompts' td $bench -P "$model"
 line "td: a bench of no model"    1 '^error: model=/nonexistent' td $bench /nonexistent
