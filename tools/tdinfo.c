@@ -460,7 +460,7 @@ static void show_dir(const char *path, int summary, int found[N_PARTS], int dept
  * which is logged or was printed */
 static int find_as_library(const char *path, const Refused *refused, TDLog *log)
 {
-    char *file[TD_N_FILES] = { NULL };
+    char *file[TD_N_FILES] = { NULL }, chosen[TD_CHOSEN];
     TDCheckpoint *c = NULL;
     double boundary, shift;
     TDModelConf conf;
@@ -470,7 +470,7 @@ static int find_as_library(const char *path, const Refused *refused, TDLog *log)
 
     td_default_settings(&s, sizeof(s));
     s.model = path;
-    ret = td_model_find_files(file, &s, log);
+    ret = td_model_find_files(file, chosen, &s, log);
     if (ret >= 0 && (ret = td_checkpoint_open(&c, file[TD_FILE_DIT], log)) >= 0 &&
         (ret = td_dit_shape(&shape, c, log)) >= 0)
         ret = td_model_check_experts(file, &s, shape.in_dim, log);

@@ -99,10 +99,10 @@ static int load(TDContext *c)
         snprintf(rate, sizeof(rate), " at %.1f GB/s", (double)m->loaded_bytes * 1e-9 / m->load_seconds);
     if (c->dev->ordinal >= 0)
         snprintf(number, sizeof(number), ", device %d", c->dev->ordinal);
-    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s%s%s%s), %.2f GB%s%s, %.2f s%s%s", m->name,
+    td_log(&c->log, TD_LOG_INFO, "load: %s, %s, on %s (%s%s%s%s), %.2f GB%s%s, %.2f s%s%s%s%s", m->name,
            m->dit->int8 ? "int8" : "bf16", c->dev->ops->name, c->dev->name, number, *c->why_gpu ? ", " : "", c->why_gpu,
-           (double)c->info.weight_bytes * 1e-9, rate, how, c->open_seconds, *shared ? "; shares the weights of " : "",
-           shared);
+           (double)c->info.weight_bytes * 1e-9, rate, how, c->open_seconds, *m->chosen ? "; " : "", m->chosen,
+           *shared ? "; shares the weights of " : "", shared);
     ret = 0;
 fail:
     return ret;

@@ -116,7 +116,7 @@ int td_model_open(TDModel **out, const TDSettings *given, TDDev *dev, TDLog *log
         td_log(log, TD_LOG_INFO, "no model given: using the small demo model in %s; model= is for a directory with "
                "the files of another one", demo);
     }
-    TRY(td_model_find_files(m->path, s, log));
+    TRY(td_model_find_files(m->path, m->chosen, s, log));
     if (s->model)
         TRY(td_model_conf_read(&m->conf, s->model, log));
     if (m->path[TD_FILE_TOKENIZER])

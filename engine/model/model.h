@@ -11,6 +11,9 @@
 #include "model/residency.h"
 #include "text/tokenizer.h"
 
+/** Bytes of the text that says which of several files are used. */
+#define TD_CHOSEN 256
+
 typedef struct TDModel {
     TDLog *log;
     TDDev *dev;
@@ -18,6 +21,7 @@ typedef struct TDModel {
     uint64_t max_bytes;
     TDPlan plan;                                 ///< of the clip in flight, or the last one; set by who starts it
     char *path[TD_N_FILES];
+    char chosen[TD_CHOSEN];                      ///< which files of several these are; or ""
     TDPart *part[TD_N_PARTS];
     struct {                                     ///< of DIT and DIT_LOW
         char *text;                              ///< as TDParams has it; NULL: none
@@ -101,8 +105,9 @@ uint64_t td_model_bytes(const TDModel *m);
 
 /** Where the files are (model_files.c): fills path[] with malloc'd strings. Those of s->model are visible, regular
  *  files (or links to such). No tokenizer is no error yet: the text encoder's file may bring its vocabulary.
+ *  chosen: which parts are the best of several files, for a line; or ""
  *  @return 0 or a logged error */
-int  td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log);
+int  td_model_find_files(char *path[TD_N_FILES], char chosen[TD_CHOSEN], const TDSettings *s, TDLog *log);
 /** The error of a model without a vocabulary. */
 int  td_model_no_tokenizer(const TDSettings *s, TDLog *log);
 /** Whether td_model_find_files() would look at this entry of a directory (an open one) as a file of weights. */

@@ -163,8 +163,18 @@ static int no_such_part(TDScan *scan, enum TDFile k, const char *dir, const char
                       *list ? list : "there is none");
 }
 
+/* that a part is this file of n that could be it */
+static void tell_chosen(char chosen[TD_CHOSEN], enum TDFile k, const char *name, int n)
+{
+    size_t at = strlen(chosen);
+
+    snprintf(chosen + at, TD_CHOSEN - at, "%s%s %.80s (of most bits, of %d)", at ? ", " : "", kinds[k].what + 2,
+             strlen(name) > 80 ? base_name(name) : name, n);
+}
+
 /* dit: the transformer that is used, or NULL */
-static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const char *dit, const char *part, TDLog *log)
+static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const char *dit, const char *part,
+                char chosen[TD_CHOSEN], TDLog *log)
 {
     char list[400] = "";
     int ret, n;
@@ -178,8 +188,7 @@ static int pick(char **out, TDScan *scan, enum TDFile k, const char *dir, const 
     if ((n = ret = td_scan_ask_tensors(scan, dir, k, dit, 1, log)) < 0)
         return ret;
     if (scan->n[k] == 1 && n > 1)
-        td_log(log, TD_LOG_INFO, "model=%s: %s is used, of %d files that could be %s", dir, scan->name[k][0], n,
-               kinds[k].what);
+        tell_chosen(chosen, k, scan->name[k][0], n);
     if (scan->n[k] == 1)
         return td_join_path(out, dir, scan->name[k][0], log);
     if (scan->n[k] == 0 && k == TD_FILE_DIT && scan->n[TD_FILE_DIT_LOW])
@@ -206,7 +215,7 @@ static int is_part(const TDSettings *s, const char *given)
     return given && s->model && !strchr(given, '/') && stat(given, &st) != 0;
 }
 
-int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
+int td_model_find_files(char *path[TD_N_FILES], char chosen[TD_CHOSEN], const TDSettings *s, TDLog *log)
 {
     const char *given[TD_N_FILES] = { [TD_FILE_DIT] = s->dit, [TD_FILE_DIT_LOW] = s->dit_low,
                                       [TD_FILE_TEXT] = s->text_encoder, [TD_FILE_VAE] = s->vae,
@@ -214,6 +223,7 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
     TDScan scan = { 0 };
     int ret = 0;
 
+    chosen[0] = 0;
     if (s->model) {
         TRY(td_scan(&scan, s->model, log));
         TRY(choose_quant(&scan, TD_FILE_DIT, s->quant, log));
@@ -248,7 +258,7 @@ int td_model_find_files(char *path[TD_N_FILES], const TDSettings *s, TDLog *log)
         } else {
             ret = k == TD_FILE_TOKENIZER ? find_tokenizer(&path[k], s->model, log)
                                          : pick(&path[k], &scan, k, s->model, path[TD_FILE_DIT],
-                                                part ? given[k] : NULL, log);
+                                                part ? given[k] : NULL, chosen, log);
         }
         if (ret < 0)
             goto fail;

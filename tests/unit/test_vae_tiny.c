@@ -65,7 +65,7 @@ static int clip_of(const char *model, const char *vae, int image, int n_frames, 
 /* vae= as given, beside Wan's own unless `alone`: the end of the path that is found, or the words of the error */
 static void check_found(const char *dir, const char *vae, const char *want, int err)
 {
-    char path[256], *file[TD_N_FILES] = { NULL };
+    char path[256], chosen[TD_CHOSEN], *file[TD_N_FILES] = { NULL };
     Seen seen = { 0 };
     TDLog log = { .out = { &seen, on_line, TD_LOG_ERROR } };
     TDSettings s;
@@ -74,7 +74,7 @@ static void check_found(const char *dir, const char *vae, const char *want, int 
     CHECK_INT(td_default_settings(&s, sizeof(s)), 0);
     s.model = small_path(path, dir);
     s.vae = vae;
-    ret = td_model_find_files(file, &s, &log);
+    ret = td_model_find_files(file, chosen, &s, &log);
     if (err)
         check_error(&seen, ret, TD_ERR(err), want);
     else if (!CHECK_INT(ret, 0) || !CHECK(strlen(file[TD_FILE_VAE]) >= strlen(want)) ||
