@@ -220,6 +220,26 @@ static inline int form_is_linear(const FormTensor *t)
            t->dtype == TD_BF16 && !strstr(t->name, "proj_l") && !strstr(t->name, "pos_embedding");
 }
 
+/* root mean square of the difference of all linears, as a share of the original */
+static inline double form_distance(const Form *a, Form *b)
+{
+    double d = 0, s = 0;
+
+    for (int i = 0; i < a->n; i++) {
+        const FormTensor *x = &a->t[i], *y = form_find(b, x->name);
+
+        if (!form_is_linear(x) || !CHECK(y && y->bytes == x->bytes && y->dtype == TD_BF16))
+            continue;
+        for (size_t k = 0; k < x->bytes / 2; k++) {
+            double u = td_bf16_to_f32(((uint16_t *)x->data)[k]), v = td_bf16_to_f32(((uint16_t *)y->data)[k]);
+
+            d += (u - v) * (u - v);
+            s += u * u;
+        }
+    }
+    return sqrt(d / s);
+}
+
 /* tdinfo of a file or directory: complete, and with these words */
 static inline void form_tdinfo(const char *path, const char *words)
 {

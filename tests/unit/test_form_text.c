@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Text encoders as other programs have them, which bring their vocabulary: ComfyUI's file with its tensor spiece_model,
- * and a GGUF file with its lists. No tokenizer file is beside them. */
-#include "forms.h"
+ * Text encoders as other programs have them: in 8 bits, by the official names; and those that bring their vocabulary,
+ * with no tokenizer file beside them: ComfyUI's file with its tensor spiece_model, and a GGUF file with its lists. */
+#include "forms_pth.h"
 
 enum { W = 32, H = 32, N = 5, BYTES = W * H * 3 * N };
 
@@ -145,6 +145,40 @@ static void test_official(void)
         CHECK_INT(clip(from, SPIECE, b), N);
         CHECK(memcmp(a, b, BYTES) != 0);
         form_tdinfo(to, "umT5 encoder, other size");
+    }
+}
+
+/* LightX2V's whole encoders: pickles of the official names, a scale for each row of what is in 8 bits */
+static void test_pth(void)
+{
+    static const struct { const char *stem; enum TDDtype type; double error; } forms[] = {
+        { "models_t5_umt5-xxl-enc-fp8", TD_F8_E4M3, 0.0263 }, { "models_t5_umt5-xxl-enc-int8", TD_I8, 0.0065 },
+    };
+    static uint8_t a[BYTES], b[BYTES];
+    char from[256], to[256], plain[256], name[100];
+    Form f, was, is;
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        snprintf(name, sizeof(name), "%s.pth", forms[i].stem);
+        test_begin(forms[i].stem);
+        if (form_read(&f, small_path(from, TEXT), 0) < 0)
+            return;
+        form_to_8_bits(&f, forms[i].type, FORM_ROWS, "weight_scale", NULL, 0);
+        form_write_pth(&f, small_path(to, name), forms[i].stem);
+        form_free(&f);
+        if (form_read(&is, to, 1) < 0 || form_read(&was, from, 0) < 0)
+            return;
+        CHECK_NEAR(form_distance(&was, &is), forms[i].error, 0.15 * forms[i].error);
+        CHECK_INT(form_write(&is, small_path(plain, "plain.safetensors"), NULL), 0);
+        form_free(&was);
+        form_free(&is);
+        CHECK_INT(clip(plain, SPIECE, a), N);
+        CHECK_INT(clip(to, SPIECE, b), N);
+        CHECK(!memcmp(a, b, BYTES));
+        CHECK_INT(clip(from, SPIECE, b), N);
+        CHECK(memcmp(a, b, BYTES) != 0);
+        form_tdinfo(to, "umT5 encoder, other size");
+        refuse(to, EINVAL, "no tokenizer: set model= to a directory, or tokenizer= to a file");
     }
 }
 
@@ -327,12 +361,13 @@ int main(void)
     FILE *f = fopen(SPIECE, "rb");
 
     test_begin("a model");
-    if (!CHECK(f != NULL) || small_model_make("own", "") < 0)
+    if (!CHECK(f != NULL) || small_model_make("own", "--text-dim=256 --text-heads=4 --text-ffn=256") < 0)
         return test_end();
     n_spiece = fread(spiece, 1, sizeof(spiece), f);
     fclose(f);
     CHECK(n_spiece > 0 && n_spiece < sizeof(spiece));
     test_official();
+    test_pth();
     test_comfy();
     test_gguf();
     small_model_remove();

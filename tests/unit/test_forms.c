@@ -33,26 +33,6 @@ static int dit_clip(const char *dit, enum TDQuant quant, enum TDQuant want, uint
     return ret;
 }
 
-/* root mean square of the difference of all linears, as a share of the original */
-static double distance(const Form *a, Form *b)
-{
-    double d = 0, s = 0;
-
-    for (int i = 0; i < a->n; i++) {
-        const FormTensor *x = &a->t[i], *y = form_find(b, x->name);
-
-        if (!form_is_linear(x) || !CHECK(y && y->bytes == x->bytes && y->dtype == TD_BF16))
-            continue;
-        for (size_t k = 0; k < x->bytes / 2; k++) {
-            double u = td_bf16_to_f32(((uint16_t *)x->data)[k]), v = td_bf16_to_f32(((uint16_t *)y->data)[k]);
-
-            d += (u - v) * (u - v);
-            s += u * u;
-        }
-    }
-    return sqrt(d / s);
-}
-
 /* a file of few bits against plain bf16 of its values */
 static void check_clips_of(const char *path)
 {
@@ -81,7 +61,7 @@ static void check_values_of(const char *path, double error)
 
     if (form_read(&is, path, 1) < 0 || form_read(&was, small_path(from, "own/" DIT), 0) < 0)
         return;
-    if (!CHECK_NEAR(distance(&was, &is), error, 0.15 * error))
+    if (!CHECK_NEAR(form_distance(&was, &is), error, 0.15 * error))
         printf("  %s\n", path);
     form_free(&was);
     form_free(&is);
