@@ -139,8 +139,8 @@ static inline int form_write(const Form *f, const char *path, const char *metada
     return CHECK(ok) ? 0 : -1;
 }
 
-/* in two shards with their index. dir/stem: with a slash at the end of dir, or "" */
-static inline int form_write_shards(const Form *f, const char *dir, const char *stem)
+/* in so many shards with their index. dir/stem: with a slash at the end of dir, or "" */
+static inline int form_write_shards(const Form *f, const char *dir, const char *stem, int n_shards)
 {
     size_t n = 0, size = 500 * (size_t)(f->n + 1);
     char path[400], *index = malloc(size);
@@ -148,16 +148,17 @@ static inline int form_write_shards(const Form *f, const char *dir, const char *
     FILE *file;
 
     n += (size_t)snprintf(index, size, "{\"metadata\":{\"total_size\":1},\"weight_map\":{");
-    for (int i = 0; i < f->n; i++)
-        n += (size_t)snprintf(index + n, size - n, "%s\"%s\":\"%s-0000%d-of-00002.safetensors\"", i ? "," : "",
-                              f->t[i].name, stem, i < f->n / 2 ? 1 : 2);
-    n += (size_t)snprintf(index + n, size - n, "}}");
-    for (int i = 0; i < 2; i++) {
-        Form part = { i ? f->t + f->n / 2 : f->t, i ? f->n - f->n / 2 : f->n / 2 };
+    for (int s = 0; s < n_shards; s++) {
+        int from = f->n * s / n_shards;
+        Form part = { f->t + from, f->n * (s + 1) / n_shards - from };
 
-        snprintf(path, sizeof(path), "%s/%s-0000%d-of-00002.safetensors", dir, stem, i + 1);
+        for (int i = 0; i < part.n; i++)
+            n += (size_t)snprintf(index + n, size - n, "%s\"%s\":\"%s-0000%d-of-0000%d.safetensors\"",
+                                  from + i ? "," : "", part.t[i].name, stem, s + 1, n_shards);
+        snprintf(path, sizeof(path), "%s/%s-0000%d-of-0000%d.safetensors", dir, stem, s + 1, n_shards);
         ok = ok && form_write(&part, path, NULL) >= 0;
     }
+    n += (size_t)snprintf(index + n, size - n, "}}");
     snprintf(path, sizeof(path), "%s/%s.safetensors.index.json", dir, stem);
     file = fopen(path, "wb");
     ok = file && fwrite(index, 1, n, file) == n && fclose(file) == 0 && ok;

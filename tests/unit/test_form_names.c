@@ -297,9 +297,73 @@ static void test_shards(void)
     if (form_read(&f, small_path(from, TEXT), 0) < 0)
         return;
     rename_all(&f, "", "encoder.block.", hf_block, hf);
-    if (form_write_shards(&f, small_dir, "model") >= 0)
+    if (form_write_shards(&f, small_dir, "model", 2) >= 0)
         same_as(TEXT, small_path(to, "model.safetensors.index.json"));
     form_free(&f);
+}
+
+/* model=DIR of this name in small_dir: the frames, or the error with these words */
+static void check_dir(const char *name, uint8_t *rgb, const char *words)
+{
+    char path[256];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(path, name));
+    small_params(&p);
+    if (words) {
+        if (!check_error(&seen, td_open(&c, &s), TD_ERR(ENOENT), words))
+            td_close(&c);
+        return;
+    }
+    if (CHECK_INT(td_open(&c, &s), 0) && CHECK_INT(td_start(c, &p), 0))
+        CHECK_INT(read_clip(c, rgb), N);
+    CHECK_STR(seen.error, "");
+    td_close(&c);
+}
+
+/* a directory of diffusers whose three networks are in shards, by diffusers' names of files and tensors */
+static void test_diffusers_shards(void)
+{
+    static const struct { int naming; const char *folder, *stem; int n; } parts[] = {
+        { 0, "transformer", "diffusion_pytorch_model", 3 }, { 4, "text_encoder", "model", 5 },
+        { 6, "vae", "diffusion_pytorch_model", 2 },
+    };
+    static uint8_t a[BYTES], b[BYTES];
+    char path[256], line[600], name[100];
+    Form f;
+
+    test_begin("diffusers' directory, all of it in shards");
+    snprintf(line, sizeof(line), "cd %s && mkdir -p shards/transformer shards/text_encoder shards/vae "
+             "shards/tokenizer && cp own/google/umt5-xxl/spiece.model shards/tokenizer && "
+             "echo '{}' > shards/model_index.json && "
+             "for d in transformer text_encoder vae; do echo '{}' > shards/$d/config.json; done", small_dir);
+    CHECK_INT(system(line), 0);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+        const struct Naming *n = &namings[parts[i].naming];
+
+        if (form_read(&f, small_path(path, n->file), 0) < 0)
+            return;
+        rename_all(&f, n->prefix, n->block, n->in_block, n->outside);
+        snprintf(name, sizeof(name), "shards/%s", parts[i].folder);
+        form_write_shards(&f, small_path(path, name), parts[i].stem, parts[i].n);
+        form_free(&f);
+    }
+    CHECK_INT(clip((Files){ NULL, NULL, NULL }, a), N);
+    check_dir("shards", b, NULL);
+    CHECK(!memcmp(a, b, BYTES));
+    form_tdinfo(small_path(path, "shards"), "text_encoder/model.safetensors.index.json: umT5 encoder, other size");
+
+    test_begin("one shard of it is missing, or its index");
+    snprintf(line, sizeof(line), "cd %s/shards && mv text_encoder/model-00004-of-00005.safetensors .", small_dir);
+    CHECK_INT(system(line), 0);
+    check_dir("shards", b, "text_encoder/model-00004-of-00005.safetensors: no such file");
+    snprintf(line, sizeof(line), "cd %s/shards && mv model-00004* text_encoder && rm transformer/*index.json",
+             small_dir);
+    CHECK_INT(system(line), 0);
+    check_dir("shards", b, "no file of a transformer (diffusion_pytorch_model-0000");
 }
 
 /* the official names: patches of five dimensions, as Wan's own files have them, behind prefixes, with counters of a
@@ -381,6 +445,7 @@ int main(void)
     test_twice();
     test_blocks();
     test_shards();
+    test_diffusers_shards();
     test_official();
     test_unused();
     small_model_remove();

@@ -212,7 +212,7 @@ static void test_published(void)
     shell("mkdir -p wan21/google/umt5-xxl && cp text wan21/models_t5_umt5-xxl-enc-bf16.pth && "
           "cp vae wan21/Wan2.1_VAE.pth && cp spiece.model wan21/google/umt5-xxl && echo {} > wan21/config.json");
     if (form_read(&f, small_path(path, "a"), 0) >= 0)
-        form_write_shards(&f, small_path(path, "wan21"), "diffusion_pytorch_model");
+        form_write_shards(&f, small_path(path, "wan21"), "diffusion_pytorch_model", 2);
     form_free(&f);
     check_dir("wan21", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
     check_used("wan21", NULL, NULL);
