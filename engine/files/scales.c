@@ -139,6 +139,26 @@ static int ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
+static const char zeros[] = "asymmetric int8 or int4 (zero points)", bnb[] = "bitsandbytes (nf4, fp4, int8)";
+/* what tells a form that is not read, though its weight may look like one that is; the first that fits */
+static const struct { const char *ending, *form; } unread_forms[] = {
+    { ".wscales", "SVDQuant (w4a4) of nunchaku" }, { ".g_idx", "GPTQ" }, { ".qzeros", "AWQ" },
+    { ".qweight", "packed integers (qweight)" }, { ".weight_packed", "int4 of compressed-tensors" },
+    { ".weight_zero_point", zeros }, { ".zero_point", zeros }, { ".weight_zp", zeros },
+    { ".weight_codebook", "4-bit codes with a codebook (w4a8)" }, { ".absmax", bnb }, { ".SCB", bnb },
+    { ".weight._data", "quanto" }, { ".W_q", "HQQ" },
+};
+
+static int refuse_forms(const TDCheckpoint *ckpt, TDLog *log)
+{
+    for (size_t k = 0; k < sizeof(unread_forms) / sizeof(*unread_forms); k++)
+        for (int i = 0; i < ckpt->n_entries; i++)
+            if (ends_with(ckpt->entries[i].name, unread_forms[k].ending))
+                return td_error(log, ENOTSUP, "%s: %s: %s, a form that is not read; want bf16, f16, f32, fp8, int8 "
+                                "with a scale, or GGUF", ckpt->path, ckpt->entries[i].name, unread_forms[k].form);
+    return 0;
+}
+
 /* what else stands beside weights: scales of their inputs, which only a product of 8-bit numbers wants; a vocabulary */
 static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_fp8", "spiece_model" };
 /* counters of a trainer */
@@ -177,7 +197,7 @@ int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
                                  other->name, td_dtype_name(e->dtype));
         }
     }
-    return ret;
+    return ret < 0 ? ret : refuse_forms(ckpt, log);
 }
 
 int td_ckpt_quant_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log)

@@ -111,8 +111,9 @@ static inline void form_prefix(Form *f, const char *prefix)
 static inline int form_write(const Form *f, const char *path, const char *metadata)
 {
     static const char *const names[TD_N_DTYPES] = { [TD_F32] = "F32", [TD_BF16] = "BF16", [TD_F16] = "F16",
-                                                    [TD_I8] = "I8", [TD_U8] = "U8", [TD_F8_E4M3] = "F8_E4M3",
-                                                    [TD_F8_E5M2] = "F8_E5M2", [TD_F8_E8M0] = "F8_E8M0" };
+                                                    [TD_I8] = "I8", [TD_U8] = "U8", [TD_I32] = "I32",
+                                                    [TD_F8_E4M3] = "F8_E4M3", [TD_F8_E5M2] = "F8_E5M2",
+                                                    [TD_F8_E8M0] = "F8_E8M0" };
     size_t size = 400 * (size_t)(f->n + 1) + (metadata ? strlen(metadata) : 0), n = 0, at = 0;
     char *header = malloc(size);
     FILE *file = fopen(path, "wb");
