@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Schedules and updates against the official loops and diffusers' schedulers, with a closed-form network:
- * v = bf16(x)/2 + bf16(t)/1024. */
+ * v = bf16(x)/2 + bf16(t)/1024, or without rounding. */
 #include "seam/backend.h"
 #include "golden.h"
 #include "clip/sampler.h"
@@ -14,6 +14,12 @@ static void network(float *v, const double *x, double t)
 
     for (int i = 0; i < N; i++)
         v[i] = td_bf16_round((float)x[i]) * 0.5f + seen / 1024.0f;
+}
+
+static void smooth_network(float *v, const double *x, double t)
+{
+    for (int i = 0; i < N; i++)
+        v[i] = (float)x[i] * 0.5f + (float)((double)(float)t * 1000.0) / 1024.0f;
 }
 
 static void check_times(void)
@@ -79,7 +85,7 @@ static void check_rcm(TDDev *dev, const TDCheckpoint *g, const char *key, const 
 
         snprintf(name, sizeof(name), "noise.%d", s + 1);
         nt.data = ode ? NULL : golden_f32(g, name, NULL);
-        network(v, x, t[s]);
+        (steps > 4 ? smooth_network : network)(v, x, t[s]);
         CHECK(dev->ops->rcm_step(dev, &xt, &vt, ode ? NULL : &nt, t[s], t[s + 1]) == 0);
         free(nt.data);
     }
@@ -102,25 +108,50 @@ static void check_official(TDDev *dev, const TDCheckpoint *g, const char *name, 
     check_rcm(dev, g, key, t, steps, ode);
 }
 
-/* FlowMatchEulerDiscreteScheduler of diffusers with the same times: its steps and those that add noise */
-static void check_diffusers(TDDev *dev, const TDCheckpoint *g, const char *name, const char *text, TDLog *log)
+/* FlowMatchEulerDiscreteScheduler of diffusers, with times in a text: its sigmas, what the network sees of them, where
+ * its steps end, and those that add noise */
+static void check_diffusers(TDDev *dev, const TDCheckpoint *g, const char *name, const char *text, int renoise,
+                            TDLog *log)
 {
-    double t[TD_MAX_STEPS + 1];
+    double t[TD_MAX_STEPS + 1] = { 0 };
     char key[32];
-    int64_t n = 0;
+    int64_t n = 0, n_sigmas = 0;
     int steps = td_rcm_times(t, text, log);
-    float *thousands;
+    float *thousands, *sigma;
 
     snprintf(key, sizeof(key), "%s.t", name);
     thousands = golden_f32(g, key, &n);
-    if (CHECK_INT(n, steps))
-        for (int i = 0; i < steps; i++)
-            CHECK_NEAR(td_bf16_round((float)((double)(float)t[i] * 1000.0)), td_bf16_round(thousands[i]), 0);
+    snprintf(key, sizeof(key), "%s.sigma", name);
+    sigma = golden_f32(g, key, &n_sigmas);
+    if (CHECK_INT(n, steps) && CHECK_INT(n_sigmas, steps + 1))
+        for (int i = 0; i <= steps; i++) {
+            CHECK_NEAR(t[i], sigma[i], 1e-6);
+            if (i < steps)
+                CHECK_NEAR(td_bf16_round((float)((double)(float)t[i] * 1000.0)), td_bf16_round(thousands[i]), 0);
+        }
     free(thousands);
+    free(sigma);
     snprintf(key, sizeof(key), "%s.euler", name);
     check_rcm(dev, g, key, t, steps, 1);
     snprintf(key, sizeof(key), "%s.renoise", name);
-    check_rcm(dev, g, key, t, steps, 0);
+    if (renoise)
+        check_rcm(dev, g, key, t, steps, 0);
+}
+
+/* forty steps as diffusers takes them for Wan 2.2 A14B: even ones from 1 down to the shifted last of a thousand, which
+ * are then on the grid of the shift */
+static void check_forty(TDDev *dev, const TDCheckpoint *g, const char *name, double shift, TDLog *log)
+{
+    double least = shift * 0.001 / (1 + (shift - 1) * 0.001);
+    char text[40 * 20];
+    size_t n = 0;
+
+    for (int i = 0; i < 40; i++) {
+        double u = 1 + (least - 1) * i / 39;
+
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%.15f", n ? "|" : "", shift * u / (1 + (shift - 1) * u));
+    }
+    check_diffusers(dev, g, name, text, 0, log);
 }
 
 /* of any length: x + (t' - t) v, or x0 = x - t v with new noise, (1 - t') x0 + t' noise, by hand */
@@ -240,9 +271,16 @@ int main(void)
     test_begin("diffusers' Euler steps, plain and with noise, at times given by hand");
     g = golden_open("diffusers", &log);
     if (g && dev) {
-        check_diffusers(dev, g, "lightx2v", "1|0.9375|0.833333333333333|0.625", &log);
-        check_diffusers(dev, g, "fastwan", "1|0.757|0.522", &log);
-        check_diffusers(dev, g, "two", "0.9|0.5", &log);
+        check_diffusers(dev, g, "lightx2v", "1|0.9375|0.833333333333333|0.625", 1, &log);
+        check_diffusers(dev, g, "lightx2v8", "1|0.972222222222222|0.9375|0.892857142857143|0.833333333333333|0.75|"
+                        "0.625|0.416666666666667", 1, &log);
+        check_diffusers(dev, g, "lightx2v12", "1|0.982219365895458|0.961449676823638|0.9375|0.909214830970556|"
+                        "0.87484993997599|0.833333333333333|0.781484257871064|0.713979416809606|0.625|"
+                        "0.500599520383693|0.311561561561562", 1, &log);
+        check_diffusers(dev, g, "fastwan", "1|0.757|0.522", 1, &log);
+        check_diffusers(dev, g, "two", "0.9|0.5", 1, &log);
+        check_forty(dev, g, "a14b_t2v", 12, &log);
+        check_forty(dev, g, "a14b_i2v", 5, &log);
     }
     test_begin("eight steps, and twelve");
     for (int ode = 0; ode < 2 && dev; ode++) {
@@ -254,6 +292,7 @@ int main(void)
         check_unipc(g, 4, 3);
         check_unipc(g, 20, 5);
         check_unipc(g, 40, 12);
+        check_unipc(g, 40, 5);
     }
     td_checkpoint_close(&g);
     if (dev)

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Write tests/golden/diffusers.safetensors: where diffusers' schedulers end with times given by hand and a closed-form
-network, v = float(bf16(x)) / 2 + float(bf16(1000 t)) / 1024. noise.0 is the state at first, noise.N the draw of step N.
-And the same of UniPC in float64, unipc.STEPS.SHIFT, with sigmas that begin where this library's do.
+"""Write tests/golden/diffusers.safetensors: where diffusers' schedulers end with a closed-form network,
+v = float(bf16(x)) / 2 + float(bf16(1000 t)) / 1024. noise.0 is the state at first, noise.N the draw of step N.
+NAME.euler, NAME.renoise: of FlowMatchEulerDiscreteScheduler, with the times of NAME on the grid of a shift, which the
+scheduler applies; NAME.t and NAME.sigma are what it makes of them. Where there are more than four, nothing is rounded to
+bf16: over many steps the scheduler's float32 state would lead to other roundings than float64's. unipc.STEPS.SHIFT: of UniPC in float64, with sigmas
+that begin where this library's do.
 
 usage: diffusers_golden.py tests/golden/diffusers.safetensors
 """
@@ -17,10 +20,12 @@ from diffusers.schedulers import scheduling_flow_match_euler_discrete as module
 import store
 
 BF16 = torch.bfloat16
-LISTS = {
-    "lightx2v": [1, 0.9375, 0.8333333333333334, 0.625],  # 1000, 750, 500, 250 on the grid of shift 5
-    "fastwan": [1, 0.757, 0.522],
-    "two": [0.9, 0.5],
+LISTS = {                                        # shift, times on its grid
+    "lightx2v": (5, [1, 0.75, 0.5, 0.25]),
+    "lightx2v8": (5, [1 - i / 8 for i in range(8)]),
+    "lightx2v12": (5, [round(1000 - i * 1000 / 12) / 1000 for i in range(12)]),
+    "fastwan": (1, [1, 0.757, 0.522]),           # of its grid already
+    "two": (1, [0.9, 0.5]),
 }
 
 
@@ -28,15 +33,20 @@ def network(x, t):
     return x.to(BF16).float() * 0.5 + t.to(BF16).float() / 1024
 
 
-def run(times, noise, stochastic):
-    s = FlowMatchEulerDiscreteScheduler(shift=1.0, stochastic_sampling=stochastic)
-    s.set_timesteps(sigmas=times)
+def smooth(x, t):
+    return x.float() * 0.5 + t.float() / 1024
+
+
+def run(shift, times, noise, stochastic):
+    """times: a list, or how many of the scheduler's own"""
+    s = FlowMatchEulerDiscreteScheduler(shift=float(shift), stochastic_sampling=stochastic)
+    s.set_timesteps(times) if isinstance(times, int) else s.set_timesteps(sigmas=times)
     draws = iter(noise[1:])
     module.randn_tensor = lambda *args, **kw: next(draws)
-    x = noise[0] * s.sigmas[0]
+    x, v = noise[0] * s.sigmas[0], network if len(s.timesteps) <= 4 else smooth
     for t in s.timesteps:
-        x = s.step(network(x, t), t, x, return_dict=False)[0]
-    return x, s.timesteps
+        x = s.step(v(x, t), t, x, return_dict=False)[0]
+    return x, s
 
 
 def run_unipc(out, steps, shift, noise):
@@ -52,15 +62,20 @@ def run_unipc(out, steps, shift, noise):
 
 def main():
     gen = torch.Generator().manual_seed(0)
-    noise = [torch.randn(16 * 2 * 2 * 2, generator=gen) for _ in range(5)]
+    noise = [torch.randn(16 * 2 * 2 * 2, generator=gen) for _ in range(13)]
     out = {f"noise.{i}": n for i, n in enumerate(noise)}
-    for name, times in LISTS.items():
-        out[f"{name}.euler"], out[f"{name}.t"] = run(times, noise, False)
-        out[f"{name}.renoise"], _ = run(times, noise, True)
-    for steps, shift in ((4, 3.0), (20, 5.0), (40, 12.0)):
+    for name, (shift, times) in LISTS.items():
+        out[f"{name}.euler"], s = run(shift, times, noise, False)
+        out[f"{name}.t"], out[f"{name}.sigma"] = s.timesteps, s.sigmas
+        out[f"{name}.renoise"], _ = run(shift, times, noise, True)
+    for name, shift in (("a14b_t2v", 12), ("a14b_i2v", 5)):
+        out[f"{name}.euler"], s = run(shift, 40, noise, False)
+        out[f"{name}.t"], out[f"{name}.sigma"] = s.timesteps, s.sigmas
+    for steps, shift in ((4, 3.0), (20, 5.0), (40, 12.0), (40, 5.0)):
         run_unipc(out, steps, shift, noise[0])
     store.save(sys.argv[1], out, {"diffusers": diffusers.__version__, "torch": torch.__version__,
-                                  **{name: "|".join(map(str, times)) for name, times in LISTS.items()}})
+                                  **{name: f"shift {shift}: {'|'.join(map(str, times))}"
+                                     for name, (shift, times) in LISTS.items()}})
 
 
 if __name__ == "__main__":
