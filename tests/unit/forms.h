@@ -340,6 +340,43 @@ static inline void form_to_8_bits(Form *f, enum TDDtype type, enum FormScale sca
     }
 }
 
+/* what is no linear from bf16 to f16, as ComfyUI's files have it; what f16 cannot hold becomes 0 */
+static inline void form_halve(Form *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        uint16_t *v = (uint16_t *)f->t[i].data;
+
+        if (f->t[i].dtype != TD_BF16 || form_is_linear(&f->t[i]))
+            continue;
+        f->t[i].dtype = TD_F16;
+        for (size_t k = 0; k < f->t[i].bytes / 2; k++) {
+            int e = (v[k] >> 7 & 255) - 112;
+
+            v[k] = (uint16_t)((v[k] & 0x8000) | (e > 0 && e < 31 ? e << 10 | (v[k] & 127) << 3 : 0));
+        }
+    }
+}
+
+/* what is f16 to f32, of the same values */
+static inline void form_widen(Form *f)
+{
+    for (int i = 0; i < f->n; i++) {
+        FormTensor *t = &f->t[i];
+        float *wide = malloc(2 * t->bytes + 1);
+
+        for (size_t k = 0; t->dtype == TD_F16 && k < t->bytes / 2; k++)
+            wide[k] = td_f16_to_f32(((uint16_t *)t->data)[k]);
+        if (t->dtype != TD_F16) {
+            free(wide);
+            continue;
+        }
+        free(t->data);
+        t->data = (uint8_t *)wide;
+        t->bytes *= 2;
+        t->dtype = TD_F32;
+    }
+}
+
 /* Every linear to a group format of ComfyUI: mxfp8, or nvfp4 where `fp4`, with the scales swizzled. */
 static inline void form_to_groups(Form *f, int fp4)
 {

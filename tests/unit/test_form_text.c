@@ -184,6 +184,7 @@ static void test_pth(void)
 
 static void test_comfy(void)
 {
+    static uint8_t a[BYTES], b[BYTES];
     char from[256], to[256];
     FormTensor *t;
     Form f;
@@ -231,12 +232,21 @@ static void test_comfy(void)
                 break;
             }
     }
+    form_halve(&f);
     RENAME(&f, comfy);
+    CHECK_INT(form_find(&f, "shared.weight")->dtype, TD_F16);
     form_add(&f, "scaled_fp8", TD_F8_E4M3, 1, (int64_t[]){ 2 }, NULL);
     form_add(&f, "spiece_model", TD_U8, 1, (int64_t[]){ (int64_t)n_spiece }, spiece);
     if (form_write(&f, to, NULL) >= 0)
         check_plain(to);
     form_tdinfo(to, "Hugging Face's names");
+
+    test_begin("its table, norms and relative positions of f16 are as those of f32");
+    form_widen(&f);
+    CHECK_INT(form_write(&f, small_path(from, "wide.safetensors"), NULL), 0);
+    CHECK_INT(clip(to, NULL, a), N);
+    CHECK_INT(clip(from, NULL, b), N);
+    CHECK(!memcmp(a, b, BYTES));
     form_free(&f);
 }
 
@@ -277,8 +287,29 @@ static uint64_t varint(const uint8_t **p)
     return v;
 }
 
-/* both lists, of the pieces of the vocabulary and then what writers add; short_by: scores that are left out */
-static void put_vocabulary(uint64_t short_by)
+/* what writers say beside it: the architecture, which is theirs to name, and the kinds of the pieces */
+static uint64_t put_more(uint64_t n_pieces)
+{
+    static const struct { const char *key, *text; } words[] = {
+        { "general.architecture", "t5encoder" }, { "tokenizer.ggml.model", "t5" },
+    };
+    const uint32_t text = 8;
+    const int32_t kind = 1;
+
+    for (int i = 0; i < 2; i++) {
+        put_text(words[i].key, strlen(words[i].key));
+        put(&text, 4);
+        put_text(words[i].text, strlen(words[i].text));
+    }
+    put_array("tokenizer.ggml.token_type", 5, n_pieces);
+    for (uint64_t i = 0; i < n_pieces; i++)
+        put(&kind, 4);
+    return 3;
+}
+
+/* both lists, of the pieces of the vocabulary and then what writers add; short_by: scores that are left out.
+ * @return the number of pairs */
+static uint64_t put_vocabulary(uint64_t short_by)
 {
     static const char *const more[] = { "<extra_id_1>", "<extra_id_0>", "[PAD1]", "[PAD2]" };
     static float scores[1 << 16];
@@ -316,24 +347,26 @@ static void put_vocabulary(uint64_t short_by)
     }
     put_array("tokenizer.ggml.scores", 6, n + 4 - short_by);
     put(scores, 4 * (n + 4 - short_by));
+    return 2 + put_more(n + 4);
 }
 
 static void test_gguf(void)
 {
     char from[256], to[256];
+    uint64_t n;
     Form f;
 
     test_begin("GGUF, its vocabulary in lists");
     if (form_read(&f, small_path(from, TEXT), 0) < 0)
         return;
     RENAME(&f, gguf);
-    put_vocabulary(0);
-    if (form_write_gguf(&f, small_path(to, "text.gguf"), pairs, n_pairs, 2) >= 0)
+    n = put_vocabulary(0);
+    if (form_write_gguf(&f, small_path(to, "text.gguf"), pairs, n_pairs, n) >= 0)
         check_same(to);
 
     test_begin("lists that do not fit each other");
-    put_vocabulary(1);
-    CHECK_INT(form_write_gguf(&f, to, pairs, n_pairs, 2), 0);
+    n = put_vocabulary(1);
+    CHECK_INT(form_write_gguf(&f, to, pairs, n_pairs, n), 0);
     refuse(to, EBADMSG, " scores, want as many");
     n_pairs = 0;
     put_array("tokenizer.ggml.tokens", 8, 1);
@@ -342,16 +375,19 @@ static void test_gguf(void)
     refuse(to, EBADMSG, "tokenizer.ggml.tokens without tokenizer.ggml.scores");
     form_free(&f);
 
-    test_begin("GGUF in q8_0, the table of tokens, too");
+    test_begin("GGUF in q8_0, the table of tokens, too; norms and relative positions f32");
     if (form_read(&f, small_path(from, TEXT), 0) < 0)
         return;
     strcpy(form_find(&f, "token_embedding.weight")->name, "blocks.table.weight");
     form_to_q8_0(&f);
     strcpy(form_find(&f, "blocks.table.weight")->name, "token_embedding.weight");
     CHECK_INT(form_find(&f, "token_embedding.weight")->dtype, TD_Q8_0);
+    form_halve(&f);
+    form_widen(&f);
     RENAME(&f, gguf);
-    put_vocabulary(0);
-    if (form_write_gguf(&f, to, pairs, n_pairs, 2) >= 0)
+    CHECK_INT(form_find(&f, "enc.blk.0.attn_rel_b.weight")->dtype, TD_F32);
+    n = put_vocabulary(0);
+    if (form_write_gguf(&f, to, pairs, n_pairs, n) >= 0)
         check_plain(to);
     form_free(&f);
 }

@@ -122,6 +122,32 @@ static void test_8_bits(void)
     }
 }
 
+/* ComfyUI's files of fp8 have f16 where others have bf16: the same as f32 of these values */
+static void test_halves(void)
+{
+    static uint8_t a[BYTES], b[BYTES];
+    char from[256], to[256], wide[256];
+    Form f;
+
+    test_begin("fp8 e4m3, all else f16");
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    form_to_8_bits(&f, TD_F8_E4M3, FORM_TENSOR, "scale_weight", NULL, 0);
+    form_halve(&f);
+    CHECK_INT(form_find(&f, "head.head.weight")->dtype, TD_F16);
+    CHECK_INT(form_write(&f, small_path(to, "form.safetensors"), NULL), 0);
+    form_widen(&f);
+    CHECK_INT(form_find(&f, "head.head.weight")->dtype, TD_F32);
+    CHECK_INT(form_write(&f, small_path(wide, "wide.safetensors"), NULL), 0);
+    form_free(&f);
+    for (int quant = 0; quant < 2; quant++) {
+        CHECK_INT(dit_clip(to, quant ? TD_QUANT_AUTO : TD_QUANT_NONE, quant ? TD_QUANT_INT8 : TD_QUANT_NONE, a), N);
+        CHECK_INT(dit_clip(wide, quant ? TD_QUANT_AUTO : TD_QUANT_NONE, quant ? TD_QUANT_INT8 : TD_QUANT_NONE, b), N);
+        CHECK(!memcmp(a, b, BYTES));
+    }
+    form_tdinfo(to, "f8_e4m3, SLA");
+}
+
 static void test_groups(void)
 {
     char from[256], to[256];
@@ -396,6 +422,7 @@ int main(void)
         return test_end();
     small_path(original, "own");
     test_8_bits();
+    test_halves();
     test_groups();
     test_gguf();
     test_gguf_prefix();

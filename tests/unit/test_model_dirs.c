@@ -147,6 +147,22 @@ static void check_low(const char *name, const char *part, const char *low_part, 
         printf("  %s, dit=%s, dit_low=%s\n", name, part ? part : "", low_part);
 }
 
+/* vae=PART makes the clip of this one */
+static void check_vae(const char *name, const char *part, const char *want)
+{
+    static uint8_t a[BYTES], b[BYTES];
+    char model[256], vae[256];
+    TDSettings s;
+    Seen seen;
+
+    small_settings(&s, &seen, small_path(model, name));
+    s.vae = part;
+    CHECK_INT(clip(&s, &seen, 0, a), N);
+    s.vae = small_path(vae, want);
+    CHECK_INT(clip(&s, &seen, 0, b), N);
+    CHECK(!memcmp(a, b, BYTES));
+}
+
 static void test_words(void)
 {
     static const struct { const char *name; int low, high; } names[] = {
@@ -199,6 +215,51 @@ static void test_wan(void)
     shell("rm -r wan/distill_models wan/low_noise_model && mv wan/high_noise_model/*.safetensors wan/T2V_high.pth");
     refuse("wan", NULL, ENOENT, "T2V_high.pth is one of two experts, and there is no other; want e.g. TurboWan2.2-T2V");
     check_dir("wan", small_path((char[256]){ 0 }, "wan/T2V_high.pth"), (Want){ "a", NULL, NULL, NULL }, 0);
+}
+
+/* what is f32 in Wan 2.2's repositories */
+static void write_wide_shards(const char *part, const char *folder)
+{
+    char path[256];
+    Form f;
+
+    if (form_read(&f, small_path(path, part), 0) < 0)
+        return;
+    for (int i = 0; i < f.n; i++) {
+        FormTensor *t = &f.t[i];
+        float *wide = t->dtype == TD_BF16 ? malloc(2 * t->bytes) : NULL;
+
+        for (size_t k = 0; wide && k < t->bytes / 2; k++)
+            wide[k] = td_bf16_to_f32(((uint16_t *)t->data)[k]);
+        if (!wide)
+            continue;
+        free(t->data);
+        t->data = (uint8_t *)wide;
+        t->bytes *= 2;
+        t->dtype = TD_F32;
+    }
+    form_write_shards(&f, small_path(path, folder), "diffusion_pytorch_model", 6);
+    form_free(&f);
+}
+
+static void test_shards(void)
+{
+    test_begin("Wan 2.2: both experts as six shards of f32");
+    shell("mkdir -p wan22/high_noise_model wan22/low_noise_model wan22/google/umt5-xxl && "
+          "cp text wan22/models_t5_umt5-xxl-enc-bf16.pth && cp vae wan22/Wan2.1_VAE.pth && "
+          "cp spiece.model wan22/google/umt5-xxl && "
+          "for d in high low; do echo {} > wan22/${d}_noise_model/config.json; done");
+    write_wide_shards("a", "wan22/high_noise_model");
+    write_wide_shards("b", "wan22/low_noise_model");
+    check_dir("wan22", NULL, (Want){ "a", "b", NULL, NULL }, 0.875);
+
+    test_begin("the same in Hugging Face's cache: links to blobs");
+    shell("mkdir -p hub/blobs hub/snapshots/f00d && cd wan22 && n=0 && for f in $(find . -type f); do n=$((n + 1)) && "
+          "cp $f ../hub/blobs/$n && mkdir -p ../hub/snapshots/f00d/${f%/*} && "
+          "ln -s $(realpath ../hub/blobs/$n) ../hub/snapshots/f00d/$f; done");
+    check_dir("hub/snapshots/f00d", NULL, (Want){ "a", "b", NULL, NULL }, 0.875);
+    form_tdinfo(small_path((char[256]){ 0 }, "hub/snapshots/f00d"), "model.safetensors.index.json: Wan T2V, other");
+    shell("rm -r hub wan22");
 }
 
 static void test_published(void)
@@ -393,6 +454,14 @@ static void test_flat(void)
     refuse("flat", NULL, ENOENT, "(T2V-00001-of-00002.safetensors is a shard, and its index is missing); want");
     shell("mv flat/T2V-00001-of-00002.safetensors flat/T2V.sft");
 
+    test_begin("LightVAE, a quarter as wide, where vae= names it");
+    shell("cp vae24 flat/lightvaew2_1.safetensors && cp vae32 flat/wan_vae.bin");
+    check_vae("flat", "lightvae", "vae24");
+    check_dir("flat", NULL, (Want){ "a", NULL, NULL, "vae32" }, 0);
+    check_used("flat", NULL, " s; VAE wan_vae.bin (of most bits, of 2)");
+    form_tdinfo(small_path((char[256]){ 0 }, "flat/lightvaew2_1.safetensors"), "Wan VAE, other size: base dim 24");
+    shell("rm flat/lightvaew2_1.safetensors && cp vae flat/wan_vae.bin");
+
     test_begin("a VAE of more bits beside one of fewer");
     shell("cd flat && cp ../vae16 a_vae.safetensors");
     check_dir("flat", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
@@ -442,14 +511,18 @@ int main(void)
     if (small_model_make("m", "") < 0 || small_model_make("n", "--seed=4 --only=dit") < 0 ||
         small_model_make("i", "--in-dim=36 --only=dit") < 0 ||
         small_model_make("l", "--text-dim=128 --text-heads=2 --only=text") < 0 ||
-        small_model_make("v", "--vae-dtype=bf16 --only=vae") < 0)
+        small_model_make("v", "--vae-dtype=bf16 --only=vae") < 0 ||
+        small_model_make("v24", "--vae-dim=24 --only=vae") < 0 ||
+        small_model_make("v32", "--vae-dim=32 --only=vae") < 0)
         return test_end();
     snprintf(dir, sizeof(dir), "%s", small_dir);
     shell("cp m/TurboWan*480P.safetensors a && cp n/TurboWan*480P.safetensors b && cp m/models_t5* text && "
           "cp l/models_t5* large && cp m/Wan2.1_VAE* vae && cp v/Wan2.1_VAE* vae16 && "
+          "cp v24/Wan2.1_VAE* vae24 && cp v32/Wan2.1_VAE* vae32 && "
           "cp i/*high-720P.safetensors i2v_high && "
-          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i l v");
+          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i l v v24 v32");
     test_wan();
+    test_shards();
     test_published();
     test_diffusers();
     test_comfy();
