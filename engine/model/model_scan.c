@@ -2,7 +2,8 @@
  * 1. Hidden files, and what is no regular file or a link to one, are none of the model. Shards are entered through
  *    their index.
  * 2. A file that cannot be read as weights, or whose tensors are of something else, leaves only where another stays.
- * 3. What a file has beside its network (a decoder of text, a copy) is no bits of it. */
+ * 3. What a file has beside its network (a decoder of text, a copy) is no bits of it.
+ * 4. A file that is found by several names, through links, is one. */
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -367,15 +368,79 @@ static TDDitShape shape_of(const char *path)
     return s;
 }
 
+/* What a file is, by whatever name; an index, whose shards lie beside its name, in its folder. */
+typedef struct Identity {
+    dev_t device[2];
+    ino_t inode[2];
+    int depth;                                   /* folders of the name; -1: there is no such file */
+    int light;                                   /* of a tiny VAE: what its name says of it (nets/vae_tiny.c) */
+} Identity;
+
+static int identify(Identity *id, const char *dir, const char *name, TDLog *log)
+{
+    struct stat st = { 0 }, folder = { 0 };
+    char *path;
+    int ret = td_join_path(&path, dir, name, log);
+
+    if (ret < 0)
+        return ret;
+    *id = (Identity){ .depth = stat(path, &st) == 0 ? 0 : -1, .light = strcasestr(name, tiny[0]) != NULL };
+    for (const char *s = name; *s && id->depth >= 0; s++)
+        id->depth += *s == '/';
+    *strrchr(path, '/') = 0;
+    if (ends_with(name, ".json") && stat(path, &folder) < 0)
+        id->depth = -1;
+    id->device[0] = st.st_dev;
+    id->inode[0] = st.st_ino;
+    id->device[1] = folder.st_dev;
+    id->inode[1] = folder.st_ino;
+    free(path);
+    return 0;
+}
+
+static int is_same(const Identity *a, const Identity *b)
+{
+    return a->depth >= 0 && b->depth >= 0 && a->inode[0] == b->inode[0] && a->device[0] == b->device[0] &&
+           a->inode[1] == b->inode[1] && a->device[1] == b->device[1] && a->light == b->light;
+}
+
+/* Names of one file by several ways, such as a folder that is a link to another one: the first of those in the fewest
+ * folders stays. */
+static int drop_same(TDScan *scan, const char *dir, enum TDFile kind, TDLog *log)
+{
+    int n = scan->n[kind], ret = 0;
+    char *keep = calloc((size_t)n, 1);
+    Identity *id = calloc((size_t)n, sizeof(*id));
+
+    if (!keep || !id)
+        ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);
+    for (int i = 0; i < n && ret >= 0; i++) {
+        if ((ret = identify(&id[i], dir, scan->name[kind][i], log)) < 0)
+            break;
+        keep[i] = 1;
+        for (int j = 0; j < i; j++)
+            if (keep[j] && is_same(&id[i], &id[j]))
+                keep[id[i].depth < id[j].depth ? j : i] = 0;
+    }
+    if (ret >= 0)
+        td_scan_keep(scan, kind, keep);
+    free(keep);
+    free(id);
+    return ret;
+}
+
 int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, const char *dit, int best, TDLog *log)
 {
-    int n = scan->n[kind], ret = 0, n_fit = 0;
-    char *keep = n > 1 ? calloc((size_t)n, 1) : NULL, *path;
-    uint64_t most = 1, *bytes = n > 1 ? calloc((size_t)n, sizeof(*bytes)) : NULL;
+    int n, ret = scan->n[kind] > 1 ? drop_same(scan, dir, kind, log) : 0, n_fit = 0;
+    char *keep, *path;
+    uint64_t most = 1, *bytes;
     TDDitShape shape;
 
-    if (n < 2)
-        return n;
+    n = scan->n[kind];
+    if (ret < 0 || n < 2)
+        return ret < 0 ? ret : n;
+    keep = calloc((size_t)n, 1);
+    bytes = calloc((size_t)n, sizeof(*bytes));
     shape = shape_of(dit);
     if (!keep || !bytes)
         ret = td_error(log, ENOMEM, "model=%s: out of memory", dir);

@@ -259,6 +259,15 @@ static void test_shards(void)
           "ln -s $(realpath ../hub/blobs/$n) ../hub/snapshots/f00d/$f; done");
     check_dir("hub/snapshots/f00d", NULL, (Want){ "a", "b", NULL, NULL }, 0.875);
     form_tdinfo(small_path((char[256]){ 0 }, "hub/snapshots/f00d"), "model.safetensors.index.json: Wan T2V, other");
+
+    test_begin("two folders whose indexes are one blob, and their shards are not");
+    shell("mkdir -p hub/snapshots/f00d/distill_models && cd hub/snapshots/f00d && "
+          "cp -r low_noise_model distill_models/high_noise_model && "
+          "cp -r high_noise_model distill_models/low_noise_model && "
+          "for d in */*noise* high* low*; do "
+          "ln -sf $(realpath high_noise_model/*.index.json) $d/diffusion_pytorch_model.safetensors.index.json; done");
+    check_dir("hub/snapshots/f00d", "distill", (Want){ "b", "a", NULL, NULL }, 0.875);
+    refuse("hub/snapshots/f00d", NULL, EINVAL, "more than one file could be a transformer (distill_models/high_noise");
     shell("rm -r hub wan22");
 }
 
@@ -409,6 +418,17 @@ static void test_comfy(void)
               ".safetensors, unet/wan2.2_i2v_low_noise_14B.ckpt, diffusion_models/wan/Wan2_1_T2V_1_3B.sft, diffusion_");
     refuse_as("comfy", "text_encoder", "nope", ENOENT, "that could be a umT5 encoder (text_encoders/umt5.safetensors)");
     refuse_as("comfy", "vae", "nope", ENOENT, "could be a VAE (vae/Wan2_1_VAE_f32.pt, vae/wan_2.1_vae.pt, vae/taew2_1");
+
+    test_begin("folders and files that are links to others: each file is one");
+    shell("mv comfy/unet/* comfy/diffusion_models && rmdir comfy/unet && ln -s diffusion_models comfy/unet && "
+          "ln -s . comfy/diffusion_models/loop && ln -s Wan2_1_VAE_f32.pt comfy/vae/best_vae.pt && "
+          "ln comfy/text_encoders/umt5.safetensors comfy/clip/same_t5.safetensors");
+    check_dir("comfy", "1_3B", (Want){ "b", NULL, NULL, NULL }, 0);
+    check_dir("comfy", "t2v_high", (Want){ "a", "b", NULL, NULL }, 0.875);
+    check_dir("comfy", "i2v_high", (Want){ "i2v_high", "i2v_low", NULL, NULL }, 0);
+    check_used("comfy", "1_3B", " s; VAE vae/Wan2_1_VAE_f32.pt (of most bits, of 2)");
+    refuse("comfy", NULL, EINVAL, "more than one file could be a transformer (diffusion_models/wan/Wan2_1_T2V_1_3B."
+           "sft, diffusion_models/wan2.2_i2v_high_noise_14B.ckpt, diffusion_models/wan2.2_t2v_high_noise_14B.safe");
 
     test_begin("a tree without one of the parts");
     shell("rm comfy/vae/*");
