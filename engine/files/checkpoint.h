@@ -26,6 +26,7 @@ typedef struct TDEntry {
     const struct TDEntry *scale;                 ///< its values are times this: one number, or one a row; or NULL
     int group;                                   ///< or one for so many values of a row, swizzled (td_swizzled()); or 0
     const struct TDEntry *scale_2;               ///< and times this number, where there are groups; or NULL
+    const struct TDEntry *columns;               ///< its columns are times these, one number each; or NULL
     int64_t row0;                                ///< of a part of it (td_entry_rows()): where its scales begin
     int rotated;                                 ///< inputs that were rotated with each other (ConvRot), or 0
     const struct TDChange *change;               ///< what LoRAs make of its values (change.h), or NULL
@@ -66,7 +67,7 @@ int td_dtype_has_values(enum TDDtype t);         ///< whether td_entry_to_f32() 
  *  holds td_entry_count() floats. */
 int td_entry_to_f32(const TDEntry *e, float *dst);
 
-/** Copy the entry, which has no scale and no change, as dense rows of its own dtype. dst: td_entry_count() elements. */
+/** Copy the entry, which has no scales and no change, as dense rows of its own dtype. dst: td_entry_count() of them. */
 void td_entry_to_rows(const TDEntry *e, void *dst);
 
 #endif /* TD_CHECKPOINT_H */

@@ -5,6 +5,8 @@
 #include "files/change.h"
 #include "files/values.h"
 
+#define COLUMNS 256                              /* whose scales are read at a time */
+
 int64_t td_entry_count(const TDEntry *e)
 {
     return td_shape_count(e->shape, e->n_dims);
@@ -106,6 +108,22 @@ static void scale_row(const TDEntry *e, float *x, int64_t row, int64_t k)
         td_rotate(x + i, e->rotated);
 }
 
+/* rows of k values, each column times its number */
+static void scale_columns(const TDEntry *e, float *x, int64_t rows, int64_t k)
+{
+    const TDEntry *s = e->columns;
+    float f[COLUMNS];
+
+    for (int64_t c = 0; c < k; c += COLUMNS) {
+        int64_t n = k - c < COLUMNS ? k - c : COLUMNS;
+
+        td_row_to_f32(f, s->data + c * (int64_t)td_dtype_size(s->dtype), s->dtype, n, 1);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < n; i++)
+                x[r * k + c + i] *= f[i];
+    }
+}
+
 int td_entry_to_f32(const TDEntry *e, float *dst)
 {
     int64_t n = td_entry_count(e), k = n ? n / e->shape[0] : 0;
@@ -115,6 +133,8 @@ int td_entry_to_f32(const TDEntry *e, float *dst)
     copy_rows(e, dst, 1);
     for (int64_t r = 0; e->scale && r < (n ? e->shape[0] : 0); r++)
         scale_row(e, dst + r * k, e->row0 + r, k);
+    if (e->columns && n)
+        scale_columns(e, dst, e->shape[0], k);
     if (e->change && n)
         td_change_rows(e->change, NULL, dst, e->row0, e->shape[0], k);
     return 0;

@@ -2,7 +2,8 @@
  * Which scales belong to which tensor of 8-bit values, and what ComfyUI says of its layers: `L.comfy_quant`, a tensor
  * that holds JSON, or the same for all layers in a header.
  * 1. A tensor of fp8 has at most one scale, for all of it or for each row; one of int8 has one, or is never used. Those
- *    of mxfp8 and nvfp4 have one for each group of a row.
+ *    of mxfp8 and nvfp4 have one for each group of a row. A weight of any type may have scales of its inputs, which
+ *    its columns take.
  * 2. A form that this does not know is an error: its numbers would be taken for others. */
 #include <errno.h>
 #include <stdio.h>
@@ -83,6 +84,25 @@ static int set_group_scales(TDCheckpoint *ckpt, TDEntry *e, TDLog *log)
     return 0;
 }
 
+/* what inputs are to be times (AWQ): the columns of the weight are instead */
+static int set_columns(TDCheckpoint *ckpt, TDEntry *e, TDLog *log)
+{
+    TDEntry *s = beside(ckpt, e, "pre_quant_scale");
+
+    if (!s)
+        return 0;
+    if (s->dtype > TD_F64 || !td_entry_is_contiguous(s) || e->n_dims != 2 || td_entry_count(s) != e->shape[1])
+        return td_error(log, EBADMSG, "%s: %s: %lld values of %s, want one of a float type for each of %lld inputs",
+                        ckpt->path, s->name, (long long)td_entry_count(s), td_dtype_name(s->dtype),
+                        (long long)(e->n_dims == 2 ? e->shape[1] : 0));
+    if (e->rotated)
+        return td_error(log, ENOTSUP, "%s: %s: scales of inputs that are rotated, which are not read", ckpt->path,
+                        s->name);
+    s->aside = 1;
+    e->columns = s;
+    return 0;
+}
+
 static int get_flag(TDJson from, const char *key)
 {
     TDJson v;
@@ -143,10 +163,10 @@ static const char zeros[] = "asymmetric int8 or int4 (zero points)", bnb[] = "bi
 /* what tells a form that is not read, though its weight may look like one that is; the first that fits */
 static const struct { const char *ending, *form; } unread_forms[] = {
     { ".wscales", "SVDQuant (w4a4) of nunchaku" }, { ".g_idx", "GPTQ" }, { ".qzeros", "AWQ" },
-    { ".qweight", "packed integers (qweight)" }, { ".weight_packed", "int4 of compressed-tensors" },
-    { ".weight_zero_point", zeros }, { ".zero_point", zeros }, { ".weight_zp", zeros },
+    { ".qweight", "packed integers (qweight)" }, { ".weight_packed", "packed weights of compressed-tensors" },
+    { ".weight_zero_point", zeros }, { ".zero_point", zeros }, { ".weight_zp", zeros }, { ".weight_zeros", zeros },
     { ".weight_codebook", "4-bit codes with a codebook (w4a8)" }, { ".absmax", bnb }, { ".SCB", bnb },
-    { ".weight._data", "quanto" }, { ".W_q", "HQQ" },
+    { ".weight._data", "quanto" }, { ".W_q", "HQQ" }, { ".weight_global_scale", "nvfp4 of LightX2V" },
 };
 
 static int refuse_forms(const TDCheckpoint *ckpt, TDLog *log)
@@ -164,40 +184,51 @@ static const char *const ignored[] = { ".scale_input", ".input_scale", "scaled_f
 /* counters of a trainer */
 static const char accumulated[] = "accum_";
 
-int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
+/* one scale, or those of rows */
+static int set_row_scales(TDCheckpoint *ckpt, TDEntry *e, TDLog *log)
 {
     static const char *const endings[] = { "scale_weight", "weight_scale" };
     static const char *const unread[] = { "weight_scale_2", "weight_scale_inv" };
+    TDEntry *other;
     int ret = 0;
 
+    for (int k = 0; k < 2; k++)
+        if ((other = beside(ckpt, e, unread[k])))
+            return td_error(log, ENOTSUP, "%s: %s: scales of %s values in blocks, which are not read", ckpt->path,
+                            other->name, td_dtype_name(e->dtype));
+    for (int k = 0; k < 2 && ret >= 0; k++) {
+        if (!(other = beside(ckpt, e, endings[k])))
+            continue;
+        ret = e->dtype == TD_I8 || e->dtype == TD_F8_E4M3 || e->dtype == TD_F8_E5M2
+                  ? set_scale(ckpt, e, other, log)
+                  : td_error(log, ENOTSUP, "%s: %s: a scale of %s values, want one of fp8 or int8", ckpt->path,
+                             other->name, td_dtype_name(e->dtype));
+    }
+    return ret;
+}
+
+int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
+{
+    int ret = refuse_forms(ckpt, log);
+
     for (int i = 0; i < ckpt->n_entries && ret >= 0; i++) {
-        TDEntry *e = &ckpt->entries[i], *other;
+        TDEntry *e = &ckpt->entries[i], *form;
 
         for (size_t k = 0; k < sizeof(ignored) / sizeof(*ignored); k++)
             e->aside |= ends_with(e->name, ignored[k]);
         e->aside |= !strncmp(e->name, accumulated, sizeof(accumulated) - 1);
         if (!ends_with(e->name, ".weight"))
             continue;
-        if ((other = beside(ckpt, e, "comfy_quant")) && (ret = set_form(ckpt, e, other, log)) < 0)
+        if ((form = beside(ckpt, e, "comfy_quant")) && (ret = set_form(ckpt, e, form, log)) < 0)
             break;
-        if (e->group) {
-            ret = set_group_scales(ckpt, e, log);
-            continue;
-        }
-        for (int k = 0; k < 2 && ret >= 0; k++)
-            if ((other = beside(ckpt, e, unread[k])))
-                ret = td_error(log, ENOTSUP, "%s: %s: scales of %s values in blocks, which are not read", ckpt->path,
-                               other->name, td_dtype_name(e->dtype));
-        for (int k = 0; k < 2 && ret >= 0; k++) {
-            if (!(other = beside(ckpt, e, endings[k])))
-                continue;
-            ret = e->dtype == TD_I8 || e->dtype == TD_F8_E4M3 || e->dtype == TD_F8_E5M2
-                      ? set_scale(ckpt, e, other, log)
-                      : td_error(log, ENOTSUP, "%s: %s: a scale of %s values, want one of fp8 or int8", ckpt->path,
-                                 other->name, td_dtype_name(e->dtype));
-        }
+        ret = e->group ? set_group_scales(ckpt, e, log) : set_row_scales(ckpt, e, log);
+        ret = ret < 0 ? ret : set_columns(ckpt, e, log);
     }
-    return ret < 0 ? ret : refuse_forms(ckpt, log);
+    for (int i = 0; i < ckpt->n_entries && ret >= 0; i++)
+        if (ends_with(ckpt->entries[i].name, ".pre_quant_scale") && !ckpt->entries[i].aside)
+            ret = td_error(log, ENOTSUP, "%s: %s: scales of inputs, and no weight beside them that has them",
+                           ckpt->path, ckpt->entries[i].name);
+    return ret;
 }
 
 int td_ckpt_quant_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log)

@@ -31,9 +31,9 @@ void td_scan_take_tiny(TDScan *scan, const char *part);
 int td_scan_has_part(const char *name, const char *part, int folders);
 int td_scan_count(const TDScan *scan, enum TDFile kind, const char *part, int folders);
 
-/** Where several files could be of this kind, drop all names but one of each, those whose tensors say that they are not,
- *  or that they do not go with the transformer in file dit (NULL: with any); and where the best is wanted, text encoders
- *  and VAEs of which a file has fewer bits than another. None of the latter is dropped if all would be.
+/** Where several files could be of this kind, drop all names but one of each, those whose tensors say that they are
+ *  not, or that they do not go with the transformer in file dit (NULL: with any); and where the best is wanted, text
+ *  encoders and VAEs of which a file has fewer bits than another. None of the latter is dropped if all would be.
  *  @return of how many the tensors fit, or all if they do of none; ENOMEM */
 int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, const char *dit, int best, TDLog *log);
 

@@ -88,7 +88,8 @@ int td_bind_entry(const TDBind *b, const TDEntry **e, const char *prefix, const 
                         "%s: %s: %lld values over %zu bytes, want at least one, and each stored once",
                         td_checkpoint_path(b->ckpt), name, (long long)td_entry_count(*e), (*e)->bytes);
     td_checkpoint_use(b->ckpt, *e);
-    if ((*e)->scale && (ret = check_finite(b, (*e)->scale)) < 0)
+    if (((*e)->scale && (ret = check_finite(b, (*e)->scale)) < 0) ||
+        ((*e)->columns && (ret = check_finite(b, (*e)->columns)) < 0))
         return ret;
     return (*e)->scale_2 ? check_finite(b, (*e)->scale_2) : 0;
 }

@@ -27,7 +27,7 @@ static int no_memory(TDDev *dev, const TDEntry *e)
 /* whether its bytes are those of rows of this type */
 static int is_dense(const TDEntry *e, enum TDDtype want)
 {
-    return e->dtype == want && !e->scale && !e->change && td_entry_is_contiguous(e);
+    return e->dtype == want && !e->scale && !e->columns && !e->change && td_entry_is_contiguous(e);
 }
 
 /* what packing keeps from one tensor to the next */
@@ -195,7 +195,7 @@ static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum 
     size_t n_rows;
     int ret;
 
-    if (e->dtype == want && !e->change) {
+    if (e->dtype == want && !e->columns && !e->change) {
         td_entry_to_rows(&part, dst);
         return 0;
     }

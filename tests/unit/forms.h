@@ -74,7 +74,7 @@ static inline int form_read(Form *f, const char *path, int plain)
         return -1;
     }
     for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
-        int few = e->dtype >= TD_F8_E4M3 || e->scale;
+        int few = e->dtype >= TD_F8_E4M3 || e->scale || e->columns;
         int64_t n = td_entry_count(e);
         FormTensor *t;
         float *wide;
@@ -374,6 +374,31 @@ static inline void form_widen(Form *f)
         t->data = (uint8_t *)wide;
         t->bytes *= 2;
         t->dtype = TD_F32;
+    }
+}
+
+/* every linear with scales of its inputs, as AWQ has them: powers of 2, by which its columns are divided */
+static inline void form_smooth(Form *f)
+{
+    for (int i = 0, n = f->n; i < n; i++) {
+        FormTensor *t = &f->t[i];
+        int64_t rows = t->shape[0], k = t->shape[1];
+        uint16_t *scale, *x = (uint16_t *)t->data;
+        char name[300];
+
+        if (!form_is_linear(t))
+            continue;
+        scale = malloc((size_t)k * sizeof(*scale));
+        for (int64_t c = 0; c < k; c++) {
+            float s = ldexpf(1, (int)((c * 7 + i) % 5) - 2);
+
+            scale[c] = td_f32_to_bf16(s);
+            for (int64_t r = 0; r < rows; r++)
+                x[r * k + c] = td_f32_to_bf16(td_bf16_to_f32(x[r * k + c]) / s);
+        }
+        snprintf(name, sizeof(name), "%.*spre_quant_scale", (int)strlen(t->name) - 6, t->name);
+        form_add(f, name, TD_BF16, i % 2 + 1, i % 2 ? (int64_t[]){ 1, k } : &k, scale);
+        free(scale);
     }
 }
 

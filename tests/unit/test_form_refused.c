@@ -40,7 +40,7 @@ static const Refused forms[] = {
         { "scales", TD_F16, 2, { 1, K }, NULL }, { "g_idx", TD_I32, 1, { K }, NULL }, END } },
     { "packed integers of another program", "qweight: packed integers (qweight), a form that is not read", {
         { "qweight", TD_I32, 2, { K / 8, K }, NULL }, { "scales", TD_F16, 2, { 1, K }, NULL }, END } },
-    { "int4 of compressed-tensors", "weight_packed: int4 of compressed-tensors, a form that is not read", {
+    { "compressed-tensors", "weight_packed: packed weights of compressed-tensors, a form that is not read", {
         { "weight_packed", TD_I32, 2, { K, K / 8 }, NULL }, { "weight_scale", TD_BF16, 2, { K, 1 }, NULL },
         { "weight_shape", TD_I32, 1, { 2 }, NULL }, END } },
     { "asymmetric int8", "weight_zero_point: asymmetric int8 or int4 (zero points), a form that is not read", {
@@ -54,6 +54,12 @@ static const Refused forms[] = {
     { "zero points alone", ".zero_point: asymmetric int8 or int4 (zero points), a form that is not read", {
         { "weight", TD_I8, 2, { K, K }, NULL }, { "weight_scale", TD_F32, 2, { K, 1 }, NULL },
         { "zero_point", TD_F32, 2, { K, 1 }, NULL }, END } },
+    { "zeros of rows", "weight_zeros: asymmetric int8 or int4 (zero points), a form that is not read", {
+        { "weight", TD_I8, 2, { K, K }, NULL }, { "weight_scale", TD_F32, 2, { K, 1 }, NULL },
+        { "weight_zeros", TD_F32, 2, { K, 1 }, NULL }, END } },
+    { "nvfp4 of LightX2V", "weight_global_scale: nvfp4 of LightX2V, a form that is not read", {
+        { "weight", TD_U8, 2, { K, K / 2 }, NULL }, { "weight_scale", TD_F8_E4M3, 2, { K, K / 16 }, NULL },
+        { "weight_global_scale", TD_F32, 1, { 1 }, NULL }, END } },
     { "bitsandbytes of 4 bits", "weight.absmax: bitsandbytes (nf4, fp4, int8), a form that is not read", {
         { "weight", TD_U8, 2, { K * K / 2, 1 }, NULL }, { "weight.absmax", TD_F32, 1, { K * K / 64 }, NULL },
         { "weight.quant_map", TD_F32, 1, { 16 }, NULL },
@@ -72,7 +78,7 @@ static const Refused forms[] = {
         HALF, { "weight_scale", TD_F32, 2, { K, 1 }, NULL }, COMFY("{\"format\":\"svdquant_w4a4\"}"), END } },
     { "ComfyUI's awq_w4a16", "comfy_quant: format 'awq_w4a16' of i8 values, want float8_e4m3fn, ", {
         HALF, { "weight_scale", TD_F32, 2, { K, 1 }, NULL }, COMFY("{\"format\":\"awq_w4a16\"}"), END } },
-    { "ComfyUI's asym_w4a8_int8", "comfy_quant: format 'asym_w4a8_int8' of i8 values, want float8_e4m3fn, ", {
+    { "ComfyUI's asym_w4a8_int8", "weight_codebook: 4-bit codes with a codebook (w4a8), a form that is not", {
         HALF, { "weight_codebook", TD_F32, 1, { 16 }, NULL }, { "weight_s_rel", TD_F8_E4M3, 2, { K, K / 16 }, NULL },
         { "weight_s_channel", TD_F32, 1, { K }, NULL }, COMFY("{\"format\":\"asym_w4a8_int8\",\"convrot\":true}"),
         END } },

@@ -165,6 +165,45 @@ static void test_groups(void)
     }
 }
 
+/* scales of inputs beside weights of any kind: ComfyUI's nvfp4 has them, as AWQ found them */
+static void test_columns(void)
+{
+    static const char *const names[] = { "bf16 with scales of inputs", "fp8 e4m3, rows, with scales of inputs",
+                                         "int8, one scale, with scales of inputs", "mxfp8 with scales of inputs",
+                                         "nvfp4 with scales of inputs" };
+    static uint8_t a[BYTES], b[BYTES];
+    char from[256], to[256];
+    Form f;
+
+    small_path(from, "own/" DIT);
+    for (int kind = 0; kind < 5; kind++) {
+        test_begin(names[kind]);
+        if (form_read(&f, from, 0) < 0)
+            return;
+        form_smooth(&f);
+        if (kind == 1 || kind == 2)
+            form_to_8_bits(&f, kind == 1 ? TD_F8_E4M3 : TD_I8, kind == 1 ? FORM_ROWS : FORM_TENSOR, "weight_scale",
+                           NULL, 0);
+        if (kind > 2)
+            form_to_groups(&f, kind == 4);
+        CHECK_INT(form_write(&f, small_path(to, "form.safetensors"), NULL), 0);
+        form_free(&f);
+        if (kind) {
+            check_clips_of(to);
+        } else {
+            CHECK_INT(dit_clip(to, TD_QUANT_NONE, TD_QUANT_NONE, a), N);
+            CHECK_INT(dit_clip(from, TD_QUANT_NONE, TD_QUANT_NONE, b), N);
+            CHECK(!memcmp(a, b, BYTES));
+            CHECK_INT(dit_clip(to, TD_QUANT_INT8, TD_QUANT_INT8, a), N);
+            CHECK_INT(dit_clip(from, TD_QUANT_INT8, TD_QUANT_INT8, b), N);
+            CHECK(!memcmp(a, b, BYTES));
+        }
+        if (kind == 1)
+            check_values_of(to, 0.0263);
+        form_tdinfo(to, kind == 4 ? "fp4, SLA" : kind == 2 ? " i8, SLA" : kind ? "f8_e4m3, SLA" : "not quantised, SLA");
+    }
+}
+
 /* ---- GGUF ---- */
 
 static void test_gguf(void)
@@ -351,6 +390,31 @@ static void test_refused(void)
     refuse(&f, TD_QUANT_AUTO, ENOTSUP, "head.head.weight_scale: a scale of bf16 values, want one of fp8 or int8");
     form_free(&f);
 
+    test_begin("scales of inputs that do not fit");
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    form_to_8_bits(&f, TD_I8, FORM_ROWS, "weight_scale", "{\"convrot\":true}", 256);
+    t = form_add(&f, "blocks.0.ffn.0.pre_quant_scale", TD_F32, 1, (int64_t[]){ 255 }, NULL);
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "ffn.0.pre_quant_scale: 255 values of f32, want one of a float type for each of "
+           "256 inputs");
+    t->shape[0] = 1024;
+    t->dtype = TD_I8;
+    t->bytes = 1024;
+    t->data = realloc(t->data, 1024);
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "ffn.0.pre_quant_scale: 1024 values of i8, want one");
+    t->shape[0] = 256;
+    t->dtype = TD_F32;
+    refuse(&f, TD_QUANT_AUTO, ENOTSUP, "ffn.0.pre_quant_scale: scales of inputs that are rotated, which are not read");
+    form_free(&f);
+    if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
+        return;
+    t = form_add(&f, "blocks.0.ffn.0.pre_quant_scale", TD_F32, 1, (int64_t[]){ 256 }, NULL);
+    memcpy(t->data + 4 * 3, &nan, 4);
+    refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.pre_quant_scale[3] is nan, want a finite value");
+    strcpy(t->name, "blocks.0.nothing.pre_quant_scale");
+    refuse(&f, TD_QUANT_AUTO, ENOTSUP, "nothing.pre_quant_scale: scales of inputs, and no weight beside them");
+    form_free(&f);
+
     test_begin("scales of groups that do not fit");
     for (int fp4 = 0; fp4 < 2; fp4++) {
         if (form_read(&f, small_path(from, "own/" DIT), 0) < 0)
@@ -424,6 +488,7 @@ int main(void)
     test_8_bits();
     test_halves();
     test_groups();
+    test_columns();
     test_gguf();
     test_gguf_prefix();
     test_gguf_plain();
