@@ -509,8 +509,23 @@ static void test_bits(void)
     check_used("bits", NULL, " s; umT5 encoder umt5.pt (of most bits, of 2), VAE wan_vae.bin (of most bits, of 2)");
     shell("rm bits/a_vae.safetensors");
 
+    test_begin("T5, whose first block alone has relative positions, beside umT5, and alone");
+    if (form_read(&f, small_path(path, "text2"), 0) < 0)
+        return;
+    for (int i = 0; i < f.n; i++)
+        if (!strcmp(f.t[i].name, "blocks.1.pos_embedding.embedding.weight"))
+            strcpy(f.t[i].name, "unknown");
+    CHECK_INT(form_write(&f, small_path(path, "bits/t5xxl_fp16.safetensors"), NULL), 0);
+    form_free(&f);
+    shell("rm bits/umt5_*");
+    check_dir("bits", NULL, (Want){ "a", NULL, NULL, NULL }, 0);
+    check_used("bits", NULL, NULL);
+    shell("mv bits/umt5.pt umt5.pt");
+    refuse("bits", NULL, EBADMSG, "t5xxl_fp16.safetensors: tensor blocks.1.pos_embedding.embedding.weight is missing");
+    shell("mv umt5.pt bits/umt5.pt && rm bits/t5xxl*");
+
     test_begin("VAEs: one with both halves, for image to video");
-    shell("rm bits/umt5_* bits/T2V.sft bits/wan_vae.bin && cp vae16 bits/a_vae.pt && cp i2v_high bits/high.pt && "
+    shell("rm bits/T2V.sft bits/wan_vae.bin && cp vae16 bits/a_vae.pt && cp i2v_high bits/high.pt && "
           "cp i2v_low bits/low.pt");
     if (form_read(&f, small_path(path, "vae"), 0) < 0)
         return;
@@ -532,15 +547,16 @@ int main(void)
         small_model_make("i", "--in-dim=36 --only=dit") < 0 ||
         small_model_make("l", "--text-dim=128 --text-heads=2 --only=text") < 0 ||
         small_model_make("v", "--vae-dtype=bf16 --only=vae") < 0 ||
+        small_model_make("t2", "--text-blocks=2 --only=text") < 0 ||
         small_model_make("v24", "--vae-dim=24 --only=vae") < 0 ||
         small_model_make("v32", "--vae-dim=32 --only=vae") < 0)
         return test_end();
     snprintf(dir, sizeof(dir), "%s", small_dir);
     shell("cp m/TurboWan*480P.safetensors a && cp n/TurboWan*480P.safetensors b && cp m/models_t5* text && "
           "cp l/models_t5* large && cp m/Wan2.1_VAE* vae && cp v/Wan2.1_VAE* vae16 && "
-          "cp v24/Wan2.1_VAE* vae24 && cp v32/Wan2.1_VAE* vae32 && "
+          "cp t2/models_t5* text2 && cp v24/Wan2.1_VAE* vae24 && cp v32/Wan2.1_VAE* vae32 && "
           "cp i/*high-720P.safetensors i2v_high && "
-          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i l v v24 v32");
+          "cp i/*low-720P.safetensors i2v_low && cp m/google/umt5-xxl/spiece.model . && rm -r m n i l v t2 v24 v32");
     test_wan();
     test_shards();
     test_published();
