@@ -79,7 +79,7 @@ fail:
 #define T5_BQ 60
 #define T5_MAX TD_TEXT_LEN
 #define T5_D TD_TEXT_HEAD_DIM
-_Static_assert(2 * (T5_BQ * T5_D + T5_MAX * T5_D + T5_BQ * T5_MAX + 8) <= TD_CPU_SCRATCH, "a task of t5_task()");
+_Static_assert(2 * (T5_BQ + T5_MAX) * T5_D + T5_BQ * T5_MAX <= TD_CPU_SCRATCH, "a task of t5_task()");
 
 typedef struct T5Job { TDCpu *cpu; const TDTensor *qkv, *bias; uint16_t *o; int64_t n, n_heads, d, n_blocks; } T5Job;
 
@@ -100,23 +100,20 @@ static void t5_task(void *arg, int64_t task, int worker)
     T5Job *job = arg;
     const TDKernels *kern = job->cpu->k;
     int64_t n = job->n, d = job->d, w = job->n_heads * d, h = task / job->n_blocks, q0 = task % job->n_blocks * T5_BQ;
-    int64_t rows = n - q0 < T5_BQ ? n - q0 : T5_BQ, tiles = td_blocks(rows, TD_MR), cols = td_blocks(n, TD_NR) * TD_NR;
+    int64_t rows = n - q0 < T5_BQ ? n - q0 : T5_BQ, cols = td_blocks(n, TD_NR) * TD_NR;
     const uint16_t *x = job->qkv->data, *bias = job->bias->data;
-    float *q = job->cpu->scratch[worker], *k = q + T5_BQ * d + 8, *v = k + T5_MAX * d, *s = v + T5_MAX * d,
-          *p = s + T5_BQ * T5_MAX;
-    float *o = p + T5_BQ * T5_MAX + 8;
+    float *q = job->cpu->scratch[worker], *k = q + T5_BQ * d, *v = k + T5_MAX * d, *s = v + T5_MAX * d,
+          *o = s + T5_BQ * T5_MAX;
     TDMatrix qm = { x + h * d, 3 * w, d, 2 }, km = { x + w + h * d, 3 * w, d, 2 };
     TDRows qr = { TD_BF16, td_rows_matrix, &qm }, kr = { TD_BF16, td_rows_matrix, &km };
 
-    for (int64_t t = 0; t < tiles; t++)
-        td_cpu_pack(kern, q + t * TD_MR * d, TD_MR, &qr, q0 + t * TD_MR,
-                    (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
+    td_cpu_widen_rows(q, &qr, q0, rows, 0, d);
     for (int64_t j = 0; j < n; j += TD_NR)
         td_cpu_pack(kern, k + j * d, TD_NR, &kr, j, (int)(n - j < TD_NR ? n - j : TD_NR), 0, d);
     for (int64_t c = 0; c < d; c++)
         for (int64_t j = 0; j < n; j++)
             v[c / TD_NR * n * TD_NR + j * TD_NR + c % TD_NR] = td_bf16_to_f32(x[j * 3 * w + 2 * w + h * d + c]);
-    td_cpu_product(kern, tiles, cols / TD_NR, d, q, k, s, T5_MAX, 1);
+    td_cpu_product(kern, rows, cols / TD_NR, d, q, d, k, s, T5_MAX, 1);
     for (int64_t r = 0; r < rows; r++) {
         float *row = s + r * T5_MAX, m, sum = 0;
 
@@ -132,14 +129,7 @@ static void t5_task(void *arg, int64_t task, int worker)
         for (int64_t j = 0; j < n; j++)
             row[j] = td_bf16_round(row[j] / sum);
     }
-    for (int64_t t = 0; t < tiles; t++) {
-        const float *row[8] = { NULL };
-
-        for (int i = 0; i < TD_MR && t * TD_MR + i < rows; i++)
-            row[i] = s + (t * TD_MR + i) * T5_MAX;
-        kern->pack_f32(p + t * TD_MR * n, TD_MR, row, n);
-    }
-    td_cpu_product(kern, tiles, d / TD_NR, n, p, v, o, d, 1);
+    td_cpu_product(kern, rows, d / TD_NR, n, s, T5_MAX, v, o, d, 1);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < d; c++)
             job->o[(q0 + r) * w + h * d + c] = td_f32_to_bf16(o[r * d + c]);

@@ -149,22 +149,19 @@ static void map_task(void *arg, int64_t i, int worker)
     TDQkv *qkv = job->qkv;
     int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), n_k = td_blocks(qkv->n_kv, qkv->cfg.bk), d = qkv->head_dim;
     int64_t n_groups = td_blocks(n_q, TD_MAP_ROWS), h = i / n_groups, r0 = i % n_groups * TD_MAP_ROWS;
-    int64_t rows = n_q - r0 < TD_MAP_ROWS ? n_q - r0 : TD_MAP_ROWS, tiles = td_blocks(rows, TD_MR);
-    TDMatrix qm = { (const float *)qkv->own[OWN_Q_POOL].data + h * n_q * d, d, d, 4 },
-             km = { (const float *)qkv->own[OWN_K_POOL].data + h * n_k * d, d, d, 4 };
-    TDRows qr = { TD_F32, td_rows_matrix, &qm }, kr = { TD_F32, td_rows_matrix, &km };
-    float *a = job->cpu->scratch[worker], *b = a + TD_MAP_ROWS * d + 8, *s = b + TD_MAP_COLS * d;
+    int64_t rows = n_q - r0 < TD_MAP_ROWS ? n_q - r0 : TD_MAP_ROWS;
+    const float *q = (const float *)qkv->own[OWN_Q_POOL].data + (h * n_q + r0) * d;
+    TDMatrix km = { (const float *)qkv->own[OWN_K_POOL].data + h * n_k * d, d, d, 4 };
+    TDRows kr = { TD_F32, td_rows_matrix, &km };
+    float *b = job->cpu->scratch[worker], *s = b + TD_MAP_COLS * d + 8;
     uint16_t *key = (uint16_t *)(s + TD_MAP_ROWS * TD_MAP_COLS);
 
-    for (int64_t t = 0; t < tiles; t++)
-        td_cpu_pack(kern, a + t * TD_MR * d, TD_MR, &qr, r0 + t * TD_MR,
-                    (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
     for (int64_t c0 = 0; c0 < n_k; c0 += TD_MAP_COLS) {
         int64_t cols = n_k - c0 < TD_MAP_COLS ? n_k - c0 : TD_MAP_COLS;
 
         for (int64_t j = 0; j < cols; j += TD_NR)
             td_cpu_pack(kern, b + j * d, TD_NR, &kr, c0 + j, (int)(cols - j < TD_NR ? cols - j : TD_NR), 0, d);
-        td_cpu_product(kern, tiles, td_blocks(cols, TD_NR), d, a, b, s, TD_MAP_COLS, 1);
+        td_cpu_product(kern, rows, td_blocks(cols, TD_NR), d, q, d, b, s, TD_MAP_COLS, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < cols; j++)
                 key[r * n_k + c0 + j] = order_key(s[r * TD_MAP_COLS + j]);
@@ -201,12 +198,11 @@ static void linear_kv_task(void *arg, int64_t h, int worker)
     SlaJob *job = arg;
     const TDKernels *kern = job->cpu->k;
     TDQkv *qkv = job->qkv;
-    int64_t d = qkv->head_dim, tiles = td_blocks(d, TD_MR), pad = tiles * TD_MR;
-    float *fk = job->cpu->scratch[worker], *a = fk + pad, *b = a + KV_ROWS * pad, *c = b + KV_ROWS * d;
+    int64_t d = qkv->head_dim;
+    float *fk = job->cpu->scratch[worker], *a = fk + d, *b = a + KV_ROWS * d, *c = b + KV_ROWS * d;
     float *kv = (float *)qkv->own[OWN_KV].data + h * d * d, *k_sum = (float *)qkv->own[OWN_K_SUM].data + h * d;
     double sum[TD_FLASH_MAX_D] = { 0 };
 
-    memset(fk, 0, (size_t)pad * sizeof(*fk));
     for (int64_t r0 = 0; r0 < qkv->n_kv; r0 += KV_ROWS) {
         int64_t n = qkv->n_kv - r0 < KV_ROWS ? qkv->n_kv - r0 : KV_ROWS;
 
@@ -214,14 +210,13 @@ static void linear_kv_task(void *arg, int64_t h, int worker)
             const uint16_t *v = head_row(&qkv->v, qkv, h, r0 + r);
 
             feature_row(kern, fk, head_row(&qkv->k, qkv, h, r0 + r), d);
-            for (int64_t i = 0; i < pad; i++)
-                a[i / TD_MR * TD_MR * n + r * TD_MR + i % TD_MR] = fk[i];
             for (int64_t i = 0; i < d; i++) {
+                a[i * n + r] = fk[i];
                 sum[i] += fk[i];
                 b[i / TD_NR * TD_NR * n + r * TD_NR + i % TD_NR] = td_bf16_to_f32(v[i]);
             }
         }
-        td_cpu_product(kern, tiles, d / TD_NR, n, a, b, c, d, r0 == 0);
+        td_cpu_product(kern, d, d / TD_NR, n, a, n, b, c, d, r0 == 0);
     }
     for (int64_t i = 0; i < d * d; i++)
         kv[i] = td_bf16_round(c[i]);
@@ -239,12 +234,11 @@ static void block_task(void *arg, int64_t i, int worker)
     const TDKernels *kern = job->cpu->k;
     const TDQkv *qkv = job->qkv;
     int64_t n_q = td_blocks(qkv->n_q, qkv->cfg.bq), h = i / n_q, qi = i % n_q, d = qkv->head_dim, q0 = qi * qkv->cfg.bq,
-            rows, tiles;
+            rows;
     const float *kv = (const float *)qkv->own[OWN_KV].data + h * d * d;
     const float *k_sum = (const float *)qkv->own[OWN_K_SUM].data + h * d;
     TDMatrix wm = { job->proj_l->w[0], d, d, 2 };
     TDRows wr = { TD_BF16, td_rows_matrix, &wm };
-    const float *row[8] = { NULL };
     TDFlash f;
     float *fq, *b;
 
@@ -257,7 +251,6 @@ static void block_task(void *arg, int64_t i, int worker)
                 job->o[((q0 + r) * qkv->n_heads + h) * d + c] = td_f32_to_bf16(f.o[r * d + c]);
         return;
     }
-    tiles = td_blocks(rows, TD_MR);
     fq = f.more;
     b = fq + TD_FLASH_ROWS * d;
 
@@ -266,12 +259,7 @@ static void block_task(void *arg, int64_t i, int worker)
     for (int64_t c = 0; c < d; c++)
         for (int64_t j = 0; j < d; j++)
             b[j / TD_NR * d * TD_NR + c * TD_NR + j % TD_NR] = kv[c * d + j];
-    for (int64_t t = 0; t < tiles; t++) {
-        for (int j = 0; j < TD_MR; j++)
-            row[j] = t * TD_MR + j < rows ? fq + (t * TD_MR + j) * d : NULL;
-        kern->pack_f32(f.q + t * TD_MR * d, TD_MR, row, d);
-    }
-    td_cpu_product(kern, tiles, d / TD_NR, d, f.q, b, f.inner, d, 1);
+    td_cpu_product(kern, rows, d / TD_NR, d, fq, d, b, f.inner, d, 1);
     for (int64_t r = 0; r < rows; r++) {
         float den = 0;
 
@@ -281,14 +269,9 @@ static void block_task(void *arg, int64_t i, int worker)
         for (int64_t c = 0; c < d; c++)
             f.inner[r * d + c] = td_bf16_round(td_bf16_round(f.inner[r * d + c]) / den);
     }
-    for (int64_t t = 0; t < tiles; t++) {
-        for (int j = 0; j < TD_MR; j++)
-            row[j] = t * TD_MR + j < rows ? f.inner + (t * TD_MR + j) * d : NULL;
-        kern->pack_f32(f.q + t * TD_MR * d, TD_MR, row, d);
-    }
     for (int64_t j = 0; j < d; j += TD_NR)
         td_cpu_pack(kern, b + j * d, TD_NR, &wr, j, TD_NR, 0, d);
-    td_cpu_product(kern, tiles, d / TD_NR, d, f.q, b, fq, d, 1);
+    td_cpu_product(kern, rows, d / TD_NR, d, f.inner, d, b, fq, d, 1);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < d; c++) {
             float ol = td_bf16_round(fq[r * d + c] + (job->proj_l->bias ? job->proj_l->bias[c] : 0.0f));

@@ -48,13 +48,21 @@ typedef void (*TDStore)(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n,
 int td_cpu_gemm(TDCpu *cpu, int64_t m, int64_t n, int64_t k, const TDRows *a, const TDRows *b,
                 const TDBlockScales *scales, TDStore store, void *ctx);
 
+/** dst[n] f32 = n values of type src[] */
+void td_cpu_widen(float *dst, enum TDDtype dtype, const void *src, int64_t n);
+/** dst[n_rows][kc]: rows of src from r0 on, k from k0 on */
+void td_cpu_widen_rows(float *dst, const TDRows *src, int64_t r0, int64_t n_rows, int64_t k0, int64_t kc);
+
 /** Pack n_rows rows (<= width) of src into [k][width], zero-filled; dst needs 8 floats of slack. */
 void td_cpu_pack(const TDKernels *k, float *dst, int width, const TDRows *src, int64_t r0, int n_rows, int64_t k0,
                  int64_t kc);
 
-/** c[m_tiles*TD_MR][n_panels*TD_NR] = packed a x packed b over kc; zero: start at 0 */
-void td_cpu_product(const TDKernels *k, int64_t m_tiles, int64_t n_panels, int64_t kc, const float *a, const float *b,
-                    float *c, int64_t ldc, int zero);
+/** Pointers to rows row[0..n) of a, and, up to a whole tile, to the last one again. */
+void td_cpu_tile_rows(const float *row[TD_MR], const float *a, int64_t lda, int64_t n);
+
+/** c[m][n_panels*TD_NR] = a [m][kc] x packed b over kc; zero: start at 0. c has room for whole tiles. */
+void td_cpu_product(const TDKernels *k, int64_t m, int64_t n_panels, int64_t kc, const float *a, int64_t lda,
+                    const float *b, float *c, int64_t ldc, int zero);
 
 /* ---- quantisation (quant.c) ---- */
 int  td_cpu_quantise_act(TDCpu *cpu, TDAct *act);          ///< act->x -> code, scale; no-op without code

@@ -19,12 +19,10 @@ static void patch_task(void *arg, int64_t task, int worker)
     int64_t h = job->z->shape[2], w = job->z->shape[3], area = h * w, plane = job->z->shape[1] * area, k = lin->k;
     int64_t n_tokens = plane / 4, t0 = task * PATCH_ROWS,
             rows = n_tokens - t0 < PATCH_ROWS ? n_tokens - t0 : PATCH_ROWS;
-    int64_t tiles = td_blocks(rows, TD_MR);
     float *a = job->cpu->scratch[worker], *b = a + PATCH_ROWS * k, *c = b + TD_NR * k;
     TDMatrix wm = { lin->w[0], k, k, 2 };
     TDRows wr = { TD_BF16, td_rows_matrix, &wm };
 
-    memset(a, 0, (size_t)(tiles * TD_MR * k) * sizeof(*a));
     for (int64_t r = 0; r < rows; r++) {
         int64_t tok = t0 + r, tt = tok / (area / 4), y = tok / (w / 2) % (h / 2) * 2, x = tok % (w / 2) * 2;
 
@@ -34,14 +32,14 @@ static void patch_task(void *arg, int64_t task, int worker)
                           ? td_bf16_round((float)((const double *)job->z->data)[ch * plane + at])
                           : td_bf16_to_f32(((const uint16_t *)job->cond->data)[(ch - TD_LATENT_CHANNELS) * plane + at]);
 
-            a[r / TD_MR * TD_MR * k + f * TD_MR + r % TD_MR] = v;
+            a[r * k + f] = v;
         }
     }
     for (int64_t n0 = 0; n0 < lin->n; n0 += TD_NR) {
         int64_t n = lin->n - n0 < TD_NR ? lin->n - n0 : TD_NR;
 
         td_cpu_pack(job->cpu->k, b, TD_NR, &wr, n0, (int)n, 0, k);
-        td_cpu_product(job->cpu->k, tiles, 1, k, a, b, c, TD_NR, 1);
+        td_cpu_product(job->cpu->k, rows, 1, k, a, k, b, c, TD_NR, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < n; j++)
                 job->x[(t0 + r) * lin->n + n0 + j] = td_f32_to_bf16(c[r * TD_NR + j] + lin->bias[n0 + j]);
@@ -116,13 +114,11 @@ static void head_task(void *arg, int64_t task, int worker)
     const TDLinear *lin = job->lin;
     int64_t dim = lin->k, r0 = task * HEAD_ROWS,
             rows = job->x->shape[0] - r0 < HEAD_ROWS ? job->x->shape[0] - r0 : HEAD_ROWS;
-    int64_t h = job->v->shape[2], w = job->v->shape[3], plane = job->v->shape[1] * h * w,
-            tiles = td_blocks(rows, TD_MR);
+    int64_t h = job->v->shape[2], w = job->v->shape[3], plane = job->v->shape[1] * h * w;
     float *a = job->cpu->scratch[worker], *b = a + HEAD_ROWS * dim, *c = b + TD_NR * dim, *v = job->v->data;
     TDMatrix wm = { lin->w[0], dim, dim, td_dtype_size(lin->dtype) };
     TDRows wr = { lin->dtype, td_rows_matrix, &wm };
 
-    memset(a, 0, (size_t)(tiles * TD_MR * dim) * sizeof(*a));
     for (int64_t r = 0; r < rows; r++) {
         const uint16_t *x = (const uint16_t *)job->x->data + (r0 + r) * dim;
         float mean, rstd;
@@ -131,12 +127,12 @@ static void head_task(void *arg, int64_t task, int worker)
         for (int64_t i = 0; i < dim; i++) {
             float n = td_bf16_round((td_bf16_to_f32(x[i]) - mean) * rstd);
 
-            a[r / TD_MR * TD_MR * dim + i * TD_MR + r % TD_MR] = n * (1.0f + job->m[dim + i]) + job->m[i];
+            a[r * dim + i] = n * (1.0f + job->m[dim + i]) + job->m[i];
         }
     }
     for (int64_t n0 = 0; n0 < lin->n; n0 += TD_NR) {
         td_cpu_pack(job->cpu->k, b, TD_NR, &wr, n0, TD_NR, 0, dim);
-        td_cpu_product(job->cpu->k, tiles, 1, dim, a, b, c, TD_NR, 1);
+        td_cpu_product(job->cpu->k, rows, 1, dim, a, dim, b, c, TD_NR, 1);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < TD_NR; j++) {
                 int64_t f = n0 + j, ch = f % TD_LATENT_CHANNELS, side = f / TD_LATENT_CHANNELS, tok = r0 + r;

@@ -12,8 +12,7 @@
 void td_flash_carve(TDFlash *f, float *scratch, int64_t d)
 {
     f->q = scratch;
-    f->p = f->q + TD_FLASH_ROWS * d + 8;
-    f->s = f->p + TD_FLASH_ROWS * TD_FLASH_BK + 8;
+    f->s = f->q + TD_FLASH_ROWS * d;
     f->inner = f->s + TD_FLASH_ROWS * TD_FLASH_BK;
     f->o = f->inner + TD_FLASH_ROWS * d;
     f->m = f->o + TD_FLASH_ROWS * d;
@@ -98,20 +97,11 @@ static void softmax_e4m3(const TDKernels *kern, TDFlash *f, int64_t r, int64_t d
     round_row_e4m3(s, bk);
 }
 
-/* P rows -> A tiles, then o (bf16 kinds) or inner (e4m3: added to o afterwards) += P V */
+/* o (bf16 kinds) or inner (e4m3: added to o afterwards) += P V */
 static void product_pv(const TDKernels *kern, TDFlash *f, const float *v, int64_t rows, int64_t bk, int64_t d,
                        int two_level)
 {
-    int64_t tiles = td_blocks(rows, TD_MR);
-
-    for (int64_t t = 0; t < tiles; t++) {
-        const float *row[8] = { NULL };
-
-        for (int i = 0; i < TD_MR && t * TD_MR + i < rows; i++)
-            row[i] = f->s + (t * TD_MR + i) * TD_FLASH_BK;
-        kern->pack_f32(f->p + t * TD_MR * bk, TD_MR, row, bk);
-    }
-    td_cpu_product(kern, tiles, d / TD_NR, bk, f->p, v, two_level ? f->inner : f->o, d, two_level);
+    td_cpu_product(kern, rows, d / TD_NR, bk, f->s, TD_FLASH_BK, v, two_level ? f->inner : f->o, d, two_level);
     if (two_level)
         for (int64_t i = 0; i < rows * d; i++)
             f->o[i] += f->inner[i];
@@ -122,7 +112,7 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
 {
     const TDKernels *kern = cpu->k;
     int64_t d = qkv->head_dim, dim = d * qkv->n_heads, bq = qkv->cfg.bq, bk = qkv->cfg.bk;
-    int64_t q0 = qi * bq, rows = qkv->n_q - q0 < bq ? qkv->n_q - q0 : bq, tiles = td_blocks(rows, TD_MR);
+    int64_t q0 = qi * bq, rows = qkv->n_q - q0 < bq ? qkv->n_q - q0 : bq;
     int64_t n_k = td_blocks(qkv->n_kv, bk), n_q = td_blocks(qkv->n_q, bq);
     int sage = qkv->cfg.kind == TD_ATTN_SAGESLA, n_late = bk == 128 ? 1 : 2;
     const TDTensor *src = sage ? &qkv->q_code : &qkv->q;
@@ -131,21 +121,19 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
     TDRows a = { src->dtype, td_rows_matrix, &mat };
     float c = (float)(1.0 / sqrt((double)d)) * 1.4426950408889634f, sm = (float)(1.0 / sqrt((double)d)) * 1.44269504f;
 
-    for (int64_t t = 0; t < tiles; t++)
-        td_cpu_pack(kern, f->q + t * TD_MR * d, TD_MR, &a, q0 + t * TD_MR,
-                    (int)(rows - t * TD_MR < TD_MR ? rows - t * TD_MR : TD_MR), 0, d);
-    for (int64_t r = 0; r < tiles * TD_MR; r++) {
+    td_cpu_widen_rows(f->q, &a, q0, rows, 0, d);
+    for (int64_t r = 0; r < rows; r++) {
         f->m[r] = sage ? -5e6f : -INFINITY;
         f->l[r] = 0.0f;
     }
-    memset(f->o, 0, (size_t)(tiles * TD_MR * d) * sizeof(float));
+    memset(f->o, 0, (size_t)(td_blocks(rows, TD_MR) * TD_MR * d) * sizeof(float));
 
     for (int64_t i = 0; i < n; i++) {
         int64_t kj = list ? list[i] : i, left = qkv->n_kv - kj * bk;
         const float *k = (const float *)qkv->own[OWN_K_PANEL].data + (h * n_k + kj) * bk * d;
         const float *v = (const float *)qkv->own[OWN_V_PANEL].data + (h * n_k + kj) * bk * d;
 
-        td_cpu_product(kern, tiles, bk / TD_NR, d, f->q, k, f->s, TD_FLASH_BK, 1);
+        td_cpu_product(kern, rows, bk / TD_NR, d, f->q, d, k, f->s, TD_FLASH_BK, 1);
         for (int64_t r = 0; r < rows; r++) {
             if (sage) {
                 float dq =

@@ -21,14 +21,13 @@ enum { OWN_K_PANEL, OWN_V_PANEL, OWN_Q_POOL, OWN_K_POOL, OWN_KV, OWN_K_SUM };
 
 /** Scratch of one task, carved from the worker's block. */
 typedef struct TDFlash {
-    float *q, *p;                                /* packed A operands: [rows/6][d][6], [rows/6][bk][6] */
-    float *s, *inner, *o;                        /* [rows][bk], [rows][d], [rows][d] */
+    float *q, *s, *inner, *o;                    /* [rows][d], [rows][bk], [rows][d], [rows][d] */
     float *m, *l;                                /* running max (log2 units) and row sum */
     float *more;                                 /* what is left of the scratch, for the caller */
 } TDFlash;
 
 /** Floats that td_flash_carve() lays out for head dim d. */
-#define TD_FLASH_FLOATS(d) (3 * TD_FLASH_ROWS * (d) + 2 * TD_FLASH_ROWS * TD_FLASH_BK + 2 * TD_FLASH_ROWS + 16)
+#define TD_FLASH_FLOATS(d) (3 * TD_FLASH_ROWS * (d) + TD_FLASH_ROWS * TD_FLASH_BK + 2 * TD_FLASH_ROWS)
 _Static_assert(TD_FLASH_FLOATS(TD_FLASH_MAX_D) <= TD_CPU_SCRATCH, "a task of dense attention");
 
 /** Lay out scratch for head dim d. */

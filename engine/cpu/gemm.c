@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * The matrix product behind every linear and convolution of the CPU backend.
+ * The matrix product behind every linear of the CPU backend.
  *
  * A task is a block of up to BLOCKS x mb rows by NT columns over all of K. It packs NT columns of B once per KC steps
- * and streams blocks of mb rows of A past them; sums stay in the task's f32 tile until K is done, then go to `store`.
- * mb is 126 = 21 tiles of TD_MR, or 128 with block scales so that a block of rows has one scale. */
+ * and streams blocks of mb rows of A past them, widened; sums stay in the task's f32 tile until K is done, then go to
+ * `store`. mb is 126 = 21 tiles of TD_MR, or 128 with block scales so that a block of rows has one scale. */
 #include "cpu/cpu.h"
 
 #define KC 256
 #define BLOCKS 4
 #define NT 512
-#define A_FLOATS ((128 / TD_MR + 1) * TD_MR * KC + 8)
+#define A_FLOATS (128 * KC)
 #define B_FLOATS (NT * KC + 8)
 #define C_FLOATS (BLOCKS * (128 / TD_MR + 1) * TD_MR * NT)
 _Static_assert(A_FLOATS + B_FLOATS + C_FLOATS <= TD_CPU_SCRATCH, "the tiles of one task fit in a worker's scratch");
@@ -56,35 +56,72 @@ void td_cpu_pack(const TDKernels *kern, float *dst, int width, const TDRows *src
     }
 }
 
-void td_cpu_product(const TDKernels *kern, int64_t m_tiles, int64_t n_panels, int64_t kc, const float *a,
+void td_cpu_widen(float *dst, enum TDDtype dtype, const void *src, int64_t n)
+{
+    if (dtype == TD_BF16)
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = td_bf16_to_f32(((const uint16_t *)src)[i]);
+    else if (dtype == TD_I8)
+        for (int64_t i = 0; i < n; i++)
+            dst[i] = ((const int8_t *)src)[i];
+    else
+        memcpy(dst, src, (size_t)n * sizeof(*dst));
+}
+
+void td_cpu_widen_rows(float *dst, const TDRows *src, int64_t r0, int64_t n_rows, int64_t k0, int64_t kc)
+{
+    for (int64_t r = 0; r < n_rows; r++) {
+        const void *row[8];
+
+        src->at(src->ctx, r0 + r, 1, k0, row);
+        td_cpu_widen(dst + r * kc, src->dtype, row[0], kc);
+    }
+}
+
+void td_cpu_tile_rows(const float *row[TD_MR], const float *a, int64_t lda, int64_t n)
+{
+    for (int64_t i = 0; i < TD_MR; i++)
+        row[i] = a + (i < n ? i : n - 1) * lda;
+}
+
+void td_cpu_product(const TDKernels *kern, int64_t m, int64_t n_panels, int64_t kc, const float *a, int64_t lda,
                     const float *b, float *c, int64_t ldc, int zero)
 {
+    TDRuns k = { 1, kc, (int64_t[1]){ 0 } };
+    const float *row[TD_MR];
+
     for (int64_t j = 0; j < n_panels; j++)
-        for (int64_t i = 0; i < m_tiles; i++)
-            kern->tile(kc, a + i * TD_MR * kc, b + j * TD_NR * kc, c + i * TD_MR * ldc + j * TD_NR, ldc, zero);
+        for (int64_t i = 0; i < m; i += TD_MR) {
+            td_cpu_tile_rows(row, a + i * lda, lda, m - i);
+            kern->tile(&k, row, b + j * TD_NR * kc, c + i * ldc + j * TD_NR, ldc, zero);
+        }
 }
 
 /* one block of rows against the packed columns, over kc steps from k0 */
-static void block_product(const Gemm *g, const float *a, const float *b, float *c, int64_t m0, int64_t m_tiles,
-                          int64_t n0, int64_t n_panels, int64_t k0, int64_t kc)
+static void block_product(const Gemm *g, const float *a, const float *b, float *c, int64_t m0, int64_t m, int64_t n0,
+                          int64_t n_panels, int64_t k0, int64_t kc)
 {
     const TDKernels *kern = g->cpu->k;
     const TDBlockScales *s = g->scales;
+    const float *row[TD_MR];
 
     if (!s) {
-        td_cpu_product(kern, m_tiles, n_panels, kc, a, b, c, g->task_n, k0 == 0);
+        td_cpu_product(kern, m, n_panels, kc, a, kc, b, c, g->task_n, k0 == 0);
         return;
     }
     for (int64_t k = 0; k < kc; k += 128) {
-        int64_t depth = kc - k < 128 ? kc - k : 128, kb = (k0 + k) / 128;
+        int64_t kb = (k0 + k) / 128;
+        TDRuns runs = { 1, kc - k < 128 ? kc - k : 128, &k };
         float sa = s->a[m0 / 128 * s->kb + kb];
 
         for (int64_t j = 0; j < n_panels; j++) {
             float scale = sa * s->b[(n0 + j * TD_NR) / 128 * s->kb + kb];
 
-            for (int64_t i = 0; i < m_tiles; i++)
-                kern->tile_scaled(depth, a + i * TD_MR * kc + k * TD_MR, b + j * TD_NR * kc + k * TD_NR,
-                                  c + i * TD_MR * g->task_n + j * TD_NR, g->task_n, scale, kb == 0);
+            for (int64_t i = 0; i < m; i += TD_MR) {
+                td_cpu_tile_rows(row, a + i * kc, kc, m - i);
+                kern->tile_scaled(&runs, row, b + j * TD_NR * kc + k * TD_NR, c + i * g->task_n + j * TD_NR,
+                                  g->task_n, scale, kb == 0);
+            }
         }
     }
 }
@@ -105,12 +142,10 @@ static void gemm_task(void *arg, int64_t task, int worker)
             td_cpu_pack(kern, b + j * TD_NR * kc, TD_NR, g->b, n0 + j * TD_NR,
                         (int)(n - j * TD_NR < TD_NR ? n - j * TD_NR : TD_NR), k0, kc);
         for (int64_t r = 0, block = 0; r < m; r += g->mb, block++) {
-            int64_t rows = m - r < g->mb ? m - r : g->mb, m_tiles = (rows + TD_MR - 1) / TD_MR;
+            int64_t rows = m - r < g->mb ? m - r : g->mb;
 
-            for (int64_t i = 0; i < m_tiles; i++)
-                td_cpu_pack(kern, a + i * TD_MR * kc, TD_MR, g->a, m0 + r + i * TD_MR,
-                            (int)(rows - i * TD_MR < TD_MR ? rows - i * TD_MR : TD_MR), k0, kc);
-            block_product(g, a, b, c + block * block_rows * g->task_n, m0 + r, m_tiles, n0, n_panels, k0, kc);
+            td_cpu_widen_rows(a, g->a, m0 + r, rows, k0, kc);
+            block_product(g, a, b, c + block * block_rows * g->task_n, m0 + r, rows, n0, n_panels, k0, kc);
         }
     }
     for (int64_t r = 0, block = 0; r < m; r += g->mb, block++)

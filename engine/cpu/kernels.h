@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Inner loops that are written once per instruction set and chosen at td_cpu_open(). Everything above them is plain C.
  *
- * Matrix products use packed operands: A in tiles of TD_MR rows as [k][TD_MR], B in panels of TD_NR columns as
- * [k][TD_NR], both f32. Each output element is one chain in ascending k, so blocking and thread count never change a
- * result: of fused multiply-adds with AVX2, of products and sums in the portable set. */
+ * Matrix products are of f32: TD_MR rows of A where they are, and B packed in panels of TD_NR columns as [k][TD_NR].
+ * Each output element is one chain in ascending k, so blocking and thread count never change a result: of fused
+ * multiply-adds with AVX2, of products and sums in the portable set. */
 #ifndef TD_CPU_KERNELS_H
 #define TD_CPU_KERNELS_H
 
@@ -13,12 +13,16 @@
 #define TD_MR 6
 #define TD_NR 16
 
+/** The steps of a product: n runs of len floats in each row of A, run i beginning at at[i]. B has one after another. */
+typedef struct TDRuns { int64_t n, len; const int64_t *at; } TDRuns;
+
 typedef struct TDKernels {
     const char *name;
-    /** c[TD_MR][TD_NR] (row stride ldc) += a b over kc steps; zero: c starts at 0 */
-    void (*tile)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int zero);
+    /** c[TD_MR][TD_NR] (row stride ldc) += a b over the runs; zero: c starts at 0 */
+    void (*tile)(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc, int zero);
     /** c = fma(sum, scale, c): exact integer sums of one 128-deep block, then its scale; zero: c starts at 0 */
-    void (*tile_scaled)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, float scale, int zero);
+    void (*tile_scaled)(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc,
+                        float scale, int zero);
     /** dst[k][width], k in [0,kc): element k of each of `rows` row pointers (8 per call at most), the rest zero. Writes
      * 8 floats a step whatever rows is: dst needs 8 floats of slack at its end, and calls for one tile go in ascending
      * rows. */

@@ -8,39 +8,44 @@
 #define AVX2 __attribute__((target("avx2,fma")))
 
 /* 12 accumulators, 2 registers of b, 2 of broadcast a: all 16 ymm registers */
-AVX2 static inline __attribute__((always_inline)) void tile_sum(__m256 acc[TD_MR][2], int64_t kc, const float *a,
-                                                                const float *b)
+AVX2 static inline __attribute__((always_inline)) void tile_sum(__m256 acc[TD_MR][2], const TDRuns *k,
+                                                                const float *const a[TD_MR], const float *b)
 {
     __m256 c00 = acc[0][0], c01 = acc[0][1], c10 = acc[1][0], c11 = acc[1][1], c20 = acc[2][0], c21 = acc[2][1];
     __m256 c30 = acc[3][0], c31 = acc[3][1], c40 = acc[4][0], c41 = acc[4][1], c50 = acc[5][0], c51 = acc[5][1];
 
-    for (int64_t k = 0; k < kc; k++, a += TD_MR, b += TD_NR) {
-        __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8), x, y;
+    for (int64_t r = 0; r < k->n; r++) {
+        const float *a0 = a[0] + k->at[r], *a1 = a[1] + k->at[r], *a2 = a[2] + k->at[r], *a3 = a[3] + k->at[r],
+                    *a4 = a[4] + k->at[r], *a5 = a[5] + k->at[r];
 
-        x = _mm256_broadcast_ss(a + 0);
-        y = _mm256_broadcast_ss(a + 1);
-        c00 = _mm256_fmadd_ps(x, b0, c00);
-        c01 = _mm256_fmadd_ps(x, b1, c01);
-        c10 = _mm256_fmadd_ps(y, b0, c10);
-        c11 = _mm256_fmadd_ps(y, b1, c11);
-        x = _mm256_broadcast_ss(a + 2);
-        y = _mm256_broadcast_ss(a + 3);
-        c20 = _mm256_fmadd_ps(x, b0, c20);
-        c21 = _mm256_fmadd_ps(x, b1, c21);
-        c30 = _mm256_fmadd_ps(y, b0, c30);
-        c31 = _mm256_fmadd_ps(y, b1, c31);
-        x = _mm256_broadcast_ss(a + 4);
-        y = _mm256_broadcast_ss(a + 5);
-        c40 = _mm256_fmadd_ps(x, b0, c40);
-        c41 = _mm256_fmadd_ps(x, b1, c41);
-        c50 = _mm256_fmadd_ps(y, b0, c50);
-        c51 = _mm256_fmadd_ps(y, b1, c51);
+        for (int64_t i = 0; i < k->len; i++, b += TD_NR) {
+            __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8), x, y;
+
+            x = _mm256_broadcast_ss(a0 + i);
+            y = _mm256_broadcast_ss(a1 + i);
+            c00 = _mm256_fmadd_ps(x, b0, c00);
+            c01 = _mm256_fmadd_ps(x, b1, c01);
+            c10 = _mm256_fmadd_ps(y, b0, c10);
+            c11 = _mm256_fmadd_ps(y, b1, c11);
+            x = _mm256_broadcast_ss(a2 + i);
+            y = _mm256_broadcast_ss(a3 + i);
+            c20 = _mm256_fmadd_ps(x, b0, c20);
+            c21 = _mm256_fmadd_ps(x, b1, c21);
+            c30 = _mm256_fmadd_ps(y, b0, c30);
+            c31 = _mm256_fmadd_ps(y, b1, c31);
+            x = _mm256_broadcast_ss(a4 + i);
+            y = _mm256_broadcast_ss(a5 + i);
+            c40 = _mm256_fmadd_ps(x, b0, c40);
+            c41 = _mm256_fmadd_ps(x, b1, c41);
+            c50 = _mm256_fmadd_ps(y, b0, c50);
+            c51 = _mm256_fmadd_ps(y, b1, c51);
+        }
     }
     acc[0][0] = c00, acc[0][1] = c01, acc[1][0] = c10, acc[1][1] = c11, acc[2][0] = c20, acc[2][1] = c21;
     acc[3][0] = c30, acc[3][1] = c31, acc[4][0] = c40, acc[4][1] = c41, acc[5][0] = c50, acc[5][1] = c51;
 }
 
-AVX2 static void tile(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int zero)
+AVX2 static void tile(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc, int zero)
 {
     __m256 acc[TD_MR][2];
 
@@ -48,20 +53,21 @@ AVX2 static void tile(int64_t kc, const float *a, const float *b, float *c, int6
         acc[i][0] = zero ? _mm256_setzero_ps() : _mm256_loadu_ps(c + i * ldc);
         acc[i][1] = zero ? _mm256_setzero_ps() : _mm256_loadu_ps(c + i * ldc + 8);
     }
-    tile_sum(acc, kc, a, b);
+    tile_sum(acc, k, a, b);
     for (int i = 0; i < TD_MR; i++) {
         _mm256_storeu_ps(c + i * ldc, acc[i][0]);
         _mm256_storeu_ps(c + i * ldc + 8, acc[i][1]);
     }
 }
 
-AVX2 static void tile_scaled(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, float scale, int zero)
+AVX2 static void tile_scaled(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc,
+                             float scale, int zero)
 {
     __m256 acc[TD_MR][2], s = _mm256_set1_ps(scale);
 
     for (int i = 0; i < TD_MR; i++)
         acc[i][0] = acc[i][1] = _mm256_setzero_ps();
-    tile_sum(acc, kc, a, b);
+    tile_sum(acc, k, a, b);
     for (int i = 0; i < TD_MR; i++)
         for (int j = 0; j < 2; j++) {
             float *p = c + i * ldc + 8 * j;

@@ -6,30 +6,32 @@
 #include "cpu/kernels.h"
 #include "base/tensor.h"
 
-static void tile_sum(float acc[TD_MR][TD_NR], int64_t kc, const float *a, const float *b)
+static void tile_sum(float acc[TD_MR][TD_NR], const TDRuns *k, const float *const a[TD_MR], const float *b)
 {
-    for (int64_t k = 0; k < kc; k++, a += TD_MR, b += TD_NR)
-        for (int i = 0; i < TD_MR; i++)
-            for (int j = 0; j < TD_NR; j++)
-                acc[i][j] += a[i] * b[j];
+    for (int64_t r = 0; r < k->n; r++)
+        for (int64_t s = k->at[r]; s < k->at[r] + k->len; s++, b += TD_NR)
+            for (int i = 0; i < TD_MR; i++)
+                for (int j = 0; j < TD_NR; j++)
+                    acc[i][j] += a[i][s] * b[j];
 }
 
-static void tile(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int zero)
+static void tile(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc, int zero)
 {
     float acc[TD_MR][TD_NR] = { { 0 } };
 
     for (int i = 0; i < TD_MR && !zero; i++)
         memcpy(acc[i], c + i * ldc, sizeof(acc[i]));
-    tile_sum(acc, kc, a, b);
+    tile_sum(acc, k, a, b);
     for (int i = 0; i < TD_MR; i++)
         memcpy(c + i * ldc, acc[i], sizeof(acc[i]));
 }
 
-static void tile_scaled(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, float scale, int zero)
+static void tile_scaled(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc,
+                        float scale, int zero)
 {
     float acc[TD_MR][TD_NR] = { { 0 } };
 
-    tile_sum(acc, kc, a, b);
+    tile_sum(acc, k, a, b);
     for (int i = 0; i < TD_MR; i++)
         for (int j = 0; j < TD_NR; j++)
             c[i * ldc + j] = fmaf(acc[i][j], scale, zero ? 0.0f : c[i * ldc + j]);

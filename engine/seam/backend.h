@@ -95,6 +95,8 @@ typedef struct TDNormW {
  *  as channels, [c_out,kt*c_in,kh,kw]: in their order, or the newest first. */
 enum TDConvFile { TD_CONV_TAPS, TD_CONV_STACKED, TD_CONV_NEWEST_FIRST };
 
+#define TD_MAX_CHANNELS 16384                    /* c_in */
+
 /** Convolution over [T,h,w,C], causal in time. */
 typedef struct TDConv {
     int64_t c_out, c_in;

@@ -451,9 +451,9 @@ int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
     void *p;
     int ret;
 
-    if (c_in % dev->caps.width_step)
-        return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of %d", e->file, e->name,
-                        (long long)c_in, dev->caps.width_step);
+    if (c_in % dev->caps.width_step || c_in > TD_MAX_CHANNELS)
+        return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of %d up to %d", e->file,
+                        e->name, (long long)c_in, dev->caps.width_step, TD_MAX_CHANNELS);
     TRY(td_weights_alloc(dev, w, &p, (size_t)n * sizeof(*s.dst)));
     if (w->measure)
         return 0;

@@ -160,7 +160,8 @@ static void test_refused(void)
     static uint16_t h[132 * 132];
     TDEntry e = matrix("odd", TD_BF16, 132, 132, h);
     TDLinearSource src = { .w = &e };
-    TDConv conv = { .c_out = 4, .c_in = 33, .kt = 1, .kh = 1, .kw = 1 };
+    TDConv conv = { .c_out = 4, .c_in = 33, .kt = 1, .kh = 1, .kw = 1 },
+           wide = { .c_out = 1, .c_in = TD_MAX_CHANNELS + 1, .kt = 1, .kh = 1, .kw = 1 };
     TDWeights w = { 0 };
     TDLinear lin;
 
@@ -174,6 +175,8 @@ static void test_refused(void)
     CHECK_INT(td_pack_conv(dev, &w, &conv, &e), TD_ERR(ENOTSUP));
     CHECK(strstr(last, "odd: 33 input channels, want a multiple of 8") != NULL);
     dev->caps.width_step = 1;
+    CHECK_INT(td_pack_conv(dev, &w, &wide, &e), TD_ERR(ENOTSUP));
+    CHECK(strstr(last, "odd: 16385 input channels, want a multiple of 1 up to 16384") != NULL);
     td_weights_free(dev, &w);
 }
 
