@@ -48,16 +48,19 @@ static void mean_task(void *arg, int64_t h, int worker)
 static void pool_rows(float *dst, const TDTensor *x, const TDQkv *qkv, int64_t h, int64_t r0, int64_t r1,
                       const float *mean)
 {
-    for (int64_t c = 0; c < qkv->head_dim; c++) {
-        double s = 0;
+    double sum[TD_FLASH_MAX_D] = { 0 };
 
-        for (int64_t r = r0; r < r1; r++) {
-            float v = td_bf16_to_f32(head_row(x, qkv, h, r)[c]);
+    for (int64_t r = r0; r < r1; r++) {
+        const uint16_t *row = head_row(x, qkv, h, r);
 
-            s += mean ? td_bf16_round(v - mean[c]) : v;
+        for (int64_t c = 0; c < qkv->head_dim; c++) {
+            float v = td_bf16_to_f32(row[c]);
+
+            sum[c] += mean ? td_bf16_round(v - mean[c]) : v;
         }
-        dst[c] = td_bf16_round((float)s / (float)(r1 - r0));
     }
+    for (int64_t c = 0; c < qkv->head_dim; c++)
+        dst[c] = td_bf16_round((float)sum[c] / (float)(r1 - r0));
 }
 
 /* sagesla: int8 codes of a query block, amax/127 + 1e-7, half away from zero */
@@ -153,7 +156,7 @@ static void map_task(void *arg, int64_t i, int worker)
     const float *q = (const float *)qkv->own[OWN_Q_POOL].data + (h * n_q + r0) * d;
     TDMatrix km = { (const float *)qkv->own[OWN_K_POOL].data + h * n_k * d, d, d, 4 };
     TDRows kr = { TD_F32, td_rows_matrix, &km };
-    float *b = job->cpu->scratch[worker], *s = b + TD_MAP_COLS * d + 8;
+    float *b = job->cpu->scratch[worker], *s = b + TD_MAP_COLS * d;
     uint16_t *key = (uint16_t *)(s + TD_MAP_ROWS * TD_MAP_COLS);
 
     for (int64_t c0 = 0; c0 < n_k; c0 += TD_MAP_COLS) {

@@ -8,7 +8,7 @@
 
 #define PIXELS 288                               /* of a task, */
 #define COLUMNS 256                              /* its channels, */
-#define KC 288                                   /* and its steps of k at a time, at most */
+#define KC 432                                   /* and its steps of k at a time, at most */
 #define RUNS 9                                   /* kt * kh, at most */
 #define B_FLOATS (TD_NR * KC)
 #define C_FLOATS (PIXELS * COLUMNS)
@@ -24,7 +24,13 @@ typedef struct ConvJob {
     TDTensor *y;
     Box out, task, n_tasks;                      /* out: of the convolution, before interleaving frames */
     int64_t columns;                             /* of a task */
+    int64_t n_zero;                              /* how many frames of the cache, from its first on, are zeros */
 } ConvJob;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 static int64_t volume(Box b)
 {
@@ -43,19 +49,17 @@ static void widen_row(const ConvJob *job, float *dst, int64_t t, int64_t y, int6
 {
     const TDConv *cv = job->conv;
     int64_t h = job->x->shape[1], w = job->x->shape[2], c = cv->c_in, n_cache = cv->kt - cv->stride_t;
-    int64_t first = x < 0 ? -x : 0, end = (w << cv->upsample) - x < n ? (w << cv->upsample) - x : n;
-    const uint16_t *row = t < 0 ? (const uint16_t *)job->cache->data + (t + n_cache) * h * w * c
-                                : (const uint16_t *)job->x->data + t * h * w * c;
+    int64_t first = x < 0 ? -x : 0, end = least((w << cv->upsample) - x, n), run;
+    const uint16_t *frames = t < 0 ? (const uint16_t *)job->cache->data + n_cache * h * w * c : job->x->data;
 
-    if (y < 0 || y >= h << cv->upsample || end < first)
+    if (y < 0 || y >= h << cv->upsample)
         first = end = n;
-    row += (y >> cv->upsample) * w * c;
     memset(dst, 0, (size_t)(first * c) * sizeof(*dst));
-    if (cv->upsample)
-        for (int64_t i = first; i < end; i++)
-            td_cpu_widen(dst + i * c, TD_BF16, row + ((x + i) >> 1) * c, c);
-    else if (first < end)
-        td_cpu_widen(dst + first * c, TD_BF16, row + (x + first) * c, (end - first) * c);
+    for (int64_t i = first; i < end; i += run) {
+        run = cv->upsample ? 1 : end - i;
+        td_cpu_widen(dst + i * c, frames + ((t * h + (y >> cv->upsample)) * w + ((x + i) >> cv->upsample)) * c,
+                           run * c);
+    }
     memset(dst + end * c, 0, (size_t)((n - end) * c) * sizeof(*dst));
 }
 
@@ -72,16 +76,18 @@ static void widen_box(const ConvJob *job, float *dst, Box at, Box in)
 }
 
 /* n channels of y from element `at` on */
-static void store_run(const ConvJob *job, int64_t at, float *c, const float *bias, int64_t n)
+static void store_pixel(const ConvJob *job, int64_t at, float *restrict c, const float *bias, int64_t n)
 {
     const uint16_t *residual = job->residual ? (const uint16_t *)job->residual->data + at : NULL;
+    int relu = job->conv->relu;
 
-    for (int64_t j = 0; j < n; j++)
-        c[j] += bias[j];
-    for (int64_t j = 0; j < n && residual; j++)
-        c[j] += td_bf16_to_f32(residual[j]);
-    for (int64_t j = 0; j < n && job->conv->relu; j++)
-        c[j] = c[j] < 0.0f ? 0.0f : c[j];        /* NaN stays */
+    for (int64_t j = 0; j < n; j++) {
+        float v = c[j] + bias[j];
+
+        if (residual)
+            v += td_bf16_to_f32(residual[j]);
+        c[j] = relu && v < 0.0f ? 0.0f : v;      /* NaN stays */
+    }
     if (job->y->dtype == TD_F32)
         memcpy((float *)job->y->data + at, c, (size_t)n * sizeof(*c));
     else
@@ -89,7 +95,8 @@ static void store_run(const ConvJob *job, int64_t at, float *c, const float *bia
             ((uint16_t *)job->y->data)[at + j] = td_f32_to_bf16(c[j]);
 }
 
-static void store_pixel(const ConvJob *job, Box at, int64_t n0, int64_t n, float *c)
+/* a row of n_x pixels, their n channels from n0 on; c: [n_x][columns] */
+static void store_row(const ConvJob *job, Box at, int64_t n_x, int64_t n0, int64_t n, float *c)
 {
     int frames = job->conv->interleave ? 2 : 1;
     int64_t channels = job->conv->c_out / frames;
@@ -97,42 +104,48 @@ static void store_pixel(const ConvJob *job, Box at, int64_t n0, int64_t n, float
     for (int64_t j = n0, run; j < n0 + n; j += run) {
         int64_t t = at.t * frames + j / channels, pixel = (t * job->out.y + at.y) * job->out.x + at.x;
 
-        run = (j / channels + 1) * channels - j < n0 + n - j ? (j / channels + 1) * channels - j : n0 + n - j;
-        store_run(job, pixel * channels + j % channels, c + j - n0, job->conv->bias + j, run);
+        run = least((j / channels + 1) * channels, n0 + n) - j;
+        for (int64_t x = 0; x < n_x; x++)
+            store_pixel(job, (pixel + x) * channels + j % channels, c + x * job->columns + j - n0,
+                        job->conv->bias + j, run);
     }
 }
 
-/* c[pixels][columns] = all taps of the channels from n0 on; row: their pixels in the f32 box */
-static void product(const ConvJob *job, float *b, float *c, const float *const *row, int64_t pixels, Box in, int64_t n0,
-                    int64_t n)
+/* The steps of k from k0 on that are taken at once: some rows of the kernel, or a part of one.
+ * @return how many; at: where they are in the box `in` */
+static int64_t choose_runs(const TDConv *cv, Box in, int64_t k0, TDRuns *runs, int64_t at[RUNS])
+{
+    int64_t len = cv->kw * cv->c_in, k = k0;
+
+    *runs = (TDRuns){ 0, least(len - k0 % len, KC), at };
+    do {
+        int64_t row = k / len;
+
+        at[runs->n++] = (row / cv->kh * in.y + row % cv->kh) * in.x * cv->c_in + k % len;
+        k += runs->len;
+    } while (len <= KC && k - k0 + len <= KC && k < cv->kt * cv->kh * len);
+    return k - k0;
+}
+
+/* c[pixels][columns] = taps of the channels from n0 on, in time from `first` on; row: the pixels in the f32 box */
+static void product(const ConvJob *job, float *b, float *c, const float *const *row, int64_t pixels, Box in,
+                    int64_t first, int64_t n0, int64_t n)
 {
     const TDConv *cv = job->conv;
     const TDKernels *kern = job->cpu->k;
-    int64_t len = cv->kw * cv->c_in, k_all = cv->kt * cv->kh * len, at[RUNS];
+    int64_t tap_k = cv->kh * cv->kw * cv->c_in, k_all = cv->kt * tap_k, begin = first * tap_k, at[RUNS];
+    TDRuns runs;
     TDMatrix mat = { cv->w, k_all, k_all, sizeof(uint16_t) };
     TDRows weights = { TD_BF16, td_rows_matrix, &mat };
 
-    for (int64_t k0 = 0, kc; k0 < k_all; k0 += kc) {
-        TDRuns runs = { 0, len > KC ? KC : len, at };
-
-        if (len > KC && len - k0 % len < KC)
-            runs.len = len - k0 % len;
-        for (kc = 0; k0 + kc < k_all && kc + runs.len <= KC && (kc == 0 || len <= KC); kc += runs.len) {
-            int64_t run = (k0 + kc) / len;
-
-            at[runs.n++] = (run / cv->kh * in.y + run % cv->kh) * in.x * cv->c_in + (k0 + kc) % len;
-        }
+    for (int64_t k0 = begin, kc; k0 < k_all; k0 += kc) {
+        kc = choose_runs(cv, in, k0, &runs, at);
         for (int64_t j = 0; j < n; j += TD_NR) {
-            td_cpu_pack(kern, b, TD_NR, &weights, n0 + j, (int)(n - j < TD_NR ? n - j : TD_NR), k0, kc);
+            td_cpu_pack(kern, b, TD_NR, &weights, n0 + j, (int)least(n - j, TD_NR), k0, kc);
             for (int64_t i = 0; i < pixels; i += TD_MR)
-                kern->tile(&runs, row + i, b, c + i * job->columns + j, job->columns, k0 == 0);
+                kern->tile(&runs, row + i, b, c + i * job->columns + j, job->columns, k0 == begin);
         }
     }
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 static void conv_task(void *arg, int64_t i, int worker)
@@ -140,7 +153,7 @@ static void conv_task(void *arg, int64_t i, int worker)
     const ConvJob *job = arg;
     const TDConv *cv = job->conv;
     float *b = job->cpu->scratch[worker], *c = b + B_FLOATS, *in = c + C_FLOATS;
-    int64_t n0 = i / volume(job->n_tasks) * job->columns, n = least(job->columns, cv->c_out - n0), pixels;
+    int64_t n0 = i / volume(job->n_tasks) * job->columns, n = least(job->columns, cv->c_out - n0), pixels = 0, first;
     Box at = { i / (job->n_tasks.y * job->n_tasks.x) % job->n_tasks.t * job->task.t,
                i / job->n_tasks.x % job->n_tasks.y * job->task.y, i % job->n_tasks.x * job->task.x };
     Box out = { least(job->task.t, job->out.t - at.t), least(job->task.y, job->out.y - at.y),
@@ -148,18 +161,18 @@ static void conv_task(void *arg, int64_t i, int worker)
     const float *row[PIXELS];
 
     widen_box(job, in, at, from);
-    pixels = volume(out);
-    for (int64_t p = 0; p < td_blocks(pixels, TD_MR) * TD_MR; p++) {
-        int64_t q = least(p, pixels - 1), t = q / (out.y * out.x), y = q / out.x % out.y, x = q % out.x;
-
-        row[p] = in + ((t * cv->stride_t * from.y + y * cv->stride_s) * from.x + x * cv->stride_s) * cv->c_in;
-    }
-    product(job, b, c, row, pixels, from, n0, n);
-    for (int64_t p = 0; p < pixels; p++) {
-        Box pixel = { at.t + p / (out.y * out.x), at.y + p / out.x % out.y, at.x + p % out.x };
-
-        store_pixel(job, pixel, n0, n, c + p * job->columns);
-    }
+    for (int64_t t = 0; t < out.t; t++)
+        for (int64_t y = 0; y < out.y; y++)
+            for (int64_t x = 0; x < out.x; x++)
+                row[pixels++] =
+                    in + ((t * cv->stride_t * from.y + y * cv->stride_s) * from.x + x * cv->stride_s) * cv->c_in;
+    for (int64_t p = pixels; p % TD_MR; p++)
+        row[p] = row[pixels - 1];
+    /* sums begin at zero, so zeros before the first frame leave them */
+    first = job->n_zero - (at.t + out.t - 1) * cv->stride_t;
+    product(job, b, c, row, pixels, from, first > 0 ? first : 0, n0, n);
+    for (int64_t r = 0; r < out.t * out.y; r++)
+        store_row(job, (Box){ at.t + r / out.y, at.y + r % out.y, at.x }, out.x, n0, n, c + r * out.x * job->columns);
 }
 
 /* the largest box that fits, and smaller ones until every worker has a few */
@@ -182,12 +195,23 @@ static int64_t choose_task(ConvJob *job)
     }
 }
 
+static int64_t zero_frames(const TDTensor *cache)
+{
+    size_t frame = td_tensor_bytes(cache) / (size_t)cache->shape[0];
+    int64_t n = 0;
+
+    for (const uint8_t *p = cache->data; n < cache->shape[0] && !p[0] && !memcmp(p, p + 1, frame - 1); p += frame)
+        n++;
+    return n;
+}
+
 int td_cpu_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *conv,
                          const TDTensor *residual)
 {
     TDCpu *cpu = td_cpu(dev);
     Box out = { conv->interleave ? y->shape[0] / 2 : y->shape[0], y->shape[1], y->shape[2] };
-    ConvJob job = { .cpu = cpu, .conv = conv, .x = x, .cache = cache, .residual = residual, .y = y, .out = out };
+    ConvJob job = { .cpu = cpu, .conv = conv, .x = x, .cache = cache, .residual = residual, .y = y, .out = out,
+                    .n_zero = cache ? zero_frames(cache) : 0 };
     int ret = td_parallel(cpu->pool, choose_task(&job), conv_task, &job);
 
     return ret < 0 || !conv->gamma ? ret : td_cpu_rms_silu(dev, y, y, conv->gamma, 1);

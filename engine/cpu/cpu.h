@@ -41,28 +41,30 @@ int64_t td_rows_matrix(const void *ctx, int64_t r0, int n, int64_t k0, const voi
 /** int8 operands: one f32 scale per 128x128 block of A [M/128, kb] and of B [N/128, kb]. */
 typedef struct TDBlockScales { const float *a, *b; int64_t kb; } TDBlockScales;
 
-/** Receives finished values c[i*ldc + j] of rows m0+i, columns n0+j; called once per tile, from any worker. */
-typedef void (*TDStore)(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, const float *c, int64_t ldc);
+/** Receives finished values c[i*ldc + j] of rows m0+i, columns n0+j, and may change them; called once per tile, from
+ *  any worker. */
+typedef void (*TDStore)(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, float *c, int64_t ldc);
 
 /** C[M,N] = A[M,K] B[N,K]^T in f32, ascending k; with scales, exact integer sums per 128-deep block. */
 int td_cpu_gemm(TDCpu *cpu, int64_t m, int64_t n, int64_t k, const TDRows *a, const TDRows *b,
                 const TDBlockScales *scales, TDStore store, void *ctx);
 
-/** dst[n] f32 = n values of type src[] */
-void td_cpu_widen(float *dst, enum TDDtype dtype, const void *src, int64_t n);
-/** dst[n_rows][kc]: rows of src from r0 on, k from k0 on */
-void td_cpu_widen_rows(float *dst, const TDRows *src, int64_t r0, int64_t n_rows, int64_t k0, int64_t kc);
+/** dst[n_rows][kc] f32, of int8 int16 with kc rounded up to pairs: rows of src from r0 on, k from k0 on */
+void td_cpu_widen_rows(void *dst, const TDRows *src, int64_t r0, int64_t n_rows, int64_t k0, int64_t kc);
+/** dst[n] f32 = bf16 src[n] */
+void td_cpu_widen(float *restrict dst, const uint16_t *restrict src, int64_t n);
 
-/** Pack n_rows rows (<= width) of src into [k][width], zero-filled; dst needs 8 floats of slack. */
+/** Pack n_rows rows (<= width) of src into [k][width], of int8 into int16 [k/2][TD_NR][2], zero-filled; dst needs 8
+ *  floats of slack. */
 void td_cpu_pack(const TDKernels *k, float *dst, int width, const TDRows *src, int64_t r0, int n_rows, int64_t k0,
                  int64_t kc);
-
-/** Pointers to rows row[0..n) of a, and, up to a whole tile, to the last one again. */
-void td_cpu_tile_rows(const float *row[TD_MR], const float *a, int64_t lda, int64_t n);
 
 /** c[m][n_panels*TD_NR] = a [m][kc] x packed b over kc; zero: start at 0. c has room for whole tiles. */
 void td_cpu_product(const TDKernels *k, int64_t m, int64_t n_panels, int64_t kc, const float *a, int64_t lda,
                     const float *b, float *c, int64_t ldc, int zero);
+/** c[m][TD_NR] = fma(sum, scale, c) of int16 a and b over pairs of k, as TDKernels.tile_i8 */
+void td_cpu_product_i8(const TDKernels *k, int64_t m, int64_t pairs, const int16_t *a, int64_t lda, const int16_t *b,
+                       float *c, int64_t ldc, float scale, int zero);
 
 /* ---- quantisation (quant.c) ---- */
 int  td_cpu_quantise_act(TDCpu *cpu, TDAct *act);          ///< act->x -> code, scale; no-op without code

@@ -133,7 +133,11 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
         const float *k = (const float *)qkv->own[OWN_K_PANEL].data + (h * n_k + kj) * bk * d;
         const float *v = (const float *)qkv->own[OWN_V_PANEL].data + (h * n_k + kj) * bk * d;
 
-        td_cpu_product(kern, rows, bk / TD_NR, d, f->q, d, k, f->s, TD_FLASH_BK, 1);
+        if (!sage)
+            td_cpu_product(kern, rows, bk / TD_NR, d, f->q, d, k, f->s, TD_FLASH_BK, 1);
+        for (int64_t j = 0; j < bk && sage; j += TD_NR)
+            td_cpu_product_i8(kern, rows, d / 2, (const int16_t *)f->q, d, (const int16_t *)k + j * d, f->s + j,
+                              TD_FLASH_BK, 1.0f, 1);
         for (int64_t r = 0; r < rows; r++) {
             if (sage) {
                 float dq =
@@ -157,7 +161,7 @@ int64_t td_flash_block(const TDCpu *cpu, TDFlash *f, const TDQkv *qkv, int64_t h
 }
 
 /* int8 codes of one head's key block, K minus its mean: amax/127 + 1e-7, half away from zero */
-static void pack_k_codes(const TDKernels *kern, TDQkv *qkv, int64_t h, int64_t kj, float *dst)
+static void pack_k_codes(const TDKernels *kern, TDQkv *qkv, int64_t h, int64_t kj, int16_t *dst)
 {
     int64_t d = qkv->head_dim, dim = d * qkv->n_heads, bk = qkv->cfg.bk, k0 = kj * bk;
     int64_t valid = qkv->n_kv - k0 < bk ? qkv->n_kv - k0 : bk;
@@ -185,7 +189,7 @@ static void pack_k_codes(const TDKernels *kern, TDQkv *qkv, int64_t h, int64_t k
                 }
                 row[r] = code[half + r];
             }
-            kern->pack_i8(dst + p * TD_NR * d + half, TD_NR, row, d);
+            kern->pack_i8(dst + p * TD_NR * d + 2 * half, row, d);
         }
     }
 }
@@ -202,7 +206,7 @@ void td_flash_pack_kv(const TDCpu *cpu, TDQkv *qkv, int64_t h, int64_t kj)
     TDRows rows = { TD_BF16, td_rows_matrix, &mat };
 
     if (qkv->cfg.kind == TD_ATTN_SAGESLA)
-        pack_k_codes(cpu->k, qkv, h, kj, kp);
+        pack_k_codes(cpu->k, qkv, h, kj, (int16_t *)kp);
     else
         for (int64_t p = 0; p < bk / TD_NR; p++) {
             int64_t n = valid - p * TD_NR;

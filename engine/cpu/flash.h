@@ -14,7 +14,7 @@
 #define TD_MAP_COLS 512                          /* and columns at a time */
 /* what is left for a task's 16-bit keys of blocks */
 #define TD_MAP_MAX_BLOCKS(d)                                                                                           \
-    ((TD_CPU_SCRATCH - (TD_MAP_ROWS + TD_MAP_COLS) * (d) - 8 - TD_MAP_ROWS * TD_MAP_COLS) * 2 / TD_MAP_ROWS)
+    ((TD_CPU_SCRATCH - TD_MAP_COLS * (d) - TD_MAP_ROWS * TD_MAP_COLS) * 2 / TD_MAP_ROWS)
 
 /* of TDQkv.own: packed operands (f32), then bf16 values as f32 [H,blocks,d], [H,blocks,d], [H,d,d], [H,d] */
 enum { OWN_K_PANEL, OWN_V_PANEL, OWN_Q_POOL, OWN_K_POOL, OWN_KV, OWN_K_SUM };

@@ -3,7 +3,8 @@
  *
  * A task is a block of up to BLOCKS x mb rows by NT columns over all of K. It packs NT columns of B once per KC steps
  * and streams blocks of mb rows of A past them, widened; sums stay in the task's f32 tile until K is done, then go to
- * `store`. mb is 126 = 21 tiles of TD_MR, or 128 with block scales so that a block of rows has one scale. */
+ * `store`. Of int8 both are int16, else f32. mb is 126 = 21 tiles of TD_MR, or 128 with block scales so that a block of
+ * rows has one scale. */
 #include "cpu/cpu.h"
 
 #define KC 256
@@ -49,40 +50,46 @@ void td_cpu_pack(const TDKernels *kern, float *dst, int width, const TDRows *src
             if (src->dtype == TD_BF16)
                 kern->pack_bf16(dst + k * width + r, width, (const uint16_t *const *)row, run);
             else if (src->dtype == TD_I8)
-                kern->pack_i8(dst + k * width + r, width, (const int8_t *const *)row, run);
+                kern->pack_i8((int16_t *)dst + k * width + 2 * r, (const int8_t *const *)row, run);
             else
                 kern->pack_f32(dst + k * width + r, width, (const float *const *)row, run);
         }
     }
 }
 
-void td_cpu_widen(float *dst, enum TDDtype dtype, const void *src, int64_t n)
+void td_cpu_widen(float *restrict dst, const uint16_t *restrict src, int64_t n)
 {
-    if (dtype == TD_BF16)
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = td_bf16_to_f32(((const uint16_t *)src)[i]);
-    else if (dtype == TD_I8)
-        for (int64_t i = 0; i < n; i++)
-            dst[i] = ((const int8_t *)src)[i];
-    else
-        memcpy(dst, src, (size_t)n * sizeof(*dst));
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = td_bf16_to_f32(src[i]);
 }
 
-void td_cpu_widen_rows(float *dst, const TDRows *src, int64_t r0, int64_t n_rows, int64_t k0, int64_t kc)
+static void widen_i8(int16_t *restrict dst, const int8_t *restrict src, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        dst[i] = src[i];
+    if (n % 2)
+        dst[n] = 0;
+}
+
+void td_cpu_widen_rows(void *dst, const TDRows *src, int64_t r0, int64_t n_rows, int64_t k0, int64_t kc)
 {
     for (int64_t r = 0; r < n_rows; r++) {
         const void *row[8];
 
         src->at(src->ctx, r0 + r, 1, k0, row);
-        td_cpu_widen(dst + r * kc, src->dtype, row[0], kc);
+        if (src->dtype == TD_BF16)
+            td_cpu_widen((float *)dst + r * kc, row[0], kc);
+        else if (src->dtype == TD_I8)
+            widen_i8((int16_t *)dst + r * (kc + kc % 2), row[0], kc);
+        else
+            memcpy((float *)dst + r * kc, row[0], (size_t)kc * sizeof(float));
     }
 }
 
-void td_cpu_tile_rows(const float *row[TD_MR], const float *a, int64_t lda, int64_t n)
-{
-    for (int64_t i = 0; i < TD_MR; i++)
-        row[i] = a + (i < n ? i : n - 1) * lda;
-}
+/* rows 0 to n - 1 of a, and, up to a whole tile, the last one again */
+#define TILE_ROWS(row, a, lda, n)                                                                                      \
+    for (int64_t tr = 0; tr < TD_MR; tr++)                                                                             \
+        row[tr] = (a) + (tr < (n) ? tr : (n) - 1) * (lda);
 
 void td_cpu_product(const TDKernels *kern, int64_t m, int64_t n_panels, int64_t kc, const float *a, int64_t lda,
                     const float *b, float *c, int64_t ldc, int zero)
@@ -92,37 +99,39 @@ void td_cpu_product(const TDKernels *kern, int64_t m, int64_t n_panels, int64_t 
 
     for (int64_t j = 0; j < n_panels; j++)
         for (int64_t i = 0; i < m; i += TD_MR) {
-            td_cpu_tile_rows(row, a + i * lda, lda, m - i);
+            TILE_ROWS(row, a + i * lda, lda, m - i)
             kern->tile(&k, row, b + j * TD_NR * kc, c + i * ldc + j * TD_NR, ldc, zero);
         }
 }
 
-/* one block of rows against the packed columns, over kc steps from k0 */
-static void block_product(const Gemm *g, const float *a, const float *b, float *c, int64_t m0, int64_t m, int64_t n0,
+void td_cpu_product_i8(const TDKernels *kern, int64_t m, int64_t pairs, const int16_t *a, int64_t lda, const int16_t *b,
+                       float *c, int64_t ldc, float scale, int zero)
+{
+    const int16_t *row[TD_MR];
+
+    for (int64_t i = 0; i < m; i += TD_MR) {
+        TILE_ROWS(row, a + i * lda, lda, m - i)
+        kern->tile_i8(pairs, row, b, c + i * ldc, ldc, scale, zero);
+    }
+}
+
+/* one block of rows against the packed columns, over kc steps from k0; a, b: float, or with scales int16 */
+static void block_product(const Gemm *g, const void *a, const void *b, float *c, int64_t m0, int64_t m, int64_t n0,
                           int64_t n_panels, int64_t k0, int64_t kc)
 {
-    const TDKernels *kern = g->cpu->k;
     const TDBlockScales *s = g->scales;
-    const float *row[TD_MR];
+    int64_t even = kc + kc % 2;
 
-    if (!s) {
-        td_cpu_product(kern, m, n_panels, kc, a, kc, b, c, g->task_n, k0 == 0);
-        return;
-    }
-    for (int64_t k = 0; k < kc; k += 128) {
-        int64_t kb = (k0 + k) / 128;
-        TDRuns runs = { 1, kc - k < 128 ? kc - k : 128, &k };
+    if (!s)
+        td_cpu_product(g->cpu->k, m, n_panels, kc, a, kc, b, c, g->task_n, k0 == 0);
+    for (int64_t k = 0; k < kc && s; k += 128) {
+        int64_t depth = even - k < 128 ? even - k : 128, kb = (k0 + k) / 128;
         float sa = s->a[m0 / 128 * s->kb + kb];
 
-        for (int64_t j = 0; j < n_panels; j++) {
-            float scale = sa * s->b[(n0 + j * TD_NR) / 128 * s->kb + kb];
-
-            for (int64_t i = 0; i < m; i += TD_MR) {
-                td_cpu_tile_rows(row, a + i * kc, kc, m - i);
-                kern->tile_scaled(&runs, row, b + j * TD_NR * kc + k * TD_NR, c + i * g->task_n + j * TD_NR,
-                                  g->task_n, scale, kb == 0);
-            }
-        }
+        for (int64_t j = 0; j < n_panels; j++)
+            td_cpu_product_i8(g->cpu->k, m, depth / 2, (const int16_t *)a + k, even,
+                              (const int16_t *)b + (j * even + k) * TD_NR, c + j * TD_NR, g->task_n,
+                              sa * s->b[(n0 + j * TD_NR) / 128 * s->kb + kb], kb == 0);
     }
 }
 
@@ -136,10 +145,10 @@ static void gemm_task(void *arg, int64_t task, int worker)
     int64_t n_panels = (n + TD_NR - 1) / TD_NR, block_rows = (g->mb + TD_MR - 1) / TD_MR * TD_MR;
 
     for (int64_t k0 = 0; k0 < g->k; k0 += KC) {
-        int64_t kc = g->k - k0 < KC ? g->k - k0 : KC;
+        int64_t kc = g->k - k0 < KC ? g->k - k0 : KC, panel = TD_NR * (g->scales ? (kc + 1) / 2 : kc);
 
         for (int64_t j = 0; j < n_panels; j++)
-            td_cpu_pack(kern, b + j * TD_NR * kc, TD_NR, g->b, n0 + j * TD_NR,
+            td_cpu_pack(kern, b + j * panel, TD_NR, g->b, n0 + j * TD_NR,
                         (int)(n - j * TD_NR < TD_NR ? n - j * TD_NR : TD_NR), k0, kc);
         for (int64_t r = 0, block = 0; r < m; r += g->mb, block++) {
             int64_t rows = m - r < g->mb ? m - r : g->mb;

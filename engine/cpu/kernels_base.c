@@ -26,15 +26,18 @@ static void tile(const TDRuns *k, const float *const a[TD_MR], const float *b, f
         memcpy(c + i * ldc, acc[i], sizeof(acc[i]));
 }
 
-static void tile_scaled(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc,
-                        float scale, int zero)
+static void tile_i8(int64_t pairs, const int16_t *const a[TD_MR], const int16_t *b, float *c, int64_t ldc, float scale,
+                    int zero)
 {
-    float acc[TD_MR][TD_NR] = { { 0 } };
+    int32_t acc[TD_MR][TD_NR] = { { 0 } };
 
-    tile_sum(acc, k, a, b);
+    for (int64_t k = 0; k < 2 * pairs; k += 2, b += 2 * TD_NR)
+        for (int i = 0; i < TD_MR; i++)
+            for (int j = 0; j < TD_NR; j++)
+                acc[i][j] += a[i][k] * b[2 * j] + a[i][k + 1] * b[2 * j + 1];
     for (int i = 0; i < TD_MR; i++)
         for (int j = 0; j < TD_NR; j++)
-            c[i * ldc + j] = fmaf(acc[i][j], scale, zero ? 0.0f : c[i * ldc + j]);
+            c[i * ldc + j] = fmaf((float)acc[i][j], scale, zero ? 0.0f : c[i * ldc + j]);
 }
 
 static void pack_bf16(float *dst, int width, const uint16_t *const row[8], int64_t kc)
@@ -44,11 +47,13 @@ static void pack_bf16(float *dst, int width, const uint16_t *const row[8], int64
             dst[r] = row[r] ? td_bf16_to_f32(row[r][k]) : 0.0f;
 }
 
-static void pack_i8(float *dst, int width, const int8_t *const row[8], int64_t kc)
+static void pack_i8(int16_t *dst, const int8_t *const row[8], int64_t kc)
 {
-    for (int64_t k = 0; k < kc; k++, dst += width)
-        for (int r = 0; r < 8; r++)
-            dst[r] = row[r] ? (float)row[r][k] : 0.0f;
+    for (int64_t k = 0; k < kc; k += 2, dst += 2 * TD_NR)
+        for (int r = 0; r < 8; r++) {
+            dst[2 * r]     = row[r] ? row[r][k] : 0;
+            dst[2 * r + 1] = row[r] && k + 1 < kc ? row[r][k + 1] : 0;
+        }
 }
 
 static void pack_f32(float *dst, int width, const float *const row[8], int64_t kc)
@@ -64,6 +69,15 @@ static void exp2_row(float *x, int64_t n)
         x[i] = x[i] < -126.0f ? 0.0f : exp2f(x[i]);
 }
 
+static void norm_silu(uint16_t *y, const uint16_t *x, float r, const float *gamma, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float v = td_bf16_to_f32(x[i]) * r * gamma[i];
+
+        y[i] = td_f32_to_bf16(v / (1.0f + expf(-v)));
+    }
+}
+
 static float max_row(const float *x, int64_t n)
 {
     float m = x[0];
@@ -74,8 +88,8 @@ static float max_row(const float *x, int64_t n)
 }
 
 const TDKernels td_kernels_base = {
-    .name = "base", .tile = tile, .tile_scaled = tile_scaled, .pack_bf16 = pack_bf16, .pack_i8 = pack_i8,
-    .pack_f32 = pack_f32, .exp2_row = exp2_row, .max_row = max_row,
+    .name = "base", .tile = tile, .tile_i8 = tile_i8, .pack_bf16 = pack_bf16, .pack_i8 = pack_i8,
+    .pack_f32 = pack_f32, .exp2_row = exp2_row, .norm_silu = norm_silu, .max_row = max_row,
 };
 
 static int always(void)

@@ -6,50 +6,50 @@
  */
 #include "cpu/cpu.h"
 
-enum Epilogue { STORE, GELU, RESIDUAL, GEGLU };
-
 typedef struct LinearJob {
     const TDLinear *lin;
-    enum Epilogue epilogue;
-    const uint16_t *table;                       /* GELU, GEGLU: activation of a bf16 value */
-    const float *gate;                           /* RESIDUAL: [N] or NULL */
-    const uint16_t *up;                          /* GEGLU: [M,N] */
+    int residual;                                /* y += , */
+    const float *gate;                           /* times [N] or NULL */
+    const uint16_t *table;                       /* activation of a bf16 value, or NULL */
+    const uint16_t *up;                          /* times [M,N] or NULL */
     const uint16_t *add;                         /* int8: [M,N] or NULL, maybe y */
     uint16_t *y;                                 /* bf16 [M,N] */
     float *y32;                                  /* td_cpu_linear_f32 */
 } LinearJob;
 
-static void store_bf16(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, const float *c, int64_t ldc)
+static void store_bf16(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, float *c, int64_t ldc)
 {
     const LinearJob *job = ctx;
     const float *bias = job->lin->bias;
     int twice = job->lin->dtype == TD_I8;
 
-    for (int64_t i = 0; i < m; i++) {
+    for (int64_t i = 0; i < m; i++, c += ldc) {
         int64_t at = (m0 + i) * job->lin->n + n0;
+        uint16_t *y = job->y + at;
 
         for (int64_t j = 0; j < n; j++) {
-            float sum = job->add ? c[i * ldc + j] + td_bf16_to_f32(job->add[at + j]) : c[i * ldc + j];
+            float sum = job->add ? c[j] + td_bf16_to_f32(job->add[at + j]) : c[j];
             float v = twice ? td_bf16_round(sum) : sum;
-            uint16_t r = td_f32_to_bf16(bias ? v + bias[n0 + j] : v);
 
-            if (job->epilogue == GELU) {
-                r = job->table[r];
-            } else if (job->epilogue == GEGLU) {
-                r = td_f32_to_bf16(td_bf16_to_f32(job->up[at + j]) * td_bf16_to_f32(job->table[r]));
-            } else if (job->epilogue == RESIDUAL) {
-                float p = td_bf16_to_f32(r);
-
-                if (job->gate)
-                    p = td_bf16_round(p * td_bf16_round(job->gate[n0 + j]));
-                r = td_f32_to_bf16(td_bf16_to_f32(job->y[at + j]) + p);
-            }
-            job->y[at + j] = r;
+            c[j] = bias ? v + bias[n0 + j] : v;
         }
+        for (int64_t j = 0; j < n && job->residual; j++) {
+            float p = td_bf16_round(c[j]);
+
+            if (job->gate)
+                p = td_bf16_round(p * td_bf16_round(job->gate[n0 + j]));
+            c[j] = td_bf16_to_f32(y[j]) + p;
+        }
+        for (int64_t j = 0; j < n; j++)
+            y[j] = td_f32_to_bf16(c[j]);
+        for (int64_t j = 0; j < n && job->table; j++)
+            y[j] = job->table[y[j]];
+        for (int64_t j = 0; j < n && job->up; j++)
+            y[j] = td_f32_to_bf16(td_bf16_to_f32(job->up[at + j]) * td_bf16_to_f32(y[j]));
     }
 }
 
-static void store_f32(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, const float *c, int64_t ldc)
+static void store_f32(void *ctx, int64_t m0, int64_t m, int64_t n0, int64_t n, float *c, int64_t ldc)
 {
     const LinearJob *job = ctx;
 
@@ -88,14 +88,14 @@ static int run_linear(TDCpu *cpu, const TDAct *x, LinearJob *job)
 
 int td_cpu_linear(TDDev *dev, TDTensor *y, const TDAct *x, const TDLinear *lin)
 {
-    LinearJob job = { .lin = lin, .epilogue = STORE, .y = y->data };
+    LinearJob job = { .lin = lin, .y = y->data };
 
     return run_linear(td_cpu(dev), x, &job);
 }
 
 int td_cpu_linear_gelu(TDDev *dev, TDAct *y, const TDAct *x, const TDLinear *lin)
 {
-    LinearJob job = { .lin = lin, .epilogue = GELU, .table = td_cpu(dev)->gelu, .y = y->x.data };
+    LinearJob job = { .lin = lin, .table = td_cpu(dev)->gelu, .y = y->x.data };
     int ret = run_linear(td_cpu(dev), x, &job);
 
     return ret < 0 ? ret : td_cpu_quantise_act(td_cpu(dev), y);
@@ -103,14 +103,14 @@ int td_cpu_linear_gelu(TDDev *dev, TDAct *y, const TDAct *x, const TDLinear *lin
 
 int td_cpu_linear_residual(TDDev *dev, TDTensor *x, const TDAct *y, const TDLinear *lin, const float *gate)
 {
-    LinearJob job = { .lin = lin, .epilogue = RESIDUAL, .gate = gate, .y = x->data };
+    LinearJob job = { .lin = lin, .residual = 1, .gate = gate, .y = x->data };
 
     return run_linear(td_cpu(dev), y, &job);
 }
 
 int td_cpu_linear_geglu(TDDev *dev, TDTensor *y, TDTensor *u, const TDAct *x, const TDLinear *gate, const TDLinear *up)
 {
-    LinearJob job = { .lin = gate, .epilogue = GEGLU, .table = td_cpu(dev)->gelu_t5, .up = u->data, .y = y->data };
+    LinearJob job = { .lin = gate, .table = td_cpu(dev)->gelu_t5, .up = u->data, .y = y->data };
     int ret = td_cpu_linear(dev, u, x, up);
 
     return ret < 0 ? ret : run_linear(td_cpu(dev), x, &job);

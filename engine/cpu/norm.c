@@ -21,24 +21,32 @@ typedef struct NormJob {
 static double sum_squares(const uint16_t *x, int64_t n, double mean)
 {
     double s[4] = { 0 };
+    int64_t i = 0;
 
-    for (int64_t i = 0; i < n; i += 4)
-        for (int j = 0; j < 4 && i + j < n; j++) {
+    for (; i + 4 <= n; i += 4)
+        for (int j = 0; j < 4; j++) {
             double d = td_bf16_to_f32(x[i + j]) - mean;
 
             s[j] += d * d;
         }
+    for (; i < n; i++) {
+        double d = td_bf16_to_f32(x[i]) - mean;
+
+        s[i % 4] += d * d;
+    }
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
 void td_cpu_layer_stats(const uint16_t *x, int64_t n, const TDNormW *norm, float *mean, float *rstd)
 {
     double s[4] = { 0 }, m, var;
-    int64_t lanes = 1;
+    int64_t lanes = 1, i = 0;
 
-    for (int64_t i = 0; i < n; i += 4)
-        for (int j = 0; j < 4 && i + j < n; j++)
+    for (; i + 4 <= n; i += 4)
+        for (int j = 0; j < 4; j++)
             s[j] += td_bf16_to_f32(x[i + j]);
+    for (; i < n; i++)
+        s[i % 4] += td_bf16_to_f32(x[i]);
     m = ((s[0] + s[1]) + (s[2] + s[3])) / (double)n;
     var = sum_squares(x, n, m);
     /* the official kernel works on a power of two of lanes; the zero lanes past n add mean^2 each to the variance */
@@ -161,26 +169,28 @@ int td_cpu_qk_norm_rope(TDDev *dev, TDQkv *qkv, const TDNormW *norm_q, const TDN
 static void rms_silu_task(void *arg, int64_t task, int worker)
 {
     const NormJob *job = arg;
-    int64_t n = job->x->shape[3], pixels = td_tensor_count(job->x) / n;
-    float root = sqrtf((float)n);
+    int64_t n = job->x->shape[3], pixels = td_tensor_count(job->x) / n, p0 = task * 8 * ROWS;
+    float root = sqrtf((float)n), r[8 * ROWS];
 
     (void)worker;
-    for (int64_t p = task * 8 * ROWS; p < (task + 1) * 8 * ROWS && p < pixels; p++) {
+    for (int64_t p = p0; p < p0 + 8 * ROWS && p < pixels; p++) {
+        double norm = sqrt(sum_squares((const uint16_t *)job->x->data + p * n, n, 0.0));
+
+        r[p - p0] = root / (float)(norm > 1e-12 ? norm : 1e-12);
+    }
+    for (int64_t p = p0; p < p0 + 8 * ROWS && p < pixels; p++) {
         const uint16_t *x = (const uint16_t *)job->x->data + p * n;
-        double norm = sqrt(sum_squares(x, n, 0.0));
-        float r = root / (float)(norm > 1e-12 ? norm : 1e-12);
 
-        for (int64_t i = 0; i < n; i++) {
-            float v = td_bf16_to_f32(x[i]) * r * job->scale[i];
-
-            job->out[p * n + i] = td_f32_to_bf16(job->silu ? v / (1.0f + expf(-v)) : v);
-        }
+        if (job->silu)
+            job->cpu->k->norm_silu(job->out + p * n, x, r[p - p0], job->scale, n);
+        for (int64_t i = 0; i < n && !job->silu; i++)
+            job->out[p * n + i] = td_f32_to_bf16(td_bf16_to_f32(x[i]) * r[p - p0] * job->scale[i]);
     }
 }
 
 int td_cpu_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu)
 {
-    NormJob job = { .x = x, .out = y->data, .scale = gamma, .silu = silu };
+    NormJob job = { .cpu = td_cpu(dev), .x = x, .out = y->data, .scale = gamma, .silu = silu };
     int64_t pixels = td_tensor_count(x) / x->shape[3];
 
     return td_parallel(td_cpu(dev)->pool, (pixels + 8 * ROWS - 1) / (8 * ROWS), rms_silu_task, &job);

@@ -12,15 +12,15 @@ static void quantise_blocks(const uint16_t *x, int64_t rows, int64_t k, int64_t 
     for (int64_t b = 0; b < kb; b++) {
         int64_t k0 = b * 128, k1 = k - k0 < 128 ? k : k0 + 128;
         float amax = 1e-8f, mult;
-        uint16_t top = 0;
+        int16_t top = 0;
 
         for (int64_t r = r0; r < r1; r++)
             for (int64_t i = k0; i < k1; i++) {
-                uint16_t mag = x[r * k + i] & 0x7fff;
+                int16_t mag = x[r * k + i] & 0x7fff;
 
                 top = mag > top ? mag : top;
             }
-        amax = td_bf16_to_f32(top) <= amax ? amax : td_bf16_to_f32(top);
+        amax = td_bf16_to_f32((uint16_t)top) <= amax ? amax : td_bf16_to_f32((uint16_t)top);
         mult = 128.0f / amax;
         for (int64_t r = r0; r < r1; r++)
             for (int64_t i = k0; i < k1; i++) {
