@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Portable inner loops, written so that compilers vectorise them, and the choice among the built variants. */
+ * Portable inner loops, written so that compilers vectorise them. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 #include "cpu/kernels.h"
 #include "base/tensor.h"
@@ -91,37 +90,3 @@ const TDKernels td_kernels_base = {
     .name = "base", .tile = tile, .tile_i8 = tile_i8, .pack_bf16 = pack_bf16, .pack_i8 = pack_i8,
     .pack_f32 = pack_f32, .exp2_row = exp2_row, .norm_silu = norm_silu, .max_row = max_row,
 };
-
-static int always(void)
-{
-    return 1;
-}
-
-#if defined(__x86_64__) && defined(__GNUC__)
-static int has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-#endif
-
-/* a set is a line here, the best one first */
-static const struct { const TDKernels *k; int (*runs)(void); } sets[] = {
-#if defined(__x86_64__) && defined(__GNUC__)
-    { &td_kernels_avx2, has_avx2 },
-#endif
-    { &td_kernels_base, always },
-};
-
-int td_kernels_choose(const TDKernels **k, const char *name, TDLog *log)
-{
-    char names[64] = "";
-    size_t n = 0;
-
-    for (size_t i = 0; i < sizeof(sets) / sizeof(*sets); i++) {
-        *k = sets[i].k;
-        if (name ? !strcmp((*k)->name, name) : sets[i].runs())
-            return sets[i].runs() ? 0 : td_error(log, ENOTSUP, "cpu: this machine does not run %s kernels", name);
-        n += (size_t)snprintf(names + n, sizeof(names) - n, " %s", (*k)->name);
-    }
-    return td_error(log, EINVAL, "cpu: kernels %s, want one of%s", name, names);
-}

@@ -7,6 +7,7 @@
  *  2. The device copies on its own while the next rows are converted; where they lie is used again after a sync.
  *  3. Every value on its way is in strip() once, between the file's type and the device's: what changes weights at load
  *     has its place there. */
+#include <math.h>
 #include <stdlib.h>
 #include "base/thread.h"
 #include "files/change.h"
@@ -421,19 +422,25 @@ typedef struct Filters {
     int64_t step;                                /* output channels of a task */
     float *src;
     uint16_t *dst;
+    atomic_int bad;                              /* some value is NaN or infinite */
 } Filters;
 
 static void conv_task(void *arg, int64_t task, int worker)
 {
-    const Filters *s = arg;
+    Filters *s = arg;
     const TDConv *conv = s->conv;
     int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, c_file = c_in - conv->c_pad;
     int64_t first = task * s->step, n = conv->c_out - first < s->step ? conv->c_out - first : s->step;
     TDEntry part = td_entry_rows(s->e, first, n);
     float gain = conv->widened ? 2.0f : 1.0f;
+    int bad = 0;
 
     (void)worker;
     td_entry_to_f32(&part, s->src + first * c_file * taps);
+    for (int64_t i = first * c_file * taps; i < (first + n) * c_file * taps; i++)
+        bad |= !isfinite(s->src[i]);
+    if (bad)
+        s->bad = 1;
     for (int64_t t = 0; t < taps; t++)
         for (int64_t i = 0; i < c_in; i++) {
             const float *src = s->src + place_in_file(conv, c_file, i, t);
@@ -466,6 +473,12 @@ int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
         goto fail;
     }
     TRY(in_tasks(dev, td_blocks(conv->c_out, s.step), conv_task, &s));
+    for (int64_t i = 0; s.bad; i++)              /* a clip need not be so long that it meets every tap */
+        if (!isfinite(s.src[i])) {
+            ret = td_error(dev->log, EBADMSG, "%s: %s[%lld] is %g, want a finite value", e->file, e->name,
+                           (long long)i, s.src[i]);
+            goto fail;
+        }
     TRY(dev->ops->put(dev, w, p, s.dst, (size_t)n * sizeof(*s.dst), 0));
     conv->w = p;
 fail:
