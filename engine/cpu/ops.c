@@ -127,6 +127,7 @@ static void cpu_close(TDDev **dev)
 
     if (!cpu)
         return;
+    td_pack_end(*dev);
     for (int i = 0; cpu->scratch && i < cpu->n_threads; i++)
         free(cpu->scratch[i]);
     free(cpu->scratch);
