@@ -112,11 +112,14 @@ write() {
     run "$@" "$file_made" || { rm -f "$file_made"; echo "  $failure: $(head -n 2 "$tmp/err")" >&2; }
 }
 
-# poison FILE TENSOR: make values of a tensor in a safetensors file NaN
+# poison FILE TENSOR [huge]: make 16 values of an f32 tensor in a safetensors file NaN, or so large that sums of them are
 poison() {
     size=$(head -c 8 "$1" | od -A n -t u8 | tr -d ' ')
     at=$(tail -c +9 "$1" | head -c "$size" | grep -o "\"$2\":[^}]*}" | sed 's/.*\[ *\([0-9]*\), *[0-9]* *\] *}$/\1/')
-    head -c 64 /dev/zero | tr '\0' '\377' | dd of="$1" bs=1 seek=$((8 + size + at)) conv=notrunc 2> /dev/null
+    bytes='\377\377\377\377'
+    [ $# -lt 3 ] || bytes='\377\377\141\177'
+    # shellcheck disable=SC2059
+    printf "$bytes%.0s" 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 | dd of="$1" bs=1 seek=$((8 + size + at)) conv=notrunc 2> /dev/null
 }
 
 # interrupted NAME PID LOG: SIGINT to a child; it has to end within a second, with status 255

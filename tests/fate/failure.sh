@@ -66,7 +66,7 @@ for file in "$tmp"/first*/TurboWan*; do
 done
 # the frames after the first one alone pass through it
 for file in "$tmp"/later*/Wan2.1_VAE*; do
-    poison "$file" decoder.upsamples.7.time_conv.weight
+    poison "$file" decoder.upsamples.7.time_conv.weight huge
 done
 opts="prompt=a cat:s=64x48:frames=9:seed=1:steps=1"
 everywhere "first frame" "denoise: the latent is not finite" "model=$tmp/first:$opts" "model=$tmp/first-i2v:$opts"

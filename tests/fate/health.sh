@@ -54,14 +54,14 @@ lines() {
 for format in yuv420p yuv444p10 nv12 p010 gbrp; do
     equal "a slate in $format: whole, in the middle of black" "$(lines $format)" "black black red red red black black "
 done
-# a clock that no CPU keeps up with: 0.05 s are 12 frames
-states "$channel:pace=live:r=240:$slate:slate_after=0.05:first=slate" > "$tmp/states"
+# a clock that no CPU keeps up with: 0.0125 s are 12 frames
+states "$channel:pace=live:r=960:$slate:slate_after=0.0125:first=slate" > "$tmp/states"
 equal "first=slate: before the first clip" "$(sed 's/^ [0-9]* \([a-z]*\),.*/\1/' "$tmp/states")" slate
 equal "late=slate: after slate_after of the last frame, and new frames are all there" \
     "$(tr , '\n' < "$tmp/states" | sed 1d | awk '/play/ { p += $1 } /hold/ { if ($1 > 12) bad++ } /slate/ { if (last != "12 hold") bad++; s = 1 }
         { last = $1 " " $2 } END { print p, s + 0, bad + 0 }')" "27 1 0"
-equal "slate_after: a hold that is shorter has none" "$(states "$channel:pace=live:r=240:$slate:slate_after=1000" | grep -c slate)$(states \
-    "$channel:pace=live:r=240:$slate:slate_after=1000" | grep -c hold)" "01"
+equal "slate_after: a hold that is shorter has none" "$(states "$channel:pace=live:r=960:$slate:slate_after=1000" | grep -c slate)$(states \
+    "$channel:pace=live:r=960:$slate:slate_after=1000" | grep -c hold)" "01"
 write "$tmp/film.mkv" -f lavfi -i "color=blue:s=64x48:r=16:d=1" -c:v ffv1
 equal "a film: its first frame" "$(made -f lavfi -i "$channel:pace=live:late=slate:slate=$tmp/film.mkv:first=slate,format=rgb24,crop=1:1" -frames:v 1 \
     -f rawvideo - | od -A n -t u1 | awk '{ print ($1 < 10 && $2 < 10 && $3 > 240) }')" 1
@@ -89,7 +89,7 @@ if "$ffmpeg" -hide_banner -v error -filters | grep -q ' hwdownload '; then
                 "$(still "first=$first:backend=cpu" "format=$format")"
         done
     done
-    for late in "slate:slate=$tmp/red.ppm:slate_after=0.05" black; do
+    for late in "slate:slate=$tmp/red.ppm:slate_after=0.0125" black; do
         made -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex \
             "$channel:pace=live:r=240:backend=cuda:late=$late,hwdownload,format=nv12,metadata=print:key=lavfi.turbodiff.state:file=-" -f null - > "$tmp/told"
         equal "late=${late%%:*} in CUDA frames" "$(grep -c 'state=play' "$tmp/told") $(grep -c "state=${late%%:*}" "$tmp/told" |
