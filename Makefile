@@ -238,7 +238,7 @@ DEMO = $(FFMPEG) -hide_banner -nostdin -y -v warning
 DEMO_SCALE = scale=384:384:flags=lanczos
 DEMO_OUT = -metadata comment="made by turbodiff: trainedAlgorithmicMedia" -pix_fmt yuv420p
 
-demo: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO)
+demo: $(FFMPEG) $(TOOLS) $(DEMO_LINK) $(CUDA_SO)
 	@rm -f $(BUILD)/demo.json
 	$(DEMO) -f lavfi -i "turbodiff=prompt='$(PROMPT)':seed=1:stats=$(BUILD)/demo.json,$(DEMO_SCALE)" $(DEMO_OUT) demo.mp4
 	$(DEMO) -i demo.mp4 -vf "turbodiff_i2v=prompt='$(PICTURE_PROMPT)':seed=1,$(DEMO_SCALE)" $(DEMO_OUT) demo-picture.mp4

@@ -112,7 +112,7 @@ static int wait_pause(TurboDiffChannel *c)
     int quit;
 
     pthread_mutex_lock(&c->lock);
-    while (!(quit = c->quit || ff_turbodiff_interrupted(c->ctx)) && av_gettime_relative() < until)
+    while (!(quit = c->quit || c->input_ended || ff_turbodiff_interrupted(c->ctx)) && av_gettime_relative() < until)
         ff_turbodiff_wait(c, TURBODIFF_PERIOD);
     pthread_mutex_unlock(&c->lock);
     return quit;
@@ -124,7 +124,8 @@ static int is_last(TurboDiffChannel *c)
     int last;
 
     pthread_mutex_lock(&c->lock);
-    last = c->o->idle == IDLE_END && !ff_turbodiff_coming(c) && ff_turbodiff_programme_ended(&c->programme);
+    last = c->input_ended ||
+           (c->o->idle == IDLE_END && !ff_turbodiff_coming(c) && ff_turbodiff_programme_ended(&c->programme));
     pthread_mutex_unlock(&c->lock);
     return last;
 }

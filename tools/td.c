@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 #include "td_bench.h"
 #include "td_options.h"
 #include "api/turbodiff.h"
@@ -169,7 +170,7 @@ static int run(Options *o)
     TDContext *c = NULL;
 
     if ((o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "a"))) ||
-        (!o->bench && !(out = strcmp(o->out, "-") ? open_file(o->out, "wb") : stdout)))
+        (!o->bench && !(out = strcmp(o->out, "-") ? open_file(o->out, "ab") : stdout)))
         goto end;
     if (o->picture) {
         if ((ret = td_image_load_jpeg(&image, o->picture, &o->s.logger)) < 0)
@@ -178,8 +179,11 @@ static int run(Options *o)
         o->s.image_to_video = 1;
     }
     o->s.clip = &o->p;
-    if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0)
+    if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0) {
+        if (out && out != stdout && ftruncate(fileno(out), 0) < 0)
+            errno = 0;                           /* a pipe or a device; a file is lost to a model that opens alone */
         ret = o->bench ? bench(o, c, &o->p, stats) : write_clips(o, c, &o->p, prompts, out, stats);
+    }
 end:
     if (ret < 0 && !told)
         fprintf(stderr, "td: %s\n", td_strerror(ret));

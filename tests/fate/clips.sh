@@ -151,7 +151,7 @@ for n in 0 1; do
         "$(sums "$still" "turbodiff_i2v=$o:prompt=a cat:seed=$((n + 1))")"
 done
 # clips that take longer to make than to show
-slow="turbodiff_i2v=$o:live=1:prompt=a cat:s=128x128"
+slow="turbodiff_i2v=$o:live=1:prompt=a cat:s=256x256"
 start=$(date +%s%N)
 live "testsrc2=s=64x48:r=25:d=6" "$slow" > "$tmp/said"
 ms=$((($(date +%s%N) - start) / 1000000))
@@ -225,6 +225,13 @@ for on_error in skip restart; do
     equal "live: a change of size while the model is gone, on_error=$on_error" "$(spoiled "$away" "prompt=a cat:model=$tmp/model:on_error=$on_error")" "1 111 a cat,"
     equal "live: meanwhile the last picture stands" "$(gaps) $(head -n 1 "$tmp/state")" "0 hold"
     equal "live: a warning says when it is tried again" "$(grep -c 'The model is not loaded: .*; the next try is in 1 s' "$tmp/err")" 1
+done
+for on_error in skip restart; do
+    began=$(date +%s)
+    spoiled "mv '$tmp/model' '$tmp/away'" "prompt=a cat:model=$tmp/model:on_error=$on_error" > "$tmp/spoiled"
+    equal "live: where the model stays away the input's end is the end, on_error=$on_error" \
+        "$(grep -c "$failure" "$tmp/spoiled") $(($(date +%s) - began < 20))" "1 1"
+    mv "$tmp/away" "$tmp/model"
 done
 spoiled "$away" "prompt=a cat:model=$tmp/model" > "$tmp/spoiled"
 equal "live: the same with on_error=stop: the end, with one line" "$(grep -c "$failure" "$tmp/spoiled") $(grep -c "^.Parsed_turbodiff_i2v.*$tmp/model" "$tmp/err")" "1 1"
