@@ -200,7 +200,8 @@ spoiled() {
         "$l:$2" -v warning > "$tmp/said"
     wait $!
     cat "$tmp/said"
-    printf '%d %d ' $(($(grep -c 'state=play' "$tmp/live") > 5)) "$(tail -n 1 "$tmp/times")"
+    played=$(grep -c 'state=play' "$tmp/live")
+    printf '%d %d ' $((${played:-0} > 5)) "$(tail -n 1 "$tmp/times")"
     awk '/turbodiff.prompt=/ { prompt = substr($0, index($0, "=") + 1) } /state=play/ { print prompt }' "$tmp/live" | sort -u | tr '\n' ,
 }
 programme 'a cat'
@@ -230,7 +231,7 @@ for on_error in skip restart; do
     began=$(date +%s)
     spoiled "mv '$tmp/model' '$tmp/away'" "prompt=a cat:model=$tmp/model:on_error=$on_error" > "$tmp/spoiled"
     equal "live: where the model stays away the input's end is the end, on_error=$on_error" \
-        "$(grep -c "$failure" "$tmp/spoiled") $(($(date +%s) - began < 20))" "1 1"
+        "$(grep -c "$failure" "$tmp/spoiled") $(($(date +%s) - began < 20)) $(grep -c . "$tmp/times" | awk '{ print ($1 > 20) }')" "1 1 1"
     mv "$tmp/away" "$tmp/model"
 done
 spoiled "$away" "prompt=a cat:model=$tmp/model" > "$tmp/spoiled"

@@ -91,7 +91,7 @@ if "$ffmpeg" -hide_banner -v error -filters | grep -q ' hwdownload '; then
     done
     for late in "slate:slate=$tmp/red.ppm:slate_after=0.0125" black; do
         made -init_hw_device cuda=gpu:0 -filter_hw_device gpu -filter_complex \
-            "$channel:pace=live:r=240:backend=cuda:late=$late,hwdownload,format=nv12,metadata=print:key=lavfi.turbodiff.state:file=-" -f null - > "$tmp/told"
+            "$channel:pace=live:r=960:backend=cuda:late=$late,hwdownload,format=nv12,metadata=print:key=lavfi.turbodiff.state:file=-" -f null - > "$tmp/told"
         equal "late=${late%%:*} in CUDA frames" "$(grep -c 'state=play' "$tmp/told") $(grep -c "state=${late%%:*}" "$tmp/told" |
             awk '{ print ($1 > 0) }') $(grep -c "$failure" "$tmp/told")" "27 1 0"
     done

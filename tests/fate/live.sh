@@ -67,7 +67,8 @@ next_port() {
 listen() {
     listen_to=$1
     shift
-    timeout 150 "$ffmpeg" -hide_banner -nostdin -y -v error "$@" -c copy "$listen_to" 2> "$tmp/receive" &
+    # one SIGINT, not another one to the group: two are an exit at once
+    timeout --foreground 150 "$ffmpeg" -hide_banner -nostdin -y -v error "$@" -c copy "$listen_to" 2> "$tmp/receive" &
     receiver=$!
     pids="$pids $receiver"
     sleep 1

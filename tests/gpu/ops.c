@@ -117,6 +117,7 @@ static int product(Bench *b, const char *name, int64_t n, int64_t k)
     if (!w)
         goto fail;
     TRY(td_pack_linear(b->dev, &b->weights, &lin, &src, 1, TD_I8));
+    td_pack_end(b->dev);
     PLANNED(b, plan_product(b, &x, &y, n, k));
     TRY(fill(b, &x.x, 1));
     TRY(b->dev->ops->quantise(b->dev, &x));

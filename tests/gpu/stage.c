@@ -158,6 +158,7 @@ static int run_text(Stage *s, char **arg)
     TRY(td_tokenizer_open(&tok, arg[1], &s->log));
     TRY(n = td_tokenize(tok, arg[2], ids, TD_TEXT_LEN, &s->log));
     TRY(td_text_bind(&te, s->dev, s->weights, 0));
+    td_pack_end(s->dev);
     for (int pass = 0; pass < 2; pass++) {
         if (pass)
             TRY(s->dev->ops->alloc(s->dev, &s->buf, a.peak, "the stage"));
@@ -219,6 +220,7 @@ static int run_dit(Stage *s, char **arg)
     int ret;
 
     TRY(td_dit_bind(&dit, s->dev, s->weights, TD_QUANT_AUTO, TD_NORM_OFFICIAL, 0));
+    td_pack_end(s->dev);
     s->text_dim = dit->text_dim;
     TRY(input(s, &x, &xe, "x", 4));
     TRY(input(s, &t, &te, "t", 1));
