@@ -86,7 +86,7 @@ static int in_tasks(TDDev *dev, int64_t n, void (*task)(void *arg, int64_t i, in
 {
     int ret = workers(dev, n);
 
-    if (ret > 1)
+    if (ret >= 0 && n >= MIN_TASKS && dev->packer->pool)
         return td_parallel(dev->packer->pool, n, task, arg);
     for (int64_t i = 0; ret >= 0 && i < n; i++)
         task(arg, i, 0);
@@ -111,32 +111,38 @@ void td_pack_end(TDDev *dev)
     dev->packer = NULL;
 }
 
-/* host memory for converted values, which the device may copy from until it is synced; NULL: *ret says why */
-static void *on_the_way(TDDev *dev, const TDEntry *e, size_t bytes, int *ret)
+/* nothing is on its way any more */
+static int settle(TDDev *dev)
+{
+    int ret = dev->ops->sync(dev);
+
+    if (ret >= 0)
+        dev->packer->used = 0;
+    return ret;
+}
+
+/* *values: host memory for what is converted, which the device may copy from until it is synced */
+static int on_the_way(TDDev *dev, void **values, const TDEntry *e, size_t bytes)
 {
     TDPacker *p = dev->packer;
     size_t padded = (bytes + 63) & ~(size_t)63;
-    void *v;
+    int ret = 0;
 
-    if (p->size - p->used < padded) {
-        *ret = p->used ? dev->ops->sync(dev) : 0;
-        if (*ret < 0)
-            return NULL;
-        p->used = 0;
-    }
+    if (p->used && p->size - p->used < padded)
+        TRY(settle(dev));
     if (p->size < padded) {
         free(p->values);
         p->size = padded < ON_THE_WAY ? ON_THE_WAY : padded;
         p->values = malloc(p->size);
         if (!p->values) {
             p->size = 0;
-            *ret = no_memory(dev, e);
-            return NULL;
+            return no_memory(dev, e);
         }
     }
-    v = p->values + p->used;
+    *values = p->values + p->used;
     p->used += padded;
-    return v;
+fail:
+    return ret;
 }
 
 static void norms_rows_task(void *arg, int64_t i, int worker)
@@ -230,12 +236,10 @@ static int put_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e,
         return dev->ops->put(dev, w, dst, e->data + (size_t)row0 * row_bytes, (size_t)rows * row_bytes, 1);
     TRY(packer_open(dev));
     for (int64_t r = 0, n; r < rows; r += n) {
-        void *values;
+        void *values = NULL;
 
         n = rows - r < most ? rows - r : most;
-        values = on_the_way(dev, e, (size_t)n * row_bytes, &ret);
-        if (!values)
-            return ret;
+        TRY(on_the_way(dev, &values, e, (size_t)n * row_bytes));
         TRY(strip(dev, e, row0 + r, n, want, values));
         TRY(dev->ops->put(dev, w, (uint8_t *)dst + (size_t)r * row_bytes, values, (size_t)n * row_bytes, 1));
     }
@@ -271,8 +275,7 @@ static int quantise_rows(TDDev *dev, TDWeights *w, int8_t *code, float *scale, c
     buf = &dev->packer->uncoded;
     if (!there && buf->bytes < (size_t)(most * k) * 2) {
         if (buf->ptr) {
-            TRY(dev->ops->sync(dev));            /* what is freed takes what is on the way with it */
-            dev->packer->used = 0;
+            TRY(settle(dev));                    /* what is freed takes what is on the way with it */
             dev->ops->free(dev, buf);
         }
         TRY(dev->ops->alloc(dev, buf, (size_t)(most * k) * 2, "weights before they are quantised"));
@@ -283,14 +286,13 @@ static int quantise_rows(TDDev *dev, TDWeights *w, int8_t *code, float *scale, c
         n = rows - r < most ? rows - r : most;
         if (!there) {
             TRY(put_rows(dev, w, buf->ptr, s->w, s->row0 + r, n, TD_BF16));
-            TRY(dev->ops->sync(dev));
+            TRY(settle(dev));
         }
         act.x = (TDTensor){ there ? (void *)there : buf->ptr, { n, k, 1, 1, 1 }, 2, TD_BF16 };
         act.code = (TDTensor){ code + r * k, { n, k, 1, 1, 1 }, 2, TD_I8 };
         act.scale = (TDTensor){ scale + r / 128 * (k / 128), { td_blocks(n, 128), k / 128, 1, 1, 1 }, 2, TD_F32 };
         TRY(dev->ops->quantise(dev, &act));
         TRY(dev->ops->sync(dev));                /* buf is filled again */
-        dev->packer->used = 0;
     }
 fail:
     return ret;
