@@ -180,8 +180,12 @@ static int run(Options *o)
     }
     o->s.clip = &o->p;
     if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0) {
-        if (out && out != stdout && ftruncate(fileno(out), 0) < 0)
-            errno = 0;                           /* a pipe or a device; a file is lost to a model that opens alone */
+        /* what was in the file goes once there is a model; a pipe or a device has no length */
+        if (out && out != stdout && ftruncate(fileno(out), 0) < 0 && errno != EINVAL) {
+            fprintf(stderr, "td: %s: %s\n", o->out, strerror(errno));
+            ret = FAILED;
+            goto end;
+        }
         ret = o->bench ? bench(o, c, &o->p, stats) : write_clips(o, c, &o->p, prompts, out, stats);
     }
 end:

@@ -130,6 +130,11 @@ for file in /dev/null /tmp; do
     equal "td: a file of prompts that has none: $file" "$code $(grep -c '^td: .*\(no prompt in it\|cannot be read\)' "$tmp/err")" "1 1"
 done
 line "td: no such directory to write to" 1 'td: /nonexistent/x: No such file' td "$model" a /nonexistent/x
+echo kept > "$tmp/kept"
+line "td: a file to write to, and no model" 1 "No such file" td --backend=cpu /nonexistent/m a "$tmp/kept"
+equal "td: the file is as it was" "$(cat "$tmp/kept")" kept
+code=$(status td $clip "$model" a "$tmp/kept")
+equal "td: a clip takes its place" "$code $(wc -c < "$tmp/kept")" "0 $((32 * 32 * 3))"
 code=$(status td $clip -r 18446744073709551615 -j "$tmp/stats" "$model" "a cat" "$tmp/x")
 equal "td: the largest seed" "$code $(sed -n 's/.*"seed": *\([-0-9]*\).*/\1/p' "$tmp/stats")" "0 18446744073709551615"
 equal "td: a random seed" "$(status td $clip -r -1 "$model" "a cat" "$tmp/x") $(grep -c '^seed=[0-9]*$' "$tmp/err")" "0 1"
