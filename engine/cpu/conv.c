@@ -58,7 +58,7 @@ static void widen_row(const ConvJob *job, float *dst, int64_t t, int64_t y, int6
     for (int64_t i = first; i < end; i += run) {
         run = cv->upsample ? 1 : end - i;
         td_cpu_widen(dst + i * c, frames + ((t * h + (y >> cv->upsample)) * w + ((x + i) >> cv->upsample)) * c,
-                           run * c);
+                     run * c);
     }
     memset(dst + end * c, 0, (size_t)((n - end) * c) * sizeof(*dst));
 }
