@@ -64,7 +64,7 @@ FUZZERS   := $(FUZZ_SRCS:tests/fuzz/%.c=$(BUILD)/%)
 ifeq ($(HAVE_CUDA),yes)
 CUDA_SRCS := $(wildcard cuda/*.cu)
 CUDA_OBJS := $(CUDA_SRCS:%.cu=$(BUILD)/%.cu.o)
-GPU_TOOLS += $(BUILD)/tests/gpu/peak
+GPU_TOOLS += $(BUILD)/tests/gpu/peak $(BUILD)/tests/gpu/fault.so
 CUDA_SO   := $(if $(CUDA_SRCS),$(BUILD)/libturbodiff-cuda.so)
 endif
 
@@ -169,6 +169,10 @@ $(BUILD)/tests/gpu/%: tests/gpu/%.c $(LIB_A)
 $(BUILD)/tests/gpu/peak: tests/gpu/peak.cu cuda/ptx_sm80.cuh
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -cudart static $< -o $@
+
+$(BUILD)/tests/gpu/fault.so: tests/gpu/fault.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -shared -Xcompiler -fPIC -cudart static $< -o $@
 
 # claims GPUs; tests put it where the CUDA module belongs
 $(CARDS_SO): tests/cards/module.c tests/cards.h $(LIB_A)
