@@ -5,9 +5,12 @@
  * A tile is a patch of TY x 16 pixels of one frame by N output channels. For each tap in time and 32 input channels (a
  * slab), the patch with its border of one pixel comes to shared memory once, and its nine taps in space are read from
  * there: a row of 16 pixels is one operand of 16 rows for ldmatrix, and a tap only moves its address, by a constant.
- * Pixels are 80 bytes apart, so that eight neighbours lie in different banks. Weights come a tap at a time. Frames
- * before the first of x come from the cache; a doubled input (nearest) is read at half the coordinates. Channels past
- * the last one, of pixels and of weights, are zeros. */
+ * Pixels are 80 bytes apart, so that eight neighbours lie in different banks. Weights come GROUP taps at a time, as far
+ * ahead as there is room for RING taps. Frames before the first of x come from the cache; a doubled input (nearest)
+ * is read at half the coordinates. Pixels outside the picture, and channels past the last one, are zeros.
+ *
+ * With two warps for a scheduler, the tensor cores wait whenever both do something else. So the loop has no branches,
+ * and few instructions besides products and ldmatrix: the compiler puts those in between. */
 #include "conv.h"
 #include "ptx_sm80.cuh"
 
@@ -16,71 +19,122 @@
 #define THREADS 256
 #define PIXEL 80                                 /* bytes of CK channels of a pixel, and a gap */
 #define TAPS 9                                   /* of a slab */
-#define RING 4                                   /* taps of weights in shared memory */
 
-template <int WM, int WN, int MF, int NF> struct PatchTile {
+template <int WM, int WN, int MF, int NF, int GROUP, int RING> struct PatchTile {
     static const int ty = WM * MF, n = WN * NF * 8, width = TX + 2, pixels = (ty + 2) * width,
                      a_bytes = pixels * PIXEL, b_bytes = n * CK * 2, a_loads = (pixels * 4 + THREADS - 1) / THREADS,
                      b_loads = (n * 4 + THREADS - 1) / THREADS, row = n * 2 + 16, /* bytes of a finished pixel */
                      lanes = n < 24 ? 1 : n % 24 ? n / 16 : n / 24,    /* threads that store one */
                      chunks = n / 8 / lanes,                       /* of 16 bytes, of each of them */
                      loop_bytes = 2 * a_bytes + RING * b_bytes, out_bytes = ty * TX * row,
-                     bytes = loop_bytes > out_bytes ? loop_bytes : out_bytes;
-    static_assert(WM * WN * 32 == THREADS && a_loads < TAPS, "8 warps; a load of the next patch at each tap");
+                     bytes = loop_bytes > out_bytes ? loop_bytes : out_bytes,
+                     ahead = RING / GROUP,                         /* groups of weights that have a place */
+                     turns = TAPS / GROUP - ahead + 2,             /* groups that bring the next patch, in parts: */
+                     part = (a_loads + turns - 1) / turns;
+    static_assert(WM * WN * 32 == THREADS && RING % GROUP == 0 && TAPS % GROUP == 0 && ahead > 1 && turns > 0,
+                  "8 warps; groups do not cross a slab; a patch is there a group before its slab");
 };
 
 struct Place { int n0, x0, y0, t; };
 
 __device__ __forceinline__ int b_offset(int row, int chunk) { return row * 64 + ((chunk ^ (row >> 1 & 3)) << 4); }
 
-/* What a thread brings: chunks of 16 bytes, always the same pixels of the patch and rows of weights. */
+/* a tap in time and CK channels of it, in the order in which they are added */
+struct Slab {
+    int dt, part, parts;
+
+    __device__ __forceinline__ void next()
+    {
+        if (++part == parts) {
+            part = 0;
+            dt++;
+        }
+    }
+    __device__ __forceinline__ bool is(const ConvArgs &a) const { return dt < a.kt; }
+    __device__ __forceinline__ int left(const ConvArgs &a) const { return a.c_in - part * CK; }
+    /* its first channel in the frame; in a row of weights at the tap in space whose number is that in the sequence */
+    __device__ __forceinline__ const bf16 *pixels(const ConvArgs &a, int t) const
+    {
+        int from = t + dt - a.n_cache;
+        int64_t frame = (int64_t)a.h * a.wd * a.c_in;
+
+        return (from < 0 ? a.cache + (from + a.n_cache) * frame : a.x + from * frame) + part * CK;
+    }
+    __device__ __forceinline__ int weights(const ConvArgs &a, int q) const
+    {
+        return (dt * TAPS + q) * a.c_in + part * CK;
+    }
+};
+
+/* What a thread brings: chunks of 16 bytes, always the same pixels of the patch and rows of weights, past the last slab
+ * nothing. Of patches a slab is known ahead, of weights two. */
 template <class T> struct Loader {
-    int pixel[T::a_loads];                       /* elements from the frame's start; -1: outside the picture */
-    int row[T::b_loads];                         /* elements from the weights' start; -1: no such channel */
+    int pixel[T::a_loads];                       /* elements from the frame's start */
+    int row[T::b_loads];                         /* elements from the weights' start; past the last channel: 0 */
+    uint32_t in, in_slab;                        /* bits: pixels in the picture; those of them that have the chunk */
+    uint32_t b_dst;
+    const bf16 *frame;                           /* of the next patch, the slab's first channel */
+    int k = 0, next_k = 0;                       /* this slab's weights and the next one's, from a row's start */
+    bool is = false, next_is = false;            /* whether there is such a slab */
 
     __device__ __forceinline__ Loader(const ConvArgs &a, const Place &at)
     {
         int chunk = threadIdx.x % 4;
 
+        in = 0;
 #pragma unroll
         for (int i = 0; i < T::a_loads; i++) {
             int p = threadIdx.x / 4 + i * 64, y = at.y0 + p / T::width - 1, x = at.x0 + p % T::width - 1;
-            bool in = p < T::pixels && (unsigned)y < (unsigned)a.h_out && (unsigned)x < (unsigned)a.w_out;
+            bool is_in = p < T::pixels && (unsigned)y < (unsigned)a.h_out && (unsigned)x < (unsigned)a.w_out;
 
-            pixel[i] = in ? ((y >> a.up) * a.wd + (x >> a.up)) * a.c_in + chunk * 8 : -1;
+            pixel[i] = is_in ? ((y >> a.up) * a.wd + (x >> a.up)) * a.c_in + chunk * 8 : 0;
+            in |= (uint32_t)is_in << i;
         }
 #pragma unroll
         for (int i = 0; i < T::b_loads; i++) {
             int r = threadIdx.x / 4 + i * 64;
 
-            row[i] = r < T::n && at.n0 + r < a.c_out ? (at.n0 + r) * a.kt * TAPS * a.c_in + chunk * 8 : -1;
+            row[i] = r < T::n && at.n0 + r < a.c_out ? (at.n0 + r) * a.kt * TAPS * a.c_in : 0;
         }
+        b_dst = b_offset(threadIdx.x / 4, chunk);
     }
 
-    /* left: channels of the slab and those behind it */
-    __device__ __forceinline__ void patch(uint32_t dst, int i, const bf16 *frame, int left) const
+    __device__ __forceinline__ void next_pixels(const ConvArgs &a, const Slab &s, int t)
+    {
+        frame = s.pixels(a, t);
+        in_slab = s.is(a) && (int)threadIdx.x % 4 * 8 < s.left(a) ? in : 0;
+    }
+    /* in place of a chunk past the last channel the first one, which meets zeros */
+    __device__ __forceinline__ void next_weights(const ConvArgs &a, const Slab &s)
+    {
+        int chunk = threadIdx.x % 4 * 8;
+
+        k = next_k;
+        is = next_is;
+        next_k = s.weights(a, 0) + (chunk < s.left(a) ? chunk : 0);
+        next_is = s.is(a);
+    }
+
+    __device__ __forceinline__ void patch(uint32_t dst, int i) const
     {
         int p = threadIdx.x / 4 + i * 64;
-        bool in = pixel[i] >= 0 && (int)threadIdx.x % 4 * 8 < left;
 
-        if (p < T::pixels)
-            cp_async16(dst + p * PIXEL + threadIdx.x % 4 * 16, in ? frame + pixel[i] : frame, in ? 16 : 0);
+        cp_async16_if(dst + p * PIXEL + threadIdx.x % 4 * 16, frame + pixel[i], in_slab >> i & 1 ? 16 : 0,
+                      (i + 1) * 64 <= T::pixels || p < T::pixels);
     }
 
-    __device__ __forceinline__ void weights(uint32_t dst, const ConvArgs &a, int k, int left) const
+    __device__ __forceinline__ void weights(uint32_t dst, const ConvArgs &a, int q) const
     {
-#pragma unroll
-        for (int i = 0; i < T::b_loads; i++) {
-            int r = threadIdx.x / 4 + i * 64;
-            bool in = row[i] >= 0 && (int)threadIdx.x % 4 * 8 < left;
+        int tap = (q < TAPS ? k : next_k) + q % TAPS * a.c_in;
 
-            if (r < T::n)
-                cp_async16(dst + b_offset(r, threadIdx.x % 4), in ? a.w + row[i] + k : a.w, in ? 16 : 0);
-        }
+#pragma unroll
+        for (int i = 0; i < T::b_loads; i++)         /* 64 rows further the chunks lie alike */
+            cp_async16_if(dst + b_dst + i * 64 * 64, a.w + (row[i] + tap), 16,
+                          (q < TAPS ? is : next_is) && ((i + 1) * 64 <= T::n || threadIdx.x / 4 + i * 64 < T::n));
     }
 };
 
-/* A warp's operands of both halves of a tap's channels. */
+/* A warp's operands of both halves of a slab's channels: rows of pixels for a column of taps, weights of one tap. */
 template <class T, int MF, int NF> struct Operands {
     uint32_t a[2][MF][4], b[2][NF / 2][4];
     int a_lane, b_lane;
@@ -93,17 +147,18 @@ template <class T, int MF, int NF> struct Operands {
         b_lane = b_offset(wn * NF * 8 + lane % 8 + lane / 16 * 8, lane / 8 % 2);
     }
 
-    __device__ __forceinline__ void half(int h, uint32_t patch, uint32_t weights, int tap)
+    __device__ __forceinline__ void pixels(int h, uint32_t patch, int q)
     {
-        const uint32_t ta = patch + a_lane + (tap / 3 * T::width + tap % 3) * PIXEL + h * 32,
-                       tb = weights + (b_lane ^ h * 32);
-
 #pragma unroll
         for (int m = 0; m < MF; m++)
-            ldmatrix4(a[h][m], ta + m * T::width * PIXEL);
+            ldmatrix4(a[h][m], patch + a_lane + h * 32 + ((m + q / 3) * T::width + q % 3) * PIXEL);
+    }
+
+    __device__ __forceinline__ void weights(int h, uint32_t tap)
+    {
 #pragma unroll
         for (int n = 0; n < NF / 2; n++)
-            ldmatrix4(b[h][n], tb + n * 16 * 64);
+            ldmatrix4(b[h][n], tap + (b_lane ^ h * 32) + n * 16 * 64);
     }
 
     __device__ __forceinline__ void multiply(float (&acc)[MF][NF][4], int h) const
@@ -115,15 +170,6 @@ template <class T, int MF, int NF> struct Operands {
                 mma_bf16(acc[m][n], a[h][m], b[h][n / 2][n % 2 * 2], b[h][n / 2][n % 2 * 2 + 1]);
     }
 };
-
-/* the frame and first channel of a slab */
-__device__ __forceinline__ const bf16 *slab_of(const ConvArgs &a, int t, int dt, int c0)
-{
-    int from = t + dt - a.n_cache;
-    int64_t frame = (int64_t)a.h * a.wd * a.c_in;
-
-    return (from < 0 ? a.cache + (from + a.n_cache) * frame : a.x + from * frame) + c0;
-}
 
 /* sums to bf16 pixels in shared memory: bias, and the residual that lies there */
 template <class T, int WN, int MF, int NF>
@@ -257,16 +303,18 @@ template <int MF, int NF> __device__ __forceinline__ void store_few(const float 
         }
 }
 
-template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bounds__(THREADS)
+template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __global__ void __launch_bounds__(THREADS)
     conv3d_patch_kernel(ConvArgs a)
 {
-    typedef PatchTile<WM, WN, MF, NF> T;
+    typedef PatchTile<WM, WN, MF, NF, GROUP, RING> T;
     extern __shared__ __align__(128) uint8_t smem[];
-    const uint32_t patches = shared_address(smem), ring = patches + 2 * T::a_bytes;
+    const uint32_t ring = shared_address(smem) + 2 * T::a_bytes, ring_end = ring + RING * T::b_bytes;
+    uint32_t patch = shared_address(smem), other = patch + T::a_bytes, group = ring;
     int warp = threadIdx.x / 32, wm = warp / WN, wn = warp % WN;
     int tiles_n = (a.c_out + T::n - 1) / T::n, tiles_x = (a.w_out + TX - 1) / TX,
         tiles_y = (a.h_out + T::ty - 1) / T::ty;
     int i = blockIdx.x, parts = (a.c_in + CK - 1) / CK, slabs = a.kt * parts;
+    Slab pixels = { 0, 0, parts }, weights = pixels;   /* that come next */
     Place at;
     float acc[MF][NF][4] = {};
 
@@ -277,53 +325,72 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
     at.y0 = i % tiles_y * T::ty;
     at.t = i / tiles_y;
 
-    const Loader<T> load(a, at);
+    Loader<T> load(a, at);
     Operands<T, MF, NF> read(wm, wn);
 
+    load.next_weights(a, weights);
+    weights.next();
+    load.next_weights(a, weights);
+    load.next_pixels(a, pixels, at.t);
     for (int j = 0; j < T::a_loads; j++)
-        load.patch(patches, j, slab_of(a, at.t, 0, 0), a.c_in);
-    load.weights(ring, a, 0, a.c_in);
-    load.weights(ring + T::b_bytes, a, a.c_in, a.c_in);
-    cp_async_commit();
-    load.weights(ring + 2 * T::b_bytes, a, 2 * a.c_in, a.c_in);
-    cp_async_commit();
-    cp_async_wait<1>();
-    __syncthreads();
-    read.half(0, patches, ring, 0);
-    for (int s = 0, dt = 0, part = 0, slot = 0; s < slabs; s++) {
-        const uint32_t patch = patches + (s & 1) * T::a_bytes, next_patch = patches + (s & 1 ^ 1) * T::a_bytes;
-        int k = dt * TAPS * a.c_in + part * CK, left = a.c_in - part * CK, next_k, next_left;
-        const bf16 *next;
-
-        if (++part == parts) {
-            part = 0;
-            dt++;
-        }
-        next = slab_of(a, at.t, dt, part * CK);
-        next_k = dt * TAPS * a.c_in + part * CK;
-        next_left = a.c_in - part * CK;
-        /* at a tap its own weights and the next one's are there, those after it are on their way; operands are read
-         * while the products of the half before run */
+        load.patch(patch, j);
+    pixels.next();
+    load.next_pixels(a, pixels, at.t);
 #pragma unroll
-        for (int tap = 0; tap < TAPS; tap++) {
-            cp_async_wait<1>();
-            __syncthreads();
-            read.half(1, patch, ring + slot * T::b_bytes, tap);
-            if (tap < TAPS - 3 || s + 1 < slabs)
-                load.weights(ring + (slot + 3) % RING * T::b_bytes, a,
-                             (tap < TAPS - 3 ? k : next_k) + (tap + 3) % TAPS * a.c_in,
-                             tap < TAPS - 3 ? left : next_left);
-            if (tap < T::a_loads && s + 1 < slabs)
-                load.patch(next_patch, tap, next, next_left);
+    for (int q = 0; q < RING; q++) {
+        load.weights(ring + q * T::b_bytes, a, q);
+        for (int j = 0; q == RING - 1 && j < T::part; j++)
+            load.patch(other, j);
+        if (q % GROUP == GROUP - 1)
             cp_async_commit();
+    }
+    cp_async_wait<T::ahead - 1>();
+    __syncthreads();
+    read.pixels(0, patch, 0);
+    read.weights(0, ring);
+#pragma unroll 1
+    for (int s = 0; s < slabs; s++) {
+        /* operands are read while the products of the half before run; past the last slab they are never used */
+#pragma unroll
+        for (int q = 0; q < TAPS; q++) {
+            uint32_t tap = group + q % GROUP * T::b_bytes;
+
+            read.weights(1, tap);
+            read.pixels(1, patch, q);
             read.multiply(acc, 0);
-            slot = (slot + 1) % RING;
-            if (tap < TAPS - 1)
-                read.half(0, patch, ring + slot * T::b_bytes, tap + 1);
-            else if (s + 1 < slabs)
-                read.half(0, next_patch, ring + slot * T::b_bytes, 0);
+            tap += T::b_bytes;
+            if (q % GROUP == GROUP - 1) {
+                /* the next group is there, and nobody wants this one any more; after the last one, nor this patch */
+                const int turn = (q / GROUP + 1) % (TAPS / GROUP);
+                const uint32_t done = group;
+
+                cp_async_wait<T::ahead - 2>();
+                __syncthreads();
+                group = tap = tap == ring_end ? ring : tap;
+#pragma unroll
+                for (int j = 0; j < GROUP; j++)
+                    load.weights(done + j * T::b_bytes, a, q - GROUP + 1 + RING + j);
+                if (turn == 0) {
+                    pixels.next();
+                    load.next_pixels(a, pixels, at.t);
+                }
+#pragma unroll
+                for (int j = turn * T::part; j < (turn + 1) * T::part && j < T::a_loads; j++)
+                    if (turn < T::turns)
+                        load.patch(turn == 0 ? patch : other, j);
+                cp_async_commit();
+            }
+            read.weights(0, tap);
+            read.pixels(0, q < TAPS - 1 ? patch : other, (q + 1) % TAPS);
             read.multiply(acc, 1);
         }
+        weights.next();
+        load.next_weights(a, weights);
+
+        const uint32_t last = patch;
+
+        patch = other;
+        other = last;
     }
     if constexpr (T::n == 16) {
         store_few<MF, NF>(acc, a, at, wm * MF);
@@ -337,13 +404,13 @@ template <int WM, int WN, int MF, int NF, bool NORM> __global__ void __launch_bo
     }
 }
 
-/* warps down and across, 16-pixel rows and 8-channel columns of a warp */
-#define FEW 8, 1, 2, 2                           /* 16x16 pixels by 16 channels */
-#define OF_32 8, 1, 2, 4                         /* 16x16 by 32 */
-#define OF_48 8, 1, 2, 6                         /* 16x16 by 48 */
-#define OF_64 4, 2, 4, 4                         /* 16x16 by 64 */
-#define OF_96 4, 2, 4, 6                         /* 16x16 by 96 */
-#define OF_192 2, 4, 4, 6                        /* 8x16 by 192 */
+/* warps down and across, 16-pixel rows and 8-channel columns of a warp, GROUP and RING */
+#define FEW 8, 1, 2, 2, 3, 6                     /* 16x16 pixels by 16 channels */
+#define OF_32 8, 1, 2, 4, 3, 6                   /* 16x16 by 32 */
+#define OF_48 8, 1, 2, 6, 3, 6                   /* 16x16 by 48 */
+#define OF_64 4, 2, 4, 4, 3, 6                   /* 16x16 by 64 */
+#define OF_96 4, 2, 4, 6, 3, 6                   /* 16x16 by 96 */
+#define OF_192 2, 4, 4, 6, 1, 5                  /* 8x16 by 192: no room for 6 taps */
 #define CONV3D_PATCH_KERNEL(NORM, ...) \
     TD_KERNEL((PatchTile<__VA_ARGS__>::bytes), false, conv3d_patch_kernel<__VA_ARGS__, NORM>)
 
@@ -353,17 +420,18 @@ static const TDKernel kernels[] = {
     CONV3D_PATCH_KERNEL(true, OF_96),  CONV3D_PATCH_KERNEL(true, OF_192),
 };
 
-template <int WM, int WN, int MF, int NF, bool NORM> static int launch(TDDev *dev, const ConvArgs &a)
+template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM>
+static int launch(TDDev *dev, const ConvArgs &a)
 {
-    typedef PatchTile<WM, WN, MF, NF> T;
-    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)conv3d_patch_kernel<WM, WN, MF, NF, NORM>);
+    typedef PatchTile<WM, WN, MF, NF, GROUP, RING> T;
+    const auto kernel = conv3d_patch_kernel<WM, WN, MF, NF, GROUP, RING, NORM>;
+    int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)kernel);
+    int64_t tiles = td_blocks(a.c_out, T::n) * td_blocks(a.w_out, TX) * td_blocks(a.h_out, T::ty);
     int64_t frames = a.n_pixels / a.h_out / a.w_out;
 
     if (smem < 0)
         return smem;
-    conv3d_patch_kernel<WM, WN, MF, NF, NORM>
-        <<<(unsigned)(td_blocks(a.c_out, T::n) * td_blocks(a.w_out, TX) * td_blocks(a.h_out, T::ty) * frames), THREADS,
-           smem, td_cuda(dev)->stream>>>(a);
+    kernel<<<(unsigned)(tiles * frames), THREADS, smem, td_cuda(dev)->stream>>>(a);
     CU_LAUNCHED(dev, "conv3d_patch_kernel");
     return 0;
 }

@@ -18,6 +18,14 @@ __device__ __forceinline__ void cp_async16(void *dst, const void *src, int bytes
     cp_async16(shared_address(dst), src, bytes);
 }
 
+/* the same, and nothing at all where it is not wanted: without a branch */
+__device__ __forceinline__ void cp_async16_if(uint32_t dst, const void *src, int bytes, bool wanted)
+{
+    asm volatile("{\n .reg .pred p;\n setp.ne.s32 p, %3, 0;\n @p cp.async.cg.shared.global [%0], [%1], 16, %2;\n}"
+                 ::"r"(dst), "l"(src), "r"(bytes), "r"((int)wanted)
+                 : "memory");
+}
+
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> __device__ __forceinline__ void cp_async_wait()
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Kills the context of a GPU under a program: LD_PRELOAD=fault.so TD_FAULT=FILE[:DEVICE] PROGRAM. As soon as FILE is there, a
- * kernel traps on that device (0) in the context that the program uses; from then on each call of CUDA fails there, until
- * the process ends. */
+ * Kills the context of a GPU under a program: LD_PRELOAD=fault.so TD_FAULT=FILE[:DEVICE] PROGRAM. As soon as FILE is
+ * there, a kernel traps on that device (0) in the context that the program uses; from then on each call of CUDA fails
+ * there, until the process ends. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
