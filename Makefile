@@ -56,7 +56,7 @@ UNITS     := $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/tests/%)
 OPS_SRCS  := $(wildcard tests/checkops/*.c)
 OPS_OBJS  := $(OPS_SRCS:%.c=$(BUILD)/%.o)
 CHECKOPS  := $(if $(OPS_SRCS),$(BUILD)/checkops)
-GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/ops $(BUILD)/tests/gpu/hog
+GPU_TOOLS := $(BUILD)/tests/gpu/stage $(BUILD)/tests/gpu/ops $(BUILD)/tests/gpu/hog $(BUILD)/tests/gpu/td_as
 CARDS_SO  := $(BUILD)/tests/cards/libturbodiff-cuda.so
 CARDS     := $(CARDS_SO) $(BUILD)/tests/cards/devices
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
@@ -162,6 +162,7 @@ $(BUILD)/tests/%: tests/unit/%.c $(LIB_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d $< -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)
 
+$(BUILD)/tests/gpu/td_as: LDFLAGS_ALL += -Wl,--wrap=td_device_open
 $(BUILD)/tests/gpu/%: tests/gpu/%.c $(LIB_A)
 	@mkdir -p $(@D)
 	$(COMPILE) -MF $@.d $< -o $@ $(LDFLAGS_ALL) $(LIB_A) $(LIBS_ALL)

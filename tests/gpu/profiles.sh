@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The kernels of other cards, on the GPU at hand: every operation and every network at its official size as each CARD of
 # tests/cards.h, with the time, and how far its values are from those of the GPU's own kernels on the same weights and
-# inputs (at blocks of 128x64: other blocks choose other keys). Then what mma.sync reaches here, for shares of it.
-# usage, from the repository's top: tests/gpu/profiles.sh BUILD [1.3B|14B] [CARD...]
+# inputs (at blocks of 128x64: other blocks choose other keys). With CLIPS=1 whole clips instead, at the model's official
+# size, and how many dB they are from the GPU's own (81 frames, four steps, the same noise). Then what mma.sync reaches
+# here, for shares of it.
+# usage, from the repository's top: [CLIPS=1] tests/gpu/profiles.sh BUILD [1.3B|14B|A14B] [CARD...]; BUILD has ffmpeg for CLIPS=1
 # Last line: "profiles: N passed, N failed".
 set -u
 build=$(realpath "$1")
@@ -18,6 +20,46 @@ one() {                                          # one NAME CODE
 }
 
 ln -sfn "$build/libturbodiff-cuda.so" "$build/tests/gpu/" || exit 1
+
+# clip CARD OPTION...: a clip of the GPU as that card to $dir/clip.CARD, and its distance from its own kernels'
+clip() {
+    card=$1
+    shift
+    out=$(TD_AS=$card "$build/tests/gpu/td_as" -B cuda -v -s "$frame" -n 81 -r 1 -R h100 -b 128x64 "$@" "$dir/clip.$card" 2>&1)
+    code=$?
+    out=$(echo "$out" | sed -n 's/^\(denoise\|decode\): .*\( [0-9.]* s\).*/\1\2/p' | tr '\n' ' ')$(echo "$out" | grep '^error')
+    if [ $code -eq 0 ] && [ "$card" != cuda ]; then
+        db=$("$build/ffmpeg" -hide_banner -nostdin -f rawvideo -pixel_format rgb24 -video_size "$frame" -i "$dir/clip.$card" \
+            -f rawvideo -pixel_format rgb24 -video_size "$frame" -i "$dir/clip.cuda" -lavfi psnr -f null - 2>&1 |
+            sed -n 's/.*PSNR.* average:\([0-9inf.]*\).*/\1/p')
+        out="$out${db:-no picture} dB from the GPU's own"
+        [ -n "$db" ]
+        code=$?
+        rm -f "$dir/clip.$card"
+    fi
+    echo "$card clip of the $size, $frame: $out"
+    one "$card clip" $code
+}
+if [ "${CLIPS:-}" = 1 ]; then
+    case $size in
+    1.3B) frame=832x480 ;;
+    *) frame=1280x720 ;;
+    esac
+    [ -d "$dir" ] || "$build/tdsynth" --seed=1 --spiece=tests/data/spiece.model --preset="$size" --dit=int8 "$dir" || exit 1
+    prompt="a cat walks on a beach at sunset, waves roll in"
+    for card in cuda "$@"; do
+        if [ "$size" = A14B ]; then
+            clip "$card" -I "${IMAGE:?a JPEG}" "$dir" "$prompt"
+        else
+            clip "$card" "$dir" "$prompt"
+        fi
+    done
+    rm -f "$dir/clip.cuda"
+    echo "profiles: $passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+fi
+
 case $size in
 1.3B) latents=21x60x104 ;;
 *) latents=21x90x160 ;;
