@@ -63,6 +63,9 @@ int td_entry_is_contiguous(const TDEntry *e);
 TDEntry td_entry_rows(const TDEntry *e, int64_t row0, int64_t n);
 int td_dtype_has_values(enum TDDtype t);         ///< whether td_entry_to_f32() reads it
 
+/** What values of a row (of the file's tensor) are times; in groups, those of one group of n_groups a row. */
+float td_entry_scale(const TDEntry *e, int64_t row, int64_t group, int64_t n_groups);
+
 /** Copy the entry as dense row-major f32, scaled, rotated back and changed (dtypes with values; else ENOTSUP). dst
  *  holds td_entry_count() floats. */
 int td_entry_to_f32(const TDEntry *e, float *dst);

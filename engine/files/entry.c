@@ -91,15 +91,21 @@ static float value_at(const TDEntry *e, int64_t at)
     return v;
 }
 
+float td_entry_scale(const TDEntry *e, int64_t row, int64_t group, int64_t n_groups)
+{
+    const TDEntry *s = e->scale;
+    int64_t at = e->group ? td_swizzled(row, group, n_groups) : td_entry_count(s) > 1 ? row * s->stride[0] : 0;
+
+    return value_at(s, at) * (e->scale_2 ? value_at(e->scale_2, 0) : 1);
+}
+
 /* k values of a row times their scales, and the inputs rotated back */
 static void scale_row(const TDEntry *e, float *x, int64_t row, int64_t k)
 {
     int64_t group = e->group ? e->group : k;
-    const TDEntry *s = e->scale;
 
     for (int64_t i = 0; i < k; i += group) {
-        int64_t at = e->group ? td_swizzled(row, i / group, k / group) : td_entry_count(s) > 1 ? row * s->stride[0] : 0;
-        float scale = value_at(s, at) * (e->scale_2 ? value_at(e->scale_2, 0) : 1);
+        float scale = td_entry_scale(e, row, i / group, k / group);
 
         for (int64_t j = i; j < i + group; j++)
             x[j] *= scale;

@@ -6,9 +6,9 @@
  * Letters: L tokens, D model dim, H heads, d head dim, F ffn dim, C channels, T,h,w latent grid, bq,bk sparse blocks.
  *
  * Rules
- *  1. Every slot of a table is set. Slots return 0 or TD_ERR(): EIO, ENOMEM, ECANCELED. What a device cannot compute
- *     is refused before it begins: ENOTSUP from plan_qkv, and from pack.c for weights. fetch_frame has EINVAL, for
- *     planes that are not the device's.
+ *  1. Every slot of a table is set, but for put_values where TDCaps.lanes is 0. Slots return 0 or TD_ERR(): EIO,
+ *     ENOMEM, ECANCELED. What a device cannot compute is refused before it begins: ENOTSUP from plan_qkv, and from
+ *     pack.c for weights. fetch_frame has EINVAL, for planes that are not the device's.
  *  2. Tensors are dense row-major. An activation without codes is its x: model code may make one of any tensor and
  *     cut its rows. Of one with codes it writes x for quantise() alone. q, k and v of a TDQkv it may write and
  *     exchange. Only the backend looks into what is its `own`, only it and pack.c into TDLinear.w and TDConv.w.
@@ -37,6 +37,7 @@ typedef struct TDCaps {
     uint64_t reserve;                            ///< bytes that the driver may still take for itself
     uint64_t context;                            ///< bytes that it takes when the first device of a process is opened
     int64_t noise_blocks;                        ///< blocks of 256 threads it holds at once (rng.h); 0: not a GPU
+    int lanes;                                   ///< pieces that put_values() has at work; 0: there is no such slot
 } TDCaps;
 
 /** Backends embed this as their first member. */
@@ -63,6 +64,37 @@ typedef struct TDWeights {
     int deferred;                                ///< put() to the block may go on until the next sync
     int measure;                                 ///< only count: memory is NULL, td_pack_* check and copy nothing
 } TDWeights;
+
+#define TD_PIECE_BYTES ((size_t)8 << 20)         /* of what is stored and of scales, padded */
+
+/** Whole rows of a weight as a file has them, and where the device puts their values. What it points to on the host
+ *  stays as it is until the next sync. */
+typedef struct TDPiece {
+    enum TDDtype dtype;                          ///< f32, f16, i8, fp8 (e4m3, e5m2), fp4, GGUF's; bf16 if want is i8
+    const uint8_t *src;                          ///< host, maybe unaligned: [rows, k] of dtype, dense
+    int64_t rows, k;
+    size_t bytes, scale_bytes;                   ///< of src, of what scales points to; TD_PIECE_BYTES at most
+    const void *scales;                          ///< host, or NULL: f32 [rows]; with groups e4m3 (fp4) or e8m0, whole
+                                                 ///< tiles of 128 rows as td_swizzled() has them, row 0 first
+    int group;                                   ///< values of a row that have a scale in common; 0: all
+    float factor;                                ///< of all values, where there are no scales; of all scales of groups
+    enum TDDtype want;                           ///< bf16, f32, or i8: as quantise() has it
+    void *dst;                                   ///< device: [rows, k] of want
+    float *dst_scale;                            ///< i8: device, [ceil(rows/128), k/128]
+    void *scratch;                               ///< device: TDCaps.lanes times so many bytes, the same for all pieces
+    size_t lane;                                 ///< that are put between two syncs
+} TDPiece;
+
+static inline size_t td_piece_pad(size_t bytes) { return (bytes + 255) & ~(size_t)255; }
+
+/** Bytes of a lane that a piece wants: what is stored, then scales, then bf16 values that are to be quantised; each
+ *  padded. */
+static inline size_t td_piece_lane(const TDPiece *p)
+{
+    size_t values = p->want == TD_I8 && p->dtype != TD_BF16 ? (size_t)(p->rows * p->k) * 2 : 0;
+
+    return td_piece_pad(p->bytes) + td_piece_pad(p->scale_bytes) + td_piece_pad(values);
+}
 
 /** Rows [row0, row0 + n_rows) of an [N,K] weight; n_rows 0 = all, as of int8 ones. bias may be NULL, scale is there
  *  for int8 ones. */
@@ -188,6 +220,9 @@ struct TDOps {
     /* at load */
     /** fill weight memory. keep: src stays as it is until the next sync, else it may go when this returns */
     int  (*put)(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep);
+    /** the same with values of rows as a file has them: those of td_entry_to_f32(), bit for bit, but that of a NaN its
+     *  bits may be others. Done with the next sync; until then the scratch is its own */
+    int  (*put_values)(TDDev *dev, const TDWeights *w, const TDPiece *piece);
 
     /* at td_start: carve from the arena, for td_plan_qkv() what is the backend's own */
     int  (*plan_qkv)(TDDev *dev, TDArena *a, TDQkv *qkv);
@@ -284,7 +319,7 @@ void td_weights_rewind(TDWeights *w);
 
 /* ---- what is the same on every device ---- */
 
-/* pack.c: at load; entries stay valid as long as the weights. @return 0, ENOTSUP, or an error of a slot */
+/* pack.c, packer.c: at load; entries stay valid as long as the weights. @return 0, ENOTSUP, or an error of a slot */
 /** src: n_src weights of one shape and dtype, which become one linear. want: TD_I8 quantises bf16 ones, TD_F32 keeps
  *  what is not bf16 as f32 */
 int td_pack_linear(TDDev *dev, TDWeights *w, TDLinear *lin, const TDLinearSource *src, int n_src, enum TDDtype want);

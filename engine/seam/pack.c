@@ -4,20 +4,19 @@
  * Invariants
  *  1. A device that computes from the file mapping gets a pointer into it wherever type, layout and alignment are those
  *     it computes with; all else is put into its memory, a few rows at a time.
- *  2. The device copies on its own while the next rows are converted; where they lie is used again after a sync.
- *  3. Every value on its way is in strip() once, between the file's type and the device's: what changes weights at load
- *     has its place there. */
+ *  2. The device copies on its own while the next rows are converted; where they lie is used again after a sync. One
+ *     that makes values itself gets what it can make as the file has it (pack_pieces.c).
+ *  3. Every other value on its way is in strip() once, between the file's type and the device's: what changes weights
+ *     at load has its place there, and is_made() leaves such tensors to it. */
 #include <math.h>
 #include <stdlib.h>
-#include "base/thread.h"
 #include "files/change.h"
-#include "seam/backend.h"
+#include "seam/pack_priv.h"
 
 #define STRIP ((int64_t)1 << 22)                 /* values of host memory at a time */
 #define TASK ((int64_t)1 << 16)                  /* values that a thread converts at a time */
 #define COLS ((int64_t)128)                      /* columns whose norms a thread finds at a time */
 #define MIN_TASKS 8                              /* fewer are not worth other threads */
-#define ON_THE_WAY ((size_t)1 << 26)             /* bytes of host memory that the device may still be copying from */
 #define UNCODED ((int64_t)1 << 25)               /* bf16 values on the device at a time, before they are quantised */
 
 static int no_memory(TDDev *dev, const TDEntry *e)
@@ -30,16 +29,6 @@ static int is_dense(const TDEntry *e, enum TDDtype want)
 {
     return e->dtype == want && !e->scale && !e->columns && !e->change && td_entry_is_contiguous(e);
 }
-
-/* what packing keeps from one tensor to the next */
-typedef struct TDPacker {
-    TDPool *pool;                                /* NULL: nothing was worth other threads yet */
-    uint8_t *values;                             /* converted, up to `used` on their way until the device is synced */
-    size_t size, used;
-    float *rows;                                 /* of each worker's task */
-    size_t n_rows;
-    TDBuf uncoded;                               /* of the device: before it is quantised */
-} TDPacker;
 
 /* rows of a tensor on their way, cut into tasks */
 typedef struct Strip {
@@ -63,17 +52,10 @@ static void convert_task(void *arg, int64_t i, int worker)
         ((uint16_t *)s->dst)[at + k] = td_f32_to_bf16(f[k]);
 }
 
-static int packer_open(TDDev *dev)
-{
-    if (!dev->packer)
-        dev->packer = calloc(1, sizeof(*dev->packer));
-    return dev->packer ? 0 : td_error(dev->log, ENOMEM, "weights: out of memory");
-}
-
 /* how many threads do n tasks. They are there from the first tensor that is worth it until td_pack_end(). */
 static int workers(TDDev *dev, int64_t n)
 {
-    int ret = packer_open(dev);
+    int ret = td_packer_open(dev);
 
     if (ret < 0 || n < MIN_TASKS || !dev->cancel)
         return ret < 0 ? ret : 1;
@@ -91,58 +73,6 @@ static int in_tasks(TDDev *dev, int64_t n, void (*task)(void *arg, int64_t i, in
     for (int64_t i = 0; ret >= 0 && i < n; i++)
         task(arg, i, 0);
     return ret < 0 ? ret : 0;
-}
-
-void td_pack_end(TDDev *dev)
-{
-    TDPacker *p = dev->packer;
-
-    if (!p)
-        return;
-    if (p->used || p->uncoded.ptr)
-        dev->ops->sync(dev);                     /* or what failed is dropped: nothing reads `values` any more */
-    if (p->uncoded.ptr)
-        dev->ops->free(dev, &p->uncoded);
-    if (p->pool)
-        td_pool_close(&p->pool);
-    free(p->values);
-    free(p->rows);
-    free(p);
-    dev->packer = NULL;
-}
-
-/* nothing is on its way any more */
-static int settle(TDDev *dev)
-{
-    int ret = dev->ops->sync(dev);
-
-    if (ret >= 0)
-        dev->packer->used = 0;
-    return ret;
-}
-
-/* *values: host memory for what is converted, which the device may copy from until it is synced */
-static int on_the_way(TDDev *dev, void **values, const TDEntry *e, size_t bytes)
-{
-    TDPacker *p = dev->packer;
-    size_t padded = (bytes + 63) & ~(size_t)63;
-    int ret = 0;
-
-    if (p->used && p->size - p->used < padded)
-        TRY(settle(dev));
-    if (p->size < padded) {
-        free(p->values);
-        p->size = padded < ON_THE_WAY ? ON_THE_WAY : padded;
-        p->values = malloc(p->size);
-        if (!p->values) {
-            p->size = 0;
-            return no_memory(dev, e);
-        }
-    }
-    *values = p->values + p->used;
-    p->used += padded;
-fail:
-    return ret;
 }
 
 static void norms_rows_task(void *arg, int64_t i, int worker)
@@ -234,12 +164,14 @@ static int put_rows(TDDev *dev, const TDWeights *w, void *dst, const TDEntry *e,
 
     if (is_dense(e, want))
         return dev->ops->put(dev, w, dst, e->data + (size_t)row0 * row_bytes, (size_t)rows * row_bytes, 1);
-    TRY(packer_open(dev));
+    if (td_piece_rows(dev, e, row0, rows, want))
+        return td_put_pieces(dev, w, dst, NULL, e, row0, rows, want);
+    TRY(td_packer_open(dev));
     for (int64_t r = 0, n; r < rows; r += n) {
         void *values = NULL;
 
         n = rows - r < most ? rows - r : most;
-        TRY(on_the_way(dev, &values, e, (size_t)n * row_bytes));
+        TRY(td_packer_values(dev, &values, e, (size_t)n * row_bytes));
         TRY(strip(dev, e, row0 + r, n, want, values));
         TRY(dev->ops->put(dev, w, (uint8_t *)dst + (size_t)r * row_bytes, values, (size_t)n * row_bytes, 1));
     }
@@ -257,42 +189,57 @@ static const void *in_place(const TDDev *dev, const TDEntry *e, int64_t row0, en
                : NULL;
 }
 
-/* int8 codes of a float weight, made by the device from bf16 */
+/* more of the device's memory, for the time of packing */
+static void count_scratch(TDWeights *w, size_t bytes)
+{
+    w->scratch = bytes > w->scratch ? bytes : w->scratch;
+}
+
+/* for put_rows() of the same */
+static void count_pieces(const TDDev *dev, TDWeights *w, const TDEntry *e, int64_t row0, int64_t rows,
+                         enum TDDtype want)
+{
+    if (!is_dense(e, want))
+        count_scratch(w, td_pieces_scratch(dev, e, row0, rows, want));
+}
+
+/* int8 codes of a float weight, made by the device from bf16, or from what the file has */
 static int quantise_rows(TDDev *dev, TDWeights *w, int8_t *code, float *scale, const TDLinearSource *s, int64_t rows,
                          int64_t k)
 {
-    int64_t most = td_blocks(UNCODED, 128 * k) * 128;
+    int64_t most = td_blocks(UNCODED, 128 * k) * 128, in_pieces = td_piece_rows(dev, s->w, s->row0, rows, TD_I8);
     const uint8_t *there = in_place(dev, s->w, s->row0, TD_BF16);
-    TDBuf *buf;
+    uint8_t *from;
     int ret = 0;
 
     most = rows < most || there ? rows : most;
-    if (!there && (size_t)(most * k) * 2 > w->scratch)
-        w->scratch = (size_t)(most * k) * 2;
+    if (in_pieces)
+        count_pieces(dev, w, s->w, s->row0, rows, TD_I8);
+    else if (!there)
+        count_scratch(w, (size_t)(most * k) * 2);
     if (w->measure)
         return 0;
-    TRY(packer_open(dev));
-    buf = &dev->packer->uncoded;
-    if (!there && buf->bytes < (size_t)(most * k) * 2) {
-        if (buf->ptr) {
-            TRY(settle(dev));                    /* what is freed takes what is on the way with it */
-            dev->ops->free(dev, buf);
-        }
-        TRY(dev->ops->alloc(dev, buf, (size_t)(most * k) * 2, "weights before they are quantised"));
-    }
+    if (in_pieces)
+        return td_put_pieces(dev, w, code, scale, s->w, s->row0, rows, TD_I8);
+    TRY(td_packer_open(dev));
+    if (!there && dev->packer->pieces)
+        TRY(td_packer_settle(dev));              /* the scratch is theirs */
+    if (!there)
+        TRY(td_packer_scratch(dev, (size_t)(most * k) * 2));
+    from = there ? (uint8_t *)there : dev->packer->scratch.ptr;
     for (int64_t r = 0, n; r < rows; r += n) {
         TDAct act = { 0 };
 
         n = rows - r < most ? rows - r : most;
         if (!there) {
-            TRY(put_rows(dev, w, buf->ptr, s->w, s->row0 + r, n, TD_BF16));
-            TRY(settle(dev));
+            TRY(put_rows(dev, w, from, s->w, s->row0 + r, n, TD_BF16));
+            TRY(td_packer_settle(dev));
         }
-        act.x = (TDTensor){ there ? (void *)there : buf->ptr, { n, k, 1, 1, 1 }, 2, TD_BF16 };
+        act.x = (TDTensor){ from, { n, k, 1, 1, 1 }, 2, TD_BF16 };
         act.code = (TDTensor){ code + r * k, { n, k, 1, 1, 1 }, 2, TD_I8 };
         act.scale = (TDTensor){ scale + r / 128 * (k / 128), { td_blocks(n, 128), k / 128, 1, 1, 1 }, 2, TD_F32 };
         TRY(dev->ops->quantise(dev, &act));
-        TRY(dev->ops->sync(dev));                /* buf is filled again */
+        TRY(dev->ops->sync(dev));                /* the scratch is filled again */
     }
 fail:
     return ret;
@@ -305,6 +252,7 @@ static int pack_part(TDDev *dev, TDWeights *w, void *dst, float *scale, const TD
 
     if (lin->dtype == TD_I8 && !s->scale)
         return quantise_rows(dev, w, dst, scale, s, lin->part_n, lin->k);
+    count_pieces(dev, w, s->w, s->row0, lin->part_n, lin->dtype);
     if (w->measure)
         return 0;
     if (dst)
@@ -399,6 +347,7 @@ int td_pack_table(TDDev *dev, TDWeights *w, TDTensor *dst, const TDEntry *e)
     if (p)
         return 0;
     TRY(td_weights_alloc(dev, w, &dst->data, td_tensor_bytes(dst)));
+    count_pieces(dev, w, e, 0, e->shape[0], TD_BF16);
     if (!w->measure)
         TRY(put_rows(dev, w, dst->data, e, 0, e->shape[0], TD_BF16));
 fail:
