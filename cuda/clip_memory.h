@@ -6,12 +6,15 @@
 
 #include "seam/backend.h"
 
+#define TD_LOAD_LANES 8                          /* threads that load weights: enough for the bus at 4 GB/s a thread */
+
 static inline void td_cuda_set_caps(TDCaps *caps)
 {
     caps->memory = "GPU";
     caps->ahead = 1;
     caps->width_step = 8;
     caps->gelu_codes = 1;
+    caps->lanes = TD_LOAD_LANES;
     caps->reserve = (uint64_t)256 << 20;         /* what kernels and their stacks take at first, a margin later */
     caps->context = (uint64_t)512 << 20;         /* with kernels it is 300 to 500 MiB */
 }

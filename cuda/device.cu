@@ -233,6 +233,7 @@ static TDOps make_ops(void)
     o.reopen = cuda_reopen;
     o.close = cuda_close;
     o.put = td_cuda_load;
+    o.put_values = td_cuda_load_values;
     o.plan_qkv = td_cuda_plan_qkv;
     o.plan_frames = td_cuda_plan_frames;
     o.reserve_frames = td_cuda_reserve_frames;

@@ -240,7 +240,8 @@ template <size_t N> static TDKernels td_kernels(const TDKernel (&list)[N]) { ret
 /* the files that have kernels */
 #define TD_KERNEL_FILES(F)                                                                                             \
     F(attn_flash) F(attn_flash_sm90) F(attn_linear) F(attn_prepare) F(attn_sage) F(attn_sage_sm90) F(attn_t5)          \
-    F(conv3d) F(conv3d_patch) F(conv3d_sm90) F(embed) F(frame) F(gemm_mma) F(gemm_sm90) F(norm)
+    F(conv3d) F(conv3d_patch) F(conv3d_sm90) F(embed) F(frame) F(gemm_mma) F(gemm_sm90) F(norm)                  \
+    F(widen)
 
 #define TD_DECLARE(file) TDKernels td_cuda_in_##file(void);
 TD_KERNEL_FILES(TD_DECLARE)
@@ -270,6 +271,10 @@ int td_cuda_linear_geglu(TDDev *, TDTensor *, TDTensor *, const TDAct *, const T
 
 int td_cuda_quantise(TDDev *, TDAct *);
 int td_cuda_quantise_blocks(TDDev *, const bf16 *x, int64_t rows, int64_t k, int8_t *code, float *scale);
+/* in any stream and thread; logs nothing */
+cudaError_t td_cuda_launch_quantise(cudaStream_t, const bf16 *x, int64_t rows, int64_t k, int8_t *code, float *scale);
+/* values of a piece, which lies at src and scales on the device, to dst: bf16, also where codes are wanted, or f32 */
+cudaError_t td_cuda_widen(cudaStream_t, const TDPiece *, const uint8_t *src, const uint8_t *scales, void *dst);
 int td_cuda_norm_quant(TDDev *, const struct NormArgs &);
 int td_cuda_norm_quant_cluster(TDDev *, const struct NormArgs &);
 int td_cuda_norm_modulate(TDDev *, TDAct *, const TDTensor *, const TDNormW *, const float *, const float *);

@@ -397,7 +397,8 @@ int td_cuda_norm_modulate(TDDev *dev, TDAct *y, const TDTensor *x, const TDNormW
     return 0;
 }
 
-int td_cuda_quantise_blocks(TDDev *dev, const bf16 *x, int64_t rows, int64_t k, int8_t *code, float *scale)
+cudaError_t td_cuda_launch_quantise(cudaStream_t stream, const bf16 *x, int64_t rows, int64_t k, int8_t *code,
+                                    float *scale)
 {
     NormArgs a = {};
 
@@ -406,9 +407,13 @@ int td_cuda_quantise_blocks(TDDev *dev, const bf16 *x, int64_t rows, int64_t k, 
     a.dim = (int)k;
     a.code = code;
     a.scale = scale;
-    norm_quant_kernel<0>
-        <<<dim3((unsigned)td_blocks(rows, 128), (unsigned)td_blocks(k, 128)), 512, 0, td_cuda(dev)->stream>>>(a);
-    CU_LAUNCHED(dev, "quantise");
+    norm_quant_kernel<0><<<dim3((unsigned)td_blocks(rows, 128), (unsigned)td_blocks(k, 128)), 512, 0, stream>>>(a);
+    return cudaGetLastError();
+}
+
+int td_cuda_quantise_blocks(TDDev *dev, const bf16 *x, int64_t rows, int64_t k, int8_t *code, float *scale)
+{
+    CU(dev, td_cuda_launch_quantise(td_cuda(dev)->stream, x, rows, k, code, scale));
     return 0;
 }
 

@@ -14,17 +14,19 @@ extern "C" {
 #define MADV_POPULATE_READ 22                    /* Linux 5.14; an older kernel refuses it and pages come one by one */
 #endif
 
-#define N_SLICES 8                               /* and threads: enough for the bus at 4 GB/s a thread */
+#define N_SLICES TD_LOAD_LANES                   /* and threads */
 #define SLICE_BYTES (2 * TD_STAGING_BYTES / N_SLICES)
 #define N_JOBS 16                                /* 128 MB ahead */
 
 static_assert(TD_STAGING_BYTES % SLICE_BYTES == 0, "a slice lies in one half of the staging memory");
+static_assert(SLICE_BYTES >= TD_PIECE_BYTES, "a slice holds a piece");
 
 struct Job {
     void *dst;
     const void *src;
     size_t bytes;
     void *own;                                   /* src, if it is to be freed */
+    TDPiece piece;                               /* rows > 0: in place of the others */
 };
 
 struct LoadThread {
@@ -41,24 +43,60 @@ struct TDLoader {
     cudaError_t failed;
     LoadThread threads[N_SLICES];
     int n_threads;
-    cudaStream_t stream;
+    cudaStream_t stream[N_SLICES];               /* of each thread: its lane is used up before it is filled */
     cudaEvent_t free_again[N_SLICES];
 };
+
+/* from the file mapping: the kernel brings all pages at once */
+static void fill(uint8_t *slice, const void *src, size_t bytes, bool mapped)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)src & ~(page - 1);
+
+    if (mapped)
+        madvise((void *)start, (uintptr_t)src + bytes - start, MADV_POPULATE_READ);
+    memcpy(slice, src, bytes);
+}
+
+/* what lies in the lane, to where its values go */
+static cudaError_t make_values(cudaStream_t stream, const TDPiece *p, uint8_t *lane)
+{
+    const uint8_t *scales = lane + td_piece_pad(p->bytes);
+    uint8_t *values = lane + td_piece_pad(p->bytes) + td_piece_pad(p->scale_bytes);
+    cudaError_t e = cudaSuccess;
+
+    if (p->want != TD_I8)
+        return td_cuda_widen(stream, p, lane, scales, p->dst);
+    if (p->dtype == TD_BF16)
+        values = lane;
+    else
+        e = td_cuda_widen(stream, p, lane, scales, values);
+    return e == cudaSuccess ? td_cuda_launch_quantise(stream, (const bf16 *)values, p->rows, p->k, (int8_t *)p->dst,
+                                                      p->dst_scale)
+                            : e;
+}
 
 static cudaError_t copy_slice(TDCuda *c, int i, const Job *job)
 {
     TDLoader *l = c->loader;
     uint8_t *slice = c->staging[i * SLICE_BYTES / TD_STAGING_BYTES].data + i * SLICE_BYTES % TD_STAGING_BYTES;
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)job->src & ~(page - 1);
+    const TDPiece *p = &job->piece;
+    uint8_t *dst = p->rows ? (uint8_t *)p->scratch + (size_t)i * p->lane : (uint8_t *)job->dst;
+    size_t bytes = job->bytes;
     cudaError_t e = cudaEventSynchronize(l->free_again[i]);
 
     if (e != cudaSuccess)
         return e;
-    if (!job->own)
-        madvise((void *)start, (uintptr_t)job->src + job->bytes - start, MADV_POPULATE_READ);
-    memcpy(slice, job->src, job->bytes);
-    e = cudaMemcpyAsync(job->dst, slice, job->bytes, cudaMemcpyHostToDevice, l->stream);
-    return e == cudaSuccess ? cudaEventRecord(l->free_again[i], l->stream) : e;
+    if (!p->rows) {
+        fill(slice, job->src, bytes, !job->own);
+    } else {
+        bytes = p->scale_bytes ? td_piece_pad(p->bytes) + p->scale_bytes : p->bytes;
+        fill(slice, p->src, p->bytes, true);
+        if (p->scale_bytes)
+            fill(slice + td_piece_pad(p->bytes), p->scales, p->scale_bytes, p->group);
+    }
+    e = cudaMemcpyAsync(dst, slice, bytes, cudaMemcpyHostToDevice, l->stream[i]);
+    e = e == cudaSuccess ? cudaEventRecord(l->free_again[i], l->stream[i]) : e;
+    return e == cudaSuccess && p->rows ? make_values(l->stream[i], p, dst) : e;
 }
 
 static void *thread_main(void *arg)
@@ -109,7 +147,8 @@ static int start(TDCuda *c)
         pthread_cond_init(&l->more, NULL);
         pthread_cond_init(&l->less, NULL);
         c->loader = l;                           /* what follows is undone by td_cuda_loader_free() */
-        CU(&c->dev, cudaStreamCreateWithFlags(&l->stream, cudaStreamNonBlocking));
+        for (cudaStream_t &stream : l->stream)
+            CU(&c->dev, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
         for (int i = 0; i < N_SLICES; i++)
             CU(&c->dev, cudaEventCreateWithFlags(&l->free_again[i], cudaEventDisableTiming));
     }
@@ -129,39 +168,65 @@ static int start(TDCuda *c)
     return l->n_threads ? 0 : td_error(c->dev.log, ENOMEM, "cuda: cannot start a thread to load weights");
 }
 
+/* takes job->own, also where it fails */
+static int queue(TDDev *dev, const Job *job)
+{
+    TDLoader *l = td_cuda(dev)->loader;
+    int ret = 0;
+
+    pthread_mutex_lock(&l->lock);
+    while (l->n_jobs == N_JOBS && (ret = td_cancel_wait(dev->cancel, &l->less, &l->lock)) >= 0)
+        ;
+    if (ret >= 0) {
+        l->jobs[(l->first + l->n_jobs++) % N_JOBS] = *job;
+        pthread_cond_signal(&l->more);
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (ret < 0)
+        free(job->own);
+    return ret;
+}
+
 int td_cuda_load(TDDev *dev, const TDWeights *w, void *dst, const void *src, size_t bytes, int keep)
 {
-    TDCuda *c = td_cuda(dev);
-    TDLoader *l;
     int ret;
 
     if (!w->deferred)
         return td_cuda_copy_in(dev, dst, src, bytes);
-    TRY(start(c));
-    l = c->loader;
+    TRY(start(td_cuda(dev)));
     for (size_t at = 0; at < bytes; at += SLICE_BYTES) {
-        Job job = { (uint8_t *)dst + at, (const uint8_t *)src + at, bytes - at < SLICE_BYTES ? bytes - at : SLICE_BYTES,
-                    NULL };
+        Job job = {};
 
+        job.dst = (uint8_t *)dst + at;
+        job.src = (const uint8_t *)src + at;
+        job.bytes = bytes - at < SLICE_BYTES ? bytes - at : SLICE_BYTES;
         if (!keep) {
             job.own = malloc(job.bytes);
             if (!job.own)
                 return td_error(dev->log, ENOMEM, "cuda: out of memory");
             job.src = memcpy(job.own, job.src, job.bytes);
         }
-        pthread_mutex_lock(&l->lock);
-        while (l->n_jobs == N_JOBS && (ret = td_cancel_wait(dev->cancel, &l->less, &l->lock)) >= 0)
-            ;
-        if (ret >= 0) {
-            l->jobs[(l->first + l->n_jobs++) % N_JOBS] = job;
-            pthread_cond_signal(&l->more);
-        }
-        pthread_mutex_unlock(&l->lock);
-        if (ret < 0) {
-            free(job.own);
-            return ret;
-        }
+        TRY(queue(dev, &job));
     }
+fail:
+    return ret;
+}
+
+int td_cuda_load_values(TDDev *dev, const TDWeights *w, const TDPiece *piece)
+{
+    uint8_t *lane = (uint8_t *)piece->scratch;
+    Job job = {};
+    int ret;
+
+    if (w->deferred) {
+        TRY(start(td_cuda(dev)));
+        job.piece = *piece;
+        return queue(dev, &job);
+    }
+    TRY(td_cuda_copy_in(dev, lane, piece->src, piece->bytes));
+    if (piece->scale_bytes)
+        TRY(td_cuda_copy_in(dev, lane + td_piece_pad(piece->bytes), piece->scales, piece->scale_bytes));
+    CU(dev, make_values(td_cuda(dev)->stream, piece, lane));
 fail:
     return ret;
 }
@@ -187,7 +252,8 @@ int td_cuda_load_end(TDDev *dev, bool drop)
     for (int i = 0; i < l->n_threads; i++)
         pthread_join(l->threads[i].thread, NULL);
     l->n_threads = 0;
-    CU(dev, cudaStreamSynchronize(l->stream));
+    for (cudaStream_t stream : l->stream)
+        CU(dev, cudaStreamSynchronize(stream));
     if (!drop)
         CU(dev, l->failed);
     return ret;
@@ -203,8 +269,9 @@ void td_cuda_loader_free(TDCuda *c)
     for (int i = 0; i < N_SLICES; i++)
         if (l->free_again[i])
             cudaEventDestroy(l->free_again[i]);
-    if (l->stream)
-        cudaStreamDestroy(l->stream);
+    for (cudaStream_t stream : l->stream)
+        if (stream)
+            cudaStreamDestroy(stream);
     pthread_cond_destroy(&l->less);
     pthread_cond_destroy(&l->more);
     pthread_mutex_destroy(&l->lock);
