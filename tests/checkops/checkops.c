@@ -389,7 +389,8 @@ static int check_sums(const char *path, const Case *const *families, int n_famil
 
 int main(int argc, char **argv)
 {
-    static const Case *const families[] = { linear_cases, norm_cases, attention_cases, vae_cases, embed_cases };
+    static const Case *const families[] = { linear_cases, norm_cases, attention_cases, vae_cases, embed_cases,
+                                            values_cases };
     TDLog log = { .out = { NULL, log_line, TD_LOG_ERROR } };
     TDCancel cancel = { 0 };
     TDDev *dev = NULL, *cpu = NULL;

@@ -85,6 +85,6 @@ int run_download(Run *r, float **out, int64_t *count, const void *obj, enum TDUn
 double run_clock(void);
 
 extern const Case linear_cases[], norm_cases[], attention_cases[], vae_cases[],
-    embed_cases[]; /* each ends with op NULL */
+    embed_cases[], values_cases[]; /* each ends with op NULL */
 
 #endif /* CHECKOPS_H */

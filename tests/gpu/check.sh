@@ -52,7 +52,7 @@ for impl in cuda rtx3090 rtx4090 wsl2; do
     one "checkops $impl" "$(cat "$tmp/code.$impl")"
     count "$tmp/log.$impl"
 done
-for test in device text_keys golden_text golden_dit golden_sage golden_vae golden_encode golden_tiny clip i2v runtime sizes mapping views frame_memory gpu_memory; do
+for test in device text_keys golden_text golden_dit golden_sage golden_vae golden_encode golden_tiny clip i2v runtime sizes mapping views forms frame_memory gpu_memory; do
     "$build/tests/test_$test" > "$tmp/log" 2>&1
     one "test_$test" $?
     count "$tmp/log"
