@@ -265,8 +265,12 @@ void td_row_to_f32(float *dst, const uint8_t *src, enum TDDtype dtype, int64_t n
                 dst[i] = td_e4m3_to_f32(*src);
         break;
     case TD_F8_E5M2:
-        for (int64_t i = 0; i < n; i++, src += s)
-            dst[i] = td_f16_to_f32((uint16_t)(*src << 8));
+        if (s == 1)
+            for (int64_t i = 0; i < n; i++)
+                dst[i] = td_f16_to_f32((uint16_t)(src[i] << 8));
+        else
+            for (int64_t i = 0; i < n; i++, src += s)
+                dst[i] = td_f16_to_f32((uint16_t)(*src << 8));
         break;
     case TD_F8_E8M0:
         for (int64_t i = 0; i < n; i++, src += s)
