@@ -485,7 +485,7 @@ static void test_hint(void)
 int main(void)
 {
     test_begin("a model");
-    if (small_model_make("own", "--dim=256 --ffn=256") < 0)
+    if (small_model_make("own", "--dim=256 --ffn=256 --vae-dim=16") < 0)
         return test_end();
     small_path(original, "own");
     test_8_bits();

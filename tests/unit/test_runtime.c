@@ -58,7 +58,7 @@ static void test_residency(void)
 {
     static const char *const names[] = { "auto", "all", "stage" };
     static uint8_t want[BYTES], got[BYTES];
-    uint64_t peak[3];
+    uint64_t peak[3], predicted[3];
     TDContext *c = NULL;
     TDSettings s;
     TDInfo info;
@@ -75,6 +75,7 @@ static void test_residency(void)
         CHECK_INT(clip(c, "a cat", r ? got : want), N);
         CHECK_INT(td_info(c, &info), 0);
         peak[r] = info.peak_bytes;
+        predicted[r] = info.predicted_bytes;
         CHECK(info.peak_bytes > 0 && info.peak_bytes <= info.predicted_bytes);
         CHECK(!r || !memcmp(want, got, BYTES));
         CHECK_INT(l.n_loads, 3);
@@ -103,7 +104,7 @@ static void test_residency(void)
 
     test_begin("auto with the least room there is");
     lines_settings(&s, &l);
-    s.max_bytes = peak[TD_RESIDENT_STAGE] + 4096;   /* what loading needs for a moment */
+    s.max_bytes = predicted[TD_RESIDENT_STAGE];     /* with what loading needs for a moment */
     if (!CHECK_INT(td_open(&c, &s), 0))
         return;
     for (int i = 0; i < 2; i++)
