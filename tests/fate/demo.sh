@@ -124,10 +124,33 @@ holds "from a picture: on white" '$1 >= 70' "$(share white)"
 holds "from a picture: it begins there, and moves" '$2 > 0 && $5 > 0 && ($3 - 50) ^ 2 <= 25 && $6 - $3 >= 15' "$(share red)"
 write "$tmp/clip" -i "$tmp/still.mkv" -vf "$(i2v "a red circle gets smaller on white" 1),format=rgb24,scale=$side:$side:flags=area" -f rawvideo
 holds "from a picture: it shrinks" '$5 > 0 && $5 <= 0.6 * $2' "$(share red)"
+# apart N PICTURE: of the first N bytes of $tmp/clip those that are not the picture's, and by how much
+apart() {
+    head -c "$1" "$tmp/clip" | cmp -l - "$2" | awk '
+        function octal(t, n, i) { for (i = 1; i <= length(t); i++) n = 8 * n + substr(t, i, 1); return n }
+        { print octal($2) - octal($3) }'
+}
+bytes=$((3 * side * side))
 write "$tmp/still.rgb" -i "$tmp/still.mkv" -vf "format=rgb24,scale=$side:$side:flags=area" -f rawvideo
-holds "from a picture: the first frame is the picture" '$1 <= 3' "$(head -c $((3 * side * side)) "$tmp/clip" | cmp -l - "$tmp/still.rgb" |
-    awk 'function octal(t, n, i) { for (i = 1; i <= length(t); i++) n = 8 * n + substr(t, i, 1); return n }
-         { d = octal($2) - octal($3); s += d < 0 ? -d : d } END { if (NR) print s / (3 * '$side' * '$side') }')"
+holds "from a picture: the first frame is the picture" '$1 <= 3' \
+    "$(apart $bytes "$tmp/still.rgb" | awk '{ s += $1 < 0 ? -$1 : $1 } END { if (NR) print s / '$bytes' }')"
+
+# a red square at night: small stars are what an encoder loses first
+awk 'BEGIN {
+    for (y = 0.5; y < 192; y++)
+        for (x = 0.5; x < 192; x++) {
+            i = int(x / 32)
+            j = int(y / 32)
+            far = sqrt((x - 32 * i - 4 - (5 * i + 9 * j) % 25) ^ 2 + (y - 32 * j - 4 - (13 * i + 3 * j) % 25) ^ 2)
+            star = (7 * i + 11 * j + i * j) % 10 >= 7 || far >= 3.6 ? 0 : far <= 2.6 ? 1 : 3.6 - far
+            if (x > 70 && x < 122 && y > 70 && y < 122) printf "%c%c%c", 220, 25, 25
+            else printf "%c%c%c", 10 + 235 * star, 12 + 233 * star, 45 + 185 * star
+        }
+}' > "$tmp/night.rgb"
+write "$tmp/clip" -f rawvideo -pix_fmt rgb24 -s 192x192 -r 16 -i "$tmp/night.rgb" -vf "$(i2v "a red square stays still at night" 1),format=rgb24" -f rawvideo
+bytes=$((3 * 192 * 192))
+holds "from a picture with small stars: the first frame is the picture, at 28 dB or more" '$1 >= 28' \
+    "$(apart $bytes "$tmp/night.rgb" | awk '{ s += $1 * $1 } END { if (NR) print 10 * log(255 ^ 2 * '$bytes' / s) / log(10) }')"
 write "$tmp/longer.mkv" -i "$tmp/1.mkv" -vf "$(i2v "a red circle gets smaller on black" 1):mode=extend" -c:v ffv1
 equal "a clip goes on where it ends" "$("$ffprobe" -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$tmp/longer.mkv")" 33
 
