@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Image to video of held-out scenes, by ffmpeg: are the clips what prompt and picture say, and do chains of them hold?
 
-usage: judge_i2v.py [-n N] [--chains=N] [--ffmpeg=FILE] [--model=DIR] [--jobs=N] [--wording=mixed]
+usage: judge_i2v.py [-n N] [--only=K,...] [--chains=N] [--ffmpeg=FILE] [--model=DIR] [--jobs=N] [--wording=mixed]
 
 1. N clips, each from the first frame of a held-out scene and its prompt: attributes right (score.py), PSNR of the first
-   frame to the picture and of the last one to the scene's, of which only the first one is given.
+   frame to the picture and of the last one to the scene's, of which only the first one is given. First frames that are
+   far from the picture are listed, with their number.
 2. N chains of five clips, each from the last frame of the one before (turbodiff_i2v=mode=extend): a shape goes to and
    fro. Drift: how far the median colours of background and shape, a channel, are from those of the picture at the end of
    the last clip, in levels of 255; of the shape also its area, as a ratio. Of each seam: the mean difference of its two
@@ -27,6 +28,7 @@ CHAIN = ("moves slowly to the right", "moves slowly to the left", "moves slowly 
 SHAPES, COLOURS = ("circle", "square", "triangle", "star", "ring"), ("red", "blue", "yellow", "green", "purple")
 GROUNDS = ("white", "black", "grey")
 SIZE, FRAMES = scenes.SIZE, scenes.FRAMES
+FAR = 28                                              # dB of a first frame
 
 
 def run(args, picture, filters):
@@ -72,9 +74,14 @@ def chain(args, k, what, picture):
     return what, len(film), drift, ends[-1][1] / ends[0][1], seams
 
 
+def numbers(text):
+    return [int(k) for k in text.split(",")]
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("-n", type=int, default=200)
+    ap.add_argument("--only", type=numbers, help="numbers below N, instead of all")
     ap.add_argument("--chains", type=int, default=10)
     ap.add_argument("--ffmpeg", default="build/ffmpeg")
     ap.add_argument("--model", help="default: the demo model that ffmpeg finds")
@@ -83,17 +90,22 @@ def main():
     ap.add_argument("--wording", choices=["plain", "mixed", "new"], default="mixed")
     args = ap.parse_args()
     args.ffmpeg = os.path.abspath(args.ffmpeg)
+    rows = args.only or range(args.n)
+    if not all(0 <= k < args.n for k in rows):
+        ap.error(f"--only: want numbers from 0 to {args.n - 1}")
     s = scenes.sample(args.n, np.random.default_rng(1), held_out=True)
     prompts = scenes.prompts(s, args.wording, held_out=True)
-    truth = np.concatenate([scenes.to_bytes(scenes.render(s.take(slice(i, i + 8)), "cpu")) for i in range(0, args.n, 8)])
+    truth = {k: scenes.to_bytes(scenes.render(s.take(slice(k, k + 1)), "cpu"))[0] for k in rows}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        made = list(pool.map(lambda k: clip(args, k, prompts[k], truth[k]), range(args.n)))
+        made = list(pool.map(lambda k: clip(args, k, prompts[k], truth[k]), rows))
     table = Table()
-    for prompt, result, *_ in made:
+    for k, (prompt, result, near, _) in zip(rows, made):
         table.add(result)
         wrong = [a for a, ok in result.items() if not ok]
         if wrong:
             print(f"wrong: {', '.join(wrong)}: {prompt}")
+        if near < FAR:
+            print(f"first frame {near:.2f} dB: {k}: {prompt}")
     print(table.text(), end="")
     first, last = np.array([m[2:] for m in made]).T
     print(f"first frame, PSNR to the picture: median {np.median(first):.2f}, least {first.min():.2f} dB; "
