@@ -44,8 +44,9 @@ class Student:
         self.state, self.vae = state, vae
         self.net, self.text = state.pair(I2V)
         self.net.rounds(True)
-        # the student and the text encoder that it read
-        self.is_there = state.load("i2v_student", dit=self.net) and state.load("unreworded", text=self.text)
+        # the student, this day's rather than the one before, and the text encoder that it read
+        self.is_there = any(state.load(name, dit=self.net) and state.load(read, text=self.text)
+                            for name, read in (("i2v_direct", "teacher"), ("i2v_student", "unreworded")))
         self.tiles = Tiles(TOKENS, TOPK[0], *SPARSE_BLOCKS[0], state.device)
         self.times = torch.tensor(I2V.times()[-LAST_STEPS:], dtype=torch.float32, device=state.device)
 

@@ -11,9 +11,10 @@ import flow
 from descent import Average, descend, optimizer
 from pictures import condition
 from ranks import seeded
-from state import GUIDANCE, I2V, T2V, Captions
+from state import GRID, GUIDANCE, I2V, T2V, Captions
 
 FAKE_ALONE = 200                                      # steps of dmd before the student's first
+FIRST = 5.0                                           # weight of a clip's first frame in i2v_direct
 
 
 def guided(dit, emb, lengths, none, y=None):
@@ -92,16 +93,18 @@ def i2v_teacher(state, seconds):
 
 
 def i2v_direct(state, seconds):
-    """Nothing but the official times: what they end at is then a mean of clips, sharp where one alone is likely"""
+    """Nothing but the official times: what they end at is then a mean of clips, sharp where one alone is likely. The first frame is
+    given, so that it has but a hundredth of the loss, and yet all of it is seen: it weighs more"""
     d = Distill(state, I2V, "i2v_direct", "i2v_dmd", "i2v_student", "dmd", "student", "teacher", taught=False)
     d.student.rounds(True)
     times = torch.tensor(I2V.times(), dtype=torch.float32, device=state.device)
+    weight = torch.tensor((FIRST, *[1.0] * (GRID[0] - 1)), device=state.device)
 
     def loss_of():
         x0, eps, (emb, lengths, y) = d.draw()
         t = times[torch.randint(len(times), (d.batch,), device=state.device)]
         v = d.student(flow.at(t, x0, eps), t, emb, lengths, d.sparse, y)
-        return (v - (eps - x0)).square().mean()
+        return ((v - (eps - x0)).square().mean((0, 1, 3, 4)) * weight).sum() / weight.sum()
 
     d.descend(seconds, loss_of, [Average([d.student], 0.998)], d.choose, share=0.5)      # its batches are small
 
