@@ -8,6 +8,8 @@ On N GPUs: torchrun --nproc-per-node=N train.py ...    each draws its share of a
 Stages, in order; each goes on from what the one before left in DIR, or from its own last checkpoint:
   vae      the autoencoder, on parts of clips: L1, L1 of differences between neighbours, a weak KL term;
            its first latents are scaled to the official statistics
+  encoder  the autoencoder's encoder alone goes on, for small stars: its decoder, all of it that text to video sees, stays.
+           Image to video has to learn its latents anew: i2v_latents, i2v_direct
   latents  clips as latents of that autoencoder, with their captions: the data of all later stages
   text     the text encoder, anew, with a small network that tells the attributes of scenes from what it makes of their
            captions, half of them in further wordings; some minutes of a CPU are enough
@@ -68,7 +70,7 @@ import teacher
 from ranks import RANK, say
 from state import I2V, State
 
-STAGES = {"vae": autoencoder.train, "latents": autoencoder.latents, "text": reading.train,
+STAGES = {"vae": autoencoder.train, "encoder": autoencoder.encoder, "latents": autoencoder.latents, "text": reading.train,
           "reword": rewording.train, "agree": agree.train, "teacher": teacher.train,
           "sla": student.sla, "student": student.consistency, "dmd": student.dmd, "i2v": student.i2v_teacher,
           "i2v_direct": student.i2v_direct}
