@@ -18,7 +18,7 @@ from state import BF16, I2V, T2V
 
 SCENES_A_SECOND = 700                                 # of a process, more than a GPU encodes
 DETAIL = [{}, {}, *({"texture": t} for t in TEXTURES[1:])]            # what an autoencoder loses first
-STARS = [{}, {"background": "night"}]                 # what its encoder loses of first frames
+STARS = [{}, {"background": "night"}, {"background": "night", "count": 3}]     # what its encoder loses, at edges most of all
 NOISE = 0.1                                           # of latents: about what a transformer misses them by
 
 
@@ -82,26 +82,28 @@ def train(state, seconds):
 def encoder(state, seconds):
     """The encoder alone, so that what decodes text to video stays as it is to the byte. Stage vae drowns its latents in noise, a tenth
     to a half of their spread, and what it can say no louder, as where small stars are, it leaves out. The decoder could show them:
-    the first frame of a clip counts twice, and latents stay near those that transformers know"""
+    the first frame of a clip counts more, and latents stay near those that transformers know"""
     torch.manual_seed(10)
     vae = state.vae()
     state.need("vae", vae=vae)
     before = copy.deepcopy(vae).requires_grad_(False)
     vae.requires_grad_(False)
     learns = nn.ModuleList((vae.encoder, vae.conv1)).requires_grad_(True)
-    opt, lr = optimizer([learns], 5e-4)
-    mean = Average([learns], 0.99)
+    opt, lr = optimizer([learns], 7e-4)
+    mean = Average([learns], 0.98)
     rng = seeded(10)
     draw = lambda: crops(state, rng, state.share(16), 96, **rng.choice(STARS))  # noqa: E731
     x = draw()
 
     def loss_of():
         with torch.no_grad():
-            known = before.encode(x)
+            known = torch.cat((before.encode(x), pictures.first_frame(before, x)))
         z = vae.encode(x)
+        far = (torch.cat((z, pictures.first_frame(vae, x))) - known).square().mean()
         y = vae.decode(z + NOISE * torch.randn_like(z)).float()
-        first = 4 * (y - x)[:, :, 0].square().mean()
-        return (y - x).abs().mean() + edges(y, x) + first + 0.05 * (z - known).square().mean()
+        miss = (y - x).square()
+        miss = 8 * miss.mean() + 4 * miss[:, :, 0].mean()
+        return (y - x).abs().mean() + edges(y, x) + miss + 0.2 * far
 
     def save():
         best = copy.deepcopy(vae)

@@ -14,7 +14,7 @@ from ranks import seeded
 from state import GRID, GUIDANCE, I2V, T2V, Captions
 
 FAKE_ALONE = 200                                      # steps of dmd before the student's first
-FIRST = 5.0                                           # weight of a clip's first frame in i2v_direct
+FIRST = 10.0                                          # weight of a clip's first frame in i2v_direct
 
 
 def guided(dit, emb, lengths, none, y=None):
