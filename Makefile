@@ -320,7 +320,7 @@ check-build: $(TOOLS) $(CUDA_SO) $(MODEL)/stamp
 
 # what a series of FFmpeg can break soonest; all that any ffmpeg can do; and what only the whole one can
 FATE_SHORT := run i2v clips failure channel transition
-FATE := $(FATE_SHORT) marks health devices demo
+FATE := $(FATE_SHORT) marks health disk devices demo
 FATE_WHOLE := $(FATE) streams readme live firsthour
 
 fate: $(FFMPEG) $(DEMO_LINK) $(CUDA_SO) $(CARDS_SO) $(MODEL)/stamp $(MODEL)-i2v/stamp

@@ -66,7 +66,7 @@ void ff_turbodiff_free_clip(TurboDiffClip *clip)
 
 /* ---- the thread ---- */
 
-/* the next clip's job, where there is one now; under the lock */
+/* the next clip's job, where there is one now; under the lock, which is left where a round of the programme begins */
 static int next_job(TurboDiffChannel *c, TurboDiffJob *job)
 {
     int ret;
@@ -80,9 +80,9 @@ static int next_job(TurboDiffChannel *c, TurboDiffJob *job)
     if (ret)
         return ret;
     if (c->programme.file && c->programme.fd < 0 && (c->o->loop < 0 || c->round < c->o->loop)) {
-        c->round++;
-        ff_turbodiff_rewind_programme(c->ctx, &c->programme);
-        return ff_turbodiff_next_job(c->ctx, &c->programme, job);
+        /* not counted before: what is on air asks for the clip that is next */
+        c->round += ff_turbodiff_rewind_programme(c->ctx, &c->programme, &c->lock);
+        return c->quit || c->stopping || c->nb_queue ? 0 : ff_turbodiff_next_job(c->ctx, &c->programme, job);
     }
     if (c->o->idle == IDLE_REPEAT && c->last.prompt) {
         ret = ff_turbodiff_prompt_job(c->ctx, job, c->last.prompt, NULL);
@@ -706,24 +706,6 @@ int ff_turbodiff_open_channel(AVFilterContext *ctx, TurboDiffChannel **dst, cons
     return 0;
 }
 
-/* of the options and of all lines that are there; of those that come later make_clip() finds out */
-static int check_transitions(TurboDiffChannel *c)
-{
-    const TurboDiffProgramme *p = &c->programme;
-    const char *why = ff_turbodiff_check_transition(c, &c->transition);
-
-    if (why) {
-        av_log(c->ctx, AV_LOG_ERROR, "transition: %s\n", why);
-        return AVERROR(EINVAL);
-    }
-    for (int i = 0; i < p->nb_jobs && !p->again; i++)
-        if ((why = ff_turbodiff_check_transition(c, &p->jobs[i].in))) {
-            av_log(c->ctx, AV_LOG_ERROR, "%s '%s', clip %d: %s\n", p->name, p->file, i + 1, why);
-            return AVERROR(EINVAL);
-        }
-    return 0;
-}
-
 int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
 {
     TurboDiffContext *s = c->ctx->priv;
@@ -741,7 +723,7 @@ int ff_turbodiff_start_channel(TurboDiffChannel *c, const TDImage *image)
     s->interrupt   = c->ctx->graph->interrupt_callback;
     s->is_threaded = 1;
     c->td   = s->td;
-    if ((ret = check_transitions(c)) < 0 ||
+    if ((ret = ff_turbodiff_check_transitions(c)) < 0 ||
         (ret = ff_turbodiff_claim_metrics(c)) < 0 ||
         (ret = ff_turbodiff_make_stills(c)) < 0)
         return ret;

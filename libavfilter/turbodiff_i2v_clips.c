@@ -108,7 +108,7 @@ static int next_prompt(AVFilterContext *ctx)
 
     while (!(ret = ff_turbodiff_next_job(ctx, p, &job))) {
         if (p->fd < 0) {
-            ff_turbodiff_rewind_programme(ctx, p);
+            ff_turbodiff_rewind_programme(ctx, p, NULL);
         } else if (s->job.prompt) {
             break;
         } else if (ff_filter_interrupted(ctx)) {

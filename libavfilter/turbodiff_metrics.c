@@ -23,18 +23,13 @@
 
 #include "config.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "libavutil/avstring.h"
 #include "libavutil/bprint.h"
 #include "libavutil/error.h"
-#include "libavutil/file_open.h"
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "libavutil/mem.h"
@@ -43,6 +38,7 @@
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
 #include "turbodiff_metrics.h"
+#include "turbodiff_writer.h"
 
 #define PERIOD 1000000
 
@@ -96,11 +92,12 @@ int ff_turbodiff_claim_metrics(TurboDiffChannel *c)
         claims = c;
     }
     ff_mutex_unlock(&claims_lock);
-    return other ? AVERROR(EBUSY) : 0;
+    return other ? AVERROR(EBUSY) : ff_turbodiff_open_writer(c->ctx, &c->metrics.writer, "metrics", c->o->metrics);
 }
 
 void ff_turbodiff_release_metrics(TurboDiffChannel *c)
 {
+    ff_turbodiff_close_writer(&c->metrics.writer);       /* before another may write there */
     ff_mutex_lock(&claims_lock);
     for (TurboDiffChannel **at = &claims; *at; at = &(*at)->metrics.next)
         if (*at == c) {
@@ -229,41 +226,15 @@ static void add_frames(AVBPrint *bp, const TurboDiffChannel *c)
     add_single(bp, c, "last_frame_timestamp_seconds", "gauge", "When the last frame was sent.", m->last_frame / 1e6);
 }
 
-/* the text to a file beside it, and that in its place: who reads it sees all of one time */
-static int put(const TurboDiffChannel *c, const AVBPrint *bp)
-{
-    char *beside = av_asprintf("%s.tmp", c->o->metrics);
-    ssize_t written;
-    int fd, ret = 0;
-
-    if (!beside)
-        return AVERROR(ENOMEM);
-    fd = avpriv_open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK, 0666);
-    if (fd < 0) {
-        ret = AVERROR(errno);
-    } else {
-        written = write(fd, bp->str, bp->len);
-        if (written != bp->len)
-            ret = written < 0 ? AVERROR(errno) : AVERROR(ENOSPC);
-        if (close(fd) < 0 && !ret)
-            ret = AVERROR(errno);
-        if (!ret && rename(beside, c->o->metrics) < 0)
-            ret = AVERROR(errno);
-        if (ret < 0)
-            unlink(beside);
-    }
-    av_free(beside);
-    return ret;
-}
-
 void ff_turbodiff_write_metrics(TurboDiffChannel *c, int end)
 {
     TurboDiffMetrics *m = &c->metrics;
     int64_t now = av_gettime_relative();
+    char *text;
+    size_t len;
     AVBPrint bp;
-    int ret;
 
-    if (!c->o->metrics || (!end && now < m->next_write))
+    if (!m->writer || (!end && now < m->next_write))
         return;
     m->next_write = now + PERIOD;
     av_bprint_init(&bp, 4096, AV_BPRINT_SIZE_UNLIMITED);
@@ -272,10 +243,9 @@ void ff_turbodiff_write_metrics(TurboDiffChannel *c, int end)
     add_frames(&bp, c);
     add_clips(&bp, c);
     pthread_mutex_unlock(&c->lock);
-    ret = av_bprint_is_complete(&bp) ? put(c, &bp) : AVERROR(ENOMEM);
-    av_bprint_finalize(&bp, NULL);
-    if (ret < 0 && !m->is_failed)
-        av_log(c->ctx, AV_LOG_WARNING, "metrics '%s' cannot be written: %s; the video goes on without\n", c->o->metrics,
-               av_err2str(ret));
-    m->is_failed = ret < 0;
+    len = bp.len;
+    if (!av_bprint_is_complete(&bp) || av_bprint_finalize(&bp, &text) < 0)
+        av_bprint_finalize(&bp, NULL);           /* no memory: the next time will do */
+    else
+        ff_turbodiff_write_text(m->writer, text, len);
 }

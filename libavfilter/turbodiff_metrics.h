@@ -47,19 +47,21 @@ typedef struct TurboDiffMetrics {
     const char *state;                       ///< of the last frame
     int64_t last_frame;                      ///< when it was sent, in microseconds of the world's clock
     int64_t next_write;
-    int is_failed;                           ///< the file could not be written
+    struct TurboDiffWriter *writer;          ///< of the file; NULL: there is none
     struct TurboDiffChannel *next;           ///< of those of the process that write a file
 } TurboDiffMetrics;
 
 /**
- * Take the file of the option metrics, if it is set, for this channel alone.
+ * Take the file of the option metrics, if it is set, for this channel alone, and
+ * start the thread that writes it.
  *
- * @return < 0 another one of the process has it, which is logged
+ * @return < 0 another one of the process has it, which is logged, or no memory
  */
 int ff_turbodiff_claim_metrics(struct TurboDiffChannel *c);
 
 /**
- * Leave it. Safe where it was not taken.
+ * Leave it, when what it is to have at last is written. Safe where it was not
+ * taken.
  */
 void ff_turbodiff_release_metrics(struct TurboDiffChannel *c);
 
@@ -78,9 +80,8 @@ void ff_turbodiff_count_clip(struct TurboDiffChannel *c, int err, int64_t us, in
 void ff_turbodiff_count_frame(struct TurboDiffChannel *c, const char *state);
 
 /**
- * Write the file if the last time is a second ago. Where that fails one warning
- * says so, and it is tried again. Without the lock, by activate() or where
- * nothing else runs.
+ * Hand the file's text to its thread if the last time is a second ago. Without
+ * the lock, by activate() or where nothing else runs.
  *
  * @param end the last time
  */

@@ -403,24 +403,44 @@ int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, con
     return ret;
 }
 
-void ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p)
+/* whether the file is another one than before, or was written to */
+static int is_changed(const char *file, const struct stat *before)
 {
-    TurboDiffProgramme again;
     struct stat st;
 
-    p->next = 0;
-    if (p->fd >= 0)
-        return;
-    if (stat(p->file, &st) >= 0 && st.st_ino == p->as_read.st_ino && st.st_size == p->as_read.st_size &&
-        st.st_mtime == p->as_read.st_mtime)
-        return;
-    if (ff_turbodiff_open_programme(ctx, &again, p->name, p->file, NULL) >= 0 && again.fd < 0) {
-        av_log(ctx, AV_LOG_INFO, "%s '%s' has changed: %d clips\n", p->name, p->file, again.nb_jobs);
-        FFSWAP(TurboDiffProgramme, *p, again);
-    } else {
-        av_log(ctx, AV_LOG_WARNING, "%s '%s': its %d clips before stay\n", p->name, p->file, p->nb_jobs);
+    return stat(file, &st) < 0 || st.st_ino != before->st_ino || st.st_size != before->st_size ||
+           st.st_mtime != before->st_mtime;
+}
+
+int ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p, pthread_mutex_t *lock)
+{
+    TurboDiffProgramme again = { .fd = -1 };
+    struct stat before = p->as_read;
+    const char *name = p->name;
+    char *file = av_strdup(p->file);
+    int changed, stays, ret = 0;
+
+    p->is_rewound = 1;
+    if (lock)                                    /* a disk may be slow, and frames go on */
+        pthread_mutex_unlock(lock);
+    changed = file && is_changed(file, &before);
+    if (changed)
+        ret = ff_turbodiff_open_programme(ctx, &again, name, file, NULL);
+    if (lock)
+        pthread_mutex_lock(lock);
+    stays = p->is_rewound;
+    if (stays) {
+        p->is_rewound = p->next = 0;
+        if (changed && ret >= 0 && again.fd < 0) {
+            av_log(ctx, AV_LOG_INFO, "%s '%s' has changed: %d clips\n", name, file, again.nb_jobs);
+            FFSWAP(TurboDiffProgramme, *p, again);
+        } else if (changed) {
+            av_log(ctx, AV_LOG_WARNING, "%s '%s': its %d clips before stay\n", name, file, p->nb_jobs);
+        }
     }
     ff_turbodiff_close_programme(&again);
+    av_free(file);
+    return stays;
 }
 
 static int copy_job(TurboDiffJob *dst, const TurboDiffJob *src)

@@ -34,6 +34,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "libavutil/thread.h"
 #include "avfilter.h"
 #include "turbodiff_transition.h"
 
@@ -72,6 +73,7 @@ typedef struct TurboDiffProgramme {
     int skip;                   ///< of a pipe: what comes up to the end of the line is left out
     TurboDiffJob ahead;         ///< of a pipe: one that was looked at, if it has a prompt
     int is_warned;              ///< of what has no effect
+    int is_rewound;             ///< its file is being looked at; one that takes its place is not
 } TurboDiffProgramme;
 
 /**
@@ -125,9 +127,15 @@ int ff_turbodiff_start_programme(AVFilterContext *ctx, TurboDiffProgramme *p, co
 
 /**
  * Read the file again if it is another one or was written to, and begin anew.
- * If that fails, the clips stay as they are, and a warning says so.
+ * If that fails, the clips stay as they are, and a warning says so. Not for a
+ * pipe.
+ *
+ * @param lock of what *p is part of; held by the caller, and left while the file
+ *             is looked at; NULL: there is no other thread
+ * @return 0 another thread has put another programme at *p meanwhile, which stays
+ *         as it is; else 1
  */
-void ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p);
+int ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p, pthread_mutex_t *lock);
 
 /**
  * The next clip. Does not wait; lines of a pipe with an error are skipped.

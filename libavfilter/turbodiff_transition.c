@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "libavutil/error.h"
+#include "libavutil/log.h"
 #include "libavutil/macros.h"
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
@@ -55,6 +56,23 @@ const char *ff_turbodiff_check_transition(const TurboDiffChannel *c, const Turbo
     if (ff_turbodiff_transition(c, own)->kind == TRANSITION_CONTINUE && !c->needs_image)
         return "a text-to-video model cannot continue a clip, expected an image-to-video model";
     return NULL;
+}
+
+int ff_turbodiff_check_transitions(TurboDiffChannel *c)
+{
+    const TurboDiffProgramme *p = &c->programme;
+    const char *why = ff_turbodiff_check_transition(c, &c->transition);
+
+    if (why) {
+        av_log(c->ctx, AV_LOG_ERROR, "transition: %s\n", why);
+        return AVERROR(EINVAL);
+    }
+    for (int i = 0; i < p->nb_jobs && !p->again; i++)
+        if ((why = ff_turbodiff_check_transition(c, &p->jobs[i].in))) {
+            av_log(c->ctx, AV_LOG_ERROR, "%s '%s', clip %d: %s\n", p->name, p->file, i + 1, why);
+            return AVERROR(EINVAL);
+        }
+    return 0;
 }
 
 const TurboDiffTransition *ff_turbodiff_transition(const TurboDiffChannel *c, const TurboDiffTransition *own)

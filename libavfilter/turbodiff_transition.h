@@ -60,6 +60,14 @@ const TurboDiffTransition *ff_turbodiff_transition(const struct TurboDiffChannel
 const char *ff_turbodiff_check_transition(const struct TurboDiffChannel *c, const TurboDiffTransition *own);
 
 /**
+ * The same of the options and of all lines that are there; of those that come
+ * later the thread finds out.
+ *
+ * @return >= 0 or an error that has been logged
+ */
+int ff_turbodiff_check_transitions(struct TurboDiffChannel *c);
+
+/**
  * Frames of the fade to a clip of so many frames, at most; 0 if there is none.
  */
 int ff_turbodiff_fade_frames(const struct TurboDiffChannel *c, const TurboDiffTransition *own, int64_t nb_frames);

@@ -16,7 +16,7 @@ for suite; do
     case $suite in
     i2v) set -- "$i2v" "$model" ;;
     clips | firsthour) set -- "$i2v" ;;
-    run | channel | streams) set -- "$model" ;;
+    run | channel | disk | streams) set -- "$model" ;;
     failure | transition | marks) set -- "$model" "$i2v" ;;
     health) set -- "$build" "$model" ;;
     devices) set -- "$build" "$model" "$i2v" ;;

@@ -92,7 +92,7 @@ result "the judges of a case" "$wrong"
 for kind in fails silent; do
     d=$dir/$kind
     for suite in "run.sh $d $model" "i2v.sh $d $i2v $model" "failure.sh $d $model $i2v" "channel.sh $d $model" "transition.sh $d $model $i2v" "clips.sh $d $i2v" \
-        "marks.sh $d $model $i2v" "health.sh $d $build $model" "streams.sh $d $model" "demo.sh $d" "readme.sh $d" "live.sh $d" "firsthour.sh $d $i2v" \
+        "marks.sh $d $model $i2v" "health.sh $d $build $model" "streams.sh $d $model" "disk.sh $d $model" "demo.sh $d" "readme.sh $d" "live.sh $d" "firsthour.sh $d $i2v" \
         "devices.sh $d $build $model $i2v"; do
         [ "$kind ${suite%% *}" = "silent firsthour.sh" ] && continue
         # shellcheck disable=SC2086
