@@ -53,3 +53,10 @@ int td_read_file(uint8_t **data, size_t *size, const char *path, size_t min, siz
     }
     return ret;
 }
+
+int td_is_lfs_pointer(const void *data, size_t size)
+{
+    static const char start[] = "version https://git-lfs";
+
+    return size >= sizeof(start) - 1 && !memcmp(data, start, sizeof(start) - 1);
+}

@@ -17,4 +17,7 @@ int td_open_regular(const char *path, const char *want, struct stat *st, TDLog *
  *  ENOMEM, logged */
 int td_read_file(uint8_t **data, size_t *size, const char *path, size_t min, size_t max, const char *want, TDLog *log);
 
+/** Whether a file is what stands for another one where Git LFS has not fetched that. */
+int td_is_lfs_pointer(const void *data, size_t size);
+
 #endif /* TD_IO_H */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/io.h"
 #include "files/checkpoint_priv.h"
 
 #define MAX_ENTRIES (1 << 20)
@@ -74,10 +75,9 @@ int td_ckpt_map(TDCheckpoint *ckpt, const char *path, TDMapping *map, TDLog *log
 
 int td_ckpt_not_weights(const char *label, TDMapping m, const char *want, TDLog *log)
 {
-    static const char lfs[] = "version https://git-lfs";
     uint8_t head[8] = { 0 };
 
-    if (m.size >= sizeof(lfs) - 1 && !memcmp(m.data, lfs, sizeof(lfs) - 1))
+    if (td_is_lfs_pointer(m.data, m.size))
         return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the weight file it stands for", label);
     memcpy(head, m.data, m.size < 8 ? m.size : 8);
     return td_error(log, EBADMSG, "%s: starts with %02x %02x %02x %02x, want a %s file", label, head[0], head[1],

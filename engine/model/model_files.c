@@ -286,7 +286,7 @@ int td_model_check_experts(char *const path[TD_N_FILES], const TDSettings *s, in
         return 1;
     if (!s->dit)
         return td_error(log, EINVAL,
-                        "%s and %s: two text-to-video experts, want one transformer; set dit= to the one to use, or "
-                        "dit= and dit_low= to use both", high, low);
+                        "%s and %s: two transformers, want one; set dit= to the one to use, or dit= and dit_low= where "
+                        "they are the experts of one model", high, low);
     return 0;
 }

@@ -186,6 +186,9 @@ static int parse_model(TDTokenizer *tok, const char *path, size_t size, TDLog *l
     Field f;
     int ret, err;
 
+    if (td_is_lfs_pointer(tok->file, size))
+        return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the vocabulary (spiece.model) that it stands for",
+                        path);
     while ((ret = next_field(&f, &p, end)) > 0) {
         err = 0;
         if (f.number == 1 && f.wire == 2)

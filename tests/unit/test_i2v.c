@@ -387,8 +387,8 @@ static void check_refused(void)
              "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", small_dir);
     CHECK_INT(system(command), 0);
     check_open("t2v", NULL, NULL, TD_ERR(EINVAL), "/TurboWan2.1-T2V-1.3B-480P-quant.safetensors and ");
-    check_open("t2v", NULL, NULL, TD_ERR(EINVAL), "/TurboWan2.1-T2V-1.3B-low-480P.safetensors: two text-to-video "
-               "experts, want one transformer; set dit= to the one to use, or dit= and dit_low= to use both");
+    check_open("t2v", NULL, NULL, TD_ERR(EINVAL), "/TurboWan2.1-T2V-1.3B-low-480P.safetensors: two transformers, "
+               "want one; set dit= to the one to use, or dit= and dit_low= where they are the experts of one model");
     check_opens("t2v", "t2v/TurboWan2.1-T2V-1.3B-480P.safetensors", NULL, 0);
     check_opens("t2v", "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", NULL, 0);
     check_opens("t2v", NULL, "t2v/TurboWan2.1-T2V-1.3B-low-480P.safetensors", 1);

@@ -159,7 +159,7 @@ int main(void)
     expect("cp %D/pth/Wan2.1_VAE.pth %D/pth/vae2.pth && %B/tdinfo --summary %D/pth", 1,
            "more than one file could be a VAE");
     expect("mv %D/pth/vae2.pth %D/pth/T2V-low.pth && cp %D/pth/*480P.pth %D/pth/T2V-low.pth && "
-           "%B/tdinfo --summary %D/pth", 1, "T2V-low.pth: two text-to-video experts, want one");
+           "%B/tdinfo --summary %D/pth", 1, "T2V-low.pth: two transformers, want one");
     expect("rm %D/pth/T2V-low.pth && echo steps = 3 > %D/pth/turbodiff.conf && %B/tdinfo --summary %D/pth", 1,
            "turbodiff.conf:1: 'steps', want width");
     expect("rm %D/pth/turbodiff.conf && %B/tdinfo --summary %D/pth", 0, "complete");

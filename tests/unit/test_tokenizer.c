@@ -211,6 +211,8 @@ static void test_bad_models(void)
     }
     BAD("", EBADMSG, "0 bytes");
     BAD("hello", EBADMSG, "damaged");
+    BAD("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", EBADMSG,
+        "is a Git LFS pointer, want the vocabulary (spiece.model) that it stands for");
     BAD("\n\x0c\n\5<pad>", EBADMSG, "damaged at byte 2 of 9");
     BAD("\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", EBADMSG, "damaged");
     BAD("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", EBADMSG, "damaged");
