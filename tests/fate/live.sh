@@ -179,10 +179,12 @@ done 3< "$tmp/ends"
 
 # ---- options and metrics ----
 
-{ "$ffmpeg" -hide_banner -h filter=turbodiff; "$ffmpeg" -hide_banner -h filter=turbodiff_i2v; } > "$tmp/options" 2> "$tmp/err"
+for component in filter=turbodiff filter=turbodiff_i2v muxer=tee muxer=fifo; do
+    "$ffmpeg" -hide_banner -h $component
+done > "$tmp/options" 2> "$tmp/err"
 sed '/^## Frame rates/,/^## From clip/d' "$doc" | grep -v '^    ' | grep -o '`[a-z_0-9]*=[^`]*`' | tr -d '`' | tr : '\n' |
     sed -n 's/^\([a-z_0-9]*\)=.*/\1/p' | grep -vx 'bind_address\|in' | sort -u > "$tmp/named"
-lacking=$(while read -r name; do grep -q "^  *$name  *<" "$tmp/options" || echo "$name"; done < "$tmp/named")
+lacking=$(while read -r name; do grep -q "^  *-\{0,1\}$name  *<" "$tmp/options" || echo "$name"; done < "$tmp/named")
 empty "options that it names" "$lacking"
 [ "$(grep -c . "$tmp/named")" -gt 10 ] || fail "options of doc/live.md" "found few:" "$(cat "$tmp/named")"
 made -f lavfi -i "turbodiff=model=$here/TurboWan:programme=$tmp/day:metrics=$tmp/m.prom" -f null - > "$tmp/out"
