@@ -31,9 +31,11 @@ static void list_line(void *cookie, int level, const char *line)
 /* @return NULL after a line that says why */
 static FILE *open_file(const char *path, const char *mode)
 {
-    FILE *f = fopen(path, mode);
+    FILE *f = *path ? fopen(path, mode) : NULL;
 
-    if (!f)
+    if (!*path)
+        fputs("td: the name of a file is empty; usage: td [options] [MODEL_DIR] PROMPT OUT.rgb\n", stderr);
+    else if (!f)
         fprintf(stderr, "td: %s: %s\n", path, strerror(errno));
     return f;
 }

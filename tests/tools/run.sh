@@ -61,6 +61,8 @@ clip="--backend=cpu --size=32x32 --frames=1 --steps=1"
 equal "td: long options" "$(status td $clip --seed=3 "$model" "a cat" "$tmp/long") $(wc -c < "$tmp/long")" "0 3072"
 equal "td: short options" "$(status td -B cpu -s 32x32 -n 1 -i 1 -r 3 "$model" "a cat" "$tmp/short")" 0
 equal "td: they are the same" "$(md5sum < "$tmp/long")" "$(md5sum < "$tmp/short")"
+equal "td: an empty prompt is one" "$(status td $clip "$model" "" "$tmp/empty") $(wc -c < "$tmp/empty") $(grep -c 'the prompt is empty' "$tmp/err")" "0 3072 1"
+line "td: a file without a name" 1 'the name of a file is empty; usage: td .* PROMPT OUT.rgb' td $clip "$model" ""
 line "td: a number with a tail"   2 '--frames 5x: want a whole number' td -n 5x "$model" a "$tmp/x"
 line "td: no number"              2 '--frames abc: want a whole number' td --frames=abc "$model" a "$tmp/x"
 line "td: an empty number"        2 '--steps : want a whole number' td -i "" "$model" a "$tmp/x"
