@@ -197,6 +197,20 @@ void ff_turbodiff_take_shown(TurboDiffChannel *c)
         av_frame_free(&c->shown);
 }
 
+/* where clips begin with frames of an input, a model of another kind is as one that does not load */
+static int open_model(TurboDiffChannel *c)
+{
+    TurboDiffContext *s = c->ctx->priv;
+    int ret = ff_turbodiff_open(c->ctx);
+    TDInfo info;
+
+    if (ret < 0 || c->o->pace != PACE_INPUT || td_info(s->td, &info) < 0 || info.needs_image)
+        return ret;
+    av_log(c->ctx, AV_LOG_ERROR, "%s is a text-to-video model: expected an image-to-video model\n", info.model);
+    td_close(&s->td);
+    return AVERROR(EINVAL);
+}
+
 int ff_turbodiff_open_model(TurboDiffChannel *c)
 {
     TurboDiffContext *s = c->ctx->priv;
@@ -206,7 +220,7 @@ int ff_turbodiff_open_model(TurboDiffChannel *c)
 
     if (!key)
         return AVERROR(ENOMEM);
-    ret = ff_turbodiff_open(c->ctx);
+    ret = open_model(c);
     if (ret >= 0 && td_info(s->td, &info) >= 0) {
         c->needs_image  = info.needs_image;
         c->transformers = info.transformers;
@@ -260,7 +274,7 @@ int ff_turbodiff_recover(TurboDiffChannel *c, int err)
         c->longest = c->slowest = 0;             /* of another device */
         pthread_mutex_unlock(&c->lock);
         td_close(&s->td);
-        err = ff_turbodiff_open(ctx);
+        err = open_model(c);
         s->w = w;                                /* adaptive has set them, and the output is so */
         s->h = h;
         what = "The model is not loaded";

@@ -227,6 +227,16 @@ for on_error in skip restart; do
     equal "live: meanwhile the last picture stands" "$(gaps) $(head -n 1 "$tmp/state")" "0 hold"
     equal "live: a warning says when it is tried again" "$(grep -c 'The model is not loaded: .*; the next try is in 1 s' "$tmp/err")" 1
 done
+# one of another kind in its place, for a while
+"${dir%/small-*}/tdsynth" --preset=tiny --format=pth --spiece="$(dirname "$0")/../data/spiece.model" "$tmp/text-model" 2> "$tmp/err" ||
+    fail "a text-to-video model" "$(cat "$tmp/err")"
+for on_error in skip restart; do
+    other="mv '$tmp/model' '$tmp/away'; cp -r '$tmp/text-model' '$tmp/model'; sleep 3; rm -r '$tmp/model'; mv '$tmp/away' '$tmp/model'"
+    equal "live: a change of size while the model is one of another kind, on_error=$on_error" \
+        "$(spoiled "$other" "prompt=a cat:model=$tmp/model:on_error=$on_error")" "1 111 a cat,"
+    equal "live: a line says what was expected" "$(grep -c 'is a text-to-video model: expected an image-to-video model' "$tmp/err" |
+        awk '{ print ($1 > 0) }') $(grep -c 'The model is not loaded: .*; the next try is in 1 s' "$tmp/err")" "1 1"
+done
 for on_error in skip restart; do
     began=$(date +%s)
     spoiled "mv '$tmp/model' '$tmp/away'" "prompt=a cat:model=$tmp/model:on_error=$on_error" > "$tmp/spoiled"
