@@ -138,16 +138,17 @@ int ff_turbodiff_run_by_input(TurboDiffChannel *c);
 /**
  * Do what a command says at once, or at the next clip.
  *
- * @param res gets a line "key=value ..."
+ * @param res   gets a line "key=value ..."
+ * @param flags of process_command()
  */
-int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len);
+int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len, int flags);
 
 /**
  * Answer a command to a filter that has no channel.
  *
  * @param want what to expect for one
  */
-int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, const char *want);
+int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, int flags, const char *want);
 
 /**
  * Stop the thread. To be called before ff_turbodiff_close(). NULL-safe, sets *c

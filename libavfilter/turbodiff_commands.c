@@ -129,7 +129,7 @@ static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, c
         return answer(res, res_len, "%s", reason.text), ret;
     if ((why = ff_turbodiff_check_transition(c, &job.in))) {
         ff_turbodiff_free_job(&job);
-        return answer(res, res_len, "%s", why), AVERROR(EINVAL);
+        return answer(res, res_len, "%s: in: %s", cmd, why), AVERROR(EINVAL);
     }
     if (!strcmp(cmd, "prompt_now"))
         drop_unseen(c);
@@ -208,9 +208,11 @@ static int command_programme(TurboDiffChannel *c, const char *cmd, const char *a
 {
     TurboDiffReason why = { 0 };
     TurboDiffProgramme p;
-    int ret = ff_turbodiff_open_programme(c->ctx, &p, c->o->name ? c->o->name : "programme", arg, &why);
+    int ret = ff_turbodiff_open_programme(c->ctx, &p, "programme", arg, &why);
 
     if (ret >= 0) {
+        if (c->o->name)
+            p.name = c->o->name;
         FFSWAP(TurboDiffProgramme, c->programme, p);
         answer(res, res_len, "lines=%d", c->programme.nb_jobs);
     } else {
@@ -277,28 +279,32 @@ static int obey(TurboDiffChannel *c, const char *cmd, const char *arg, char *res
         const char *name;
         int (*run)(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len);
         int from;                                /* where another process makes the clips, too */
+        int alone;                               /* without an argument */
     } commands[] = {
         { "prompt",          command_clip,      0 },
         { "prompt_now",      command_clip,      0 },
         { "enqueue",         command_clip,      0 },
         { "next",            command_next,      0 },
         { "repeat",          command_simple,    0 },
-        { "hold",            command_simple,    1 },
-        { "resume",          command_simple,    1 },
+        { "hold",            command_simple,    1, 1 },
+        { "resume",          command_simple,    1, 1 },
         { "seed",            command_value,     0 },
         { "negative_prompt", command_value,     0 },
         { "steps",           command_value,     0 },
         { "guidance",        command_value,     0 },
         { "programme",       command_programme, 0 },
-        { "clear",           command_simple,    0 },
-        { "status",          command_status,    1 },
-        { "stop",            command_simple,    1 },
+        { "clear",           command_simple,    0, 1 },
+        { "status",          command_status,    1, 1 },
+        { "stop",            command_simple,    1, 1 },
     };
     size_t len;
 
     for (int i = 0; i < FF_ARRAY_ELEMS(commands); i++)
-        if (!strcmp(cmd, commands[i].name) && (commands[i].from || !c->o->from))
+        if (!strcmp(cmd, commands[i].name) && (commands[i].from || !c->o->from)) {
+            if (*arg && commands[i].alone)
+                return answer(res, res_len, "%s '%.40s': expected no argument", cmd, arg), AVERROR(EINVAL);
             return commands[i].run(c, cmd, arg, res, res_len);
+        }
     if (c->o->from) {
         answer(res, res_len, "from: clips are made by another process, expected hold, resume, status or stop");
         return AVERROR(ENOSYS);
@@ -311,7 +317,13 @@ static int obey(TurboDiffChannel *c, const char *cmd, const char *arg, char *res
     return AVERROR(ENOSYS);
 }
 
-int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
+/* a graph asks again, without the flag, after a fast command that nobody knows: the log has it once */
+static int is_asked_again(int err, int flags)
+{
+    return err == AVERROR(ENOSYS) && (flags & AVFILTER_CMD_FLAG_FAST);
+}
+
+int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len, int flags)
 {
     char said[1024] = "";
     int ret;
@@ -326,17 +338,18 @@ int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, 
     for (char *p = said; *p; p++)                /* one line, whatever it quotes */
         if ((unsigned char)*p < ' ')
             *p = ' ';
-    if (ret < 0)
+    if (ret < 0 && !is_asked_again(ret, flags))
         av_log(c->ctx, AV_LOG_WARNING, "%s\n", said);
-    else if (strcmp(cmd, "status"))
+    else if (ret >= 0 && strcmp(cmd, "status"))
         av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, said);
     answer(res, res_len, "%s", said);
     return ret;
 }
 
-int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, const char *want)
+int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, int flags, const char *want)
 {
-    av_log(ctx, AV_LOG_WARNING, "commands: expected %s\n", want);
+    if (!is_asked_again(AVERROR(ENOSYS), flags))
+        av_log(ctx, AV_LOG_WARNING, "commands: expected %s\n", want);
     answer(res, res_len, "commands: expected %s", want);
     return AVERROR(ENOSYS);
 }

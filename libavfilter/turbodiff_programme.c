@@ -389,7 +389,8 @@ int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, con
     else if (S_ISDIR(p->as_read.st_mode))
         ret = AVERROR(EISDIR);
     if (ret < 0) {
-        ff_turbodiff_refuse(ctx, why, "%s '%s' cannot be read: %s", name, file, av_err2str(ret));
+        ff_turbodiff_refuse(ctx, why, "%s '%s' cannot be read: %s, expected a file or a pipe with a prompt in each line", name,
+                            file, av_err2str(ret));
         if (p->fd >= 0)
             close(p->fd);
         p->fd = -1;

@@ -571,8 +571,8 @@ static int process_command(AVFilterContext *ctx, const char *cmd, const char *ar
 {
     TurboDiffI2VContext *s = ctx->priv;
 
-    return s->channel ? ff_turbodiff_command(s->channel, cmd, arg, res, res_len) :
-                        ff_turbodiff_no_commands(ctx, res, res_len, "live=1");
+    return s->channel ? ff_turbodiff_command(s->channel, cmd, arg, res, res_len, flags) :
+                        ff_turbodiff_no_commands(ctx, res, res_len, flags, "live=1");
 }
 
 static const AVFilterPad turbodiff_i2v_outputs[] = {

@@ -218,8 +218,8 @@ static int process_command(AVFilterContext *ctx, const char *cmd, const char *ar
 {
     TurboDiffSource *s = ctx->priv;
 
-    return s->channel ? ff_turbodiff_command(s->channel, cmd, arg, res, res_len) :
-                        ff_turbodiff_no_commands(ctx, res, res_len, "programme, idle or pace");
+    return s->channel ? ff_turbodiff_command(s->channel, cmd, arg, res, res_len, flags) :
+                        ff_turbodiff_no_commands(ctx, res, res_len, flags, "programme, idle or pace");
 }
 
 static const AVFilterPad turbodiff_outputs[] = {

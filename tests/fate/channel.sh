@@ -189,7 +189,7 @@ equal "hold and resume" "$(say '0.2 turbodiff@ch hold; 0.6 turbodiff@ch resume' 
 # replies OPTIONS: a channel, or a clip, that is sent the lines of $tmp/commands, each to be answered; its log in $tmp/log
 replies() {
     sed 's/^/0.3 turbodiff@ch /; s/$/;/' "$tmp/commands" > "$tmp/timed"
-    "$ffmpeg" -hide_banner -nostdin -y -v verbose -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=9:seed=1:prompt=a cat:$1,sendcmd=f=$tmp/timed,trim=end_frame=20[v]" \
+    "$ffmpeg" -hide_banner -nostdin -y -v repeat+verbose -filter_complex "turbodiff@ch=model=$model:s=64x48:frames=9:seed=1:prompt=a cat:$1,sendcmd=f=$tmp/timed,trim=end_frame=20[v]" \
         -map '[v]' -f null - 2> "$tmp/log"
 }
 # answered NAME PATTERN: a reply; one that refuses is a warning, too
@@ -224,6 +224,11 @@ enqueue 'negative=blurred | a dog'
 seed x
 repeat x
 next x
+clear now
+hold 5
+resume 'at once'
+status all
+stop x
 prompt_now 'a dog'
 END
 replies "idle=repeat:pace=live:steps=1"
@@ -234,10 +239,10 @@ answered "enqueue: a value" "Invalid argument: enqueue: seed 'x': expected 0 to 
 answered "enqueue: a key" "Invalid argument: enqueue: 'speed': expected one of seed, "
 answered "enqueue: no prompt" "Invalid argument: enqueue: the prompt is empty, expected "
 answered "enqueue: a comment" "Invalid argument: enqueue: no prompt: expected KEY=VALUE | PROMPT"
-answered "enqueue: a transition" "Invalid argument: .*cannot continue a clip, expected an image-to-video model"
+answered "enqueue: a transition" "Invalid argument: enqueue: in: .*cannot continue a clip, expected an image-to-video model"
 answered "prompt: none" "Invalid argument: prompt: no prompt: expected one"
 answered "prompt_now: not UTF-8" "Invalid argument: prompt: is not UTF-8"
-answered "programme: no file" "No such file or directory: programme '$tmp/none' cannot be read: No such file"
+answered "programme: no file" "No such file or directory: programme '$tmp/none' cannot be read: No such file or directory, expected a file or a pipe"
 answered "programme: a line" "Invalid argument: p:2: 'speed': expected one of seed"
 answered "guidance out of range" "Numerical result out of range: guidance '700': expected 1 to 100"
 answered "guidance of two transformers" "Invalid argument: guidance '5|4': expected one number, as the model has one transformer"
@@ -249,6 +254,9 @@ equal "what has no effect is a warning, too" "$(grep -c '^.turbodiff@ch [^]]*. .
 answered "seed" "Invalid argument: seed 'x': expected 0 to "
 answered "repeat" "Numerical result out of range: repeat 'x': expected 0 to 1000000"
 answered "next" "Invalid argument: next 'x': expected nothing, or cut"
+for command in "clear 'now'" "hold '5'" "resume 'at once'" "status 'all'" "stop 'x'"; do
+    answered "$command" "Invalid argument: $command: expected no argument"
+done
 answered "prompt_now: its clip" 'Success: clip=[0-9]* at=[0-9.]*$'
 echo 'guidance 7' > "$tmp/commands"
 replies "idle=repeat:pace=live:steps=1:sampler=unipc"
