@@ -544,7 +544,7 @@ static void warn_unused(AVFilterContext *ctx)
     TurboDiffContext *s = ctx->priv;
     int rcm = s->params.sampler == TD_SAMPLER_RCM;
     TDInfo info;
-    int dense = td_info(s->td, &info) >= 0 && info.attention == TD_ATTN_DENSE;
+    int known = td_info(s->td, &info) >= 0, dense = known && info.attention == TD_ATTN_DENSE;
     const struct {
         const char *name;
         int unused;
@@ -554,6 +554,7 @@ static void warn_unused(AVFilterContext *ctx)
         { "shift has no effect with sampler rcm",           rcm && s->params.shift },
         { "sigma_max has no effect with sampler unipc",     !rcm && s->params.sigma_max },
         { "ode has no effect with sampler unipc",           !rcm && s->params.ode },
+        { "boundary has no effect with one transformer",    known && info.transformers == 1 && s->params.boundary },
         { "topk has no effect with dense attention",        dense && s->params.sla_topk },
         { "sla_block has no effect with dense attention",   dense && s->settings.sla_block },
     };

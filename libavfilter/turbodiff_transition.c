@@ -62,11 +62,16 @@ int ff_turbodiff_check_transitions(TurboDiffChannel *c)
 {
     const TurboDiffProgramme *p = &c->programme;
     const char *why = ff_turbodiff_check_transition(c, &c->transition);
+    int continues = c->transition.kind == TRANSITION_CONTINUE || p->text;        /* a pipe may say so later */
 
     if (why) {
         av_log(c->ctx, AV_LOG_ERROR, "transition: %s\n", why);
         return AVERROR(EINVAL);
     }
+    for (int i = 0; i < p->nb_jobs; i++)
+        continues |= p->jobs[i].in.kind == TRANSITION_CONTINUE;
+    if (c->o->match && !continues)
+        av_log(c->ctx, AV_LOG_WARNING, "match has no effect without transition=continue or in=continue\n");
     for (int i = 0; i < p->nb_jobs && !p->again; i++)
         if ((why = ff_turbodiff_check_transition(c, &p->jobs[i].in))) {
             av_log(c->ctx, AV_LOG_ERROR, "%s '%s', clip %d: %s\n", p->name, p->file, i + 1, why);

@@ -44,6 +44,9 @@ typedef struct TurboDiffSource {
     TurboDiffChannel *channel;  ///< NULL: one clip
 } TurboDiffSource;
 
+/* microseconds that the last frame stands before the slate */
+#define SLATE_AFTER INT64_C(5000000)
+
 #define OFFSET(x) offsetof(TurboDiffSource, x)
 
 static const AVOption turbodiff_options[] = {
@@ -70,7 +73,7 @@ static const AVOption turbodiff_options[] = {
         TD_CONST("black",     "black",                                FIRST_BLACK,           "first"),
         TD_CONST("slate",     "the picture that slate names",         FIRST_SLATE,           "first"),
     { "slate",           "set the picture file of late=slate and first=slate", OFFSET(channel_options.slate), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TD_FLAGS },
-    { "slate_after",     "set how long the last frame is held before the slate is shown", OFFSET(channel_options.slate_after), AV_OPT_TYPE_DURATION, { .i64 = 5 * AV_TIME_BASE }, 0, INT64_MAX, TD_FLAGS },
+    { "slate_after",     "set how long the last frame is held before the slate is shown", OFFSET(channel_options.slate_after), AV_OPT_TYPE_DURATION, { .i64 = SLATE_AFTER }, 0, INT64_MAX, TD_FLAGS },
     { "transition",      "set how a clip comes after the one before: cut, fade/FRAMES or continue", OFFSET(channel_options.transition), AV_OPT_TYPE_STRING, { .str = "cut" }, 0, 0, TD_FLAGS },
     { "chain",           "set after how many clips that continue each other a cut comes (0: never)", OFFSET(channel_options.chain), AV_OPT_TYPE_INT, { .i64 = 6 }, 0, INT_MAX, TD_FLAGS },
     { "match",           "match the colours of the picture that a clip continues to those that the chain began with", OFFSET(channel_options.match), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, TD_FLAGS },
@@ -114,6 +117,8 @@ static int check_channel(AVFilterContext *ctx)
             av_log(ctx, AV_LOG_ERROR, "%s\n", rules[i].what);
             return AVERROR(EINVAL);
         }
+    if (o->slate_after != SLATE_AFTER && o->late != LATE_SLATE)
+        av_log(ctx, AV_LOG_WARNING, "slate_after has no effect without late=slate\n");
     return ff_turbodiff_check_channel(ctx, o, channel, "programme, idle or pace");
 }
 

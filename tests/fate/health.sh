@@ -67,6 +67,8 @@ equal "a film: its first frame" "$(made -f lavfi -i "$channel:pace=live:late=sla
     -f rawvideo - | od -A n -t u1 | awk '{ print ($1 < 10 && $2 < 10 && $3 > 240) }')" 1
 wrong "late=slate without one" "expected a picture as slate" "pace=live:late=slate"
 wrong "a slate that nothing shows" "slate: expected late=slate or first=slate" "pace=live:slate=$tmp/red.ppm"
+run -v warning -f lavfi -i "$channel:slate_after=2" -frames:v 1 -f null -
+equal "slate_after without a slate: one warning" "$? $(grep -c 'slate_after has no effect without late=slate' "$tmp/err")" "0 1"
 wrong "a slate that is not there" "slate '$tmp/none.png' cannot be read: No such file" "pace=live:late=slate:slate=$tmp/none.png"
 head -c 100 "$tmp/red.ppm" > "$tmp/cut.ppm"
 wrong "a slate that is cut short" "slate '$tmp/cut.ppm' cannot be read" "pace=live:late=slate:slate=$tmp/cut.ppm"
