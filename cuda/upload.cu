@@ -16,7 +16,7 @@ extern "C" {
 
 #define N_SLICES TD_LOAD_LANES                   /* and threads */
 #define SLICE_BYTES (2 * TD_STAGING_BYTES / N_SLICES)
-#define N_JOBS 16                                /* 128 MB ahead */
+#define N_JOBS 16                                /* 64 MB ahead */
 
 static_assert(TD_STAGING_BYTES % SLICE_BYTES == 0, "a slice lies in one half of the staging memory");
 static_assert(SLICE_BYTES >= TD_PIECE_BYTES, "a slice holds a piece");

@@ -65,7 +65,7 @@ typedef struct TDWeights {
     int measure;                                 ///< only count: memory is NULL, td_pack_* check and copy nothing
 } TDWeights;
 
-#define TD_PIECE_BYTES ((size_t)8 << 20)         /* of what is stored and of scales, padded */
+#define TD_PIECE_BYTES ((size_t)4 << 20)         /* of what is stored and of scales, padded */
 
 /** Whole rows of a weight as a file has them, and where the device puts their values. What it points to on the host
  *  stays as it is until the next sync. */

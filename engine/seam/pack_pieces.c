@@ -7,7 +7,7 @@
  *  2. All pieces on their way have lanes of one size. A larger one is made when none is. */
 #include "seam/pack_priv.h"
 
-#define VALUES ((int64_t)1 << 21)                /* of a piece, at most */
+#define VALUES ((int64_t)1 << 20)                /* of a piece, or twice as many where rows are that long */
 
 /* of a type, with what may stand beside it */
 static int is_made(const TDEntry *e, enum TDDtype want)
@@ -53,6 +53,8 @@ int64_t td_piece_rows(const TDDev *dev, const TDEntry *e, int64_t row0, int64_t 
             n = VALUES / k / step * step;
     TDPiece p;
 
+    if (!n && step * k <= 2 * VALUES)
+        n = step;
     if (!dev->caps.lanes || !n || !is_made(e, want) || k % td_dtype_block(e->dtype) ||
         (e->group && (e->row0 + row0) % 128))
         return 0;
