@@ -52,7 +52,7 @@ clock=$!
 "$ffmpeg" -hide_banner -nostdin -y -v error -re -f lavfi -i anullsrc -filter_complex \
     "turbodiff@on=programme=$tmp/day.txt:loop=-1:pace=live:late=pingpong:first=black:seed=1:metrics=$tmp/on.prom[v]" \
     -map "[v]" -map 0:a -t "$seconds" -c:v libx264 -preset veryfast -g 32 -bf 0 -b:v 500k -pix_fmt yuv420p -c:a aac -f tee \
-    "[f=fifo:fifo_format=flv:attempt_recovery=1]rtmp://127.0.0.1:$rtmp/live/on|[f=mpegts:muxrate=2M:pcr_period=40]udp://127.0.0.1:$udp?pkt_size=1316|[f=hls:use_fifo=1:hls_time=4:hls_list_size=0]$tmp/hls/on.m3u8" \
+    "[f=fifo:fifo_format=flv:attempt_recovery=1:drop_pkts_on_overflow=1]rtmp://127.0.0.1:$rtmp/live/on|[f=mpegts:muxrate=2M:pcr_period=40]udp://127.0.0.1:$udp?pkt_size=1316|[f=fifo:fifo_format=hls:format_opts=hls_time=4\\\\:hls_list_size=0:queue_size=1000:drop_pkts_on_overflow=1]$tmp/hls/on.m3u8" \
     2> "$tmp/log" &
 channel=$!
 pids="$pids $!"
