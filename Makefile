@@ -219,7 +219,7 @@ $(FFMPEG): $(FFMPEG_DEPS)
 	$(FFMPEG_ENV) FFMPEG_SRC="$(FFMPEG_SRC)" FFMPEG_EXTRA="$(FFMPEG_EXTRA)" \
 	    tools/build_ffmpeg.sh $(FFMPEG_SERIES) full $(BUILD)/ffmpeg-$(FFMPEG_SERIES)
 	for program in ffmpeg ffprobe zmqsend; do \
-	    [ ! -f $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/$$program ] || cp $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/$$program $(BUILD)/; done
+	    [ ! -f $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/$$program ] || cp -f $(BUILD)/ffmpeg-$(FFMPEG_SERIES)/$$program $(BUILD)/; done
 else
 ffmpeg $(FFMPEG):
 	@echo "FFmpeg was left out by ./configure --disable-ffmpeg" >&2; exit 1

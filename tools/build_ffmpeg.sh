@@ -251,9 +251,9 @@ MAKEFLAGS='' make -j"${JOBS:-2}" ffmpeg ffprobe $(grep -qs '^CONFIG_FFPLAY=yes' 
     grep -B 2 -A 8 'error\|Error' "$dir/build.log" | head -n 40 >&2
     die "FFmpeg's build failed; log: $dir/build.log"
 }
-cp ffmpeg ffprobe "$dir/"
+cp -f ffmpeg ffprobe "$dir/"                      # -f: of one that runs, too, which keeps the old file
 for program in ffplay tools/zmqsend; do
     if [ -f $program ]; then
-        cp $program "$dir/"
+        cp -f $program "$dir/"
     fi
 done
