@@ -122,14 +122,29 @@ static int find_norms(TDDev *dev, const TDEntry *e)
     return ret;
 }
 
+/* dev->packer->rows has so many floats for each worker of n tasks */
+static int worker_rows(TDDev *dev, const TDEntry *e, int64_t n, int64_t each)
+{
+    int ret = workers(dev, n);
+    size_t n_rows = ret < 0 ? 0 : (size_t)ret * (size_t)each;
+    TDPacker *p = dev->packer;
+
+    if (ret < 0)
+        return ret;
+    if (p->n_rows < n_rows) {
+        free(p->rows);
+        p->rows = malloc(n_rows * sizeof(*p->rows));
+        p->n_rows = p->rows ? n_rows : 0;
+    }
+    return p->rows ? 0 : no_memory(dev, e);
+}
+
 /* rows of a tensor in its own type, or as bf16 or f32, to dst */
 static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum TDDtype want, void *dst)
 {
     TDEntry part = td_entry_rows(e, row0, rows);
     int64_t k = td_entry_count(&part) / rows;
     Strip s = { e, row0, rows, k, TASK / k + 1, want, dst, NULL, NULL };
-    TDPacker *p = dev->packer;
-    size_t n_rows;
     int ret;
 
     if (e->dtype == want && !e->columns && !e->change) {
@@ -139,16 +154,9 @@ static int strip(TDDev *dev, const TDEntry *e, int64_t row0, int64_t rows, enum 
     if (!td_dtype_has_values(e->dtype))
         return TD_ERR(ENOTSUP);
     TRY(find_norms(dev, e));
-    TRY(workers(dev, td_blocks(rows, s.step)));
-    n_rows = (size_t)ret * (size_t)((s.step < rows ? s.step : rows) * k);
-    if (want != TD_F32 && p->n_rows < n_rows) {
-        free(p->rows);
-        p->rows = malloc(n_rows * sizeof(*p->rows));
-        p->n_rows = p->rows ? n_rows : 0;
-        if (!p->rows)
-            return no_memory(dev, e);
-    }
-    s.f = p->rows;
+    if (want != TD_F32)
+        TRY(worker_rows(dev, e, td_blocks(rows, s.step), (s.step < rows ? s.step : rows) * k));
+    s.f = dev->packer->rows;
     ret = in_tasks(dev, td_blocks(rows, s.step), convert_task, &s);
 fail:
     return ret;
@@ -371,7 +379,7 @@ typedef struct Filters {
     const TDConv *conv;
     const TDEntry *e;
     int64_t step;                                /* output channels of a task */
-    float *src;
+    float *src;                                  /* of each worker's task, as the file has them */
     uint16_t *dst;
     atomic_int bad;                              /* some value is NaN or infinite */
 } Filters;
@@ -383,57 +391,66 @@ static void conv_task(void *arg, int64_t task, int worker)
     int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, c_file = c_in - conv->c_pad;
     int64_t first = task * s->step, n = conv->c_out - first < s->step ? conv->c_out - first : s->step;
     TDEntry part = td_entry_rows(s->e, first, n);
-    float gain = conv->widened ? 2.0f : 1.0f;
+    float *src = s->src + worker * s->step * c_file * taps, gain = conv->widened ? 2.0f : 1.0f;
+    uint16_t *dst = s->dst + first * taps * c_in;
     int bad = 0;
 
-    (void)worker;
-    td_entry_to_f32(&part, s->src + first * c_file * taps);
-    for (int64_t i = first * c_file * taps; i < (first + n) * c_file * taps; i++)
-        bad |= !isfinite(s->src[i]);
+    td_entry_to_f32(&part, src);
+    for (int64_t i = 0; i < n * c_file * taps; i++)
+        bad |= !isfinite(src[i]);
     if (bad)
         s->bad = 1;
-    for (int64_t t = 0; t < taps; t++)
-        for (int64_t i = 0; i < c_in; i++) {
-            const float *src = s->src + place_in_file(conv, c_file, i, t);
+    for (int64_t o = 0; o < n; o++, src += c_file * taps)
+        for (int64_t t = 0; t < taps; t++, dst += c_in) {
+            int64_t from = place_in_file(conv, c_file, 0, t), step = place_in_file(conv, c_file, 1, t) - from;
 
-            for (int64_t o = first; o < first + n; o++)
-                s->dst[(o * taps + t) * c_in + i] = i < c_file ? td_f32_to_bf16(gain * src[o * c_file * taps]) : 0;
+            for (int64_t i = 0; i < c_file; i++)
+                dst[i] = td_f32_to_bf16(gain * src[from + i * step]);
+            for (int64_t i = c_file; i < c_in; i++)
+                dst[i] = 0;
         }
+}
+
+/* a clip need not be so long that it meets every tap */
+static int refuse_value(TDDev *dev, const TDEntry *e, float *row, int64_t n)
+{
+    for (int64_t r = 0; r < e->shape[0]; r++) {
+        TDEntry part = td_entry_rows(e, r, 1);
+
+        td_entry_to_f32(&part, row);
+        for (int64_t i = 0; i < n; i++)
+            if (!isfinite(row[i]))
+                return td_error(dev->log, EBADMSG, "%s: %s[%lld] is %g, want a finite value", e->file, e->name,
+                                (long long)(r * n + i), row[i]);
+    }
+    return td_error(dev->log, EBADMSG, "%s: %s changes while it is read", e->file, e->name);
 }
 
 int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
 {
-    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in;
-    int64_t n = conv->c_out * c_in * taps;
+    int64_t taps = (int64_t)conv->kt * conv->kh * conv->kw, c_in = conv->c_in, row = (c_in - conv->c_pad) * taps;
     Filters s = { .conv = conv, .e = e, .step = TASK / (c_in * taps) + 1 };
-    void *p;
+    size_t bytes = (size_t)(conv->c_out * c_in * taps) * sizeof(*s.dst);
+    void *p, *values = NULL;
     int ret;
 
     if (c_in % dev->caps.width_step || c_in > TD_MAX_CHANNELS)
         return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of %d up to %d", e->file,
                         e->name, (long long)c_in, dev->caps.width_step, TD_MAX_CHANNELS);
-    TRY(td_weights_alloc(dev, w, &p, (size_t)n * sizeof(*s.dst)));
+    TRY(td_weights_alloc(dev, w, &p, bytes));
     if (w->measure)
         return 0;
     if (!td_dtype_has_values(e->dtype))
         return TD_ERR(ENOTSUP);
-    s.src = malloc((size_t)n * sizeof(*s.src));
-    s.dst = malloc((size_t)n * sizeof(*s.dst));
-    if (!s.src || !s.dst) {
-        ret = no_memory(dev, e);
-        goto fail;
-    }
+    TRY(worker_rows(dev, e, td_blocks(conv->c_out, s.step), s.step * row));
+    TRY(td_packer_values(dev, &values, e, bytes));
+    s.src = dev->packer->rows;
+    s.dst = values;
     TRY(in_tasks(dev, td_blocks(conv->c_out, s.step), conv_task, &s));
-    for (int64_t i = 0; s.bad; i++)              /* a clip need not be so long that it meets every tap */
-        if (!isfinite(s.src[i])) {
-            ret = td_error(dev->log, EBADMSG, "%s: %s[%lld] is %g, want a finite value", e->file, e->name,
-                           (long long)i, s.src[i]);
-            goto fail;
-        }
-    TRY(dev->ops->put(dev, w, p, s.dst, (size_t)n * sizeof(*s.dst), 0));
+    if (s.bad)
+        return refuse_value(dev, e, s.src, row);
+    TRY(dev->ops->put(dev, w, p, values, bytes, 1));
     conv->w = p;
 fail:
-    free(s.src);
-    free(s.dst);
     return ret;
 }
