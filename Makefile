@@ -378,14 +378,10 @@ $(BUILD)/fuzz/%.o: %.c config.mak
 $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_OBJS)
 	clang $(CPPFLAGS_ALL) $(FUZZ_FLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d $< $(FUZZ_OBJS) -o $@ $(LIBS_ALL)
 
-# seeds are in tests/fuzz/seeds/NAME, dictionaries in tests/fuzz/NAME.dict; what is found goes to $(BUILD)/corpus_NAME
+# FUZZ_JOBS of them at a time
+FUZZ_JOBS ?= 1
 fuzz: $(FUZZERS)
-	@set -e; for f in $(FUZZERS); do n=$${f##*/fuzz_}; d=tests/fuzz/$$n.dict; mkdir -p $(BUILD)/corpus_$$n; \
-	    echo "fuzz: $$n for $(FUZZ_SECONDS) s"; [ -f $$d ] || d=; \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -timeout=20 -artifact_prefix=$(BUILD)/ -verbosity=0 \
-	        -print_final_stats=1 -seed=$(FUZZ_SEED) $${d:+-dict=$$d} $(BUILD)/corpus_$$n tests/fuzz/seeds/$$n \
-	        > $$f.log 2>&1 || { tail -n 60 $$f.log; exit 1; }; grep '^stat::' $$f.log; done; \
-	    echo "fuzz: $(words $(FUZZERS)) passed, 0 failed"
+	@tests/fuzz/run.sh $(BUILD) $(FUZZ_SECONDS) $(FUZZ_SEED) $(FUZZ_JOBS) $(FUZZERS)
 
 # the seeds once through every target, with sanitizers and any compiler
 REPLAY_FLAGS := -std=c11 -O1 -g -ffp-contract=off -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
