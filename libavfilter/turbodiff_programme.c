@@ -404,29 +404,31 @@ int ff_turbodiff_open_programme(AVFilterContext *ctx, TurboDiffProgramme *p, con
     return ret;
 }
 
-/* whether the file is another one than before, or was written to */
-static int is_changed(const char *file, const struct stat *before)
+/* whether it is the same file, and was not written to */
+static int is_same(const struct stat *a, const struct stat *b)
 {
-    struct stat st;
-
-    return stat(file, &st) < 0 || st.st_ino != before->st_ino || st.st_size != before->st_size ||
-           st.st_mtime != before->st_mtime;
+    return a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtime == b->st_mtime;
 }
 
 int ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p, pthread_mutex_t *lock)
 {
     TurboDiffProgramme again = { .fd = -1 };
-    struct stat before = p->as_read;
+    struct stat before = p->as_read, refused = p->as_refused, now;
     const char *name = p->name;
     char *file = av_strdup(p->file);
-    int changed, stays, ret = 0;
+    int is_refused = p->is_refused, changed, stays, ret = 0;
 
     p->is_rewound = 1;
     if (lock)                                    /* a disk may be slow, and frames go on */
         pthread_mutex_unlock(lock);
-    changed = file && is_changed(file, &before);
+    memset(&now, 0, sizeof(now));
+    if (file && stat(file, &now) < 0)
+        memset(&now, 0, sizeof(now));
+    changed = file && !is_same(&now, &before) && !(is_refused && is_same(&now, &refused));
     if (changed)
         ret = ff_turbodiff_open_programme(ctx, &again, name, file, NULL);
+    if (changed && ret >= 0 && again.fd >= 0)
+        av_log(ctx, AV_LOG_WARNING, "%s '%s' is a pipe now, expected a file, as it was\n", name, file);
     if (lock)
         pthread_mutex_lock(lock);
     stays = p->is_rewound;
@@ -436,6 +438,8 @@ int ff_turbodiff_rewind_programme(AVFilterContext *ctx, TurboDiffProgramme *p, p
             av_log(ctx, AV_LOG_INFO, "%s '%s' has changed: %d clips\n", name, file, again.nb_jobs);
             FFSWAP(TurboDiffProgramme, *p, again);
         } else if (changed) {
+            p->as_refused = now;
+            p->is_refused = 1;
             av_log(ctx, AV_LOG_WARNING, "%s '%s': its %d clips before stay\n", name, file, p->nb_jobs);
         }
     }

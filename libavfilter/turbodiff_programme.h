@@ -65,6 +65,8 @@ typedef struct TurboDiffProgramme {
     int nb_jobs;
     int next;                   ///< the job that is next
     struct stat as_read;        ///< the file, when it was read
+    struct stat as_refused;     ///< as it is now, if that has been said; zeros where there is none
+    int is_refused;
     int fd;                     ///< of a pipe, else -1
     int at_end;                 ///< a device has no more to say
     char *text;                 ///< of a pipe: what has been read and is no line yet

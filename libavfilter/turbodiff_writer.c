@@ -26,6 +26,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libavutil/avstring.h"
@@ -39,7 +41,8 @@
 
 struct TurboDiffWriter {
     AVFilterContext *ctx;
-    const char *option, *file;
+    const char *option;
+    char *file;                 ///< not a link: that one would be replaced
     pthread_t thread;
     int has_thread;
 
@@ -81,11 +84,22 @@ static int put(const TurboDiffWriter *w, const char *text, size_t len)
     return ret;
 }
 
+/* what a file cannot take the place of: a device, a pipe */
+static int is_other(const char *file)
+{
+    struct stat st;
+
+    return !stat(file, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
 static void write_text(TurboDiffWriter *w, char *text, size_t len)
 {
-    int ret = put(w, text, len);
+    int other = is_other(w->file), ret = other ? AVERROR(EINVAL) : put(w, text, len);
 
-    if (ret < 0 && !w->is_failed)
+    if (other && !w->is_failed)
+        av_log(w->ctx, AV_LOG_WARNING, "%s '%s' is a device or a pipe, expected a file; the video goes on without\n",
+               w->option, w->file);
+    else if (ret < 0 && !w->is_failed)
         av_log(w->ctx, AV_LOG_WARNING, "%s '%s' cannot be written: %s; the video goes on without\n", w->option, w->file,
                av_err2str(ret));
     w->is_failed = ret < 0;
@@ -119,12 +133,17 @@ static void *work(void *arg)
 int ff_turbodiff_open_writer(AVFilterContext *ctx, TurboDiffWriter **dst, const char *option, const char *file)
 {
     TurboDiffWriter *w = *dst = av_mallocz(sizeof(*w));
+    char *there = realpath(file, NULL);
 
-    if (!w)
+    if (w)
+        w->file = av_strdup(there ? there : file);
+    free(there);
+    if (!w || !w->file) {
+        av_freep(dst);
         return AVERROR(ENOMEM);
+    }
     w->ctx    = ctx;
     w->option = option;
-    w->file   = file;
     if (pthread_mutex_init(&w->lock, NULL))
         return 0;
     if (!pthread_cond_init(&w->wake, NULL)) {
@@ -164,5 +183,7 @@ void ff_turbodiff_close_writer(TurboDiffWriter **writer)
         pthread_cond_destroy(&w->wake);
         pthread_mutex_destroy(&w->lock);
     }
+    if (w)
+        av_freep(&w->file);
     av_freep(writer);
 }

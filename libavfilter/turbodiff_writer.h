@@ -36,7 +36,8 @@ typedef struct TurboDiffWriter TurboDiffWriter;
  * over.
  *
  * @param option of which the file is, for the log
- * @param file   must stay
+ * @param file   a regular file or none; of a link the file that it leads to. A
+ *               device or a pipe stays as it is, with a warning
  * @return 0 or AVERROR(ENOMEM), *w is NULL then
  */
 int ff_turbodiff_open_writer(AVFilterContext *ctx, TurboDiffWriter **w, const char *option, const char *file);

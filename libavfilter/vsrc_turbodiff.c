@@ -100,6 +100,7 @@ static int check_channel(AVFilterContext *ctx)
         { "first: expected pace=live",                           o->first != FIRST_WAIT && !live },
         { "late=slate, first=slate: expected a picture as slate", (o->late == LATE_SLATE || o->first == FIRST_SLATE) && !o->slate },
         { "slate: expected late=slate or first=slate",           o->slate && o->late != LATE_SLATE && o->first != FIRST_SLATE },
+        { "slate_after: expected late=slate",                    o->slate_after != SLATE_AFTER && o->late != LATE_SLATE },
         { "transition: expected programme, idle or pace",        strcmp(o->transition, "cut") && !channel },
         { "chain, match: expected programme, idle or pace",      (o->chain != 6 || o->match) && !channel },
         { "from: expected the path of a socket, of 1 to 107 bytes", o->from && (!*o->from || strlen(o->from) > 107) },
@@ -117,8 +118,6 @@ static int check_channel(AVFilterContext *ctx)
             av_log(ctx, AV_LOG_ERROR, "%s\n", rules[i].what);
             return AVERROR(EINVAL);
         }
-    if (o->slate_after != SLATE_AFTER && o->late != LATE_SLATE)
-        av_log(ctx, AV_LOG_WARNING, "slate_after has no effect without late=slate\n");
     return ff_turbodiff_check_channel(ctx, o, channel, "programme, idle or pace");
 }
 

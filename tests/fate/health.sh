@@ -67,8 +67,7 @@ equal "a film: its first frame" "$(made -f lavfi -i "$channel:pace=live:late=sla
     -f rawvideo - | od -A n -t u1 | awk '{ print ($1 < 10 && $2 < 10 && $3 > 240) }')" 1
 wrong "late=slate without one" "expected a picture as slate" "pace=live:late=slate"
 wrong "a slate that nothing shows" "slate: expected late=slate or first=slate" "pace=live:slate=$tmp/red.ppm"
-run -v warning -f lavfi -i "$channel:slate_after=2" -frames:v 1 -f null -
-equal "slate_after without a slate: one warning" "$? $(grep -c 'slate_after has no effect without late=slate' "$tmp/err")" "0 1"
+wrong "slate_after without a slate" "slate_after: expected late=slate" "slate_after=2:pace=live"
 wrong "a slate that is not there" "slate '$tmp/none.png' cannot be read: No such file" "pace=live:late=slate:slate=$tmp/none.png"
 head -c 100 "$tmp/red.ppm" > "$tmp/cut.ppm"
 wrong "a slate that is cut short" "slate '$tmp/cut.ppm' cannot be read" "pace=live:late=slate:slate=$tmp/cut.ppm"
@@ -224,6 +223,25 @@ if [ -c /dev/full ]; then
     run -v warning -f lavfi -i "$channel:metrics=$tmp/full" -f null -
     equal "a disk that is full" "$? $(grep -c "metrics '$tmp/full' cannot be written: No space left" "$tmp/err")" "0 1"
 fi
+mkfifo "$tmp/fifo"
+run -v warning -f lavfi -i "$channel:metrics=$tmp/fifo" -f null -
+equal "a pipe is left as it is, with one warning" "$? $(grep -c "metrics '$tmp/fifo' is a device or a pipe, expected a file" "$tmp/err") $(test -p "$tmp/fifo"; echo $?)" "0 1 0"
+: > "$tmp/target"
+ln -s target "$tmp/leads"
+run -f lavfi -i "$channel:metrics=$tmp/leads" -f null -
+equal "of a link, what it leads to is written" "$? $(readlink "$tmp/leads") $(grep -c '^turbodiff_frames_total' "$tmp/target")" "0 target 1"
+# gone NAME COMMAND LINE: a looped programme to which that is done after its first rounds; the lines that are logged of it
+gone() {
+    printf '%s\n' 'a cat' 'a dog' > "$tmp/gone"
+    (sleep 1.5; eval "$2") &
+    run -v warning -f lavfi -i "turbodiff=model=$model:s=64x48:frames=5:seed=1:steps=1:pace=live:programme=$tmp/gone:loop=-1" -t 5 -f null -
+    equal "$1: it is said once, and the clips before stay" "$? $(grep -c "$3" "$tmp/err") $(grep -c 'its 2 clips before stay' "$tmp/err")" "0 1 1"
+    wait $!
+    rm -rf "$tmp/gone"
+}
+gone "a programme that is removed" 'rm "$tmp/gone"' "programme '$tmp/gone' cannot be read: No such file"
+gone "a programme that becomes a pipe" 'rm "$tmp/gone"; mkfifo "$tmp/gone"' "programme '$tmp/gone' is a pipe now, expected a file"
+gone "a programme that is wrong" 'printf "%s\n" "nonsense=1 | a cat" > "$tmp/q"; mv "$tmp/q" "$tmp/gone"' "nonsense"
 # two TAIL: two channels in one graph, with these files
 two() {
     run -filter_complex "turbodiff@a=${channel#*=}:metrics=$1[a];turbodiff@b=${channel#*=}:metrics=$2[b];[a][b]hstack" -f null -
