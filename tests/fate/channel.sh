@@ -136,7 +136,7 @@ ms=$((($(date +%s%N) - start) / 1000000))
 
 # a clock that no CPU keeps up with; a second of it
 for late in hold repeat pingpong black; do
-    "$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$base:programme=$tmp/p:pace=live:r=240:late=$late,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states" \
+    "$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$base:programme=$tmp/p:pace=live:r=960:late=$late,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states" \
         -f framecrc "$tmp/crc" 2> "$tmp/log"
     played=$(grep -c state=play "$tmp/states")
     other=$(grep -c "state=$late" "$tmp/states")
