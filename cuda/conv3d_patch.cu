@@ -52,7 +52,7 @@ struct Slab {
     }
     __device__ __forceinline__ bool is(const ConvArgs &a) const { return dt < a.kt; }
     __device__ __forceinline__ int left(const ConvArgs &a) const { return a.c_in - part * CK; }
-    /* its first channel in the frame; in a row of weights at the tap in space whose number is that in the sequence */
+    /* its first channel: in the frame, in a row of weights at its first tap in space */
     __device__ __forceinline__ const bf16 *pixels(const ConvArgs &a, int t) const
     {
         int from = t + dt - a.n_cache;
@@ -60,10 +60,7 @@ struct Slab {
 
         return (from < 0 ? a.cache + (from + a.n_cache) * frame : a.x + from * frame) + part * CK;
     }
-    __device__ __forceinline__ int weights(const ConvArgs &a, int q) const
-    {
-        return (dt * TAPS + q) * a.c_in + part * CK;
-    }
+    __device__ __forceinline__ int weights(const ConvArgs &a) const { return dt * TAPS * a.c_in + part * CK; }
 };
 
 /* What a thread brings: chunks of 16 bytes, always the same pixels of the patch and rows of weights, past the last slab
@@ -111,7 +108,7 @@ template <class T> struct Loader {
 
         k = next_k;
         is = next_is;
-        next_k = s.weights(a, 0) + (chunk < s.left(a) ? chunk : 0);
+        next_k = s.weights(a) + (chunk < s.left(a) ? chunk : 0);
         next_is = s.is(a);
     }
 
@@ -134,7 +131,7 @@ template <class T> struct Loader {
     }
 };
 
-/* A warp's operands of both halves of a slab's channels: rows of pixels for a column of taps, weights of one tap. */
+/* A warp's operands of both halves of a tap's channels: rows of pixels, weights. */
 template <class T, int MF, int NF> struct Operands {
     uint32_t a[2][MF][4], b[2][NF / 2][4];
     int a_lane, b_lane;

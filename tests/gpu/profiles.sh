@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The kernels of other cards, on the GPU at hand: every operation and every network at its official size as each CARD of
 # tests/cards.h, with the time, and how far its values are from those of the GPU's own kernels on the same weights and
-# inputs (at blocks of 128x64: other blocks choose other keys). With CLIPS=1 whole clips instead, at the model's official
-# size, and how many dB they are from the GPU's own (81 frames, four steps, the same noise). Then what mma.sync reaches
-# here, for shares of it.
-# usage, from the repository's top: [CLIPS=1] tests/gpu/profiles.sh BUILD [1.3B|14B|A14B] [CARD...]; BUILD has ffmpeg for CLIPS=1
+# inputs (at blocks of 128x64: other blocks choose other keys). Then what mma.sync reaches here, for shares of it.
+# With CLIPS=1 instead whole clips at the model's official size, and how many dB they are from the GPU's own (81 frames, four
+# steps, the same noise); BUILD has ffmpeg then, and of the A14B IMAGE is a JPEG to begin with.
+# usage, from the repository's top: [CLIPS=1] tests/gpu/profiles.sh BUILD [1.3B|14B|A14B] [CARD...]
 # Last line: "profiles: N passed, N failed".
 set -u
 build=$(realpath "$1")
