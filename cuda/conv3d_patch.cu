@@ -392,6 +392,7 @@ template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __glob
     if constexpr (T::n == 16) {
         store_few<MF, NF>(acc, a, at, wm * MF);
     } else {
+        cp_async_wait<0>();                      /* the zeros past the last slab go where finish() writes */
         __syncthreads();
         if (a.residual)
             bring_residual<T>(smem, a, at);
