@@ -169,7 +169,7 @@ template <int WM, int WN, int MF, int NF> static int launch(TDDev *dev, const Co
 
 int td_cuda_conv3d_mma(TDDev *dev, ConvArgs &a)
 {
-    if (td_cuda_conv3d_is_patch(a))
+    if (a.x_f16 || td_cuda_conv3d_is_patch(a))
         return td_cuda_conv3d_patch(dev, a);
     a.gamma = NULL;
     if (a.c_out <= 16)
@@ -231,9 +231,16 @@ int td_cuda_causal_conv3d(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTe
     a.h = (int)x->shape[1];
     a.wd = (int)x->shape[2];
     a.gamma = cv->gamma;
+    a.x_f16 = cv->f16;
+    a.y_f16 = y->dtype == TD_F16;
+    a.unscale = cv->unscale;
     TRY(td_cuda(dev)->kernels.conv(dev, a));
-    if (cv->gamma && !a.gamma)
-        TRY(td_cuda_rms_silu(dev, y, y, cv->gamma, 1));
+    if (cv->gamma && !a.gamma) {
+        TDTensor sums = *y;
+
+        sums.dtype = TD_BF16;
+        TRY(td_cuda_rms_silu(dev, y, &sums, cv->gamma, 1));
+    }
 fail:
     return ret;
 }

@@ -10,7 +10,11 @@
  * is read at half the coordinates. Pixels outside the picture, and channels past the last one, are zeros.
  *
  * With two warps for a scheduler, the tensor cores wait whenever both do something else. So the loop has no branches,
- * and few instructions besides products and ldmatrix: the compiler puts those in between. */
+ * and few instructions besides products and ldmatrix: the compiler puts those in between.
+ *
+ * f16, where TDConv.f16 says so: sums of a tap's 32 products are f16, and are added up in f32. On GeForce such an mma
+ * takes 16 cycles in place of 32, and a scheduler issues 6.8 instructions for each, most of them for that adding. */
+#include <cuda_fp16.h>
 #include "conv.h"
 #include "ptx_sm80.cuh"
 
@@ -19,6 +23,13 @@
 #define THREADS 256
 #define PIXEL 80                                 /* bytes of CK channels of a pixel, and a gap */
 #define TAPS 9                                   /* of a slab */
+
+/* no card of 10.0 to 11.0 runs what is of f16: the module is smaller without */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200
+#define HAS_F16 false
+#else
+#define HAS_F16 true
+#endif
 
 template <int WM, int WN, int MF, int NF, int GROUP, int RING> struct PatchTile {
     static const int ty = WM * MF, n = WN * NF * 8, width = TX + 2, pixels = (ty + 2) * width,
@@ -131,9 +142,22 @@ template <class T> struct Loader {
     }
 };
 
-/* A warp's operands of both halves of a tap's channels: rows of pixels, weights. */
-template <class T, int MF, int NF> struct Operands {
-    uint32_t a[2][MF][4], b[2][NF / 2][4];
+/* sums of four f16 to those of f32 */
+__device__ __forceinline__ void add_halves(float (&acc)[4], const uint32_t (&sum)[2])
+{
+    float2 low = __half22float2(*(const __half2 *)&sum[0]), high = __half22float2(*(const __half2 *)&sum[1]);
+
+    acc[0] += low.x;
+    acc[1] += low.y;
+    acc[2] += high.x;
+    acc[3] += high.y;
+}
+
+/* A warp's operands of both halves of a tap's channels: rows of pixels, weights. bf16: one half after the other. f16:
+ * one row after the other, since a row's sums are on their way until they have both. */
+template <class T, int MF, int NF, bool F16> struct Operands {
+    static const int rows = F16 ? 2 : MF;
+    uint32_t a[2][rows][4], b[2][NF / 2][4];
     int a_lane, b_lane;
 
     __device__ __forceinline__ Operands(int wm, int wn)
@@ -144,18 +168,24 @@ template <class T, int MF, int NF> struct Operands {
         b_lane = b_offset(wn * NF * 8 + lane % 8 + lane / 16 * 8, lane / 8 % 2);
     }
 
+    __device__ __forceinline__ void row(int h, int m, uint32_t patch, int q)
+    {
+        ldmatrix4(a[h][m % rows], patch + a_lane + h * 32 + ((m + q / 3) * T::width + q % 3) * PIXEL);
+    }
+
     __device__ __forceinline__ void pixels(int h, uint32_t patch, int q)
     {
 #pragma unroll
         for (int m = 0; m < MF; m++)
-            ldmatrix4(a[h][m], patch + a_lane + h * 32 + ((m + q / 3) * T::width + q % 3) * PIXEL);
+            row(h, m, patch, q);
     }
 
-    __device__ __forceinline__ void weights(int h, uint32_t tap)
+    __device__ __forceinline__ void weights(int h, uint32_t tap) { weights(b, h, tap); }
+    __device__ __forceinline__ void weights(uint32_t (&to)[2][NF / 2][4], int h, uint32_t tap) const
     {
 #pragma unroll
         for (int n = 0; n < NF / 2; n++)
-            ldmatrix4(b[h][n], tap + (b_lane ^ h * 32) + n * 16 * 64);
+            ldmatrix4(to[h][n], tap + (b_lane ^ h * 32) + n * 16 * 64);
     }
 
     __device__ __forceinline__ void multiply(float (&acc)[MF][NF][4], int h) const
@@ -166,10 +196,38 @@ template <class T, int MF, int NF> struct Operands {
             for (int n = 0; n < NF; n++)
                 mma_bf16(acc[m][n], a[h][m], b[h][n / 2][n % 2 * 2], b[h][n / 2][n % 2 * 2 + 1]);
     }
+
+    /* Sums begin at 0, which the compiler takes for something made of those of the row before. Left to itself it makes
+     * products of many rows first, and has no registers for all their sums. */
+    __device__ __forceinline__ void multiply_row(float (&acc)[MF][NF][4], int m, uint32_t zero) const
+    {
+        uint32_t sum[NF][2];
+
+#pragma unroll
+        for (int n = 0; n < NF; n++) {
+            const float *before = acc[(m + MF - 1) % MF][n];
+
+            sum[n][0] = (__float_as_uint(before[0]) | __float_as_uint(before[1])) & zero;
+            sum[n][1] = (__float_as_uint(before[2]) | __float_as_uint(before[3])) & zero;
+            mma_f16_sum16(sum[n], a[0][m % rows], b[0][n / 2][n % 2 * 2], b[0][n / 2][n % 2 * 2 + 1]);
+        }
+#pragma unroll
+        for (int n = 0; n < NF; n++)
+            mma_f16_sum16(sum[n], a[1][m % rows], b[1][n / 2][n % 2 * 2], b[1][n / 2][n % 2 * 2 + 1]);
+#pragma unroll
+        for (int n = 0; n < NF; n++)
+            add_halves(acc[m][n], sum[n]);
+    }
 };
 
+/* a sum, which weights of f16 have made so many times too large, and the bias */
+template <bool F16> __device__ __forceinline__ float value(float sum, const ConvArgs &a, float bias)
+{
+    return F16 ? fmaf(sum, a.unscale, bias) : sum + bias;
+}
+
 /* sums to bf16 pixels in shared memory: bias, and the residual that lies there */
-template <class T, int WN, int MF, int NF>
+template <class T, int WN, int MF, int NF, bool F16>
 __device__ __forceinline__ void finish(const float (&acc)[MF][NF][4], const ConvArgs &a, uint8_t *tile, int n0)
 {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wm = warp / WN, wn = warp % WN;
@@ -184,7 +242,8 @@ __device__ __forceinline__ void finish(const float (&acc)[MF][NF][4], const Conv
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 uint32_t *p = (uint32_t *)(tile + ((wm * MF + i) * TX + lane / 4 + half * 8) * T::row + c * 2);
-                float v0 = acc[i][j][half * 2] + bias.x, v1 = acc[i][j][half * 2 + 1] + bias.y;
+                float v0 = value<F16>(acc[i][j][half * 2], a, bias.x),
+                      v1 = value<F16>(acc[i][j][half * 2 + 1], a, bias.y);
 
                 if (a.residual) {
                     v0 += low_f32(*p);
@@ -196,7 +255,8 @@ __device__ __forceinline__ void finish(const float (&acc)[MF][NF][4], const Conv
 }
 
 /* 24 channels a thread, in three chunks: LANES threads hold a pixel of all channels */
-template <int LANES> __device__ __forceinline__ void norm_silu(uint4 (&v)[3], const float *gamma, int lane)
+template <int LANES>
+__device__ __forceinline__ void norm_silu(uint4 (&v)[3], const float *gamma, bool to_f16, int lane)
 {
     float sum = 0, r;
 
@@ -219,7 +279,7 @@ template <int LANES> __device__ __forceinline__ void norm_silu(uint4 (&v)[3], co
 
 #pragma unroll
         for (int e = 0; e < 4; e++)
-            w[e] = pack_bf16(silu(low_f32(w[e]) * r * g[e].x), silu(high_f32(w[e]) * r * g[e].y));
+            w[e] = pack16(silu(low_f32(w[e]) * r * g[e].x), silu(high_f32(w[e]) * r * g[e].y), to_f16);
         v[i] = make_uint4(w[0], w[1], w[2], w[3]);
     }
 }
@@ -269,7 +329,7 @@ __device__ __forceinline__ void store_pixels(const uint8_t *tile, const ConvArgs
         for (int j = 0; j < T::chunks; j++)
             v[j] = *(const uint4 *)(tile + p * T::row + (lane + j * T::lanes) * 16);
         if constexpr (NORM)
-            norm_silu<T::lanes>(v, a.gamma, lane);
+            norm_silu<T::lanes>(v, a.gamma, a.y_f16, lane);
 #pragma unroll
         for (int j = 0; j < T::chunks; j++)
             if (in && at.n0 + (lane + j * T::lanes) * 8 < a.c_out)
@@ -278,8 +338,8 @@ __device__ __forceinline__ void store_pixels(const uint8_t *tile, const ConvArgs
 }
 
 /* the head: few channels, float32 */
-template <int MF, int NF> __device__ __forceinline__ void store_few(const float (&acc)[MF][NF][4], const ConvArgs &a,
-                                                                    const Place &at, int row0)
+template <int MF, int NF, bool F16>
+__device__ __forceinline__ void store_few(const float (&acc)[MF][NF][4], const ConvArgs &a, const Place &at, int row0)
 {
     int lane = threadIdx.x % 32;
 
@@ -295,14 +355,18 @@ template <int MF, int NF> __device__ __forceinline__ void store_few(const float 
                 int c = e / 2 * 8 + lane % 4 * 2 + e % 2;
 
                 if (in && c < a.c_out)
-                    to[c] = relu_if(acc[m][e / 2][half * 2 + e % 2] + a.bias[c], a.relu);
+                    to[c] = relu_if(value<F16>(acc[m][e / 2][half * 2 + e % 2], a, a.bias[c]), a.relu);
             }
         }
 }
 
-template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __global__ void __launch_bounds__(THREADS)
-    conv3d_patch_kernel(ConvArgs a)
+template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM, bool F16>
+__global__ void __launch_bounds__(THREADS) conv3d_patch_kernel(ConvArgs a)
 {
+    if constexpr (F16 && !HAS_F16) {
+        __trap();
+        return;
+    }
     typedef PatchTile<WM, WN, MF, NF, GROUP, RING> T;
     extern __shared__ __align__(128) uint8_t smem[];
     const uint32_t ring = shared_address(smem) + 2 * T::a_bytes, ring_end = ring + RING * T::b_bytes;
@@ -323,7 +387,7 @@ template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __glob
     at.t = i / tiles_y;
 
     Loader<T> load(a, at);
-    Operands<T, MF, NF> read(wm, wn);
+    Operands<T, MF, NF, F16> read(wm, wn);
 
     load.next_weights(a, weights);
     weights.next();
@@ -343,43 +407,71 @@ template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __glob
     }
     cp_async_wait<T::ahead - 1>();
     __syncthreads();
-    read.pixels(0, patch, 0);
     read.weights(0, ring);
+    if constexpr (F16) {
+        read.weights(1, ring);
+        read.row(0, 0, patch, 0);
+        read.row(1, 0, patch, 0);
+    } else {
+        read.pixels(0, patch, 0);
+    }
+    /* after tap q, the last one of its group: the next group is there, and nobody wants this one any more; after the
+     * last group, nor this patch */
+    const auto next_group = [&](int q) {
+        const int turn = (q / GROUP + 1) % (TAPS / GROUP);
+        const uint32_t done = group;
+
+        cp_async_wait<T::ahead - 2>();
+        __syncthreads();
+        group = group + GROUP * T::b_bytes == ring_end ? ring : group + GROUP * T::b_bytes;
+#pragma unroll
+        for (int j = 0; j < GROUP; j++)
+            load.weights(done + j * T::b_bytes, a, q - GROUP + 1 + RING + j);
+        if (turn == 0) {
+            pixels.next();
+            load.next_pixels(a, pixels, at.t);
+        }
+#pragma unroll
+        for (int j = turn * T::part; j < (turn + 1) * T::part && j < T::a_loads; j++)
+            if (turn < T::turns)
+                load.patch(turn == 0 ? patch : other, j);
+        cp_async_commit();
+    };
+    const uint32_t zero = a.stride_s - 1;        /* 0, but the compiler does not know */
 #pragma unroll 1
     for (int s = 0; s < slabs; s++) {
-        /* operands are read while the products of the half before run; past the last slab they are never used */
+        /* operands are read while the products before them run; past the last slab they are never used */
 #pragma unroll
         for (int q = 0; q < TAPS; q++) {
-            uint32_t tap = group + q % GROUP * T::b_bytes;
+            const uint32_t after = q < TAPS - 1 ? patch : other;
 
-            read.weights(1, tap);
-            read.pixels(1, patch, q);
-            read.multiply(acc, 0);
-            tap += T::b_bytes;
-            if (q % GROUP == GROUP - 1) {
-                /* the next group is there, and nobody wants this one any more; after the last one, nor this patch */
-                const int turn = (q / GROUP + 1) % (TAPS / GROUP);
-                const uint32_t done = group;
+            if constexpr (F16) {
+                uint32_t b[2][NF / 2][4];
 
-                cp_async_wait<T::ahead - 2>();
-                __syncthreads();
-                group = tap = tap == ring_end ? ring : tap;
 #pragma unroll
-                for (int j = 0; j < GROUP; j++)
-                    load.weights(done + j * T::b_bytes, a, q - GROUP + 1 + RING + j);
-                if (turn == 0) {
-                    pixels.next();
-                    load.next_pixels(a, pixels, at.t);
+                for (int m = 0; m < MF; m++) {
+                    if (m == MF - 1) {
+                        if (q % GROUP == GROUP - 1)
+                            next_group(q);
+                        read.weights(b, 0, group + (q + 1) % GROUP * T::b_bytes);
+                        read.weights(b, 1, group + (q + 1) % GROUP * T::b_bytes);
+                    }
+#pragma unroll
+                    for (int h = 0; h < 2; h++)
+                        read.row(h, (m + 1) % MF, m < MF - 1 ? patch : after, (q + (m == MF - 1)) % TAPS);
+                    read.multiply_row(acc, m, zero);
                 }
-#pragma unroll
-                for (int j = turn * T::part; j < (turn + 1) * T::part && j < T::a_loads; j++)
-                    if (turn < T::turns)
-                        load.patch(turn == 0 ? patch : other, j);
-                cp_async_commit();
+                memcpy(read.b, b, sizeof(b));
+            } else {
+                read.weights(1, group + q % GROUP * T::b_bytes);
+                read.pixels(1, patch, q);
+                read.multiply(acc, 0);
+                if (q % GROUP == GROUP - 1)
+                    next_group(q);
+                read.weights(0, group + (q + 1) % GROUP * T::b_bytes);
+                read.pixels(0, after, (q + 1) % TAPS);
+                read.multiply(acc, 1);
             }
-            read.weights(0, tap);
-            read.pixels(0, q < TAPS - 1 ? patch : other, (q + 1) % TAPS);
-            read.multiply(acc, 1);
         }
         weights.next();
         load.next_weights(a, weights);
@@ -390,13 +482,13 @@ template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __glob
         other = last;
     }
     if constexpr (T::n == 16) {
-        store_few<MF, NF>(acc, a, at, wm * MF);
+        store_few<MF, NF, F16>(acc, a, at, wm * MF);
     } else {
         cp_async_wait<0>();                      /* the zeros past the last slab go where finish() writes */
         __syncthreads();
         if (a.residual)
             bring_residual<T>(smem, a, at);
-        finish<T, WN, MF, NF>(acc, a, smem, at.n0);
+        finish<T, WN, MF, NF, F16>(acc, a, smem, at.n0);
         __syncthreads();
         store_pixels<T, NORM>(smem, a, at);
     }
@@ -409,20 +501,20 @@ template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM> __glob
 #define OF_64 4, 2, 4, 4, 3, 6                   /* 16x16 by 64 */
 #define OF_96 4, 2, 4, 6, 3, 6                   /* 16x16 by 96 */
 #define OF_192 2, 4, 4, 6, 1, 5                  /* 8x16 by 192: no room for 6 taps */
-#define CONV3D_PATCH_KERNEL(NORM, ...) \
-    TD_KERNEL((PatchTile<__VA_ARGS__>::bytes), false, conv3d_patch_kernel<__VA_ARGS__, NORM>)
+#define CONV3D_PATCH_KERNEL(NORM, F16, ...) \
+    TD_KERNEL((PatchTile<__VA_ARGS__>::bytes), false, conv3d_patch_kernel<__VA_ARGS__, NORM, F16>)
+#define OF_BOTH(NORM, ...) CONV3D_PATCH_KERNEL(NORM, false, __VA_ARGS__), CONV3D_PATCH_KERNEL(NORM, true, __VA_ARGS__)
 
 static const TDKernel kernels[] = {
-    CONV3D_PATCH_KERNEL(false, FEW),   CONV3D_PATCH_KERNEL(false, OF_32), CONV3D_PATCH_KERNEL(false, OF_48),
-    CONV3D_PATCH_KERNEL(true, OF_48),  CONV3D_PATCH_KERNEL(false, OF_64), CONV3D_PATCH_KERNEL(false, OF_96),
-    CONV3D_PATCH_KERNEL(true, OF_96),  CONV3D_PATCH_KERNEL(true, OF_192),
+    OF_BOTH(false, FEW),  OF_BOTH(false, OF_32), OF_BOTH(false, OF_48), OF_BOTH(true, OF_48),
+    OF_BOTH(false, OF_96), OF_BOTH(true, OF_96), OF_BOTH(true, OF_192), CONV3D_PATCH_KERNEL(false, false, OF_64),
 };
 
-template <int WM, int WN, int MF, int NF, int GROUP, int RING, bool NORM>
+template <bool NORM, bool F16, int WM, int WN, int MF, int NF, int GROUP, int RING>
 static int launch(TDDev *dev, const ConvArgs &a)
 {
     typedef PatchTile<WM, WN, MF, NF, GROUP, RING> T;
-    const auto kernel = conv3d_patch_kernel<WM, WN, MF, NF, GROUP, RING, NORM>;
+    const auto kernel = conv3d_patch_kernel<WM, WN, MF, NF, GROUP, RING, NORM, F16>;
     int smem = td_cuda_shared(dev, td_kernels(kernels), (const void *)kernel);
     int64_t tiles = td_blocks(a.c_out, T::n) * td_blocks(a.w_out, TX) * td_blocks(a.h_out, T::ty);
     int64_t frames = a.n_pixels / a.h_out / a.w_out;
@@ -442,21 +534,28 @@ bool td_cuda_conv3d_is_patch(const ConvArgs &a)
                   : a.c_out % 96 == 0 || a.c_out % 64 == 0 || a.c_out == 48 || a.c_out == 32 || a.c_out == 24);
 }
 
-int td_cuda_conv3d_patch(TDDev *dev, ConvArgs &a)
+template <bool F16> static int choose(TDDev *dev, ConvArgs &a)
 {
     if (a.f32)
-        return launch<FEW, false>(dev, a);
+        return launch<false, F16, FEW>(dev, a);
     if (a.gamma && !a.residual && a.c_out == 192)
-        return launch<OF_192, true>(dev, a);
+        return launch<true, F16, OF_192>(dev, a);
     if (a.gamma && !a.residual && a.c_out == 96)
-        return launch<OF_96, true>(dev, a);
+        return launch<true, F16, OF_96>(dev, a);
     if (a.gamma && !a.residual && a.c_out == 48)
-        return launch<OF_48, true>(dev, a);
+        return launch<true, F16, OF_48>(dev, a);
     a.gamma = NULL;
-    return a.c_out % 96 == 0   ? launch<OF_96, false>(dev, a)
-           : a.c_out % 64 == 0 ? launch<OF_64, false>(dev, a)
-           : a.c_out == 48     ? launch<OF_48, false>(dev, a)
-                               : launch<OF_32, false>(dev, a);
+    if (a.c_out % 96 == 0)
+        return launch<false, F16, OF_96>(dev, a);
+    if constexpr (!F16)
+        if (a.c_out % 64 == 0)
+            return launch<false, false, OF_64>(dev, a);
+    return a.c_out > 32 ? launch<false, F16, OF_48>(dev, a) : launch<false, F16, OF_32>(dev, a);
+}
+
+int td_cuda_conv3d_patch(TDDev *dev, ConvArgs &a)
+{
+    return a.x_f16 ? choose<true>(dev, a) : choose<false>(dev, a);
 }
 
 TDKernels td_cuda_in_conv3d_patch(void) { return td_kernels(kernels); }

@@ -10,6 +10,10 @@
 #include "gemm.h"
 #include "upload.h"
 
+extern "C" {
+#include "base/wan.h"
+}
+
 /* of device memory, for an error line. "" where it cannot be told */
 static const char *free_memory(char (&text)[80])
 {
@@ -286,6 +290,13 @@ static void choose_kernels(TDCudaKernels *k, const TDCard *card)
                             k->norm_quant };
 }
 
+/* Sums of f16 have twice the rate of those of f32 on GeForce; workstation cards of its capabilities have one rate, and
+ * should lose little. A frame of so many channels has less than 2^31 values, which the kernel counts in an int. */
+static int f16_channels(const TDCard *card)
+{
+    return card->sm == 86 || card->sm == 89 || card->sm == 120 ? INT32_MAX / (TD_MAX_SIDE * TD_MAX_SIDE) : 0;
+}
+
 /* with the context current */
 static int open_streams(TDCuda *c)
 {
@@ -345,6 +356,7 @@ static int find_gpu(TDCuda *c, const TDGpu *gpu)
         c->card = *as;
     c->n_sm = prop.multiProcessorCount;
     td_cuda_set_caps(&dev->caps);
+    dev->caps.f16_channels = f16_channels(&c->card);
     dev->ordinal = c->ordinal;
     dev->own_context = !gpu->context;
     dev->caps.noise_blocks = (int64_t)c->n_sm * (prop.maxThreadsPerMultiProcessor / 256);

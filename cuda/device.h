@@ -93,6 +93,19 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
     return *(uint32_t *)&v;
 }
 
+/* the same of f16 */
+__device__ __forceinline__ uint32_t pack_half(float low, float high)
+{
+    uint32_t r;
+
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+__device__ __forceinline__ uint32_t pack16(float low, float high, bool f16)
+{
+    return f16 ? pack_half(low, high) : pack_bf16(low, high);
+}
+
 /* 16 bytes to global memory in one piece: the compiler may cut a vector that it packed itself into words */
 __device__ __forceinline__ void store16(void *p, const uint32_t (&w)[4])
 {

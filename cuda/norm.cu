@@ -543,7 +543,7 @@ struct RmsSiluArgs {
     const bf16 *x;
     const float *gamma;
     int64_t pixels;
-    int dim, with_silu;
+    int dim, with_silu, to_f16;
 };
 
 __device__ __forceinline__ float sum_squares(uint4 v)
@@ -569,6 +569,8 @@ __device__ __forceinline__ uint4 rms_silu8(const RmsSiluArgs &a, uint4 v, float 
         if (a.with_silu)
             f[j] = silu(f[j]);
     }
+    if (a.to_f16)
+        return make_uint4(pack_half(f[0], f[1]), pack_half(f[2], f[3]), pack_half(f[4], f[5]), pack_half(f[6], f[7]));
     return pack8(f);
 }
 
@@ -635,7 +637,8 @@ template <int LANES> static void launch_rms_silu(TDDev *dev, const RmsSiluArgs &
 int td_cuda_rms_silu(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu)
 {
     int64_t dim = x->shape[3];
-    RmsSiluArgs a = { (bf16 *)y->data, (const bf16 *)x->data, gamma, td_tensor_count(x) / dim, (int)dim, silu };
+    RmsSiluArgs a = { (bf16 *)y->data, (const bf16 *)x->data, gamma, td_tensor_count(x) / dim, (int)dim, silu,
+                      y->dtype == TD_F16 };
 
     switch (dim) {
     case 24:  launch_rms_silu<1>(dev, a); break;

@@ -128,15 +128,6 @@ __device__ __forceinline__ void mma_f16_sum16(uint32_t (&d)[2], const uint32_t (
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* two f16 in a word, low half first */
-__device__ __forceinline__ uint32_t pack_half(float low, float high)
-{
-    uint32_t r;
-
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-    return r;
-}
-
 /* what follows is e4m3: from 8.9 on; before, it is compiled and never run */
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
 #define TD_E4M3(...) asm volatile(__VA_ARGS__)

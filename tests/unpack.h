@@ -17,6 +17,7 @@ static inline int unpack_tensor(TDDev *dev, float *dst, const TDTensor *t)
     for (int64_t i = 0, n = td_tensor_count(t); i < n && ret >= 0; i++)
         switch (t->dtype) {
         case TD_F32:  dst[i] = ((const float *)host)[i]; break;
+        case TD_F16:  dst[i] = td_f16_to_f32(((const uint16_t *)host)[i]); break;
         case TD_BF16: dst[i] = td_bf16_to_f32(((const uint16_t *)host)[i]); break;
         case TD_F64:  dst[i] = (float)((const double *)host)[i]; break;
         case TD_I8:   dst[i] = ((const int8_t *)host)[i]; break;

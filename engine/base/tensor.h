@@ -84,6 +84,25 @@ static inline float td_f16_to_f32(uint16_t h)
     return f;
 }
 
+/* rounds to nearest even; finite values alone */
+static inline uint16_t td_f32_to_f16(float f)
+{
+    float size = f < 0 ? -f : f, steps;
+    uint32_t u, sign;
+
+    memcpy(&u, &f, sizeof(u));
+    sign = u >> 16 & 0x8000;
+    if (size >= 65520.0f)                        /* half a step above the largest one */
+        return (uint16_t)(sign | 0x7c00);
+    if (size < 0x1p-14f) {                       /* steps of 2^-24: their number is in the lowest bits */
+        steps = size + 0.5f;
+        memcpy(&u, &steps, sizeof(u));
+        return (uint16_t)(sign | (u & 0x7fff));
+    }
+    memcpy(&u, &size, sizeof(u));
+    return (uint16_t)(sign | (u + 0xfff + (u >> 13 & 1) - (112u << 23)) >> 13);
+}
+
 /** Whether none of n bf16 values is NaN or infinite. */
 int td_bf16_all_finite(const uint16_t *x, size_t n);
 

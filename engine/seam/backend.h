@@ -38,6 +38,8 @@ typedef struct TDCaps {
     uint64_t context;                            ///< bytes that it takes when the first device of a process is opened
     int64_t noise_blocks;                        ///< blocks of 256 threads it holds at once (rng.h); 0: not a GPU
     int lanes;                                   ///< pieces that put_values() has at work; 0: there is no such slot
+    int f16_channels;                            ///< convolutions 3x3 in space of up to so many input channels are
+                                                 ///< faster of f16 than of bf16; 0: none is
 } TDCaps;
 
 /** Backends embed this as their first member. */
@@ -138,7 +140,11 @@ typedef struct TDConv {
     int centred;                                 ///< stride_s 2: pads all sides
     int upsample;                                ///< input is nearest-doubled in h and w first
     int interleave;                              ///< output channel j*C+c of frame t is channel c of frame 2t+j
-    const uint16_t *w;                           ///< bf16 [c_out][kt][kh][kw][c_in]
+    float reach;                                 ///< the channels of a pixel of x have at most this 2-norm; 0: who
+                                                 ///< knows
+    int f16;                                     ///< x and w are f16 in place of bf16, sums of 32 products, too
+    float unscale;                               ///< f16: what is summed is to be multiplied by this power of two
+    const uint16_t *w;                           ///< bf16 or f16 [c_out][kt][kh][kw][c_in]
     const float *bias;                           ///< [c_out]
     const float *gamma;                          ///< [c_out] or NULL: RMS norm with it and SiLU follow (as rms_silu)
     int relu;                                    ///< max(0, .) follows; not with gamma
@@ -284,8 +290,9 @@ struct TDOps {
     /** y[1,h,w,16] = latent frame t of z (f32 [16,T,h,w]), denormalised by the official bf16 chain unless
      *  TD_LATENT_PLAIN; then with TD_LATENT_SOFT 3 tanh(y/3) -> bf16. form: of these */
     int  (*vae_unscale)(TDDev *dev, TDTensor *y, const TDTensor *z, int64_t t, int form);
-    /** y = conv(cache ++ x) + bias [+ residual] [, ReLU] -> dtype of y, one rounding; with conv->gamma then
-     *  y = rms_silu(y). y may be the residual. cache: the kt - stride_t frames before x; NULL where there are none */
+    /** y = conv(cache ++ x) + bias [+ residual] [, ReLU] -> dtype of y, one rounding; with conv->gamma bf16, and then
+     *  y = rms_silu(y). y may be the residual. cache: the kt - stride_t frames before x; NULL where there are none. x
+     *  and cache are f16 where conv->f16 is set */
     int  (*causal_conv3d)(TDDev *dev, TDTensor *y, const TDTensor *x, const TDTensor *cache, const TDConv *conv,
                           const TDTensor *residual);
     /** cache (bf16 [n,h,w,C]) = the last n frames of cache ++ x */
@@ -295,7 +302,7 @@ struct TDOps {
     int  (*vae_scale)(TDDev *dev, TDTensor *y, const TDTensor *x, int64_t t, int form);
     /** every frame of y (bf16 [n,h,w,C]) = x (bf16 [1,h,w,C]) */
     int  (*repeat_frame)(TDDev *dev, TDTensor *y, const TDTensor *x);
-    /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16 */
+    /** y = x / |x|_2 * sqrt(C) * gamma [SiLU] -> bf16, or f16 for a convolution of that */
     int  (*rms_silu)(TDDev *dev, TDTensor *y, const TDTensor *x, const float *gamma, int silu);
 
     /* pictures: values outside -1..1 are clamped */

@@ -17,6 +17,9 @@
 #define TASK ((int64_t)1 << 16)                  /* values that a thread converts at a time */
 #define COLS ((int64_t)128)                      /* columns whose norms a thread finds at a time */
 #define MIN_TASKS 8                              /* fewer are not worth other threads */
+#define F16_ROOM_LOG2 15                         /* of 65504 half: reach and norms are rounded */
+#define F16_ROOM (1 << F16_ROOM_LOG2)
+#define F16_MAX_SHIFT 60                         /* squares of such norms are normal floats */
 #define UNCODED ((int64_t)1 << 25)               /* bf16 values on the device at a time, before they are quantised */
 
 static int no_memory(TDDev *dev, const TDEntry *e)
@@ -382,7 +385,29 @@ typedef struct Filters {
     float *src;                                  /* of each worker's task, as the file has them */
     uint16_t *dst;
     atomic_int bad;                              /* some value is NaN or infinite */
+    int f16;                                     /* may be of f16 */
+    atomic_uint norm;                            /* then the largest 2-norm of a tap's weights, as a float's bits */
+    float scale;
 } Filters;
+
+/* the largest 2-norm of n rows of k bf16 values */
+static void find_norm(Filters *s, const uint16_t *w, int64_t n, int64_t k)
+{
+    float most = 0;
+    unsigned bits, known = s->norm;
+
+    for (int64_t r = 0; r < n; r++, w += k) {
+        float sum = 0;
+
+        for (int64_t i = 0; i < k; i++)
+            sum += td_bf16_to_f32(w[i]) * td_bf16_to_f32(w[i]);
+        most = sum > most ? sum : most;
+    }
+    most = sqrtf(most);
+    memcpy(&bits, &most, sizeof(bits));          /* are ordered as the values */
+    while (bits > known && !atomic_compare_exchange_weak(&s->norm, &known, bits))
+        ;
+}
 
 static void conv_task(void *arg, int64_t task, int worker)
 {
@@ -409,6 +434,48 @@ static void conv_task(void *arg, int64_t task, int worker)
             for (int64_t i = c_file; i < c_in; i++)
                 dst[i] = 0;
         }
+    if (s->f16)
+        find_norm(s, dst - n * taps * c_in, n * taps, c_in);
+}
+
+static void f16_task(void *arg, int64_t task, int worker)
+{
+    Filters *s = arg;
+    int64_t row = s->conv->c_in * s->conv->kt * s->conv->kh * s->conv->kw, first = task * s->step * row,
+            n = s->conv->c_out * row - first;
+
+    (void)worker;
+    n = n < s->step * row ? n : s->step * row;
+    for (uint16_t *w = s->dst + first; w < s->dst + first + n; w++)
+        *w = td_f32_to_f16(td_bf16_to_f32(*w) * s->scale);
+}
+
+/* a pixel fits f16, and is not all subnormal */
+static int may_be_f16(const TDDev *dev, const TDConv *conv)
+{
+    return conv->reach >= 1 && conv->reach <= F16_ROOM && conv->c_in <= dev->caps.f16_channels && conv->kh == 3 &&
+           conv->stride_s == 1 && conv->stride_t == 1 && !conv->interleave;
+}
+
+/* A pixel's 2-norm times that of a tap's weights bounds any sum of their products. The weights are made as large as
+ * F16_ROOM lets that be, so that few of them are subnormal. */
+static int to_f16(TDDev *dev, TDConv *conv, Filters *s)
+{
+    unsigned bits = s->norm;
+    float norm;
+    int e, ret = 0;
+
+    memcpy(&norm, &bits, sizeof(norm));
+    frexp((double)conv->reach * (double)norm, &e);
+    e = F16_ROOM_LOG2 - e;
+    if (!(norm > 0) || !isfinite(norm) || e < -F16_MAX_SHIFT || e > F16_MAX_SHIFT)
+        return 0;
+    s->scale = ldexpf(1, e);
+    TRY(in_tasks(dev, td_blocks(conv->c_out, s->step), f16_task, s));
+    conv->f16 = 1;
+    conv->unscale = ldexpf(1, -e);
+fail:
+    return ret;
 }
 
 /* a clip need not be so long that it meets every tap */
@@ -437,6 +504,7 @@ int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
     if (c_in % dev->caps.width_step || c_in > TD_MAX_CHANNELS)
         return td_error(dev->log, ENOTSUP, "%s: %s: %lld input channels, want a multiple of %d up to %d", e->file,
                         e->name, (long long)c_in, dev->caps.width_step, TD_MAX_CHANNELS);
+    conv->f16 = 0;
     TRY(td_weights_alloc(dev, w, &p, bytes));
     if (w->measure)
         return 0;
@@ -446,9 +514,12 @@ int td_pack_conv(TDDev *dev, TDWeights *w, TDConv *conv, const TDEntry *e)
     TRY(td_packer_values(dev, &values, e, bytes));
     s.src = dev->packer->rows;
     s.dst = values;
+    s.f16 = may_be_f16(dev, conv);
     TRY(in_tasks(dev, td_blocks(conv->c_out, s.step), conv_task, &s));
     if (s.bad)
         return refuse_value(dev, e, s.src, row);
+    if (s.f16)
+        TRY(to_f16(dev, conv, &s));
     TRY(dev->ops->put(dev, w, p, values, bytes, 1));
     conv->w = p;
 fail:

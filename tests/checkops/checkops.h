@@ -3,7 +3,8 @@
  *
  * A case builds its inputs from a seed on any device, runs one slot and returns what it wrote as floats. The harness
  * judges them by two references of the case, both in double:
- *   plain       the formula. cpu: error <= bound; other: error <= 2 x the CPU backend's error + 4e-6
+ *   plain       the formula. cpu: error <= bound; other: error <= 2 x the CPU backend's error + 4e-6, or, where f16 is
+ *               to be nearer than bf16, the CPU backend's error
  *   with points the formula rounded where the contract rounds (doc/numerics.md), and nowhere else. The CPU backend has
  *               nearly all of its bits: a rounding point more or less, or elsewhere, is several times the bound
  * and both by the largest single value, which a norm over many hides. Cases whose bits depend on no library function
@@ -40,6 +41,7 @@ typedef struct Case {
      *  design; 0 = bound. */
     double wild_bound;
     double points;                               ///< the same against the reference with points; 0 = POINTS
+    int nearer;                                  ///< of another device that has f16: at most the CPU backend's error
     int exact;                                   ///< the same bits with every set of kernels, C library and compiler
     /** Run the slot; write the result to out (malloc'd by the case with run_floats), its length to *count. */
     int  (*run)(Run *r, const struct Case *c, float **out, int64_t *count);

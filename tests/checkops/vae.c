@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Causal convolutions of every form the VAE uses, over two chunks so that the cache is used; latent denormalisation.
+ * Causal convolutions of every form the VAE uses, over two chunks so that the cache is used, and behind a norm, where a
+ * device may have f16 between the two; latent denormalisation.
  * m frames per chunk, n = height, k = width, extra = form. */
 #include <math.h>
 #include "checkops.h"
@@ -57,9 +58,13 @@ static const Form forms[] = {
     { "up 96 to 48",    PLAIN(96, 48, 1, 3, 1, 1, 1, 0, 0, 0, 0, 0) },
     { "head of 24",     PLAIN(24, 3, 3, 3, 1, 1, 0, 0, 0, 1, 0, 0) },
     { "40 to 32",       PLAIN(40, 32, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
+    { "384 to 192",     PLAIN(384, 192, 3, 3, 1, 1, 0, 0, 1, 0, 0, 0) },
+    { "norm 96 to 96",  PLAIN(96, 96, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "norm 96 to 192", PLAIN(96, 192, 3, 3, 1, 1, 0, 0, 0, 0, 0, 1) },
+    { "largest sums",   PLAIN(32, 3, 3, 3, 1, 1, 0, 0, 0, 1, 0, 0) },
 };
 
-typedef struct Inputs { const float *x, *w, *b, *res, *gamma; int64_t out_t, out_h, out_w; } Inputs;
+typedef struct Inputs { const float *x, *w, *b, *res, *gamma, *before; int64_t out_t, out_h, out_w; } Inputs;
 
 static Inputs *inputs(Run *r)
 {
@@ -130,6 +135,68 @@ fail:
     return ret;
 }
 
+/* x, normed with other gammas, SiLU of that, the convolution, and a norm again: from what may be f16 to what may be */
+static int run_normed(Run *r, const Case *c, float **out, int64_t *count)
+{
+    const Form *f = &forms[c->extra];
+    Inputs *in = inputs(r);
+    TDConv conv = { .c_out = f->c_out, .c_in = f->c_in, .kt = 3, .kh = 3, .kw = 3, .stride_t = 1, .stride_s = 1 };
+    int64_t n_w = 27LL * f->c_in * f->c_out, pixels = c->m * c->n * c->k, part;
+    TDTensor x, mid, y, cache, res;
+    TDEntry e = { .name = "weight", .dtype = TD_F32, .n_dims = 5, .shape = { f->c_out, f->c_in, 3, 3, 3 },
+                  .stride = { 27 * f->c_in, 27, 9, 3, 1 }, .bytes = (size_t)n_w * 4, .file = "checkops" };
+    float *xs, *w, *before, *p;
+    const float *gamma;
+    int edge = !strcmp(f->name, "largest sums"), ret;
+
+    in->out_t = c->m;
+    in->out_h = c->n;
+    in->out_w = c->k;
+    in->x = xs = run_values(r, 0, 2 * pixels * f->c_in, 1, 1);
+    in->w = w = run_values(r, 1, n_w, 1 / sqrtf(27.0f * (float)f->c_in), 1);
+    in->before = before = run_values(r, 5, f->c_in, 1, 1);
+    for (int64_t i = 0; edge && i < 2 * pixels * f->c_in; i++)
+        xs[i] = 1;
+    for (int64_t i = 0; edge && i < n_w; i++)
+        w[i] = td_bf16_round(0.99f);
+    for (int i = 0; edge && i < f->c_in; i++)
+        before[i] = 8;
+    in->b = run_values(r, 2, f->c_out, 0.5f, 1);
+    in->res = run_values(r, 3, 2 * pixels * f->c_out, 1, 1);
+    in->gamma = run_values(r, 4, f->c_out, 1, 1);
+    for (int i = 0; i < f->c_in; i++)
+        conv.reach = fmaxf(conv.reach, 1.01f * sqrtf((float)f->c_in) * fabsf(before[i]));
+    e.data = (const uint8_t *)w;
+    TRY(td_pack_conv(r->dev, &r->weights, &conv, &e));
+    if (conv.f16 != (r->dev->caps.f16_channels > 0))
+        return td_error(r->dev->log, EINVAL, "of f16: %d", conv.f16);
+    TRY(run_vector(r, &conv.bias, in->b, f->c_out));
+    TRY(run_vector(r, &gamma, before, f->c_in));
+    if (f->norm)
+        TRY(run_vector(r, &conv.gamma, in->gamma, f->c_out));
+    TRY(run_tensor(r, &cache, TD_BF16, NULL, 2, c->n, c->k, f->c_in));
+    TRY(r->dev->ops->zero(r->dev, &cache));
+    *count = 2 * pixels * f->c_out;
+    *out = run_floats(r, *count);
+    for (int chunk = 0; chunk < 2; chunk++) {
+        TRY(run_tensor(r, &x, TD_BF16, in->x + chunk * pixels * f->c_in, c->m, c->n, c->k, f->c_in));
+        TRY(run_tensor(r, &mid, TD_BF16, NULL, c->m, c->n, c->k, f->c_in));
+        TRY(run_tensor(r, &y, f->f32 ? TD_F32 : TD_BF16, NULL, c->m, c->n, c->k, f->c_out));
+        TRY(run_tensor(r, &res, TD_BF16, in->res + chunk * *count / 2, c->m, c->n, c->k, f->c_out));
+        if (conv.f16)
+            mid.dtype = TD_F16;
+        if (conv.f16 && f->norm)
+            y.dtype = TD_F16;
+        TRY(r->dev->ops->rms_silu(r->dev, &mid, &x, gamma, 1));
+        TIMED(r, r->dev->ops->causal_conv3d(r->dev, &y, &mid, &cache, &conv, f->residual ? &res : NULL));
+        TRY(r->dev->ops->keep_frames(r->dev, &cache, &mid));
+        TRY(run_download(r, &p, &part, &y, TD_UNPACK_TENSOR));
+        memcpy(*out + chunk * *count / 2, p, (size_t)part * sizeof(*p));
+    }
+fail:
+    return ret;
+}
+
 /* where the file has the taps of one frame: frames are taps in time, or stacked channels, the newest of them first */
 static int64_t weight_at(const Form *f, int64_t row, int64_t channel, int64_t frame)
 {
@@ -140,14 +207,35 @@ static int64_t weight_at(const Form *f, int64_t row, int64_t channel, int64_t fr
     return (row * c * f->kt + place) * f->k * f->k;
 }
 
+static void ref_norm(const Run *r, double *p, int64_t pixels, int64_t channels, const float *gamma)
+{
+    for (; pixels--; p += channels) {
+        double sum = 0;
+
+        for (int64_t o = 0; o < channels; o++)
+            sum += p[o] * p[o];
+        for (int64_t o = 0; o < channels; o++) {
+            double v = p[o] / fmax(sqrt(sum), 1e-12) * sqrt((double)channels) * gamma[o];
+
+            p[o] = point(r, v / (1 + exp(-v)));
+        }
+    }
+}
+
 /* the convolution over both chunks at once, with zero history */
 static void ref_conv(Run *r, const Case *c, double *ref)
 {
     const Form *f = &forms[c->extra];
     const Inputs *in = r->note;
+    int64_t n_x = 2 * c->m * c->n * c->k * f->c_in;
+    double *xs = malloc((size_t)n_x * sizeof(*xs));
     int64_t h = c->n, w = c->k, ch = f->c_out / (f->interleave + 1), n_cache = f->kt - f->stride_t,
             pad = f->stride_s == 1 || f->centred ? f->k / 2 : 0, c_file = f->c_in - f->c_pad;
 
+    for (int64_t i = 0; i < n_x; i++)
+        xs[i] = in->x[i];
+    if (in->before)
+        ref_norm(r, xs, n_x / f->c_in, f->c_in, in->before);
     for (int64_t t = 0; t < 2 * in->out_t; t++)
         for (int64_t y = 0; y < in->out_h; y++)
             for (int64_t x = 0; x < in->out_w; x++)
@@ -166,23 +254,15 @@ static void ref_conv(Run *r, const Case *c, double *ref)
                                     continue;
                                 for (int64_t i = 0; i < c_file; i++)
                                     s += (f->widened ? 2.0 : 1.0) *
-                                         in->x[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
+                                         xs[((ti * h + (yi >> f->up)) * w + (xi >> f->up)) * f->c_in + i] *
                                          in->w[weight_at(f, row, i, dt) + dy * f->k + dx];
                             }
                     s = f->relu && s < 0 ? 0 : s;
                     ref[at] = f->f32 ? s : point(r, s);
                 }
-    for (double *p = ref; f->norm && p < ref + 2 * in->out_t * in->out_h * in->out_w * ch; p += ch) {
-        double sum = 0;
-
-        for (int64_t o = 0; o < ch; o++)
-            sum += p[o] * p[o];
-        for (int64_t o = 0; o < ch; o++) {
-            double v = p[o] / fmax(sqrt(sum), 1e-12) * sqrt((double)ch) * in->gamma[o];
-
-            p[o] = point(r, v / (1 + exp(-v)));
-        }
-    }
+    free(xs);
+    if (f->norm)
+        ref_norm(r, ref, 2 * in->out_t * in->out_h * in->out_w, ch, in->gamma);
 }
 
 static double flops_conv(const Case *c)
@@ -317,6 +397,7 @@ static void ref_scale(Run *r, const Case *c, double *ref)
 }
 
 #define CONV .run = run_conv, .reference = ref_conv, .flops = flops_conv
+#define NORMED .run = run_normed, .reference = ref_conv, .flops = flops_conv, .nearer = 1
 #define SCALE .run = run_scale, .reference = ref_scale
 #define REPEAT .run = run_repeat, .reference = ref_repeat
 #define KEEP .run = run_keep, .reference = ref_keep
@@ -401,6 +482,26 @@ const Case vae_cases[] = {
       .bound = 1e-5, .points = 3e-6, .exact = 1, CONV },
     { "causal_conv3d", "40 to 32 residual, 1 frame of 6x17", .m = 1, .n = 6, .k = 17, .extra = 42,
       .bound = 3e-3, .exact = 1, CONV },
+    { "causal_conv3d", "behind a norm, 96 to 96 residual, 2 frames of 17x18", .m = 2, .n = 17, .k = 18, .extra = 1,
+      .bound = 4e-3, NORMED },
+    { "causal_conv3d", "behind a norm, 384 to 192 residual, 1 frame of 9x10", .m = 1, .n = 9, .k = 10, .extra = 43,
+      .bound = 4e-3, NORMED },
+    { "causal_conv3d", "behind a norm, norm 96 to 96, 2 frames of 9x17", .m = 2, .n = 9, .k = 17, .extra = 44,
+      .bound = 6e-3, NORMED },
+    { "causal_conv3d", "behind a norm, norm 96 to 192, 1 frame of 9x17", .m = 1, .n = 9, .k = 17, .extra = 45,
+      .bound = 6e-3, NORMED },
+    { "causal_conv3d", "behind a norm, norm 96 to 384, 1 frame of 4x5", .m = 1, .n = 4, .k = 5, .extra = 18,
+      .bound = 6e-3, NORMED },
+    { "causal_conv3d", "behind a norm, norm 48 to 48, 1 frame of 9x17", .m = 1, .n = 9, .k = 17, .extra = 38,
+      .bound = 6e-3, NORMED },
+    { "causal_conv3d", "behind a norm, norm 16 to 24, 2 frames of 5x9", .m = 2, .n = 5, .k = 9, .extra = 19,
+      .bound = 6e-3, NORMED },
+    { "causal_conv3d", "behind a norm, head of 96, 1 frame of 17x18", .m = 1, .n = 17, .k = 18, .extra = 7,
+      .bound = 3e-3, NORMED },
+    { "causal_conv3d", "behind a norm, 40 to 32 residual, 1 frame of 6x17", .m = 1, .n = 6, .k = 17, .extra = 42,
+      .bound = 4e-3, NORMED },
+    { "causal_conv3d", "behind a norm, largest sums, 1 frame of 5x7", .m = 1, .n = 5, .k = 7, .extra = 46,
+      .bound = 3e-3, NORMED },
     { "vae_scale", "latent frame 2 of 3x5x4", .m = 3, .n = 5, .k = 4, .extra = 32, .bound = 1e-2, .exact = 1, SCALE },
     { "vae_scale", "plain, latent frame 1 of 2x5x4", .m = 2, .n = 5, .k = 4, .extra = 16, .bound = 1e-7, .exact = 1,
       SCALE },

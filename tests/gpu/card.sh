@@ -142,6 +142,7 @@ while read -r name ms operations; do
     attention)    name="attention with its preparation" ;;
     sage)         name="of it sage, for two tenths more of the keys" ;;
     conv3d)       name="conv3d, 4 pictures, 96 channels" ;;
+    conv3d-f16)   name="conv3d of f16, as behind a norm" ;;
     esac
     row "$name" "$ms, $(share "$operations" "$ms")"
 done < "$tmp/out"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * From a file's tensors to the weights of a device: one that computes from the file, and one with memory of its own,
  * whose memory starts as garbage. The same numbers in both, in one piece or in many. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -300,6 +301,103 @@ static void test_columns(void)
     free(u);
 }
 
+/* every f16, what is halfway to the next one, and what is next to that */
+static void test_half(void)
+{
+    for (int h = 0; h < 0x7c00; h++) {
+        float f = td_f16_to_f32((uint16_t)h), next = h < 0x7bff ? td_f16_to_f32((uint16_t)(h + 1)) : 65536,
+              middle = (f + next) / 2;
+
+        if (!CHECK(td_f32_to_f16(f) == h && td_f32_to_f16(-f) == (h | 0x8000)) ||
+            !CHECK(td_f32_to_f16(middle) == h + (h & 1) && td_f32_to_f16(nextafterf(middle, 0)) == h &&
+                   td_f32_to_f16(nextafterf(middle, INFINITY)) == h + 1))
+            break;
+    }
+    CHECK_INT(td_f32_to_f16(-1e9f), 0xfc00);
+}
+
+enum { F16_OUT = 384, F16_IN = 64, F16_TAPS = 27, F16_ROW = F16_IN * F16_TAPS };
+
+static TDConv f16_conv(float reach)
+{
+    return (TDConv){ .c_out = F16_OUT, .c_in = F16_IN, .kt = 3, .kh = 3, .kw = 3, .stride_t = 1, .stride_s = 1,
+                     .reach = reach };
+}
+
+/* of f16 where a bound is known, and not too wide. what: the weight that is changed */
+static int packed_f16(TDConv conv, float *f, int64_t what, float value_there)
+{
+    TDEntry e = matrix("filters", TD_F32, F16_OUT, conv.c_in * conv.kt * conv.kh * conv.kw, f);
+    TDWeights w = { 0 };
+    float was = f[what];
+
+    f[what] = value_there;
+    conv.f16 = 1;
+    CHECK_INT(td_pack_conv(dev, &w, &conv, &e), 0);
+    f[what] = was;
+    td_weights_free(dev, &w);
+    return conv.f16;
+}
+
+static void test_f16(void)
+{
+    float *f = malloc((F16_OUT + 1) * F16_ROW * sizeof(*f)), most = 0, reach = 30;
+    TDEntry e = matrix("filters", TD_F32, F16_OUT, F16_ROW, f);
+    TDConv conv = f16_conv(reach), odd;
+    TDWeights w = { 0 };
+
+    if (!CHECK(f != NULL))
+        return;
+    for (int64_t i = 0; i < (F16_OUT + 1) * F16_ROW; i++)
+        f[i] = value(i) / 50 * (i % 11 ? 1 : 1e-7f);
+    for (int i = 0; i < F16_IN; i++)             /* tap 5 of a channel in the middle */
+        f[200 * F16_ROW + i * F16_TAPS + 5] *= 3;
+    CHECK_INT(packed_f16(conv, f, 0, 0), 0);     /* no device asks for it */
+    dev->caps.f16_channels = F16_IN;
+    CHECK_INT(td_pack_conv(dev, &w, &conv, &e), 0);
+    CHECK_INT(conv.f16, 1);
+    for (int64_t r = 0; r < F16_OUT * F16_TAPS && w.bytes; r++) {
+        float sum = 0;
+
+        for (int i = 0; i < F16_IN; i++) {
+            float is = td_f16_to_f32(conv.w[r * F16_IN + i]),
+                  want = td_bf16_round(f[(r / F16_TAPS * F16_IN + i) * F16_TAPS + r % F16_TAPS]) / conv.unscale;
+
+            if (!CHECK(fabsf(want) >= 0x1p-14f ? is == want : fabsf(is - want) <= 0x1p-25f))
+                return;
+            sum += is * is;
+        }
+        most = fmaxf(most, sqrtf(sum));
+    }
+    CHECK(most * reach > 1 << 14 && most * reach <= 1 << 15);
+    CHECK_INT(packed_f16(f16_conv(1), f, 0, 0), 1);
+    CHECK_INT(packed_f16(f16_conv(32768), f, 0, 0), 1);
+    CHECK_INT(packed_f16(f16_conv(0), f, 0, 0), 0);
+    CHECK_INT(packed_f16(f16_conv(0.99f), f, 0, 0), 0);
+    CHECK_INT(packed_f16(f16_conv(32800), f, 0, 0), 0);
+    CHECK_INT(packed_f16(f16_conv(INFINITY), f, 0, 0), 0);
+    CHECK_INT(packed_f16(f16_conv(30), f, 7, 1e17f), 1);
+    CHECK_INT(packed_f16(f16_conv(30), f, 7, 1e25f), 0);
+    for (int64_t i = 0; i < F16_OUT * F16_ROW; i++)
+        f[i] *= 1e-25f;
+    CHECK_INT(packed_f16(f16_conv(30), f, 0, 0), 0);
+    CHECK_INT(packed_f16(f16_conv(30), f, 7, 1e-12f), 1);
+    odd = f16_conv(30);
+    odd.interleave = 1;
+    CHECK_INT(packed_f16(odd, f, 0, 0), 0);
+    odd = f16_conv(30);
+    odd.stride_s = 2;
+    CHECK_INT(packed_f16(odd, f, 0, 0), 0);
+    odd = f16_conv(30);
+    odd.kh = odd.kw = 1;
+    CHECK_INT(packed_f16(odd, f, 0, 0), 0);
+    dev->caps.f16_channels = F16_IN - 1;
+    CHECK_INT(packed_f16(f16_conv(30), f, 0, 0), 0);
+    dev->caps.f16_channels = 0;
+    td_weights_free(dev, &w);
+    free(f);
+}
+
 int main(void)
 {
     TDCancel cancel = { 0 };
@@ -323,6 +421,10 @@ int main(void)
     test_begin("too many blocks for the scratch of a task");
     test_blocks();
     test_columns();
+    test_begin("f32 to f16");
+    test_half();
+    test_begin("convolutions of f16");
+    test_f16();
     test_begin("channels of a transformer");
     test_channels();
     CHECK(dev->packer != NULL);                  /* threads and memory that are held from one tensor to the next */
