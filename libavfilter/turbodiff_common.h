@@ -160,6 +160,9 @@ typedef struct TurboDiffContext {
         TD_CONST("auto",      "as the file is, or 8 bits",            TD_QUANT_AUTO,         "quant"), \
         TD_CONST("none",      "bfloat16",                             TD_QUANT_NONE,         "quant"), \
         TD_CONST("int8",      "8-bit integers",                       TD_QUANT_INT8,         "quant"), \
+    { "vae_dtype",       "set the arithmetic of the VAE's convolutions", TD_OFFSET(settings.vae_dtype), AV_OPT_TYPE_INT, { .i64 = TD_VAE_DTYPE_AUTO }, TD_VAE_DTYPE_AUTO, TD_VAE_DTYPE_BF16, TD_FLAGS, .unit = "vae_dtype" }, \
+        TD_CONST("auto",      "float16 where that is faster",         TD_VAE_DTYPE_AUTO,     "vae_dtype"), \
+        TD_CONST("bf16",      "bfloat16",                             TD_VAE_DTYPE_BF16,     "vae_dtype"), \
     { "norm",            "set the arithmetic of the norm layers", TD_OFFSET(settings.norm), AV_OPT_TYPE_INT, { .i64 = TD_NORM_OFFICIAL }, TD_NORM_OFFICIAL, TD_NORM_EXACT, TD_FLAGS, .unit = "norm" }, \
         TD_CONST("official",  "as the official fast kernels",         TD_NORM_OFFICIAL,      "norm"), \
         TD_CONST("exact",     "as defined",                           TD_NORM_EXACT,         "norm"), \

@@ -178,8 +178,8 @@ static int bind(const TDCheckpoint *c, enum Part part, TDLog *log)
     else if (part == PART_TINY)
         for (int i = 0; i < 2 && ret >= 0; i++)
             ret = td_tiny_bind(&tiny[i], dev, c, i, TD_MEASURE);
-    else if ((ret = td_vae_bind(&vae, dev, c, TD_MEASURE)) >= 0)
-        ret = td_vae_encode_bind(&encoder, dev, c, TD_MEASURE);
+    else if ((ret = td_vae_bind(&vae, dev, c, TD_VAE_DTYPE_AUTO, TD_MEASURE)) >= 0)
+        ret = td_vae_encode_bind(&encoder, dev, c, TD_VAE_DTYPE_AUTO, TD_MEASURE);
     td_dit_free(&dit);
     td_text_free(&text);
     td_vae_free(&vae);

@@ -78,6 +78,9 @@ enum TDAttention { TD_ATTN_AUTO, TD_ATTN_DENSE, TD_ATTN_SLA, TD_ATTN_SAGESLA };
  *  INT8: quantise any file at load */
 enum TDQuant { TD_QUANT_AUTO, TD_QUANT_NONE, TD_QUANT_INT8 };
 
+/** AUTO: bf16, or f16 in convolutions whose input was normed, on GPUs that are faster so; BF16: on none */
+enum TDVaeDtype { TD_VAE_DTYPE_AUTO, TD_VAE_DTYPE_BF16 };
+
 /** OFFICIAL: the official fast kernels, padded lanes included; EXACT: the textbook norms */
 enum TDNorm { TD_NORM_OFFICIAL, TD_NORM_EXACT };
 
@@ -139,6 +142,7 @@ typedef struct TDSettings {
                                      ///< NULL (default) = what the model makes by itself
     int image_to_video;              ///< 0.2. Where no file is given at all: the demo model for image to video in place
                                      ///< of the one for text to video; default 0
+    enum TDVaeDtype vae_dtype;       ///< 0.2. Default AUTO
 } TDSettings;
 
 enum TDSampler { TD_SAMPLER_RCM, TD_SAMPLER_UNIPC };

@@ -12,6 +12,7 @@ const char *const td_sla_block_words[] = { [TD_SLA_BLOCK_AUTO] = "auto", [TD_SLA
 const char *const td_noise_words[] = { [TD_NOISE_AUTO] = "auto", [TD_NOISE_H100] = "h100",
                                        [TD_NOISE_RTX5090] = "rtx5090", [TD_NOISE_RTX4090] = "rtx4090",
                                        [TD_NOISE_A100] = "a100", [TD_NOISE_CPU] = "cpu", NULL };
+static const char *const vae_dtypes[] = { [TD_VAE_DTYPE_AUTO] = "auto", [TD_VAE_DTYPE_BF16] = "bf16", NULL };
 static const char *const norms[] = { [TD_NORM_OFFICIAL] = "official", [TD_NORM_EXACT] = "exact", NULL };
 static const char *const samplers[] = { [TD_SAMPLER_RCM] = "rcm", [TD_SAMPLER_UNIPC] = "unipc", NULL };
 static const char *const backends[] = { [TD_BACKEND_AUTO] = "auto", [TD_BACKEND_CPU] = "cpu",
@@ -31,6 +32,7 @@ const TDOption td_options[] = {
     SETTING("attention", attention, WORD, .words = td_attention_words),
     SETTING("quant", quant, WORD, .words = td_quant_words),
     SETTING("norm", norm, WORD, .words = norms),
+    SETTING("vae_dtype", vae_dtype, WORD, .words = vae_dtypes),
     SETTING("sla_block", sla_block, WORD, .words = td_sla_block_words),
     SETTING("residency", residency, WORD, .words = residencies),
     SETTING("max_bytes", max_bytes, U64, .words = NULL),

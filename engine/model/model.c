@@ -38,6 +38,8 @@ static int open_part(TDModel *m, enum TDFile file, const TDSettings *s)
     if (key.kind == TD_PART_DIT) {
         key.quant = s->quant;
         key.norm = s->norm;
+    } else if (key.kind != TD_PART_TEXT) {
+        key.vae_dtype = s->vae_dtype;
     }
     TRY(td_part_open(&m->part[file], &key, m->path[file], m->dev));
     TRY(td_part_view(m->part[file], &m->net[file], m->dev));

@@ -25,12 +25,12 @@ static int bind_dit(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 
 static int bind_vae(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 {
-    return td_vae_bind(&net->vae, dev, p->file, block);
+    return td_vae_bind(&net->vae, dev, p->file, p->key.vae_dtype, block);
 }
 
 static int bind_encoder(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
 {
-    return td_vae_encode_bind(&net->encoder, dev, p->file, block);
+    return td_vae_encode_bind(&net->encoder, dev, p->file, p->key.vae_dtype, block);
 }
 
 static int bind_tiny(TDNet *net, const TDPart *p, TDDev *dev, size_t block)
@@ -191,6 +191,7 @@ static enum TDPartKind kind_of(enum TDPartKind kind, const TDCheckpoint *file)
 static int same_use(const TDPart *a, const TDPart *b)
 {
     return a->key.kind == b->key.kind && a->key.quant == b->key.quant && a->key.norm == b->key.norm &&
+           a->key.vae_dtype == b->key.vae_dtype &&
            td_checkpoint_same(a->file, b->file) && td_lora_same(a->lora, b->lora);
 }
 

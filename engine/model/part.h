@@ -22,11 +22,13 @@ enum TDPartKind { TD_PART_DIT, TD_PART_TEXT, TD_PART_VAE, TD_PART_ENCODER, TD_PA
 
 typedef struct TDPart TDPart;
 
-/** What makes two uses of a file the same; quant, norm and lora are 0 but for a transformer. */
+/** What makes two uses of a file the same; quant, norm and lora are 0 but for a transformer, vae_dtype but for a
+ *  VAE. */
 typedef struct TDPartKey {
     enum TDPartKind kind;
     enum TDQuant quant;
     enum TDNorm norm;
+    enum TDVaeDtype vae_dtype;
     const char *lora;                            ///< as TDParams has it, for td_part_open() alone; NULL: none
     int low;                                     ///< the second of two transformers, for a LoRA that tells
 } TDPartKey;

@@ -10,6 +10,7 @@ typedef struct TDBind {
     TDWeights *weights;
     const TDCheckpoint *ckpt;
     int biased;                                  ///< its linears have a bias; otherwise none has
+    int f16;                                     ///< convolutions of what was normed may be of f16
 } TDBind;
 
 #define TD_MAX_WIDTH 65536                       /* of any layer: keeps products of sizes within 64 bits */

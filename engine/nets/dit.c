@@ -182,7 +182,7 @@ fail:
 int td_dit_bind_block(TDDit *dit, TDWeights *w, const TDCheckpoint *ckpt, int block)
 {
     TDDitShape s = { dit->dim, dit->ffn, dit->n_blocks, dit->in_dim, dit->text_dim, dit->int8, dit->has_sla, NULL };
-    TDBind b = { dit->dev, w, ckpt, 1 };
+    TDBind b = { dit->dev, w, ckpt, 1, 0 };
     TDDitBlock *k = &dit->blocks[block < 0 ? 0 : block];
     int64_t sizes[TD_N_SIZES];
     char prefix[32];
@@ -204,7 +204,7 @@ fail:
 
 int td_dit_bind_keys(TDDit *dit, TDWeights *w, const TDCheckpoint *ckpt, int block)
 {
-    TDBind b = { dit->dev, w, ckpt, 1 };
+    TDBind b = { dit->dev, w, ckpt, 1, 0 };
     int64_t sizes[TD_N_SIZES];
     char prefix[32];
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include "nets/tensors.h"
 
 #define EPS 1e-6f
@@ -47,16 +49,37 @@ fail:
     return ret;
 }
 
-static int bind_conv(const TDBind *b, TDConv *conv, const TDNetTensor *row, const char *name, int64_t n, int64_t k)
+static int bind_conv(const TDBind *b, TDConv *conv, const TDNetTensor *row, const char *name, int64_t n, int64_t k,
+                     float reach)
 {
     *conv = (TDConv){ .c_out = n, .c_in = k, .kt = row->kt ? row->kt : 1, .kh = row->ks, .kw = row->ks,
-                      .stride_t = 1, .stride_s = 1 };
+                      .stride_t = 1, .stride_s = 1, .reach = b->f16 ? reach : 0 };
     return td_bind_conv(b, conv, name, row->kind == TD_IS_CONV);
 }
 
+/* The norm makes a pixel's 2-norm sqrt(n), gammas at most so many times more of it, and SiLU no value larger; a
+ * hundredth is for what is rounded on the way. */
+static int bind_gamma(const TDBind *b, const float **gamma, const char *name, int64_t n, float *reach)
+{
+    float *values = malloc((size_t)n * sizeof(*values)), most = 0;
+    int ret = values ? 0 : td_error(b->dev->log, ENOMEM, "%s.gamma: out of memory", name);
+
+    TRY(ret);
+    TRY(td_bind_values(b, values, n, name, "gamma"));
+    for (int64_t i = 0; i < n; i++)
+        most = fabsf(values[i]) > most ? fabsf(values[i]) : most;
+    *reach = 1.01f * sqrtf((float)n) * most;
+    TRY(td_pack_vector(b->dev, b->weights, gamma, values, n));
+fail:
+    free(values);
+    return ret;
+}
+
+/* a convolution behind a gamma is of what was normed with that */
 int td_bind_tensors(const TDBind *b, const TDNetTensor *row, const char *prefix, const int64_t sizes[TD_N_SIZES],
                     enum TDDtype quant, enum TDNorm norm, void *net)
 {
+    float reach = 0;
     int parts, ret = 0;
 
     for (; row->name; row += parts) {
@@ -82,8 +105,8 @@ int td_bind_tensors(const TDBind *b, const TDNetTensor *row, const char *prefix,
         case TD_IS_MATRIX:    TRY(td_bind_matrix(b, to, n, k, name[0])); break;
         case TD_IS_ROWS:      break;             /* by hand */
         case TD_IS_CONV:
-        case TD_IS_CONV_BARE: TRY(bind_conv(b, to, row, name[0], n, k)); break;
-        case TD_IS_GAMMA:     TRY(td_bind_vector(b, to, n, name[0], "gamma")); break;
+        case TD_IS_CONV_BARE: TRY(bind_conv(b, to, row, name[0], n, k, reach)); reach = 0; break;
+        case TD_IS_GAMMA:     TRY(bind_gamma(b, to, name[0], n, &reach)); break;
         }
     }
 fail:

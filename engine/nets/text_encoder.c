@@ -101,7 +101,7 @@ fail:
 int td_text_bind_block(TDTextEncoder *te, TDWeights *w, const TDCheckpoint *ckpt, int block)
 {
     TDTextShape s = { te->dim, te->ffn, te->width, te->n_heads, te->n_blocks, te->n_rows };
-    TDBind b = { te->dev, w, ckpt, 0 };
+    TDBind b = { te->dev, w, ckpt, 0, 0 };
     int64_t sizes[TD_N_SIZES];
     char prefix[32];
     int ret;
@@ -121,7 +121,7 @@ fail:
 int td_text_bind(TDTextEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
 {
     TDTextEncoder *te = calloc(1, sizeof(*te));
-    TDBind b = { dev, te ? &te->weights : NULL, ckpt, 0 };
+    TDBind b = { dev, te ? &te->weights : NULL, ckpt, 0, 0 };
     TDTextShape s;
     int ret;
 

@@ -7,7 +7,7 @@
  *  2. An upsampler's time convolution is skipped for latent frame 0 and starts with zero history at frame 1: frame 0
  *     never enters its cache.
  *  3. The one attention is the second layer, where chunks are one frame: the clip holds memory for one of that size.
- *  4. Activations are bf16 between operations; the last convolution leaves f32.
+ *  4. Activations are bf16 between operations, or f16 from a norm to its convolution; the last one leaves f32.
  *  5. Layers see two frames at most. Where a latent frame has become four, one pair goes through all layers that are
  *     left, then the other one. A pair is as many frames as the cache keeps: at full size, where they fill a buffer,
  *     buffer and cache change places, and nothing is copied. */
@@ -223,10 +223,10 @@ fail:
     return ret;
 }
 
-int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
+int td_vae_bind(TDVae **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDVaeDtype dtype, size_t block)
 {
     TDVae *vae = calloc(1, sizeof(*vae));
-    TDBind b = { dev, vae ? &vae->weights : NULL, ckpt, 1 };
+    TDBind b = { dev, vae ? &vae->weights : NULL, ckpt, 1, dtype == TD_VAE_DTYPE_AUTO };
     int64_t sizes[TD_N_SIZES], base;
     int ret;
 
@@ -345,6 +345,11 @@ TDTensor td_vae_tensor(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int
     return (TDTensor){ buf->data, { t, h, w, c, 1 }, 4, TD_BF16 };
 }
 
+TDTensor td_vae_normed(const TDConv *conv, const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c)
+{
+    return (TDTensor){ buf->data, { t, h, w, c, 1 }, 4, conv->f16 ? TD_F16 : TD_BF16 };
+}
+
 /* the same memory as rows of channels */
 static TDTensor rows(const TDTensor *x)
 {
@@ -372,8 +377,8 @@ int td_vae_keep(TDDev *d, TDTensor *cache, const TDTensor *x, TDTensor *buf)
 int td_vae_residual(TDDev *d, const TDVaeLayer *l, TDTensor cache[2], TDTensor *x, TDTensor buf[3])
 {
     const TDOps *op = d->ops;
-    TDTensor norm = td_vae_tensor(&buf[1], x->shape[0], x->shape[1], x->shape[2], l->c_in),
-             mid = td_vae_tensor(&buf[2], x->shape[0], x->shape[1], x->shape[2], l->c_out), out, *skip = x;
+    TDTensor norm = td_vae_normed(&l->conv1, &buf[1], x->shape[0], x->shape[1], x->shape[2], l->c_in),
+             mid = td_vae_normed(&l->conv2, &buf[2], x->shape[0], x->shape[1], x->shape[2], l->c_out), out, *skip = x;
     int ret;
 
     TRY(op->rms_silu     (d, &norm, x, l->gamma1, 1));
@@ -480,7 +485,7 @@ static int decode(const TDVae *vae, TDVaeClip *c, int i, TDTensor x, TDTensor *r
             TRY(enlarge(vae, c, l, &x, &x));
         }
     }
-    norm = td_vae_tensor(&c->buf[1], x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
+    norm = td_vae_normed(&vae->conv_out, &c->buf[1], x.shape[0], x.shape[1], x.shape[2], x.shape[3]);
     TRY(op->rms_silu     (d, &norm, &x, vae->gamma_out, 1));
     TRY(op->causal_conv3d(d, rgb, &norm, &c->cache_out, &vae->conv_out, NULL));
     TRY(td_vae_keep      (d, &c->cache_out, &norm, &c->buf[1]));

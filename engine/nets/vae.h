@@ -52,7 +52,7 @@ typedef struct TDVaeClip {
 /** The tensors of the decoder's half of a file, by the base width. @return 0, or what fn returned */
 int  td_vae_each_tensor(int64_t base, TDTensorFn fn, void *cookie);
 /** block: as for td_weights_init() */
-int  td_vae_bind(TDVae **vae, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
+int  td_vae_bind(TDVae **vae, TDDev *dev, const TDCheckpoint *ckpt, enum TDVaeDtype dtype, size_t block);
 /** Copy src for another device handle; weights stay src's. *view: NULL, or from an earlier call. @return 0 or ENOMEM */
 int  td_vae_view(TDVae **view, const TDVae *src, TDDev *dev);
 void td_vae_free(TDVae **vae);

@@ -62,10 +62,10 @@ static void find_settled(TDVaeEncoder *enc)
     enc->settled_out = at + 2;
 }
 
-int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, size_t block)
+int td_vae_encode_bind(TDVaeEncoder **out, TDDev *dev, const TDCheckpoint *ckpt, enum TDVaeDtype dtype, size_t block)
 {
     TDVaeEncoder *enc = calloc(1, sizeof(*enc));
-    TDBind b = { dev, enc ? &enc->weights : NULL, ckpt, 1 };
+    TDBind b = { dev, enc ? &enc->weights : NULL, ckpt, 1, dtype == TD_VAE_DTYPE_AUTO };
     int64_t sizes[TD_N_SIZES], base;
     int ret;
 
@@ -218,7 +218,7 @@ static int encode_chunk(const TDVaeEncoder *enc, TDVaeEncodeClip *c, const TDTen
         else
             TRY(downsample_layer(enc, c, at, &x));
     }
-    norm = td_vae_tensor(&c->buf[1], 1, c->h, c->w, enc->conv_out.c_in);
+    norm = td_vae_normed(&enc->conv_out, &c->buf[1], 1, c->h, c->w, enc->conv_out.c_in);
     mean = td_vae_tensor(&c->buf[2], 1, c->h, c->w, enc->conv_out.c_out);
     TRY(op->rms_silu     (d, &norm, &x, enc->gamma_out, 1));
     TRY(op->causal_conv3d(d, &mean, &norm, &c->cache_out, &enc->conv_out, NULL));

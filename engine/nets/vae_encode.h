@@ -25,7 +25,7 @@ typedef struct TDVaeEncodeClip {
 /** The tensors of the encoder's half of a file, by the base width. @return 0, or what fn returned */
 int  td_vae_encode_each_tensor(int64_t base, TDTensorFn fn, void *cookie);
 /** block: as for td_weights_init() */
-int  td_vae_encode_bind(TDVaeEncoder **enc, TDDev *dev, const TDCheckpoint *ckpt, size_t block);
+int  td_vae_encode_bind(TDVaeEncoder **enc, TDDev *dev, const TDCheckpoint *ckpt, enum TDVaeDtype dtype, size_t block);
 int  td_vae_encode_plan(TDVaeEncodeClip *clip, const TDVaeEncoder *enc, TDArena *a, int64_t h, int64_t w);
 /** Empty the caches; the next frame is the first one. */
 int  td_vae_encode_begin(const TDVaeEncoder *enc, TDVaeEncodeClip *clip);

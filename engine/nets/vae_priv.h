@@ -20,6 +20,8 @@ int td_vae_plan_attention(TDVaeAttention *at, const TDVaeLayer *l, TDDev *dev, T
 
 /** bf16 [T,h,w,C] over a flat buffer. */
 TDTensor td_vae_tensor(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c);
+/** The same over what this convolution is to read, once it was normed: bf16 or f16. */
+TDTensor td_vae_normed(const TDConv *conv, const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c);
 /** a has the memory of b, and b that of a. */
 void td_vae_exchange(TDTensor *a, TDTensor *b);
 /** x, which lies in buf and is not needed any more, is over: cache has the last frames. buf has memory as large. */

@@ -170,7 +170,7 @@ static int bind_step(const TDBind *b, TDTinyLayer *l, const Step *s, const char 
 int td_tiny_bind(TDTiny **out, TDDev *dev, const TDCheckpoint *ckpt, int decoder, size_t block)
 {
     TDTiny *v = calloc(1, sizeof(*v));
-    TDBind b = { dev, v ? &v->weights : NULL, ckpt, 0 };
+    TDBind b = { dev, v ? &v->weights : NULL, ckpt, 0, 0 };
     const char *stranger = td_tiny_stranger(ckpt);
     const Step *steps;
     int ret;

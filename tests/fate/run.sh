@@ -449,7 +449,7 @@ bad "device with the CPU"     "device: 0 with backend cpu, want auto or cuda" "$
 bad "max_bytes"               "more than the limit of 1000$"        "$base:max_bytes=1k"
 bad "hw_format unknown"       "Unable to parse .*option value \"nonsense\"" "$base:hw_format=nonsense"
 bad "hw_format of no CUDA frame" "hw_format rgb24: expected nv12" "$base:hw_format=rgb24"
-for opt in attention quant norm noise sampler backend residency sla_block; do
+for opt in attention quant vae_dtype norm noise sampler backend residency sla_block; do
     bad "$opt unknown"        "Unable to parse .*option value \"nonsense\"" "$base:$opt=nonsense"
 done
 bad "no dit file"             "$tmp/none.pth: no such file"         "$base:dit=$tmp/none.pth"

@@ -12,8 +12,8 @@
  * IN is a .safetensors file: x [16,T,h,w] (dit, vae), t [1] in 0..1000 and emb [<= 512, text dim] (dit), cond
  * [20,T,h,w] (dit of image to video); image [H,W,3] in 0..255 and grid [3] = T, h, w (encode). Or it is TxhxW, such as
  * 21x60x104: all of these by chance, the same each time. Prints "ms" and the time of each run, of the network alone;
- * what is written is of the last one. -B names a card of tests/cards.h: the GPU then runs as that. -m 1: another line,
- * "MiB" and what of the device's memory is in use then, by all programs. */
+ * what is written is of the last one. -B names a card of tests/cards.h: the GPU then runs as that. -d: the option
+ * vae_dtype. -m 1: another line, "MiB" and what of the device's memory is in use then, by all programs. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -35,6 +35,7 @@ typedef struct Stage {
     enum TDBackend backend;
     TDAttnConfig attn;
     int runs, tell_memory;
+    enum TDVaeDtype vae_dtype;
     const TDCard *as;                            /* the card to run as */
     FILE *out;
     TDCheckpoint *weights, *in;
@@ -316,7 +317,7 @@ fail:
 /* a half of a VAE's file, loaded */
 static int hold(Stage *s, TDPart **part, TDNet *net, enum TDPartKind kind, const char *path)
 {
-    TDPartKey key = { .kind = kind };
+    TDPartKey key = { .kind = kind, .vae_dtype = s->vae_dtype };
     int ret;
 
     TRY(td_part_open(part, &key, path, s->dev));
@@ -498,6 +499,8 @@ static int option(Stage *s, char o, const char *v)
               return s->attn.kind != TD_ATTN_DENSE || !strcmp(v, "dense") ? 0 : -1;
     case 'b': return sscanf(v, "%dx%d", &s->attn.bq, &s->attn.bk) == 2 &&
                      ((s->attn.bq == 128 && s->attn.bk == 64) || (s->attn.bq == 64 && s->attn.bk == 128)) ? 0 : -1;
+    case 'd': s->vae_dtype = strcmp(v, "bf16") ? TD_VAE_DTYPE_AUTO : TD_VAE_DTYPE_BF16;
+              return s->vae_dtype == TD_VAE_DTYPE_BF16 || !strcmp(v, "auto") ? 0 : -1;
     case 'k': s->attn.topk = atof(v);
               return s->attn.topk > 0 && s->attn.topk <= 1 ? 0 : -1;
     case 'm': s->tell_memory = atoi(v);
@@ -528,6 +531,7 @@ int main(int argc, char **argv)
             kind = k;
     if (kind < 0) {
         fputs("usage: stage [-B cpu|cuda|CARD] [-n RUNS] [-a dense|sla|sagesla] [-b 128x64|64x128] [-k TOPK] [-m 1]\n"
+              "             [-d auto|bf16]\n"
               "             text WEIGHTS SPIECE PROMPT OUT | dit WEIGHTS IN OUT | vae WEIGHTS IN OUT |\n"
               "             encode WEIGHTS IN OUT | compare A B MOST\n", stderr);
         return 2;

@@ -80,6 +80,7 @@ equal "td: two guidances for one transformer" "$code $(grep -c '^error: guidance
 line "td: a seed of 2^64"         2 '--seed 18446744073709551616: want' td -r 18446744073709551616 "$model" a "$tmp/x"
 line "td: a seed below -1"        2 '--seed -2: want' td -r -2 "$model" a "$tmp/x"
 line "td: a word"                 2 '--quant fp3: want one of auto none int8' td -q fp3 "$model" a "$tmp/x"
+line "td: a word of a long option" 2 '--vae-dtype f16: want one of auto bf16' td --vae-dtype f16 "$model" a "$tmp/x"
 line "td: half a size"            2 '--size 832x: want WxH' td -s 832x "$model" a "$tmp/x"
 line "td: a size with a tail"     2 '--size 32x32x: want WxH' td -s 32x32x "$model" a "$tmp/x"
 line "td: nothing to do"          2 'usage: td .*MODEL_DIR.* PROMPT OUT.rgb' td

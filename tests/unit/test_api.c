@@ -115,6 +115,7 @@ static void test_settings(void)
     REFUSE(EINVAL, "backend", s.backend = (enum TDBackend)3);
     REFUSE(EINVAL, "attention", s.attention = (enum TDAttention)-1);
     REFUSE(EINVAL, "quant", s.quant = (enum TDQuant)3);
+    REFUSE(EINVAL, "vae_dtype", s.vae_dtype = (enum TDVaeDtype)2);
     REFUSE(EINVAL, "norm", s.norm = (enum TDNorm)2);
     REFUSE(EINVAL, "sla_block", s.sla_block = (enum TDSlaBlock)3);
     REFUSE(EINVAL, "residency", s.residency = (enum TDResidency)3);

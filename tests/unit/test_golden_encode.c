@@ -150,7 +150,7 @@ int main(void)
     widest_watch(e.dev);
     if (CHECK(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models", "tiny/Wan2.1_VAE.pth"),
                                  &log) == 0) &&
-        CHECK(td_vae_encode_bind(&e.enc, e.dev, ckpt, 0) == 0)) {
+        CHECK(td_vae_encode_bind(&e.enc, e.dev, ckpt, TD_VAE_DTYPE_AUTO, 0) == 0)) {
         test_golden(&e, &log);
         test_begin("VAE encode: what has settled is not computed again");
         test_still(&e, &log);

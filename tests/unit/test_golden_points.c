@@ -286,7 +286,7 @@ static void test_vae(TDDev *dev, TDLog *log)
     g = golden_open("vae_points", log);
     if (!g || !CHECK_INT(td_checkpoint_open(&ckpt, golden_path(path, "TD_MODELS", "build/models",
                                                                "tiny/Wan2.1_VAE.pth"), log), 0) ||
-        !CHECK_INT(td_vae_bind(&vae, dev, ckpt, 0), 0) ||
+        !CHECK_INT(td_vae_bind(&vae, dev, ckpt, TD_VAE_DTYPE_AUTO, 0), 0) ||
         !(zf = golden_f32(g, "z", &n)) || !CHECK_INT(n, 16 * 3 * 4 * 6))
         goto end;
     for (int pass = 0; pass < 2; pass++) {

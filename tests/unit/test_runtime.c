@@ -292,6 +292,18 @@ static void test_sharing(void)
         CHECK(!memcmp(a, b, BYTES));
         td_close(&c[1]);
     }
+
+    test_begin("another precision of the VAE is not shared, on a CPU the same pictures");
+    for (int i = 0; i < 2; i++) {
+        lines_settings(&s, &l[i]);
+        s.vae_dtype = i ? TD_VAE_DTYPE_BF16 : TD_VAE_DTYPE_AUTO;
+        CHECK_INT(td_open(&c[i], &s), 0);
+        CHECK_INT(clip(c[i], "a cat", i ? b : a), N);
+    }
+    CHECK_INT(l[1].n_loads, 1);
+    CHECK(want_gpu() || !memcmp(a, b, BYTES));
+    td_close(&c[0]);
+    td_close(&c[1]);
 }
 
 typedef struct Worker {

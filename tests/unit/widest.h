@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * A table of operations that also keeps the size of the largest bf16 frames that the VAE makes: what its buffers must
- * hold, and nothing beyond it; and that of the largest cache that was copied to. */
+ * A table of operations that also keeps the size of the largest frames of 16 bits that the VAE makes: what its buffers
+ * must hold, and nothing beyond it; and that of the largest cache that was copied to. */
 #ifndef WIDEST_H
 #define WIDEST_H
 
@@ -14,7 +14,7 @@ static struct {
 
 static inline void widest_keep(const TDTensor *y)
 {
-    if (y->dtype == TD_BF16 && td_tensor_bytes(y) > widest.bytes)
+    if (y->dtype != TD_F32 && td_tensor_bytes(y) > widest.bytes)
         widest.bytes = td_tensor_bytes(y);
 }
 
