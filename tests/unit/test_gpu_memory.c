@@ -228,12 +228,13 @@ int main(void)
     small_path(model, "m");
     if (trap.on_gpu) {
         gpu_only(&want);
-        before = hog_free_bytes();
     } else if (CHECK_INT(open_model(&c, TD_RESIDENT_ALL), 0)) {
         CHECK_INT(run(c, &want), 0);
     }
     td_close(&c);
     failing("memory gone before a clip", TD_RESIDENT_ALL, BEFORE_START, 0, plan_line, want);
+    if (trap.on_gpu)                             /* the driver keeps some of what it wanted while there was none */
+        before = hog_free_bytes();
     failing("memory gone before a second clip", TD_RESIDENT_ALL, BEFORE_START, 1, plan_line, want);
     failing("memory gone between plan and allocation", TD_RESIDENT_ALL, AFTER_PLAN, 0, alloc_line, want);
     failing("memory gone between plan and allocation of a second clip", TD_RESIDENT_ALL, AFTER_PLAN, 1, alloc_line,
