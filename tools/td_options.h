@@ -225,6 +225,17 @@ static inline void warn_of_idle(const Options *o, const struct option *longs, co
                 fprintf(stderr, "warning: --%s has no effect with %s\n", options[k].name, options[k].beside);
 }
 
+/* names of files and of cards, and lists: an empty one is none. @return 0, or -1 after a line */
+static inline int check_text(const TDOption *named, int at, const char *v)
+{
+    if (!v || *v || at >= N_OPTIONS ||
+        (named ? named->type != TD_OPTION_TEXT : !one_of(option_table[at].letter, "WIj")))
+        return 0;
+    fprintf(stderr, "td: --%s is empty: want %s: %s\n", option_table[at].name, option_table[at].value,
+            option_table[at].help);
+    return -1;
+}
+
 /** @return 0 go on, 1 all is done (help, version), -1 after an error line */
 static inline int parse_options(Options *o, int argc, char **argv)
 {
@@ -248,7 +259,8 @@ static inline int parse_options(Options *o, int argc, char **argv)
             return -1;
         given[at] = 1;
         named = find_named(longs[at].name);
-        if ((named ? parse_named(o, named, longs[at].name, optarg)
+        if (check_text(named, at, optarg) < 0 ||
+            (named ? parse_named(o, named, longs[at].name, optarg)
                    : parse_option(o, (char)letter, longs[at].name, optarg)) < 0)
             return -1;
     }

@@ -547,7 +547,7 @@ int main(int argc, char **argv)
             o.dir = argv[i];
         }
     }
-    if (!o.dir) {
+    if (!o.dir || !*o.dir) {
         fail("no directory to write to; tdsynth --help lists the options");
         return 1;
     }

@@ -10,6 +10,8 @@ int td_open_regular(const char *path, const char *want, struct stat *st, TDLog *
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = errno;
 
+    if (!*path)
+        return td_error(log, ENOENT, "the name of a file is empty, want %s", want);
     if (fd < 0 && (err == ENOENT || err == ENOTDIR))
         return td_error(log, ENOENT, "%s: no such file, want %s", path, want);
     if (fd < 0 && (err == EACCES || err == EPERM))

@@ -224,6 +224,12 @@ int td_model_find_files(char *path[TD_N_FILES], char chosen[TD_CHOSEN], const TD
     int ret = 0;
 
     chosen[0] = 0;
+    if (s->model && !*s->model)
+        return td_error(log, ENOENT, "model= is empty, want a directory with the model's files");
+    for (int k = 0; k < TD_N_FILES; k++)
+        if (given[k] && !*given[k])
+            return td_error(log, ENOENT, "%s= is empty, want %s, such as %s", kinds[k].option, kinds[k].what,
+                            kinds[k].example);
     if (s->model) {
         TRY(td_scan(&scan, s->model, log));
         TRY(choose_quant(&scan, TD_FILE_DIT, s->quant, log));

@@ -66,6 +66,13 @@ line "td: a file without a name" 1 'the name of a file is empty; usage: td .* PR
 line "td: a number with a tail"   2 '--frames 5x: want a whole number' td -n 5x "$model" a "$tmp/x"
 line "td: no number"              2 '--frames abc: want a whole number' td --frames=abc "$model" a "$tmp/x"
 line "td: an empty number"        2 '--steps : want a whole number' td -i "" "$model" a "$tmp/x"
+for option in --device --timesteps --vae --image --lora --lora-low --stats; do
+    line "td: an empty $option" 2 "td: $option is empty: want [A-Z|.]*: ..*" td $option= "$model" a "$tmp/x"
+done
+equal "td: an empty negative prompt is one" "$(status td $clip -S unipc --negative-prompt= "$model" a "$tmp/x")" 0
+line "td: a model without a name" 1 '^error: model= is empty, want a directory' td $clip "" a "$tmp/x"
+line "td: the same of a list" 1 '^error: model= is empty, want a directory' td --devices ""
+line "td: prompts without a name" 1 'the name of a file is empty' td -P "$model" "" "$tmp/x"
 line "td: a number out of range"  2 '--frames 99999999999: want' td -n 99999999999 "$model" a "$tmp/x"
 line "td: threads below 0"        2 '--threads -1: want' td -t -1 "$model" a "$tmp/x"
 line "td: no clips"               2 '--clips 0: want' td -c 0 "$model" a "$tmp/x"
@@ -207,6 +214,8 @@ equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")
     "$(status tdinfo --summary "$model") $(wc -l < "$tmp/out")"
 "$dir/tdinfo" "$model" > /dev/full 2> "$tmp/err"
 equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
+line "tdinfo: a file without a name" 1 'tdinfo: the name of a file is empty, want a weight file' tdinfo ""
+line "tdinfo: a vocabulary without one" 1 'tdinfo: the name of a file is empty, want a SentencePiece model' tdinfo -t ""
 for option in -s --summary; do
     line "tdinfo: $option beside --tokenize" 2 'usage: tdinfo \[--summary\] FILE|DIR' tdinfo $option --tokenize tests/data/spiece.model
 done
@@ -216,6 +225,8 @@ line "tdsynth: no such VAE" 1 '--vae=large: want wan or tiny' tdsynth --vae=larg
 code=$(status tdsynth --only=dit --lora=3 "$tmp/synth")
 equal "tdsynth: a LoRA" "$code $("$dir/tdinfo" -s "$tmp/synth/lora.safetensors" | grep -c 'LoRA, for lora=, 20 pairs of rank 3 to 3: 40 tensors')" "0 1"
 line "tdsynth: no directory" 1 'no directory to write to' tdsynth
+line "tdsynth: a directory without a name" 1 'no directory to write to' tdsynth ""
+line "tdsynth: a vocabulary without one" 1 'the name of a file is empty, want a SentencePiece model' tdsynth --spiece= "$tmp/nameless"
 line "tdsynth: an endless vocabulary" 1 '/dev/zero: is no regular file, want a SentencePiece model' \
     tdsynth --spiece=/dev/zero "$tmp/endless"
 line "tdsynth: a number with a tail" 1 '--dim=128x: want' tdsynth --dim=128x "$tmp/x"

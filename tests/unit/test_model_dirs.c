@@ -417,6 +417,13 @@ static void test_comfy(void)
     refuse_as("comfy", "dit_low", "nope", ENOENT, "a low-noise expert (diffusion_models/wan2.2_t2v_low_noise_14B"
               ".safetensors, unet/wan2.2_i2v_low_noise_14B.ckpt, diffusion_models/wan/Wan2_1_T2V_1_3B.sft, diffusion_");
     refuse_as("comfy", "text_encoder", "nope", ENOENT, "that could be a umT5 encoder (text_encoders/umt5.safetensors)");
+    for (int i = 0; i < 4; i++) {
+        static const char *const part[] = { "dit", "dit_low", "text_encoder", "vae" };
+        char want[64];
+
+        snprintf(want, sizeof(want), "%s= is empty, want a ", part[i]);
+        refuse_as("comfy", part[i], "", ENOENT, want);
+    }
     refuse_as("comfy", "vae", "nope", ENOENT, "could be a VAE (vae/Wan2_1_VAE_f32.pt, vae/wan_2.1_vae.pt, vae/taew2_1");
 
     test_begin("folders and files that are links to others: each file is one");
