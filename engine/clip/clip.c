@@ -453,6 +453,16 @@ fail:
     return ret;
 }
 
+/* a file's weights may be the reason, or what LoRAs make of those of a transformer */
+static int not_finite(TDClip *c, const char *what, enum TDFile file)
+{
+    const char *lora = c->model->lora[0].text, *low = c->model->lora[1].text;
+
+    return td_error(c->log, EBADMSG, "%s is not finite; %s holds NaN or infinite weights%s%s%s%s", what,
+                    c->model->path[file], lora ? ", or too large ones come of lora=" : "", lora ? lora : "",
+                    low ? ", or too large ones come of lora_low=" : "", low ? low : "");
+}
+
 /* f32 of the state, checked, for the VAE */
 static int end_denoise(TDClip *c)
 {
@@ -461,8 +471,7 @@ static int end_denoise(TDClip *c)
     TRY(td_model_check_file(c->model, c->expert));
     TRY(c->dev->ops->round_state(c->dev, &c->latents, &c->z, &finite));
     if (!finite) {
-        ret = td_error(c->log, EBADMSG, "denoise: the latent is not finite; %s holds NaN or infinite weights",
-                       c->model->path[c->expert]);
+        ret = not_finite(c, "denoise: the latent", c->expert);
         goto fail;
     }
     TRY(begin_stage(c, TD_FILE_VAE));
@@ -547,8 +556,7 @@ int td_clip_frame(TDClip *c, TDFrame *f)
     if (ret < 0)
         return ret;
     if (!finite)                                 /* weights that are not finite, or bf16 overflow */
-        return td_error(c->log, EBADMSG, "decode: the picture is not finite; %s holds NaN or infinite weights",
-                        c->model->path[TD_FILE_VAE]);
+        return not_finite(c, "decode: the picture", TD_FILE_VAE);
     c->last = set;
     c->last_at = c->next_ready;
     if (++c->next_ready == set->rgb.shape[0]) {

@@ -26,6 +26,7 @@ typedef struct TDPlane {
 typedef struct TDChange {
     const struct TDChange *next;                 ///< what comes after it
     enum TDChangeKind kind;
+    const char *file;                            ///< that it is of, for messages
     float strength;                              ///< of the file
     float scale;                                 ///< alpha / r, or 1
     TDPlane m[4];

@@ -168,6 +168,7 @@ static int append(TDLoraJob *job, const TDEntry *target, const TDChange *change)
     c = malloc(sizeof(*c));
     TRY(own(job, c));
     *c = *change;
+    c->file = td_checkpoint_path(job->f->file);
     c->strength = job->f->strength;
     if (c->by_column) {                          /* found when the weight is loaded, of all its rows */
         TRY(own(job, c->norms = malloc((size_t)(td_entry_count(e) / e->shape[0]) * sizeof(*c->norms))));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include "nets/bind.h"
 #include "base/thread.h"
+#include "files/change.h"
 
 #define MAX_NAME 160
 
@@ -49,14 +50,16 @@ static int check_float(const TDBind *b, const TDEntry *e)
 /* dst: one f32 a value */
 static int read_finite(const TDBind *b, const TDEntry *e, float *dst)
 {
+    const TDChange *lora = e->change;
     int ret;
 
     TRY(check_float(b, e));
     TRY(td_entry_to_f32(e, dst));
     for (int64_t i = 0, n = td_entry_count(e); i < n; i++)
         if (!isfinite(dst[i]))
-            return td_error(b->dev->log, EBADMSG, "%s: %s[%lld] is %g, want a finite value",
-                            td_checkpoint_path(b->ckpt), e->name, (long long)i, dst[i]);
+            return td_error(b->dev->log, EBADMSG, "%s%s%s%s: %s[%lld] is %g, want a finite value",
+                            td_checkpoint_path(b->ckpt), lora ? " with LoRA " : "", lora ? lora->file : "",
+                            lora && lora->next ? " and others" : "", e->name, (long long)i, dst[i]);
 fail:
     return ret;
 }

@@ -292,6 +292,58 @@ static void test_change(void)
     check_error(&seen, td_open(&c, &s), TD_ERR(EINVAL), "a LoRA and no transformer; want it as lora=");
 }
 
+/* one error line, with these words */
+static void refused(const char *lora, enum TDQuant quant, const char *words)
+{
+    static uint8_t rgb[BYTES];
+    TDContext *c = NULL;
+    TDSettings s;
+    TDParams p;
+    Seen seen;
+    int ret;
+
+    small_settings(&s, &seen, own);
+    small_params(&p);
+    s.quant = quant;
+    p.lora = lora;
+    ret = td_open(&c, &s);
+    if (ret >= 0 && (ret = td_start(c, &p)) >= 0)
+        ret = read_clip(c, rgb);
+    check_error(&seen, ret, TD_ERR(EBADMSG), words);
+    td_close(&c);
+}
+
+static void test_too_large(void)
+{
+    static const int64_t u[2] = { 64, 1 }, v[2] = { 1, 128 };
+    float huge[128];
+    char path[256], text[600], words[600];
+    Form f = { 0 };
+
+    test_begin("finite values that are too large: the LoRA is named, not the transformer alone");
+    for (int i = 0; i < 128; i++)
+        huge[i] = 1e30f;
+    form_add(&f, "head.head.lora_up.weight", TD_F32, 2, u, huge);
+    form_add(&f, "head.head.lora_down.weight", TD_F32, 2, v, huge);
+    form_write(&f, small_path(path, "pair.safetensors"), NULL);
+    form_free(&f);
+    snprintf(words, sizeof(words), ", or too large ones come of lora=%s", path);
+    refused(path, TD_QUANT_NONE, words);
+    refused(path, TD_QUANT_INT8, words);
+    small_path(path, "bias.safetensors");
+    snprintf(text, sizeof(text), "%s*1e6|%s*1e6", path, lora_a);
+    snprintf(words, sizeof(words), LORA_DIT " with LoRA %s: head.head.bias[0] is ", path);
+    for (int i = 0; i < 128; i++)
+        huge[i] = 3e38f;
+    form_add(&f, "head.head.diff_b", TD_F32, 1, u, huge);
+    form_write(&f, path, NULL);
+    form_free(&f);
+    refused(text, TD_QUANT_NONE, words);
+    snprintf(words, sizeof(words), "VAE.safetensors holds NaN or infinite weights, "
+             "or too large ones come of lora=%s", path);
+    refused(path, TD_QUANT_NONE, words);
+}
+
 static int told;
 
 /* lines that one of two experts has a LoRA alone */
@@ -372,6 +424,7 @@ int main(void)
     test_forms();
     test_streamed();
     test_change();
+    test_too_large();
     test_experts();
     for (int file = 0; file < 2; file++)
         for (int i = 0; i < LORA_MODULES; i++) {
