@@ -207,6 +207,20 @@ static int set_row_scales(TDCheckpoint *ckpt, TDEntry *e, TDLog *log)
     return ret;
 }
 
+/* what its weight would have taken, or refused */
+static int refuse_orphans(const TDCheckpoint *ckpt, TDLog *log)
+{
+    static const char *const endings[] = { ".scale_weight", ".weight_scale", ".weight_scale_2", ".weight_scale_inv",
+                                           ".pre_quant_scale" };
+
+    for (size_t k = 0; k < sizeof(endings) / sizeof(*endings); k++)
+        for (int i = 0; i < ckpt->n_entries; i++)
+            if (ends_with(ckpt->entries[i].name, endings[k]) && !ckpt->entries[i].aside)
+                return td_error(log, ENOTSUP, "%s: %s: scales, and no weight beside them that has them", ckpt->path,
+                                ckpt->entries[i].name);
+    return 0;
+}
+
 int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
 {
     int ret = refuse_forms(ckpt, log);
@@ -224,11 +238,7 @@ int td_ckpt_set_scales(TDCheckpoint *ckpt, TDLog *log)
         ret = e->group ? set_group_scales(ckpt, e, log) : set_row_scales(ckpt, e, log);
         ret = ret < 0 ? ret : set_columns(ckpt, e, log);
     }
-    for (int i = 0; i < ckpt->n_entries && ret >= 0; i++)
-        if (ends_with(ckpt->entries[i].name, ".pre_quant_scale") && !ckpt->entries[i].aside)
-            ret = td_error(log, ENOTSUP, "%s: %s: scales of inputs, and no weight beside them that has them",
-                           ckpt->path, ckpt->entries[i].name);
-    return ret;
+    return ret < 0 ? ret : refuse_orphans(ckpt, log);
 }
 
 int td_ckpt_quant_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadata, TDLog *log)

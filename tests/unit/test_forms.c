@@ -414,8 +414,15 @@ static void test_refused(void)
     t = form_add(&f, "blocks.0.ffn.0.pre_quant_scale", TD_F32, 1, (int64_t[]){ 256 }, NULL);
     memcpy(t->data + 4 * 3, &nan, 4);
     refuse(&f, TD_QUANT_AUTO, EBADMSG, "blocks.0.ffn.0.pre_quant_scale[3] is nan, want a finite value");
-    strcpy(t->name, "blocks.0.nothing.pre_quant_scale");
-    refuse(&f, TD_QUANT_AUTO, ENOTSUP, "nothing.pre_quant_scale: scales of inputs, and no weight beside them");
+    for (int i = 0; i < 5; i++) {
+        static const char *const endings[] = { "pre_quant_scale", "scale_weight", "weight_scale", "weight_scale_2",
+                                               "weight_scale_inv" };
+        char words[80];
+
+        sprintf(t->name, "blocks.0.nothing.%s", endings[i]);
+        sprintf(words, "nothing.%s: scales, and no weight beside them that has them", endings[i]);
+        refuse(&f, TD_QUANT_AUTO, ENOTSUP, words);
+    }
     form_free(&f);
 
     test_begin("scales of groups that do not fit");
