@@ -45,14 +45,6 @@ typedef struct Check {
     int n_missing, n_wrong, n_unexpected;
 } Check;
 
-static void print_shape(const TDEntry *e)
-{
-    printf("[");
-    for (int i = 0; i < e->n_dims; i++)
-        printf("%s%lld", i ? "," : "", (long long)e->shape[i]);
-    printf("]");
-}
-
 static int64_t dim(const TDCheckpoint *c, const char *name, int d)
 {
     const TDEntry *e = td_checkpoint_find(c, name);
@@ -79,8 +71,7 @@ static int expect(void *cookie, const TDFileTensor *t)
 {
     Check *k = cookie;
     const TDEntry *e = td_checkpoint_find(k->ckpt, t->name);
-    char line[400];
-    int n;
+    char line[440], shape[TD_SHAPE_TEXT], want[TD_SHAPE_TEXT];
 
     if (!e) {
         report(&k->n_missing, "missing", t->name);
@@ -90,13 +81,8 @@ static int expect(void *cookie, const TDFileTensor *t)
     if (td_entry_count(e) == td_shape_count(t->shape, t->n_dims) &&
         (t->n_dims == 1 || e->shape[0] == t->shape[0] || t->shape[0] == 1))
         return 0;
-    n = snprintf(line, sizeof(line), "%.200s: [", t->name);
-    for (int i = 0; i < e->n_dims; i++)
-        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%lld", i ? "," : "", (long long)e->shape[i]);
-    n += snprintf(line + n, sizeof(line) - (size_t)n, "], want [");
-    for (int i = 0; i < t->n_dims && n < (int)sizeof(line) - 30; i++)
-        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%lld", i ? "," : "", (long long)t->shape[i]);
-    snprintf(line + n, sizeof(line) - (size_t)n, "]");
+    snprintf(line, sizeof(line), "%.200s: %s, want %s", t->name, td_shape_text(shape, e->shape, e->n_dims),
+             td_shape_text(want, t->shape, t->n_dims));
     report(&k->n_wrong, "wrong shape", line);
     return 0;
 }
@@ -332,6 +318,7 @@ static int ends_with(const char *s, const char *end)
 static enum Part show_file(const char *path, int summary, int found[N_PARTS], int *bad, TDLog *log)
 {
     enum Part part = PART_UNKNOWN;
+    char shape[TD_SHAPE_TEXT];
     const TDEntry *e;
     TDCheckpoint *c;
     TDTokenizer *tok;
@@ -351,8 +338,7 @@ static enum Part show_file(const char *path, int summary, int found[N_PARTS], in
         return part;
     }
     for (int i = 0; !summary && (e = td_checkpoint_entry(c, i)); i++) {
-        printf("%-60s %-5s ", e->name, td_dtype_name(e->dtype));
-        print_shape(e);
+        printf("%-60s %-5s %s", e->name, td_dtype_name(e->dtype), td_shape_text(shape, e->shape, e->n_dims));
         printf(" %llu%s\n", (unsigned long long)td_dtype_bytes(e->dtype, td_entry_count(e)),
                td_entry_is_contiguous(e) ? "" : " strided");
     }

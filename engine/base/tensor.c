@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <stdio.h>
 #include "base/tensor.h"
 
 static const struct { const char *name; size_t size; int block; } dtypes[TD_N_DTYPES] = {
@@ -40,6 +41,25 @@ int64_t td_shape_count(const int64_t *shape, int n_dims)
     for (int i = 0; i < n_dims; i++)
         n *= shape[i];
     return n;
+}
+
+const char *td_shape_text(char text[TD_SHAPE_TEXT], const int64_t *shape, int n_dims)
+{
+    int at = snprintf(text, TD_SHAPE_TEXT, "[");
+
+    for (int i = 0; i < n_dims; i++)
+        at += snprintf(text + at, TD_SHAPE_TEXT - (size_t)at, "%s%lld", i ? "," : "", (long long)shape[i]);
+    snprintf(text + at, TD_SHAPE_TEXT - (size_t)at, "]");
+    return text;
+}
+
+const char *td_rows_text(char text[TD_SHAPE_TEXT], int64_t rows, int64_t cols)
+{
+    if (rows == 1 || cols == 1)
+        snprintf(text, TD_SHAPE_TEXT, "%lld value%s", (long long)(rows * cols), rows == cols ? "" : "s");
+    else
+        snprintf(text, TD_SHAPE_TEXT, "%lld rows of %lld values", (long long)rows, (long long)cols);
+    return text;
 }
 
 int64_t td_tensor_count(const TDTensor *t)

@@ -31,6 +31,12 @@ typedef struct TDTensor {
 } TDTensor;
 
 int64_t td_shape_count(const int64_t *shape, int n_dims);   ///< the product
+enum { TD_SHAPE_TEXT = 112 };
+/** A shape for a line, "[2,3]". @return text */
+const char *td_shape_text(char text[TD_SHAPE_TEXT], const int64_t *shape, int n_dims);
+/** What is wanted where the rest of a shape is free: "2 rows of 3 values", or how many values where there is one row,
+ *  or one a row. @return text */
+const char *td_rows_text(char text[TD_SHAPE_TEXT], int64_t rows, int64_t cols);
 int64_t td_tensor_count(const TDTensor *t);      ///< elements
 size_t  td_tensor_bytes(const TDTensor *t);
 /** Rows, frames or what else the first axis counts: first to first + n - 1. */

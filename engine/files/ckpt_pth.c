@@ -90,7 +90,7 @@ static int add_tensor(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable *bl
     TDEntry e = { .dtype = t->dtype, .n_dims = t->n_dims };
     size_t item = td_dtype_size(t->dtype);
     int64_t count = 1, last = 0, step;
-    char q[TD_QUOTE_MAX], q2[TD_QUOTE_MAX];
+    char q[TD_QUOTE_MAX], q2[TD_QUOTE_MAX], shape[TD_SHAPE_TEXT];
     uint64_t numel;
 
     td_ckpt_quote(q, name->str, name->count);
@@ -120,10 +120,8 @@ static int add_tensor(TDCheckpoint *ckpt, const TDPickle *p, const BlobTable *bl
     }
     return td_ckpt_add(ckpt, p->label, name->str, name->count, &e, p->log);
 outside:
-    return td_error(p->log, EBADMSG,
-                    "%s: %s: [%lld,%lld,%lld,%lld,%lld] at offset %lld is not inside its storage of %llu elements",
-                    p->label, q, (long long)t->shape[0], (long long)t->shape[1], (long long)t->shape[2],
-                    (long long)t->shape[3], (long long)t->shape[4], (long long)t->offset, (unsigned long long)numel);
+    return td_error(p->log, EBADMSG, "%s: %s: %s at offset %lld is not inside its storage of %llu elements", p->label,
+                    q, td_shape_text(shape, t->shape, t->n_dims), (long long)t->offset, (unsigned long long)numel);
 }
 
 static int holds_tensors(const TDPickle *p, uint32_t dict)

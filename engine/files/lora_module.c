@@ -64,6 +64,7 @@ static int check_finite(const TDLoraJob *job, const TDEntry *e, const TDPlane *p
 /* e as a dense matrix of this size, whatever its dimensions are */
 static int take(TDLoraJob *job, TDPlane *p, const TDEntry *e, int64_t rows, int64_t cols)
 {
+    char shape[TD_SHAPE_TEXT], want[TD_SHAPE_TEXT];
     int64_t count = td_entry_count(e);
     int ret;
 
@@ -71,9 +72,8 @@ static int take(TDLoraJob *job, TDPlane *p, const TDEntry *e, int64_t rows, int6
         return td_error(job->log, ENOTSUP, "%s: %s: dtype %s, want a float type", e->file, e->name,
                         td_dtype_name(e->dtype));
     if (count != rows * cols || count < 1 || (e->n_dims > 1 && e->shape[0] != rows))
-        return td_error(job->log, EINVAL, "%s: %s: [%lld,%lld,...] of %lld values, want [%lld,%lld]: it is of another "
-                        "model", e->file, e->name, (long long)(e->n_dims ? e->shape[0] : 1), (long long)e->shape[1],
-                        (long long)count, (long long)rows, (long long)cols);
+        return td_error(job->log, EINVAL, "%s: %s: shape %s, want %s: it is of another model", e->file, e->name,
+                        td_shape_text(shape, e->shape, e->n_dims), td_rows_text(want, rows, cols));
     if ((uint64_t)count / (uint64_t)td_dtype_block(e->dtype) > e->bytes / td_dtype_size(e->dtype))
         return td_error(job->log, EBADMSG, "%s: %s: %lld values over %zu bytes, want each stored once", e->file,
                         e->name, (long long)count, e->bytes);

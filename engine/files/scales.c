@@ -53,13 +53,14 @@ static int set_group_scales(TDCheckpoint *ckpt, TDEntry *e, TDLog *log)
 {
     TDEntry *scale = beside(ckpt, e, "weight_scale"), *all = beside(ckpt, e, "weight_scale_2");
     int64_t k = e->n_dims == 2 ? e->shape[1] : 0, want;
+    char shape[TD_SHAPE_TEXT];
     int fp4 = e->dtype == TD_U8;
 
     k *= fp4 ? 2 : 1;
     if (!scale || (fp4 && !all) || !td_entry_is_contiguous(e) || k < e->group || k % e->group)
-        return td_error(log, EBADMSG, "%s: %s: [%lld,%lld] of %s with %s scales; want rows of groups of %d values, and "
-                        "weight_scale%s", ckpt->path, e->name, (long long)e->shape[0], (long long)k,
-                        fp4 ? "fp4" : td_dtype_name(e->dtype), scale ? "these" : "no", e->group,
+        return td_error(log, EBADMSG, "%s: %s: %s of %s with %s scales; want rows of groups of %d values, and "
+                        "weight_scale%s", ckpt->path, e->name, td_shape_text(shape, e->shape, e->n_dims),
+                        fp4 ? "two fp4 each" : td_dtype_name(e->dtype), scale ? "these" : "no", e->group,
                         fp4 ? ", weight_scale_2" : "");
     want = td_blocks(e->shape[0], 128) * td_blocks(k / e->group, 4) * 512;
     if (!fp4 && scale->dtype == TD_U8)

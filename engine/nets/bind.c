@@ -23,11 +23,12 @@ static int has(const TDBind *b, const char *prefix, const char *suffix)
 
 static int check_count(const TDBind *b, const TDEntry *e, int64_t n, int64_t k)
 {
+    char shape[TD_SHAPE_TEXT], want[TD_SHAPE_TEXT];
+
     if (td_entry_count(e) == n * k && (k == 1 || e->shape[0] == n))
         return 0;
-    return td_error(b->dev->log, EBADMSG, "%s: %s: shape [%lld,%lld,...] of %lld values, want [%lld,%lld]",
-                    td_checkpoint_path(b->ckpt), e->name, (long long)e->shape[0], (long long)e->shape[1],
-                    (long long)td_entry_count(e), (long long)n, (long long)k);
+    return td_error(b->dev->log, EBADMSG, "%s: %s: shape %s, want %s", td_checkpoint_path(b->ckpt), e->name,
+                    td_shape_text(shape, e->shape, e->n_dims), td_rows_text(want, n, k));
 }
 
 static int check_dtype(const TDBind *b, const TDEntry *e, enum TDDtype want)
@@ -144,6 +145,7 @@ fail:
 
 int td_bind_matrix(const TDBind *b, const TDEntry **out, int64_t n, int64_t k, const char *prefix)
 {
+    char shape[TD_SHAPE_TEXT];
     const TDEntry *e;
     int ret;
 
@@ -151,9 +153,8 @@ int td_bind_matrix(const TDBind *b, const TDEntry **out, int64_t n, int64_t k, c
     e = *out;
     TRY(check_float(b, e));
     if (e->n_dims != 2 || e->shape[0] != n || e->shape[1] != k)
-        ret = td_error(b->dev->log, EBADMSG, "%s: %s: %d dims, [%lld,%lld,...], want [%lld,%lld]",
-                       td_checkpoint_path(b->ckpt), e->name, e->n_dims, (long long)e->shape[0], (long long)e->shape[1],
-                       (long long)n, (long long)k);
+        ret = td_error(b->dev->log, EBADMSG, "%s: %s: shape %s, want [%lld,%lld]", td_checkpoint_path(b->ckpt),
+                       e->name, td_shape_text(shape, e->shape, e->n_dims), (long long)n, (long long)k);
 fail:
     return ret;
 }
