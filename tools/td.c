@@ -78,6 +78,22 @@ static int write_clip(const Options *o, TDContext *c, const TDParams *p, TDFrame
     return ret;
 }
 
+/* what has no effect with this model; what has none with other options is told before (td_options.h) */
+static void warn_of_model(const Options *o, TDContext *c)
+{
+    TDInfo info;
+    int dense;
+
+    td_info(c, &info);
+    dense = info.attention == TD_ATTN_DENSE;
+    if (info.transformers == 1 && o->p.boundary > 0)
+        log_line(NULL, TD_LOG_WARNING, "--boundary has no effect with one transformer");
+    if (dense && o->p.sla_topk > 0)
+        log_line(NULL, TD_LOG_WARNING, "--topk has no effect with dense attention");
+    if (dense && o->s.sla_block)
+        log_line(NULL, TD_LOG_WARNING, "--sla-block has no effect with dense attention");
+}
+
 /* with --adaptive: the size that has the picture's shape */
 static int adapt(const Options *o, TDContext *c, TDParams *p, const TDImage *image)
 {
@@ -188,6 +204,7 @@ static int run(Options *o)
             ret = FAILED;
             goto end;
         }
+        warn_of_model(o, c);
         ret = o->bench ? bench(o, c, &o->p, stats) : write_clips(o, c, &o->p, prompts, out, stats);
     }
 end:

@@ -211,12 +211,11 @@ static inline int check_together(const Options *o, const struct option *longs, c
 
 static inline void warn_of_idle(const Options *o, const struct option *longs, const char given[MAX_OPTIONS])
 {
-    const int rcm = o->p.sampler == TD_SAMPLER_RCM, dense = o->s.attention == TD_ATTN_DENSE;
+    const int rcm = o->p.sampler == TD_SAMPLER_RCM;
     const struct { const char *name, *beside; int idle; } options[] = {
         { "guidance", "sampler rcm", rcm },       { "negative-prompt", "sampler rcm", rcm },
         { "shift", "sampler rcm", rcm },          { "sigma-max", "sampler unipc", !rcm },
-        { "ode", "sampler unipc", !rcm },         { "topk", "dense attention", dense },
-        { "sla-block", "dense attention", dense },
+        { "ode", "sampler unipc", !rcm },
     };
 
     for (size_t k = 0; k < sizeof(options) / sizeof(*options); k++)

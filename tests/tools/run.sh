@@ -134,6 +134,14 @@ done
 for option in --topk=0.5 --sla-block=64x128; do
     idle $option "dense attention" -a dense
 done
+"$dir/tdsynth" --preset=tiny --no-sla "$tmp/dense" 2> "$tmp/err" || fail "a dense model" "$(cat "$tmp/err")"
+rm -f "$tmp"/dense/*-quant.pth
+for option in --topk=0.5 --sla-block=64x128; do
+    code=$(status td $clip $option "$tmp/dense" a "$tmp/x")
+    equal "td: ${option%=*} with a dense model" \
+        "$code $(grep -c '^warning: .* has no effect' "$tmp/err") $(grep -cx "warning: ${option%=*} has no effect with dense attention" "$tmp/err")" "0 1 1"
+done
+idle --boundary=0.5 "one transformer"
 line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
 for file in /dev/null /tmp; do
     code=$(status td $clip -P "$model" $file "$tmp/x")
