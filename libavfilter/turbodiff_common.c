@@ -35,6 +35,7 @@
 #include "libavutil/macros.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
+#include "libavutil/opt.h"
 #include "libavutil/parseutils.h"
 #include "libavutil/pixdesc.h"
 #include "libavutil/random_seed.h"
@@ -328,6 +329,22 @@ static int parse_guidance(AVFilterContext *ctx)
     return ret;
 }
 
+/* an empty text is a prompt, and nothing else; what is expected is in the help: "set ..." */
+static int check_empty(AVFilterContext *ctx)
+{
+    const AVOption *o = NULL;
+
+    while ((o = av_opt_next(ctx->priv, o))) {
+        const char *text = o->type == AV_OPT_TYPE_STRING ? *(char **)((uint8_t *)ctx->priv + o->offset) : NULL;
+
+        if (!text || *text || !strcmp(o->name, "prompt") || !strcmp(o->name, "negative_prompt"))
+            continue;
+        av_log(ctx, AV_LOG_ERROR, "%s is empty: expected %s\n", o->name, o->help + strlen("set "));
+        return AVERROR(EINVAL);
+    }
+    return 0;
+}
+
 /* a leading ~/ is the home directory: no shell looks into a filter string */
 static int expand_home(const char **path)
 {
@@ -382,6 +399,7 @@ av_cold int ff_turbodiff_init(AVFilterContext *ctx, const char *named_size)
         return AVERROR(ENOMEM);
     if ((ret = parse_seed(ctx)) < 0 ||
         (ret = parse_guidance(ctx)) < 0 ||
+        (ret = check_empty(ctx)) < 0 ||
         (ret = ff_turbodiff_check_prompt(ctx)) < 0 ||
         (ret = parse_size(ctx))  < 0 ||
         (ret = count_frames(ctx)) < 0 ||

@@ -122,6 +122,8 @@ wrong "no programme" "No such file" "$base:programme=$tmp/none"
 wrong "a directory" "Is a directory" "$base:programme=$tmp"
 programme 'a cat'
 wrong "programme and prompt" "expected one of them" "$base:programme=$tmp/p:prompt=a cat"
+wrong "programme is empty" "programme is empty: expected a file or pipe with the prompt of a clip in each line" "$base:programme="
+wrong "slate is empty" "slate is empty: expected the picture file of late=slate" "$base:prompt=a cat:pace=live:late=slate:slate="
 wrong "loop without a programme" "loop: expected a programme" "$base:prompt=a cat:loop=1"
 wrong "late without a clock" "late: expected pace=live" "$base:prompt=a cat:late=black"
 wrong "lookahead of one clip" "lookahead: expected" "$base:prompt=a cat:lookahead=2"

@@ -277,6 +277,7 @@ bad "overlap"                  "'overlap' out of range"     "$f:overlap=-1"
 programme 'frames=5 | a cat' 'a dog'
 bad "overlap of a line's clip" "overlap 5: expected less than the 5 frames" "$g:overlap=5"
 bad "prompts and a prompt"     "expected one of them"       "$g:prompt=a"
+bad "prompts is empty"         "prompts is empty: expected a file or pipe" "turbodiff_i2v=$o:prompts="
 bad "no file of prompts"       "prompts '$tmp/none' cannot be read: No such file"               "turbodiff_i2v=$o:prompts=$tmp/none"
 programme 'a cat' 'repeat=2 | a dog'
 bad "repeat in prompts"        "clip 2: repeat and in are for a channel" "$g"

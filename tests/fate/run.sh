@@ -158,6 +158,7 @@ for none in "textfile=$tmp/hollow.txt" textfile=/dev/null "textfile=$tmp/blank.t
     equal "an empty prompt warns: ${none%%[/=]*} ${none##*/}" "$(count -v warning -f lavfi -i "${file%:textfile}:$none") $(
         grep -c 'The prompt is empty' "$tmp/err")" "9 1"
 done
+equal "an empty negative prompt is one" "$(count -v warning -f lavfi -i "$base:sampler=unipc:negative_prompt=") $(grep -c 'negative' "$tmp/err")" "9 0"
 equal "another prompt does not warn" "$(count -v warning -f lavfi -i "$base") $(grep -c 'is empty' "$tmp/err")" "9 0"
 # metadata: one line, as the model sees it
 printf 'a cat\r\nlavfi.turbodiff.seed=7\nlavfi.x=\033[31m\302\220red\302\235\007\177' > "$tmp/forged.txt"
@@ -413,7 +414,11 @@ bad "duration too long, other rate" "duration 17 s: .* at most 509, 16.98 s at 2
 bad "negative duration"       "duration -0.5 s: expected at least 1 frame" "$n:d=-0.5"
 bad "duration under -1"       "'d' out of range"                   "$n:d=-2"
 bad "timesteps that rise"     "timesteps: '0.5|1': time 2 is not below the one before it; want 1 to 1000" "$base:timesteps=0.5|1"
-bad "timesteps of none"       "timesteps: '': time 1 is no number above 0, up to 1" "$base:timesteps="
+# of all options that are text, but for those that say more
+for opt in model dit dit_low vae lora lora_low text_encoder tokenizer size aspect timesteps device stats image; do
+    bad "$opt is empty"       "$opt is empty: expected [a-zA-Z]"    "$base:$opt="
+done
+bad "textfile is empty"       "textfile is empty: expected a file to read the prompt from" "$t=model=$model:textfile="
 bad "timesteps too many"      "time 1001 is too many" \
     "$base:timesteps=$(awk 'BEGIN { for (i = 1001; i > 0; i--) printf "%s0.%04d", i < 1001 ? "|" : "", i }')"
 bad "timesteps and steps"     "timesteps: 2 of them, but steps=4"  "$base:timesteps=1|0.5:steps=4"

@@ -191,9 +191,10 @@ wrong() {                                        # wrong NAME PATTERN OPTIONS
     run -f lavfi -i "$3" -f null -
     refused "$1" "$2" 'Error\|Failed' $?
 }
-for bad in fade fade/ fade/0 fade/509 fade/x fade/3x wipe/3 ''; do
+for bad in fade fade/ fade/0 fade/509 fade/x fade/3x wipe/3; do
     wrong "transition=$bad" "transition '$bad': expected cut, fade/FRAMES" "$base:$p:transition=$bad"
 done
+wrong "transition is empty" "transition is empty: expected how .*: cut, fade/FRAMES" "$base:$p:transition="
 wrong "a transition of one clip" "transition: expected programme" "$base:prompt=a cat:transition=fade/3"
 wrong "text to video cannot continue" "expected an image-to-video model" "$base:$p:transition=continue"
 programme 'a cat' 'in=fade/x | a dog'
