@@ -36,6 +36,9 @@ enum { LATE_HOLD, LATE_REPEAT, LATE_PINGPONG, LATE_BLACK, LATE_SLATE };
 enum { FIRST_WAIT, FIRST_BLACK, FIRST_SLATE };
 enum { ERROR_STOP, ERROR_SKIP, ERROR_RESTART };
 
+/* default of the option chain */
+#define TURBODIFF_CHAIN 6
+
 /* no limit but what earlier clips took; see TD_NO_DURATION */
 #define TURBODIFF_AUTO_TIMEOUT TD_NO_DURATION
 

@@ -534,8 +534,11 @@ int ff_turbodiff_config(AVFilterLink *outlink)
     int ret;
 
     warn_size(ctx);
-    if (s->format != AV_PIX_FMT_CUDA)
+    if (s->format != AV_PIX_FMT_CUDA) {
+        if (s->hw_format != AV_PIX_FMT_NV12)
+            av_log(ctx, AV_LOG_WARNING, "hw_format has no effect where no CUDA frames are made\n");
         return 0;
+    }
     av_buffer_unref(&l->hw_frames_ctx);
     l->hw_frames_ctx = av_hwframe_ctx_alloc(ctx->hw_device_ctx);
     if (!l->hw_frames_ctx)

@@ -72,6 +72,9 @@ int ff_turbodiff_check_transitions(TurboDiffChannel *c)
         continues |= p->jobs[i].in.kind == TRANSITION_CONTINUE;
     if (c->o->match && !continues)
         av_log(c->ctx, AV_LOG_WARNING, "match has no effect without transition=continue or in=continue\n");
+    /* where the input is the clock it is no option */
+    if (c->o->chain != TURBODIFF_CHAIN && c->o->pace != PACE_INPUT && !continues)
+        av_log(c->ctx, AV_LOG_WARNING, "chain has no effect without transition=continue or in=continue\n");
     for (int i = 0; i < p->nb_jobs && !p->again; i++)
         if ((why = ff_turbodiff_check_transition(c, &p->jobs[i].in))) {
             av_log(c->ctx, AV_LOG_ERROR, "%s '%s', clip %d: %s\n", p->name, p->file, i + 1, why);

@@ -253,6 +253,7 @@ for opt in topk=0.5 sla_block=64x128; do
     warns "${opt%=*} with dense attention warns" "${opt%=*} has no effect with dense attention" 1 "s=64x48:attention=dense:$opt"
 done
 warns "boundary with one transformer warns" "boundary has no effect with one transformer" 1 "s=64x48:boundary=0.5"
+warns "hw_format without CUDA frames warns" "hw_format has no effect where no CUDA frames are made" 1 "s=64x48:hw_format=p010"
 warns "nothing to warn of" "has no effect\|far from" 0 "s=832x480:steps=1:noise=cpu"
 warns "a small size warns" "64x48 is far from the area of 832x480" 1 "s=64x48"
 warns "half the area does not" "far from" 0 "s=416x480:steps=1"

@@ -162,15 +162,18 @@ equal "chain: six by default" "$(count -f lavfi -i "$image:$p:loop=2:transition=
 sums "$image:$p:transition=continue:match=1" > "$tmp/match"
 equal "match: the chain's first two clips stay, the third is another" \
     "$(lines 1 17 < "$tmp/match") $(lines 18 25 < "$tmp/match" | grep -cvFf "$tmp/on")" "$(lines 1 17 < "$tmp/on") 8"
-# unmatched OPTIONS: the status, how many warnings there are of match, and frames
-unmatched() {
+# alone OPTION OPTIONS: the status, how many warnings there are of the option, and frames
+alone() {
     rm -f "$tmp/one"
-    run -v warning -f lavfi -i "$image:$p:match=1$1" -frames:v 1 -f framecrc "$tmp/one"
-    echo "$? $(grep -c 'match has no effect without transition=continue or in=continue' "$tmp/err") $(grep -c '^0,' "$tmp/one")"
+    run -v warning -f lavfi -i "$image:$p:$1$2" -frames:v 1 -f framecrc "$tmp/one"
+    echo "$? $(grep -c "${1%=*} has no effect without transition=continue or in=continue" "$tmp/err") $(grep -c '^0,' "$tmp/one")"
 }
-equal "match where no clip continues: one warning; and none where all do" "$(unmatched "") $(unmatched :transition=continue)" "0 1 1 0 0 1"
-programme 'a cat' 'in=continue | a dog' 'a bird'
-equal "match where a line continues: none" "$(unmatched "")" "0 0 1"
+for opt in match=1 chain=0 chain=7; do
+    programme 'a cat' 'a dog' 'a bird'
+    equal "$opt where no clip continues: one warning; and none where all do" "$(alone $opt "") $(alone $opt :transition=continue)" "0 1 1 0 0 1"
+    programme 'a cat' 'in=continue | a dog' 'a bird'
+    equal "$opt where a line continues: none" "$(alone $opt "")" "0 0 1"
+done
 equal "in=continue: of this clip alone" "$(sums "$image:$p" | lines 10 26)" "$(lines 10 17 < "$tmp/on"; lines 19 27 < "$tmp/cut")"
 programme 'a cat' 'a dog' 'a bird'
 echo '0.2 turbodiff prompt_now fish' > "$tmp/commands"
