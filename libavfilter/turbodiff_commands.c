@@ -48,13 +48,13 @@ static int answer(char *res, int res_len, const char *format, ...)
     return 0;
 }
 
-/* what was taken and changes nothing is said behind the answer, and is a warning, as for an option */
-static int add_unused(TurboDiffChannel *c, const char *what, const char *unused, char *res, int res_len)
+/* what was taken and changes nothing is said behind the answer, which is a warning then, as for an option; @return 1 */
+static int add_unused(const char *what, const char *unused, char *res, int res_len)
 {
     size_t len = strlen(res);
 
-    av_log(c->ctx, AV_LOG_WARNING, "%s %s\n", what, unused);
-    return answer(res + len, res_len - len, ", but %s %s", what, unused);
+    answer(res + len, res_len - len, ", but %s %s", what, unused);
+    return 1;
 }
 
 /* number of the clip that a job at the queue's place i will be, and the time it will be on air at the earliest */
@@ -135,7 +135,7 @@ static int command_clip(TurboDiffChannel *c, const char *cmd, const char *arg, c
         drop_unseen(c);
     unused = job.negative ? ff_turbodiff_unused(c->ctx->priv) : "";
     ret = enqueue(c, &job, res, res_len);
-    return ret < 0 || !*unused ? ret : add_unused(c, "negative", unused, res, res_len);
+    return ret < 0 || !*unused ? ret : add_unused("negative", unused, res, res_len);
 }
 
 static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
@@ -179,7 +179,7 @@ static int command_value(TurboDiffChannel *c, const char *cmd, const char *arg, 
         unused = ff_turbodiff_unused(s);
     }
     answer(res, res_len, "clip=%"PRId64, c->number);
-    return *unused ? add_unused(c, cmd, unused, res, res_len) : 0;
+    return *unused ? add_unused(cmd, unused, res, res_len) : 0;
 }
 
 static int command_next(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
@@ -272,7 +272,7 @@ static int command_simple(TurboDiffChannel *c, const char *cmd, const char *arg,
     return answer(res, res_len, "state=%s", c->paused ? "hold" : "play");
 }
 
-/* under the lock */
+/* under the lock; @return 0, 1 without an effect, or < 0 refused */
 static int obey(TurboDiffChannel *c, const char *cmd, const char *arg, char *res, int res_len)
 {
     static const struct {
@@ -340,10 +340,10 @@ int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, 
             *p = ' ';
     if (ret < 0 && !is_asked_again(ret, flags))
         av_log(c->ctx, AV_LOG_WARNING, "%s\n", said);
-    else if (ret >= 0 && strcmp(cmd, "status"))
-        av_log(c->ctx, AV_LOG_INFO, "%s %s: %s\n", cmd, arg, said);
+    else if (ret >= 0)
+        av_log(c->ctx, ret ? AV_LOG_WARNING : AV_LOG_INFO, "%s%s%s: %s\n", cmd, *arg ? " " : "", arg, said);
     answer(res, res_len, "%s", said);
-    return ret;
+    return FFMIN(ret, 0);
 }
 
 int ff_turbodiff_no_commands(AVFilterContext *ctx, char *res, int res_len, int flags, const char *want)

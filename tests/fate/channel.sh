@@ -252,7 +252,8 @@ answered "negative_prompt: not UTF-8" "Invalid argument: negative_prompt: is not
 answered "guidance with rcm" "Success: clip=[0-9]*, but guidance has no effect with sampler rcm"
 answered "negative_prompt with rcm" "Success: clip=[0-9]*, but negative_prompt has no effect with sampler rcm"
 answered "a line's negative with rcm" "Success: clip=[0-9]* at=[0-9.]*, but negative has no effect with sampler rcm"
-equal "what has no effect is a warning, too" "$(grep -c '^.turbodiff@ch [^]]*. .*[a-z] has no effect with sampler rcm' "$tmp/log")" 6
+equal "what has no effect is in the log once" "$(grep -c '^.turbodiff@ch [^]]*. .*[a-z] has no effect with sampler rcm' "$tmp/log")" 3
+equal "an answer is in the log, too" "$(grep -c '^.turbodiff@ch [^]]*. status: state=play clip=0 ' "$tmp/log")" 1
 answered "seed" "Invalid argument: seed 'x': expected 0 to "
 answered "repeat" "Numerical result out of range: repeat 'x': expected 0 to 1000000"
 answered "next" "Invalid argument: next 'x': expected nothing, or cut"
