@@ -208,13 +208,20 @@ static int command_programme(TurboDiffChannel *c, const char *cmd, const char *a
 {
     TurboDiffReason why = { 0 };
     TurboDiffProgramme p;
-    int ret = ff_turbodiff_open_programme(c->ctx, &p, "programme", arg, &why);
+    int ret = ff_turbodiff_open_programme(c->ctx, &p, "programme", arg, &why), pipe = p.fd >= 0;
 
+    if (pipe && !ff_turbodiff_peek_job(c->ctx, &p) && ff_turbodiff_programme_ended(&p)) {
+        ff_turbodiff_refuse(c->ctx, &why, "programme '%s' ended without a clip, expected a prompt in each line", arg);
+        ret = AVERROR_INVALIDDATA;
+    }
     if (ret >= 0) {
         if (c->o->name)
             p.name = c->o->name;
         FFSWAP(TurboDiffProgramme, c->programme, p);
-        answer(res, res_len, "lines=%d", c->programme.nb_jobs);
+        if (pipe)
+            answer(res, res_len, "a pipe: its lines are taken as they come");
+        else
+            answer(res, res_len, "lines=%d", c->programme.nb_jobs);
     } else {
         answer(res, res_len, "%s", why.text);
     }

@@ -217,6 +217,9 @@ prompt ''
 prompt_now '$(printf '\377')'
 programme $tmp/none
 programme $tmp/p
+programme $tmp/nothing
+programme ''
+programme /dev/null
 guidance 700
 guidance 5|4
 guidance 7
@@ -233,6 +236,7 @@ status all
 stop x
 prompt_now 'a dog'
 END
+: > "$tmp/nothing"
 replies "idle=repeat:pace=live:steps=1"
 answered "status: a line" 'Success: state=play clip=0 frame=[0-9]* ready=[01] building=[0-9-]* done=[0-9]*/[0-9]* queue=0'
 answered "steps out of range" "Numerical result out of range: steps '9': expected 1 to 4 with sampler rcm"
@@ -246,6 +250,9 @@ answered "prompt: none" "Invalid argument: prompt: no prompt: expected one"
 answered "prompt_now: not UTF-8" "Invalid argument: prompt: is not UTF-8"
 answered "programme: no file" "No such file or directory: programme '$tmp/none' cannot be read: No such file or directory, expected a file or a pipe"
 answered "programme: a line" "Invalid argument: p:2: 'speed': expected one of seed"
+answered "programme: an empty file" "Invalid data .*: programme '$tmp/nothing' has no clip, expected a prompt in each line"
+answered "programme: an empty name" "No such file or directory: programme '' cannot be read: "
+answered "programme: a device without a clip" "Invalid data .*: programme '/dev/null' ended without a clip, expected a prompt in each line"
 answered "guidance out of range" "Numerical result out of range: guidance '700': expected 1 to 100"
 answered "guidance of two transformers" "Invalid argument: guidance '5|4': expected one number, as the model has one transformer"
 answered "negative_prompt: not UTF-8" "Invalid argument: negative_prompt: is not UTF-8"
@@ -264,6 +271,11 @@ answered "prompt_now: its clip" 'Success: clip=[0-9]* at=[0-9.]*$'
 echo 'guidance 7' > "$tmp/commands"
 replies "idle=repeat:pace=live:steps=1:sampler=unipc"
 answered "guidance with unipc" 'Success: clip=[0-9]*$'
+printf 'programme %s\n' "$tmp/p" "$tmp/fifo" > "$tmp/commands"
+programme 'a cat' 'a dog'
+replies "idle=repeat:pace=live:steps=1"
+answered "programme: how many clips" 'Success: lines=2$'
+answered "programme: a pipe" 'Success: a pipe: its lines are taken as they come$'
 echo 'steps 1' > "$tmp/commands"
 replies "idle=repeat:pace=live:timesteps=1|0.8"
 answered "steps beside timesteps" "Numerical result out of range: steps '1': expected as many as timesteps has"
