@@ -348,7 +348,8 @@ int ff_turbodiff_command(TurboDiffChannel *c, const char *cmd, const char *arg, 
     if (ret < 0 && !is_asked_again(ret, flags))
         av_log(c->ctx, AV_LOG_WARNING, "%s\n", said);
     else if (ret >= 0)
-        av_log(c->ctx, ret ? AV_LOG_WARNING : AV_LOG_INFO, "%s%s%s: %s\n", cmd, *arg ? " " : "", arg, said);
+        av_log(c->ctx, ret ? AV_LOG_WARNING : strcmp(cmd, "status") ? AV_LOG_INFO : AV_LOG_VERBOSE, "%s%s%s: %s\n", cmd,
+               *arg ? " " : "", arg, said);
     answer(res, res_len, "%s", said);
     return FFMIN(ret, 0);
 }
