@@ -105,8 +105,14 @@ static inline void print_usage(FILE *f, const struct option *longs)
                  option_table[i].value ? " " : "", option_table[i].value ? option_table[i].value : "");
         fprintf(f, "  %-27s %s\n", left, option_table[i].help);
     }
-    for (int i = N_OPTIONS; longs[i].name; i++)
-        fprintf(f, "      --%-21s as that of the filter\n", longs[i].name);
+    for (int i = N_OPTIONS; longs[i].name; i++) {
+        const TDOption *named = find_named(longs[i].name);
+
+        fprintf(f, "      --%-21s as that of the filter", longs[i].name);
+        for (int k = 0; named && named->words && named->words[k]; k++)
+            fprintf(f, "%s %s", k ? "," : ":", named->words[k]);
+        fputc('\n', f);
+    }
 }
 
 /* of an option that the library knows by name. @return 0, or -1 after a line with what was expected */

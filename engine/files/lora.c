@@ -154,14 +154,15 @@ static int keep_expert(TDLoraKey *keys, int n, int low)
 static int apply_file(TDLoraJob *job)
 {
     const TDCheckpoint *file = job->f->file;
-    int count = td_checkpoint_count(file), n, ret = 0;
+    int count = td_checkpoint_count(file), n = 0, ret = 0;
     TDLoraKey *keys = calloc((size_t)count + 1, sizeof(*keys));
 
     if (!keys)
         return no_memory(td_checkpoint_path(file), job->log);
     for (int i = 0; i < count; i++)
-        td_lora_key(&keys[i], job->names, td_checkpoint_entry(file, i));
-    n = keep_expert(keys, count, job->low);
+        if (!td_checkpoint_entry(file, i)->aside)      /* as scales of an fp8 tensor are */
+            td_lora_key(&keys[n++], job->names, td_checkpoint_entry(file, i));
+    n = keep_expert(keys, n, job->low);
     qsort(keys, (size_t)n, sizeof(*keys), compare_keys);
     for (int i = 0, more; i < n && ret >= 0; i += more) {
         TDLoraModule m = { .name = keys[i].module < 0 ? NULL : job->names->module[keys[i].module] };

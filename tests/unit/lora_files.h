@@ -4,6 +4,7 @@
 #ifndef LORA_FILES_H
 #define LORA_FILES_H
 
+#include <math.h>
 #include "forms.h"
 
 #define LORA_DIT "TurboWan2.1-T2V-1.3B-480P.safetensors"
@@ -81,6 +82,10 @@ static inline float *lora_tensor(Form *f, const char *name, enum TDDtype dtype, 
             h = (uint16_t)(0x2000 + (lora_state >> 20) % 0x0c00 + (lora_state >> 31 << 15));
             memcpy(data + 2 * i, &h, 2);
             x[i] = td_f16_to_f32(h) * 1;
+        } else if (dtype == TD_F8_E4M3) {        /* of less than 2 */
+            data[i] = (uint8_t)(lora_state >> 24 & 0xbf);
+            x[i] = (float)(data[i] & 7) + (data[i] & 0x38 ? 8 : 0);
+            x[i] = ldexpf(data[i] & 0x80 ? -x[i] : x[i], (data[i] >> 3 & 7) - (data[i] & 0x38 ? 10 : 9));
         } else {
             memcpy(data + 4 * i, &v, 4);
             x[i] = v;

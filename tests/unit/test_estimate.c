@@ -47,7 +47,7 @@ int main(void)
     TDLog log = { .out = { 0 } };
     TDModel *m = NULL;
     TDDev *dev = NULL;
-    double small = 0, large, said, took;
+    double small = 0, large = 0, said, took;
     char path[256];
     TDSettings s;
     Seen seen;
@@ -59,8 +59,14 @@ int main(void)
     if (CHECK_INT(td_device_open(&dev, TD_BACKEND_CPU, NULL, 0, &cancel, &log), 0) &&
         CHECK_INT(td_model_open(&m, &s, dev, &log), 0)) {
         test_begin("sixteen times as large, sixteen times as long");
-        small = estimate(m, 64, 17, 1);
-        large = estimate(m, 256, 17, 1);
+        for (int i = 0; i < 10; i++) {           /* a time that another program's load was in is no least one */
+            const double now[2] = { estimate(m, 64, 17, 1), estimate(m, 256, 17, 1) };
+
+            small = i && small < now[0] ? small : now[0];
+            large = i && large < now[1] ? large : now[1];
+            if (large > 8 * small && large < 40 * small)
+                break;
+        }
         if (!CHECK(large > 4 * small && large < 100 * small))
             printf("  %g s and %g s\n", small, large);
 

@@ -530,6 +530,28 @@ static void test_several(void)
         free(v[i]);
     }
 
+    test_begin("fp8 with a scale: the scale is no leftover");
+    {
+        const float two = 2;
+        Form f = { 0 };
+
+        u[0] = lora_tensor(&f, "blocks.0.ffn.0.lora_B.weight", TD_F32, FFN, 2, 0.5f);
+        v[0] = lora_tensor(&f, "blocks.0.ffn.0.lora_A.weight", TD_F8_E4M3, 2, DIM, 0.5f);
+        form_add(&f, "blocks.0.ffn.0.lora_A.scale_weight", TD_F32, 0, NULL, &two);
+        form_write(&f, a, NULL);
+        form_free(&f);
+        w = read_weight(base, "blocks.0.ffn.0", ".weight", &n, &k);
+        lora_merge(w, u[0], v[0], n, k, 2, two);
+        if ((c = with_lora(&lora, a, 0)))
+            check_weight(c, "blocks.0.ffn.0", ".weight", w, 0);
+        CHECK_INT(n_warnings, 0);
+        td_checkpoint_close(&c);
+        td_lora_free(&lora);
+        free(w);
+        free(u[0]);
+        free(v[0]);
+    }
+
     test_begin("diffusers' file for two experts: each takes its own");
     write_pair(a, "transformer.blocks.0.ffn.net.0.proj", "transformer_2.blocks.0.norm2.diff_b", &u[0], &v[0]);
     for (int low = 0; low < 2; low++) {
