@@ -347,7 +347,10 @@ TDTensor td_vae_tensor(const TDTensor *buf, int64_t t, int64_t h, int64_t w, int
 
 TDTensor td_vae_normed(const TDConv *conv, const TDTensor *buf, int64_t t, int64_t h, int64_t w, int64_t c)
 {
-    return (TDTensor){ buf->data, { t, h, w, c, 1 }, 4, conv->f16 ? TD_F16 : TD_BF16 };
+    TDTensor x = td_vae_tensor(buf, t, h, w, c);
+
+    x.dtype = conv->f16 ? TD_F16 : TD_BF16;
+    return x;
 }
 
 /* the same memory as rows of channels */

@@ -59,7 +59,7 @@ int main(void)
     if (CHECK_INT(td_device_open(&dev, TD_BACKEND_CPU, NULL, 0, &cancel, &log), 0) &&
         CHECK_INT(td_model_open(&m, &s, dev, &log), 0)) {
         test_begin("sixteen times as large, sixteen times as long");
-        for (int i = 0; i < 10; i++) {           /* a time that another program's load was in is no least one */
+        for (int i = 0; i < 10; i++) {           /* other programs' load makes some times longer */
             const double now[2] = { estimate(m, 64, 17, 1), estimate(m, 256, 17, 1) };
 
             small = i && small < now[0] ? small : now[0];
