@@ -276,8 +276,12 @@ $(BUILD)/models/stamp: $(BUILD)/tdsynth tests/data/spiece.model
 	$(BUILD)/tdsynth --seed=1 --only=vae --vae=tiny --spiece=tests/data/spiece.model $(@D)/tae
 	touch $@
 
+# of UNITS, goldens that are judged with the portable kernels, too
+BASE_GOLDENS = $(filter $(UNITS),$(patsubst %,$(BUILD)/tests/test_golden_%,dit points sage text))
+
 check-unit: $(UNITS) $(TOOLS) $(CUDA_SO) $(BUILD)/models/stamp
 	@TD_BUILD=$(BUILD) TD_MODELS=$(BUILD)/models tests/run.sh unit "tests/rooms.sh $(BUILD)" $(UNITS) \
+	    $(BASE_GOLDENS:%="env TD_TEST_BACKEND=base %") \
 	    $(if $(CUDA_SO),"tests/kernels.sh $(BUILD)")
 
 # on a machine with a GPU

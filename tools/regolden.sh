@@ -3,7 +3,8 @@
 # After a change of numerics that is meant: writes anew what the tests know of the CPU backend's numbers, and shows old and
 # new side by side: regolden.sh BUILD
 #
-# 1. tests/golden/apart: how far goldens' tensors are from the official code's (tests/unit/golden.h).
+# 1. tests/golden/apart: how far goldens' tensors are from the official code's (tests/unit/golden.h); "unfused": with kernels
+#    that round a product before they add it, where that is another number. BUILD runs on a machine with AVX2.
 # 2. tests/golden/ops.sums: checksums of the operators that have the same bits everywhere (tests/checkops/checkops.h). The
 #    portable kernels and one thread must give the same.
 # 3. Only what changed is worth reading; it belongs into the commit's message, with the reason. What the official code
@@ -20,14 +21,18 @@ trap 'exit 1' HUP INT TERM
 
 echo "# FILE TENSOR: relative distance from the official code, or dB of PSNR; written by tools/regolden.sh" > "$tmp/apart"
 for test in $(grep -lE 'golden_(check|apart|psnr)\(' tests/unit/test_*.c | sed 's|.*/||; s|\.c$||'); do
-    if ! TD_APART=$tmp/lines TD_BUILD=$build TD_MODELS=$build/models "$build/tests/$test" > "$tmp/out"; then
-        # by the rules that do not depend on what is written here, the change is wrong
-        grep -v '^ok ' "$tmp/out"
-        echo "regolden: $test fails: nothing is written" >&2
-        exit 1
-    fi
+    for backend in cpu base; do
+        if ! TD_TEST_BACKEND=$backend TD_APART=$tmp/lines.$backend TD_BUILD=$build TD_MODELS=$build/models \
+            "$build/tests/$test" > "$tmp/out"; then
+            # by the rules that do not depend on what is written here, the change is wrong
+            grep -v '^ok ' "$tmp/out"
+            echo "regolden: $test fails: nothing is written" >&2
+            exit 1
+        fi
+        sort -u "$tmp/lines.$backend" > "$tmp/sorted.$backend"
+    done
 done
-sort -u "$tmp/lines" >> "$tmp/apart"
+{ cat "$tmp/sorted.cpu"; comm -13 "$tmp/sorted.cpu" "$tmp/sorted.base" | sed 's/$/ unfused/'; } | sort >> "$tmp/apart"
 echo "# SUM SLOT: CASE; written by tools/regolden.sh" > "$tmp/ops.sums"
 "$build/checkops" --sums >> "$tmp/ops.sums" || exit 1
 "$build/checkops" --impl=base --threads=1 --sums > "$tmp/base" || exit 1
@@ -57,5 +62,5 @@ compare() {
         }' "$golden/$1" "$tmp/$1"
     cp "$tmp/$1" "$golden/$1"
 }
-compare apart 'function key() { return $1 " " $2 } function value() { return $3 }'
+compare apart 'function key() { return $1 " " $2 " " $4 } function value() { return $3 }'
 compare ops.sums 'function key() { return substr($0, 18) } function value() { return $1 }'

@@ -3,8 +3,8 @@
  *
  * Matrix products are of f32: TD_MR rows of A where they are, and B packed in panels of TD_NR columns as [k][TD_NR].
  * Each output element is one chain in ascending k, so blocking and thread count never change a result: of fused
- * multiply-adds with AVX2, of products and sums in the portable set. Products of int8 are exact, of int16: A rows of
- * it, B [k/2][TD_NR][2]. */
+ * multiply-adds with AVX2 and on aarch64, elsewhere of products and sums. Products of int8 are exact, of int16: A rows
+ * of it, B [k/2][TD_NR][2]. */
 #ifndef TD_CPU_KERNELS_H
 #define TD_CPU_KERNELS_H
 

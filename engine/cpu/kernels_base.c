@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Portable inner loops, written so that compilers vectorise them. */
+ * Portable inner loops, written so that compilers vectorise them. Where every machine has a fused multiply-add, as with
+ * aarch64, their bits are those of AVX2. */
 #include <math.h>
 #include <string.h>
 #include "cpu/kernels.h"
 #include "base/tensor.h"
+
+#ifdef __FP_FAST_FMAF
+#define MUL_ADD(a, b, c) fmaf(a, b, c)
+#else
+#define MUL_ADD(a, b, c) ((a) * (b) + (c))
+#endif
 
 static void tile_sum(float acc[TD_MR][TD_NR], const TDRuns *k, const float *const a[TD_MR], const float *b)
 {
@@ -11,7 +18,7 @@ static void tile_sum(float acc[TD_MR][TD_NR], const TDRuns *k, const float *cons
         for (int64_t s = k->at[r]; s < k->at[r] + k->len; s++, b += TD_NR)
             for (int i = 0; i < TD_MR; i++)
                 for (int j = 0; j < TD_NR; j++)
-                    acc[i][j] += a[i][s] * b[j];
+                    acc[i][j] = MUL_ADD(a[i][s], b[j], acc[i][j]);
 }
 
 static void tile(const TDRuns *k, const float *const a[TD_MR], const float *b, float *c, int64_t ldc, int zero)
@@ -62,10 +69,31 @@ static void pack_f32(float *dst, int width, const float *const row[8], int64_t k
             dst[r] = row[r] ? row[r][k] : 0.0f;
 }
 
+#ifdef __FP_FAST_FMAF
+/* kernels_avx2.c says how */
+static float exp2_of(float x)
+{
+    float n = rintf(x), f = x - n, p = 1.5403530e-4f, two_n;
+    int32_t e = n > -127.0f && n < 128.0f ? (int32_t)n : 0;
+    uint32_t bits = (uint32_t)(e + 127) << 23;
+
+    p = fmaf(p, f, 1.3333558e-3f);
+    p = fmaf(p, f, 9.6181291e-3f);
+    p = fmaf(p, f, 5.5504109e-2f);
+    p = fmaf(p, f, 2.4022651e-1f);
+    p = fmaf(p, f, 6.9314718e-1f);
+    p = fmaf(p, f, 1.0f);
+    memcpy(&two_n, &bits, sizeof(two_n));
+    return p * two_n;
+}
+#else
+static float exp2_of(float x) { return exp2f(x); }
+#endif
+
 static void exp2_row(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        x[i] = x[i] < -126.0f ? 0.0f : exp2f(x[i]);
+        x[i] = x[i] < -126.0f ? 0.0f : exp2_of(x[i]);
 }
 
 static void norm_silu(uint16_t *y, const uint16_t *x, float r, const float *gamma, int64_t n)

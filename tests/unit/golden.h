@@ -3,11 +3,13 @@
  * computes, NAME.exact the same in float64.
  *  1. Our error against exact may be twice the official one's.
  *  2. On the CPU we may be as far from official as tests/golden/apart says, and a fifth more: who rounds less than the
- *     official code is nearer to exact, and wrong. tools/regolden.sh writes that file. */
+ *     official code is nearer to exact, and wrong. Its lines are of kernels that fuse multiply-adds; one that ends with
+ *     "unfused" is of those that do not. tools/regolden.sh writes that file. */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 
 #include <stdlib.h>
+#include "cpu/kernels.h"
 #include "model/device.h"
 #include "test.h"
 #include "../cards.h"
@@ -33,7 +35,7 @@ static inline const char *golden_path(char buf[512], const char *env, const char
 }
 
 /* what the tests are to run on: TD_TEST_BACKEND=cuda, or a card of tests/cards.h that the GPU then runs as (*as), else
- * the CPU */
+ * the CPU, with its portable kernels if that is base */
 static inline enum TDBackend golden_backend_as(const TDCard **as)
 {
     const char *want = getenv("TD_TEST_BACKEND");
@@ -49,11 +51,31 @@ static inline enum TDBackend golden_backend(void)
     return golden_backend_as(&as);
 }
 
+static inline const char *golden_kernels(void)
+{
+    const char *want = getenv("TD_TEST_BACKEND");
+
+    return want && !strcmp(want, "base") ? want : NULL;
+}
+
+static inline int golden_fused(void)
+{
+#ifdef __FP_FAST_FMAF
+    return 1;
+#else
+    const TDKernels *k;
+
+    return td_kernels_choose(&k, golden_kernels(), NULL) == 0 && k != &td_kernels_base;
+#endif
+}
+
 static inline int golden_device(TDDev **dev, TDCancel *cancel, TDLog *log)
 {
     TDGpu gpu = { 0 };
     enum TDBackend backend = golden_backend_as(&gpu.as);
 
+    if (golden_kernels())
+        return td_cpu_open(dev, 0, golden_kernels(), cancel, log);
     return td_device_open(dev, backend, gpu.as ? &gpu : NULL, 0, cancel, log);
 }
 
@@ -97,13 +119,14 @@ static inline float *golden_f32(const TDCheckpoint *c, const char *name, int64_t
     return f;
 }
 
-/* The number of the line "FILE NAME NUMBER" of tests/golden/apart for this tensor of a golden file; -1 after a failed
- * check where there is none. TD_APART=FILE: the line goes there, and nothing is judged. */
+/* The number of the line "FILE NAME NUMBER [unfused]" of tests/golden/apart for this tensor of a golden file; -1 after
+ * a failed check where there is none. TD_APART=FILE: the line goes there, and nothing is judged. */
 static inline double golden_known(const TDCheckpoint *c, const char *name, double now)
 {
     const char *path = td_checkpoint_path(c), *out = getenv("TD_APART"), *file = strrchr(path, '/');
     char buf[512], key[256], line[256];
     double known = -1;
+    int fused = golden_fused();
     FILE *f = fopen(out ? out : golden_path(buf, "TD_GOLDEN", "tests/golden", "apart"), out ? "a" : "r");
     size_t n = (size_t)snprintf(key, sizeof(key), "%s %s ", file ? file + 1 : path, name);
 
@@ -114,7 +137,7 @@ static inline double golden_known(const TDCheckpoint *c, const char *name, doubl
         known = now;
     }
     while (!out && fgets(line, sizeof(line), f))
-        if (!strncmp(line, key, n))
+        if (!strncmp(line, key, n) && (strstr(line, " unfused") ? !fused : fused || known < 0))
             known = atof(line + n);
     fclose(f);
     if (known < 0)

@@ -3,7 +3,7 @@
  * ENOMEM with one line, nothing leaks, and the same context (or the next td_open()) works at once. What fails while the
  * second expert comes beside the first one's work, in a thread of its own or in the two calls that start it, is made
  * good: the clip is whole, and no line is logged. Each allocation costs a clip or two, and there are thousands of them:
- * under ThreadSanitizer, where a clip takes 16 times as long, it is every 7th one. */
+ * under ThreadSanitizer, where a clip takes 16 times as long, it is every 7th one, with TEST_STRIDE every so many. */
 #include "alloc_fail.h"
 #include "small_model.h"
 
@@ -11,10 +11,10 @@ static char model[256];
 
 #define PICTURE "tests/fuzz/seeds/jpeg/cmyk"
 #define STARTS_PREFETCH 2                        /* its memory and its thread */
-#ifdef __SANITIZE_THREAD__
-#define STRIDE 7                                 /* a prime: in step with no pattern of blocks or layers */
-#else
-#define STRIDE 1
+#if !defined(TEST_STRIDE) && defined(__SANITIZE_THREAD__)
+#define TEST_STRIDE 7                            /* a prime: in step with no pattern of blocks or layers */
+#elif !defined(TEST_STRIDE)
+#define TEST_STRIDE 1
 #endif
 
 /* one try with the n-th allocation failing. @return 1 while an allocation was hit */
@@ -97,7 +97,7 @@ int main(void)
             test_begin(kinds[i].title);
             small_path(model, kinds[i].i2v ? "i2v" : "model");
             while (attempt(n, kinds[i].sampler, kinds[i].residency, kinds[i].quant, kinds[i].i2v))
-                n += STRIDE;
+                n += TEST_STRIDE;
             if (getenv("TD_VERBOSE"))
                 printf("  %ld allocations at most\n", n - 1);
             CHECK(n > 100);

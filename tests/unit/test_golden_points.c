@@ -459,7 +459,7 @@ int main(void)
     TDDev *dev = NULL;
 
     test_begin("open");
-    if (!CHECK_INT(td_cpu_open(&dev, 0, NULL, &cancel, &log), 0))
+    if (!CHECK_INT(td_cpu_open(&dev, 0, golden_kernels(), &cancel, &log), 0))
         return test_end();
     test_dit(dev, &log);
     test_vae(dev, &log);

@@ -463,7 +463,7 @@ int main(void)
     n.dev->ops->close(&n.dev);
 
     test_begin("tiny VAE without rounding");
-    if (!CHECK_INT(td_device_open(&n.dev, TD_BACKEND_CPU, NULL, 1, &cancel, &log), 0))
+    if (!CHECK_INT(td_cpu_open(&n.dev, 1, golden_kernels(), &cancel, &log), 0))
         goto end;
     n.unrounded = 1;
     plain_begin(n.dev);

@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * Inner loops whose bits do not depend on the set: each set that this machine runs against the portable one. */
+ * Inner loops whose bits do not depend on the set: each set that this machine runs against the portable one, and AVX2
+ * against the portable one as it is where multiply-adds are fused (aarch64). */
 #include <stdlib.h>
 #include "cpu/kernels.h"
 #include "test.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define FUSED
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define __FP_FAST_FMAF 1
+#define td_kernels_base fused
+#include "cpu/kernels_base.c"
+#undef td_kernels_base
+#undef __FP_FAST_FMAF
+#pragma GCC pop_options
+#endif
 
 #define N 4099                                   /* values at a time, not a multiple of any vector */
 
@@ -73,6 +86,37 @@ static void test_i8(int64_t k, int8_t low, int8_t high)
     }
 }
 
+#ifdef FUSED
+static float by_chance(void) { return (float)rand() / (float)RAND_MAX * 2 - 1; }
+
+static void test_fused(void)
+{
+    static float a[TD_MR][300], b[300 * TD_NR], x[2][N], c[2][TD_MR * TD_NR];
+    const int64_t at[] = { 0, 150 };
+    const TDRuns runs = { 2, 140, at };
+    const TDKernels *k[] = { &td_kernels_avx2, &fused };
+    const float *rows[TD_MR];
+
+    for (int r = 0; r < TD_MR; r++) {
+        rows[r] = a[r];
+        for (int i = 0; i < 300; i++)
+            a[r][i] = by_chance();
+    }
+    for (int i = 0; i < 300 * TD_NR; i++)
+        b[i] = by_chance();
+    for (int i = 0; i < N; i++)
+        x[0][i] = x[1][i] = i ? (float)i * 0.034f - 130 : NAN;           /* to 9.3 */
+    for (int i = 0; i < 2; i++) {
+        k[i]->tile(&runs, rows, b, c[i], TD_NR, 1);
+        k[i]->tile(&runs, rows, b, c[i], TD_NR, 0);
+        k[i]->exp2_row(x[i], N);
+    }
+    CHECK(!memcmp(c[0], c[1], sizeof(c[0])));
+    CHECK(isnan(x[0][0]) && isnan(x[1][0]) && x[0][1] == 0 && x[0][N - 1] > 512);
+    CHECK(!memcmp(x[0] + 1, x[1] + 1, sizeof(x[0]) - sizeof(float)));
+}
+#endif
+
 int main(void)
 {
     static const char *const names[] = { "base", "avx2" };
@@ -88,5 +132,11 @@ int main(void)
         test_i8(k, -128, 127);
         test_i8(k, -128, -128);
     }
+#ifdef FUSED
+    if (n_sets == 2) {
+        test_begin("the portable set with fused multiply-adds has the bits of AVX2");
+        test_fused();
+    }
+#endif
     return test_end();
 }
