@@ -1,14 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Library, tools and unit tests for aarch64, the host of GB200, Thor and DGX Spark: a cross build of a copy of this tree, and
-# its tests under qemu. usage: aarch64.sh [TEST...]; without one all
+# Library, tools, unit tests and ffmpeg for aarch64, the host of GB200, Thor and DGX Spark: a cross build of a copy of this
+# tree, and its tests under qemu. usage: aarch64.sh [TEST...]; without one all
 #
 # 1. Wanted are Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static, and a mirror that has arm64, of
 #    which two libraries are unpacked into a folder of its own; nothing is installed. Without them status 77.
 # 2. Programs that the tests start are shell scripts that start qemu.
 # 3. The CUDA module, for one architecture, where nvcc is of CUDA 13 or later, g++-aarch64-linux-gnu is installed and pip has
 #    the toolkit's headers and static library for that host; else a line says why not. It is loaded, and finds no GPU.
-# 4. The last line has the counts. Hours on two cores: qemu takes 20 times as long as the machine itself.
+# 4. ffmpeg with what the filter tests need: its clip is td's.
+# 5. The last line has the counts. An hour on two cores: qemu takes 20 to 300 times as long as the machine itself, and so
+#    test_alloc lets every 61st allocation fail.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -94,11 +96,14 @@ flags="-isystem $dir/root/usr/include/$triple"
 # Debian 12's compiler breaks down at some loops of fmax(), which the library and the tools do without
 # the choice of CUDA is words
 # shellcheck disable=SC2086
-if ! { ./configure --enable-werror $cuda --disable-ffmpeg --cc="$cc" --extra-cflags="$flags" \
+if ! { ./configure --enable-werror $cuda --cc="$cc" --extra-cflags="$flags" \
     --extra-ldflags="-Wl,-rpath-link,$libs" && make -j"$jobs" AR=$triple-ar all &&
-    make -j"$jobs" AR=$triple-ar EXTRA_CFLAGS="$flags -fno-tree-loop-vectorize" tests; } > "$dir/log" 2>&1; then
+    make -j"$jobs" AR=$triple-ar EXTRA_CFLAGS="$flags -fno-tree-loop-vectorize -DTEST_STRIDE=61" tests &&
+    env -u PKG_CONFIG_SYSROOT_DIR make AR=$triple-ar FFMPEG_EXTRA="--enable-cross-compile --arch=aarch64 --target-os=linux --cross-prefix=$triple- \
+        --pkg-config=pkg-config" "ffmpeg-$(sed -n 's/^FFMPEG_SERIES *:= *//p' config.mak)"; } > "$dir/log" 2>&1; then
     grep ': error: \|internal compiler error\|: warning: ' "$dir/log" | head -n 20
     tail -n 5 "$dir/log"
+    tail -n 5 build/small-*/src/ffbuild/config.log 2> /dev/null
     echo "FAIL aarch64: it does not build"
     exit 1
 fi
@@ -113,10 +118,6 @@ done
 make AR=$triple-ar -o build/tdsynth -s build/models/stamp > "$dir/log" 2>&1 || { tail -n 5 "$dir/log"; exit 1; }
 tests=$*
 [ -n "$tests" ] || tests=$(find build/tests -maxdepth 1 -type f -perm -u+x -name 'test_*' | sed 's|.*/||' | sort)
-set --
-for test in $tests; do
-    set -- "$@" "qemu-aarch64-static build/tests/$test"
-done
 cat > "$dir/module" << EOF
 #!/bin/sh
 file=build/libturbodiff-cuda.so
@@ -128,7 +129,33 @@ case \$said in
 *) echo "FAIL the CUDA module is loaded: \$said"; exit 1 ;;
 esac
 EOF
-chmod +x "$dir/module"
-[ "$cuda" = --disable-cuda ] || set -- "$@" "$dir/module"
-TD_BUILD=build TD_MODELS=build/models tests/run.sh aarch64 "$@" \
-    "qemu-aarch64-static build/checkops --fills=1 --sums=tests/golden/ops.sums"
+cat > "$dir/ffmpeg" << 'EOF'
+#!/bin/sh
+clips=$(mktemp -d)
+build/td -s 32x32 -n 5 -i 1 -r 1 build/models/tiny "a cat" "$clips/td" > "$clips/log" 2>&1 &&
+    qemu-aarch64-static build/small-*/ffmpeg -nostdin -v error -f lavfi \
+        -i "turbodiff=prompt=a cat:model=build/models/tiny:size=32x32:frames=5:steps=1:seed=1,format=rgb24" \
+        -f rawvideo "$clips/ffmpeg" >> "$clips/log" 2>&1
+if [ -s "$clips/td" ] && cmp "$clips/td" "$clips/ffmpeg"; then
+    echo "ok ffmpeg makes the clip that td makes"
+else
+    cat "$clips/log"
+    echo "FAIL ffmpeg makes the clip that td makes"
+fi
+rm -rf "$clips"
+EOF
+chmod +x "$dir/module" "$dir/ffmpeg"
+set -- "$dir/ffmpeg" "qemu-aarch64-static build/checkops --fills=1 --sums=tests/golden/ops.sums"
+[ "$cuda" = --disable-cuda ] || set -- "$dir/module" "$@"
+TD_BUILD=build
+TD_MODELS=build/models
+export TD_BUILD TD_MODELS
+{
+    printf '%s\n' "$@"
+    for test in $tests; do
+        echo "qemu-aarch64-static build/tests/$test"
+    done
+} | tr '\n' '\0' | xargs -0 -P "$jobs" -n 1 tests/run.sh aarch64 | tee "$dir/counts" |
+    grep --line-buffered -v '^aarch64: [0-9]* passed, [0-9]* failed$'
+awk '$1 == "aarch64:" && $3 == "passed," { passed += $2; failed += $4 }
+    END { print "aarch64: " passed + 0 " passed, " failed + 0 " failed"; exit failed > 0 || !passed }' "$dir/counts"
