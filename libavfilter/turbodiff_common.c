@@ -564,14 +564,13 @@ static void warn_unused(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
     int rcm = s->params.sampler == TD_SAMPLER_RCM;
+    int alone = s->params.guidance == 1 && (!s->params.guidance_low || s->params.guidance_low == 1);
     TDInfo info;
     int known = td_info(s->td, &info) >= 0, dense = known && info.attention == TD_ATTN_DENSE;
-    const struct {
-        const char *name;
-        int unused;
-    } options[] = {
+    const struct { const char *name; int unused; } options[] = {
         { "negative_prompt has no effect with sampler rcm", rcm && s->params.negative_prompt },
         { "guidance has no effect with sampler rcm",        rcm && (s->params.guidance != TD_GUIDANCE || s->params.guidance_low) },
+        { "negative_prompt has no effect with guidance 1",  !rcm && alone && s->params.negative_prompt },
         { "shift has no effect with sampler rcm",           rcm && s->params.shift },
         { "sigma_max has no effect with sampler unipc",     !rcm && s->params.sigma_max },
         { "ode has no effect with sampler unipc",           !rcm && s->params.ode },

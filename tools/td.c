@@ -113,7 +113,7 @@ static int adapt(const Options *o, TDContext *c, TDParams *p, const TDImage *ima
     return ret;
 }
 
-/* a clip, or with --prompts one for each line. @return 0 or a status */
+/* a clip, or with --prompts one for each line that is not blank. @return 0 or a status */
 static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompts, FILE *out, FILE *stats)
 {
     TDFrame f = { .format = TD_PIX_RGB24 };
@@ -126,6 +126,8 @@ static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompt
     do {
         if (prompts && (more = cli_prompt(line, "td", prompts, '\n', 0)) <= 0)
             break;
+        if (prompts && !line[strspn(line, " \t\r")])
+            continue;
         n++;
         if (prompts)
             p->prompt = line;

@@ -48,7 +48,7 @@ static const struct { char letter; const char *name, *value, *help; } option_tab
     { 'c', "clips",           "N",       "make the clip N times (1)" },
     { 'x', "bench",           NULL,      "a table of times and memory, of a first clip and --clips N more" },
     { 'j', "stats",           "FILE",    "statistics, a line of JSON a clip" },
-    { 'P', "prompts",         NULL,      "PROMPT is a file of prompts: a clip for each line, each with the next seed" },
+    { 'P', "prompts",         NULL,      "PROMPT is a file, each line a prompt: a clip each, with the next seed" },
     { 't', "threads",         "N",       "CPU threads (all cores)" },
     { 'v', "verbose",         NULL,      "more log lines" },
     { 'h', "help",            NULL,      "this text" },
@@ -218,10 +218,11 @@ static inline int check_together(const Options *o, const struct option *longs, c
 static inline void warn_of_idle(const Options *o, const struct option *longs, const char given[MAX_OPTIONS])
 {
     const int rcm = o->p.sampler == TD_SAMPLER_RCM;
+    const int alone = o->p.guidance == 1 && (!o->p.guidance_low || o->p.guidance_low == 1);
     const struct { const char *name, *beside; int idle; } options[] = {
         { "guidance", "sampler rcm", rcm },       { "negative-prompt", "sampler rcm", rcm },
         { "shift", "sampler rcm", rcm },          { "sigma-max", "sampler unipc", !rcm },
-        { "ode", "sampler unipc", !rcm },
+        { "ode", "sampler unipc", !rcm },         { "negative-prompt", "guidance 1", !rcm && alone },
     };
 
     for (size_t k = 0; k < sizeof(options) / sizeof(*options); k++)

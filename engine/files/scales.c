@@ -131,7 +131,10 @@ static int set_form(const TDCheckpoint *ckpt, TDEntry *e, TDEntry *form, TDLog *
     if (td_json_get(root, "format", &v) && td_json_string(v, format, sizeof(format)) < 0)
         return td_error(log, EBADMSG, "%s: %s: its format is no string", ckpt->path, form->name);
     for (size_t i = 0; i < sizeof(formats) / sizeof(*formats); i++)
-        if (!strcmp(format, formats[i].format) && e->dtype == formats[i].dtype) {
+        if (!strcmp(format, formats[i].format)) {
+            if (e->dtype != formats[i].dtype)
+                return td_error(log, ENOTSUP, "%s: %s: format '%s', whose values are %s, of a weight of %s", ckpt->path,
+                                form->name, format, td_dtype_name(formats[i].dtype), td_dtype_name(e->dtype));
             e->group = formats[i].group;
             known = 1;
         }

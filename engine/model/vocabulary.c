@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * A GGUF file's lists become the SentencePiece file that they were made of, which is then read as any other. */
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include "model/vocabulary.h"
 #include "text/tokenizer_priv.h"
@@ -113,11 +114,13 @@ int td_vocabulary_open(TDTokenizer **tok, const TDCheckpoint *ckpt, TDLog *log)
 {
     const TDEntry *e = find(ckpt, "spiece_model");
     const char *path = td_checkpoint_path(ckpt);
+    char label[1024];
     uint8_t *file = NULL;
     size_t size = 0;
     int ret = 0;
 
     *tok = NULL;
+    snprintf(label, sizeof(label), "%s: %s", path, e ? "spiece_model" : "tokenizer.ggml.tokens");
     if (!e) {
         ret = from_lists(&file, &size, ckpt, log);
     } else if (e->dtype != TD_U8 || !td_entry_is_contiguous(e) || e->bytes < 1 || e->bytes > MAX_MODEL) {
@@ -131,5 +134,5 @@ int td_vocabulary_open(TDTokenizer **tok, const TDCheckpoint *ckpt, TDLog *log)
         else
             ret = td_error(log, ENOMEM, "%s: out of memory", path);
     }
-    return ret < 0 ? ret : td_tokenizer_parse(tok, path, file, size, log);
+    return ret < 0 ? ret : td_tokenizer_parse(tok, label, file, size, e != NULL, log);
 }

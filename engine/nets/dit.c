@@ -139,6 +139,8 @@ int td_dit_shape(TDDitShape *s, const TDCheckpoint *ckpt, TDLog *log)
     if (td_dit_stranger(ckpt))
         return td_error(log, ENOTSUP, "%s: %s, not supported; want Wan 2.1 text to video, or an expert of Wan 2.2 A14B",
                         path, td_dit_stranger(ckpt));
+    if (!s->n_blocks || !s->ffn)
+        return td_error(log, EBADMSG, "%s: tensor blocks.0.ffn.0.weight is missing; not a whole transformer", path);
     if (s->dim < TD_HEAD_DIM || s->dim % TD_HEAD_DIM || s->dim > TD_MAX_DIM || s->n_blocks < 1 || s->ffn < 1 ||
         s->ffn > TD_MAX_WIDTH || s->text_dim > TD_MAX_WIDTH)
         return td_error(

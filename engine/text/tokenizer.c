@@ -179,18 +179,19 @@ static int check_normalizer_spec(const char *path, const Field *msg, TDLog *log)
     return 0;
 }
 
-static int parse_model(TDTokenizer *tok, const char *path, size_t size, TDLog *log)
+static int parse_model(TDTokenizer *tok, const char *path, size_t size, int whole, TDLog *log)
 {
     const uint8_t *p = tok->file, *end = p + size;
     double min_score = 0;                        /* of the extra ids */
     Field f;
-    int ret, err;
+    int ret, err, trained = 0;
 
     if (td_is_lfs_pointer(tok->file, size))
         return td_error(log, EBADMSG, "%s: is a Git LFS pointer, want the vocabulary (spiece.model) that it stands for",
                         path);
     while ((ret = next_field(&f, &p, end)) > 0) {
         err = 0;
+        trained |= f.number == 2 && f.wire == 2;
         if (f.number == 1 && f.wire == 2)
             err = add_piece(tok, path, &f, log);
         else if (f.number == 2 && f.wire == 2)
@@ -208,6 +209,9 @@ static int parse_model(TDTokenizer *tok, const char *path, size_t size, TDLog *l
             memcmp(tok->pieces[i].text, special_tokens[i], tok->pieces[i].len))
             return td_error(log, ENOTSUP, "%s: piece %u is not %s, want umT5's spiece.model", path, i,
                             special_tokens[i]);
+    if (whole && !trained)
+        return td_error(log, EBADMSG, "%s: ends behind piece %u, want a trainer_spec after the last one: the file is "
+                        "cut short", path, tok->n_pieces - 1);
     for (uint32_t i = 0; i < tok->n_pieces; i++)
         if (tok->pieces[i].score < min_score)
             min_score = tok->pieces[i].score;
@@ -291,7 +295,7 @@ static int build_table(TDTokenizer *tok, const char *path, TDLog *log)
 
 /* ---- opening ---- */
 
-int td_tokenizer_parse(TDTokenizer **tok, const char *path, uint8_t *file, size_t size, TDLog *log)
+int td_tokenizer_parse(TDTokenizer **tok, const char *path, uint8_t *file, size_t size, int whole, TDLog *log)
 {
     TDTokenizer *t = calloc(1, sizeof(*t));
     int ret;
@@ -302,7 +306,7 @@ int td_tokenizer_parse(TDTokenizer **tok, const char *path, uint8_t *file, size_
         return td_error(log, ENOMEM, "%s: out of memory", path);
     }
     t->file = file;
-    if ((ret = parse_model(t, path, size, log)) < 0 ||
+    if ((ret = parse_model(t, path, size, whole, log)) < 0 ||
         (ret = build_table(t, path, log)) < 0) {
         td_tokenizer_free(&t);
         return ret;
@@ -318,7 +322,7 @@ int td_tokenizer_open(TDTokenizer **tok, const char *path, TDLog *log)
     int ret = td_read_file(&file, &size, path, 1, MAX_MODEL, "a SentencePiece model", log);
 
     *tok = NULL;
-    return ret < 0 ? ret : td_tokenizer_parse(tok, path, file, size, log);
+    return ret < 0 ? ret : td_tokenizer_parse(tok, path, file, size, 1, log);
 }
 
 void td_tokenizer_free(TDTokenizer **tok)

@@ -249,6 +249,7 @@ done
 for opt in sigma_max=20 ode=1; do
     warns "${opt%=*} with unipc warns" "${opt%=*} has no effect with sampler unipc" 1 "s=64x48:sampler=unipc:steps=1:$opt"
 done
+warns "negative_prompt with guidance 1 warns" "negative_prompt has no effect with guidance 1" 1 "s=64x48:sampler=unipc:steps=1:guidance=1:negative_prompt=x"
 for opt in topk=0.5 sla_block=64x128; do
     warns "${opt%=*} with dense attention warns" "${opt%=*} has no effect with dense attention" 1 "s=64x48:attention=dense:$opt"
 done

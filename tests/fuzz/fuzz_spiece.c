@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!file)
         abort();
     memcpy(file, data, size);
-    if (td_tokenizer_parse(&tok, "input", file, size, &log) < 0)
+    if (td_tokenizer_parse(&tok, "input", file, size, 0, &log) < 0)
         return 0;
     if (td_tokenize(tok, "a cat \xe7\x8c\xab <extra_id_7> &lt;in\n rain", ids, TD_TEXT_LEN, &log) < 2)
         abort();

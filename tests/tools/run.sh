@@ -141,11 +141,16 @@ for option in --topk=0.5 --sla-block=64x128; do
     equal "td: ${option%=*} with a dense model" \
         "$code $(grep -c '^warning: .* has no effect' "$tmp/err") $(grep -cx "warning: ${option%=*} has no effect with dense attention" "$tmp/err")" "0 1 1"
 done
+idle --negative-prompt=x "guidance 1" --sampler=unipc --guidance=1
 idle --boundary=0.5 "one transformer"
 line "td: no such file of prompts" 1 'td: /nonexistent/p: No such file' td -P "$model" /nonexistent/p "$tmp/x"
-for file in /dev/null /tmp; do
+printf 'a cat\n\n \t\na dog\n\n' > "$tmp/prompts"
+code=$(status td $clip -P "$model" "$tmp/prompts" "$tmp/x")
+equal "td: blank lines of a file of prompts" "$code $(wc -c < "$tmp/x") $(grep -c 'prompt is empty' "$tmp/err")" "0 $((2 * 32 * 32 * 3)) 0"
+printf '\n \n' > "$tmp/blank"
+for file in /dev/null /tmp "$tmp/blank"; do
     code=$(status td $clip -P "$model" $file "$tmp/x")
-    equal "td: a file of prompts that has none: $file" "$code $(grep -c '^td: .*\(no prompt in it\|cannot be read\)' "$tmp/err")" "1 1"
+    equal "td: a file of prompts that has none: ${file##*/}" "$code $(grep -c '^td: .*\(no prompt in it\|cannot be read\)' "$tmp/err")" "1 1"
 done
 line "td: no such directory to write to" 1 'td: /nonexistent/x: No such file' td "$model" a /nonexistent/x
 echo kept > "$tmp/kept"

@@ -78,6 +78,10 @@ static const Refused forms[] = {
         HALF, { "weight_scale", TD_F32, 2, { K, 1 }, NULL }, COMFY("{\"format\":\"svdquant_w4a4\"}"), END } },
     { "ComfyUI's awq_w4a16", "comfy_quant: format 'awq_w4a16' of i8 values, want float8_e4m3fn, ", {
         HALF, { "weight_scale", TD_F32, 2, { K, 1 }, NULL }, COMFY("{\"format\":\"awq_w4a16\"}"), END } },
+    { "ComfyUI's float8_e5m2 of another type",
+      "comfy_quant: format 'float8_e5m2', whose values are f8_e5m2, of a weight of f8_e4m3", {
+        { "weight", TD_F8_E4M3, 2, { K, K }, NULL }, { "weight_scale", TD_F32, 0, { 1 }, NULL },
+        COMFY("{\"format\":\"float8_e5m2\"}"), END } },
     { "ComfyUI's asym_w4a8_int8", "weight_codebook: 4-bit codes with a codebook (w4a8), a form that is not", {
         HALF, { "weight_codebook", TD_F32, 1, { 16 }, NULL }, { "weight_s_rel", TD_F8_E4M3, 2, { K, K / 16 }, NULL },
         { "weight_s_channel", TD_F32, 1, { K }, NULL }, COMFY("{\"format\":\"asym_w4a8_int8\",\"convrot\":true}"),
@@ -126,7 +130,7 @@ static void refuse_info(const char *path, const char *words)
 }
 
 /* dit, text: files instead of the model's, or NULL */
-static void refuse_open(const char *model, const char *dit, const char *text, const char *words)
+static void refuse_open(const char *model, const char *dit, const char *text, int err, const char *words)
 {
     char dir[256];
     TDContext *c = NULL;
@@ -136,7 +140,7 @@ static void refuse_open(const char *model, const char *dit, const char *text, co
     small_settings(&s, &seen, small_path(dir, model));
     s.dit = dit;
     s.text_encoder = text;
-    if (!check_error(&seen, td_open(&c, &s), TD_ERR(ENOTSUP), words))
+    if (!check_error(&seen, td_open(&c, &s), TD_ERR(err), words))
         td_close(&c);
 }
 
@@ -149,7 +153,7 @@ static void refuse_form(const Refused *r, const char *file, const char *linear, 
         return;
     change(&f, linear, r->more);
     if (form_write(&f, small_path(to, "form.safetensors"), NULL) >= 0) {
-        refuse_open("own", text ? NULL : to, text ? to : NULL, r->words);
+        refuse_open("own", text ? NULL : to, text ? to : NULL, ENOTSUP, r->words);
         refuse_info(to, r->words);
     }
     form_free(&f);
@@ -173,7 +177,26 @@ static void test_directory(void)
     CHECK_STR(seen.error, "");
     snprintf(line, sizeof(line), "rm %s/mixed/TurboWan*", small_dir);
     CHECK_INT(system(line), 0);
-    refuse_open("mixed", NULL, NULL, forms[0].words);
+    refuse_open("mixed", NULL, NULL, ENOTSUP, forms[0].words);
+}
+
+/* what the width of ffn is read from */
+static void test_no_ffn(void)
+{
+    char from[256], to[256];
+    FormTensor *t;
+    Form f;
+
+    test_begin("a transformer without its first ffn");
+    if (form_read(&f, small_path(from, DIT), 0) < 0)
+        return;
+    if (CHECK((t = form_find(&f, "blocks.0.ffn.0.weight")) != NULL)) {
+        free(t->data);
+        *t = f.t[--f.n];
+        if (form_write(&f, small_path(to, "form.safetensors"), NULL) >= 0)
+            refuse_open("own", to, NULL, EBADMSG, "tensor blocks.0.ffn.0.weight is missing; not a whole transformer");
+    }
+    form_free(&f);
 }
 
 int main(void)
@@ -191,6 +214,7 @@ int main(void)
     refuse_form(&forms[1], TEXT, "blocks.0.attn.q", 1);
     refuse_form(&forms[0], DIT, "blocks.0.ffn.2", 0);     /* what test_directory() takes */
     test_directory();
+    test_no_ffn();
     small_model_remove();
     return test_end();
 }

@@ -203,9 +203,15 @@ static void test_comfy(void)
     CHECK_INT(form_write(&f, to, NULL), 0);
     refuse(to, EBADMSG, "bytes of i8, want 1 to 67108864 of a SentencePiece model as u8");
     t->dtype = TD_U8;
+    t->bytes = 16;                               /* of the first piece, <pad> */
+    t->shape[0] = 16;
+    CHECK_INT(form_write(&f, to, NULL), 0);
+    refuse(to, ENOTSUP, "text.safetensors: spiece_model: piece 1 is not </s>");
+    t->bytes = n_spiece;
+    t->shape[0] = (int64_t)n_spiece;
     memset(t->data + 100, 0xff, 100);
     CHECK_INT(form_write(&f, to, NULL), 0);
-    refuse(to, EBADMSG, "text.safetensors: ");
+    refuse(to, EBADMSG, "text.safetensors: spiece_model: piece 6 is damaged");
     t->bytes = 0;
     t->shape[0] = 0;
     CHECK_INT(form_write(&f, to, NULL), 0);

@@ -335,8 +335,8 @@ static void test_refused(void)
 {
     static const struct { const char *json; int err; const char *words; } forms[] = {
         { "{\"format\":\"svdquant\"}", ENOTSUP, "blocks.0.ffn.2.comfy_quant: format 'svdquant' of i8 values, want f" },
-        { "{\"format\":\"nvfp4\"}", ENOTSUP, "blocks.0.ffn.2.comfy_quant: format 'nvfp4' of i8 values, want float8_" },
-        { "{\"format\":\"float8_e4m3fn\"}", ENOTSUP, "format 'float8_e4m3fn' of i8 values" },
+        { "{\"format\":\"nvfp4\"}", ENOTSUP, "comfy_quant: format 'nvfp4', whose values are u8, of a weight of" },
+        { "{\"format\":\"float8_e4m3fn\"}", ENOTSUP, "format 'float8_e4m3fn', whose values are f8_e4m3, of a" },
         { "{\"format\":8}", EBADMSG, "its format is no string" },
         { "{\"format\":", EBADMSG, ".safetensors: blocks.0.ffn.2.comfy_quant: JSON line 1" },
         { "{\"convrot\":true,\"convrot_groupsize\":128}", ENOTSUP, "groups of 128 rotated i8 inputs, of 256" },

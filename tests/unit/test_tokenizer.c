@@ -195,6 +195,7 @@ static void check_bad(const void *data, size_t n, int err, const char *words)
 #define PIECE(len2, len, text, score) "\n" len2 "\n" len text "\x15" score
 #define SPECIALS PIECE("\x0c", "\5", "<pad>", "\0\0\0\0") PIECE("\x0b", "\4", "</s>", "\0\0\0\0") \
                  PIECE("\x0a", "\3", "<s>", "\0\0\0\0") PIECE("\x0c", "\5", "<unk>", "\0\0\0\0")
+#define TRAINER "\x12\0"
 
 static void test_bad_models(void)
 {
@@ -203,7 +204,7 @@ static void test_bad_models(void)
     TDTokenizer *tok;
 
     test_begin("bad vocabularies");
-    save(SPECIALS, sizeof(SPECIALS) - 1);
+    save(SPECIALS TRAINER, sizeof(SPECIALS TRAINER) - 1);
     if (CHECK_INT(td_tokenizer_open(&tok, path, &tlog), 0)) {
         CHECK_INT(td_tokenizer_n_ids(tok), 304);
         td_tokenizer_free(&tok);
@@ -223,11 +224,13 @@ static void test_bad_models(void)
     BAD(PIECE("\7", "\0", "", "\0\0\0\0"), EBADMSG, "piece 0 is damaged");
     BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\x80\x7f"), EBADMSG, "piece 4 is damaged");
     BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\xc0\x7f"), EBADMSG, "piece 4 is damaged");
-    BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\0\0") PIECE("\x08", "\1", "a", "\0\0\0\0"), EBADMSG,
+    BAD(SPECIALS PIECE("\x08", "\1", "a", "\0\0\0\0") PIECE("\x08", "\1", "a", "\0\0\0\0") TRAINER, EBADMSG,
         "piece 5 repeats piece 4");
     check_bad(long_piece, 3 + 588, EBADMSG, "piece 0 has 585 bytes, want at most 512");
     BAD(PIECE("\x0c", "\5", "<unk>", "\0\0\0\0"), ENOTSUP, "piece 0 is not <pad>");
     BAD(PIECE("\x0c", "\5", "<pad>", "\0\0\0\0"), ENOTSUP, "piece 1 is not </s>");
+    BAD(SPECIALS, EBADMSG, "ends behind piece 3, want a trainer_spec after the last one: the file is cut short");
+    BAD(SPECIALS "\x1a\0", EBADMSG, "the file is cut short");
     BAD(SPECIALS "\x12\2\x18\2", ENOTSUP, "model type 2, want 1");
     BAD(SPECIALS "\x12\1\x18", EBADMSG, "trainer_spec is damaged");
     BAD(SPECIALS "\x1a\3\x12\1x", ENOTSUP, "has a normaliser");
@@ -374,6 +377,7 @@ static void test_colliding_pieces(void)
             fwrite(pairs[i][n >> i & 1], 1, 5, f);
         fprintf(f, "\x15%c%c%c%c", 0, 0, 0x80, 0xbf);
     }
+    fwrite(TRAINER, 1, 2, f);
     fclose(f);
     began = td_now();
     if (CHECK_INT(td_tokenizer_open(&tok, path, &tlog), 0))
