@@ -6,22 +6,42 @@
 #include "ptx_sm80.cuh"
 
 #define D 128
+#define MAX_BLOCK 128                            /* rows of a block of queries or keys */
 
-/* partial sums of k and, for sagesla, largest |v| per channel over TD_ATTN_CHUNK tokens; a thread owns a channel */
-__global__ void __launch_bounds__(D) channel_stats_kernel(SlaArgs a)
+/* Partial sums of k and, for sagesla, largest |v| per channel over TD_ATTN_CHUNK tokens of a head: a thread has 8
+ * channels of every fourth token, so that a sum has four parts whatever the number of threads. */
+__global__ void __launch_bounds__(64) channel_stats_kernel(SlaArgs a)
 {
-    int head = blockIdx.y, c = head * D + threadIdx.x;
+    __shared__ float part[4][D], largest[4][D];
+    int lane = threadIdx.x % 16, group = threadIdx.x / 16, c = blockIdx.y * D + lane * 8;
     int first = blockIdx.x * TD_ATTN_CHUNK, last = min(first + TD_ATTN_CHUNK, a.n);
-    float s[4] = { 0 }, top = 0;
+    float s[8] = { 0 }, top[8] = { 0 };
 
-    for (int r = first; r < last; r++) {
-        s[r % 4] += to_f32(a.k[(int64_t)r * a.dim + c]);
+#pragma unroll 8
+    for (int r = first + group; r < last; r += 4) {
+        float k[8], v[8] = { 0 };
+
+        unpack8(k, *(const uint4 *)(a.k + (int64_t)r * a.dim + c));
         if (a.v_scale)
-            top = fmaxf(top, fabsf(to_f32(a.v[(int64_t)r * a.dim + c])));
+            unpack8(v, *(const uint4 *)(a.v + (int64_t)r * a.dim + c));
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            s[j] += k[j];
+            top[j] = fmaxf(top[j], fabsf(v[j]));
+        }
     }
-    a.partial_sum[(int64_t)blockIdx.x * a.dim + c] = (s[0] + s[1]) + (s[2] + s[3]);
-    if (a.v_scale)
-        a.partial_max[(int64_t)blockIdx.x * a.dim + c] = top;
+    for (int j = 0; j < 8; j++) {
+        part[group][lane * 8 + j] = s[j];
+        largest[group][lane * 8 + j] = top[j];
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < D; i += 64) {
+        int64_t at = (int64_t)blockIdx.x * a.dim + blockIdx.y * D + i;
+
+        a.partial_sum[at] = (part[0][i] + part[1][i]) + (part[2][i] + part[3][i]);
+        if (a.v_scale)
+            a.partial_max[at] = fmaxf(fmaxf(largest[0][i], largest[1][i]), fmaxf(largest[2][i], largest[3][i]));
+    }
 }
 
 __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chunks)
@@ -30,6 +50,7 @@ __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chun
     double s = 0;
     float top = 0;
 
+#pragma unroll 16
     for (int i = 0; i < n_chunks; i++) {
         s += a.partial_sum[(int64_t)i * a.dim + c];
         if (a.v_scale)
@@ -42,29 +63,49 @@ __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chun
     }
 }
 
-/* a block of rows of one head: pooled mean, and for sagesla its codes. 16 lanes a row, 16 rows at a time. */
+/* x / y as division rounds it, with inv = 1 / y: the remainder is exact, and what it adds is rounded once (Markstein).
+ * Where it underflows, codes are 0 either way. */
+__device__ __forceinline__ float divide(float x, float y, float inv)
+{
+    float q = x * inv;
+
+    return fmaf(fmaf(-q, y, x), inv, q);
+}
+
+/* A block of rows of one head: pooled mean, and for sagesla its codes. 16 lanes a row, 16 rows at a time, which stay in
+ * registers. */
 template <bool SMOOTH> __device__ __forceinline__ void block_rows(const bf16 *x, const float *mean, int head, int first,
                                                                   int last, int dim, float *pool, int8_t *code,
                                                                   float *scale)
 {
     __shared__ float part[16][D], shared[8];
     int lane = threadIdx.x % 16, group = threadIdx.x / 16, c = lane * 8;
-    float sum[8] = { 0 }, mu[8] = { 0 }, top = 0;
+    int64_t at = (int64_t)(first + group) * dim + head * D + c;
+    float sum[8] = { 0 }, mu[8] = { 0 }, top = 0, inv;
+    uint4 rows[MAX_BLOCK / 16];
 
+#pragma unroll
+    for (int i = 0; i < MAX_BLOCK / 16; i++)
+        if (first + group + i * 16 < last)
+            rows[i] = *(const uint4 *)(x + at + (int64_t)i * 16 * dim);
     if (SMOOTH)
         for (int j = 0; j < 8; j++)
             mu[j] = mean[head * D + c + j];
-    for (int r = first + group; r < last; r += 16) {
-        uint4 u = *(const uint4 *)(x + (int64_t)r * dim + head * D + c);
-        float v[8] = { low_f32(u.x), high_f32(u.x), low_f32(u.y), high_f32(u.y),
-                       low_f32(u.z), high_f32(u.z), low_f32(u.w), high_f32(u.w) };
+#pragma unroll
+    for (int i = 0; i < MAX_BLOCK / 16; i++)
+        if (first + group + i * 16 < last) {
+            float v[8];
 
-        for (int j = 0; j < 8; j++) {
-            v[j] = SMOOTH ? round_bf16(v[j] - mu[j]) : v[j];
-            sum[j] += v[j];
-            top = fmaxf(top, fabsf(v[j]));
+            unpack8(v, rows[i]);
+#pragma unroll
+            for (int j = 0; j < 8; j += 2) {
+                if (SMOOTH)
+                    round2(v[j] -= mu[j], v[j + 1] -= mu[j + 1]);
+                sum[j] += v[j];
+                sum[j + 1] += v[j + 1];
+                top = fmaxf(top, fmaxf(fabsf(v[j]), fabsf(v[j + 1])));
+            }
         }
-    }
     for (int j = 0; j < 8; j++)
         part[group][c + j] = sum[j];
     top = warp_max(top);
@@ -82,21 +123,27 @@ template <bool SMOOTH> __device__ __forceinline__ void block_rows(const bf16 *x,
         return;
     top = warp_max(shared[threadIdx.x % 8]);
     top = __fadd_rn(top / 127.0f, 1e-7f);
+    inv = 1.0f / top;
     if (threadIdx.x == 0)
         *scale = top;
-    for (int r = first + group; r < last; r += 16) {
-        uint4 u = *(const uint4 *)(x + (int64_t)r * dim + head * D + c);
-        float v[8] = { low_f32(u.x), high_f32(u.x), low_f32(u.y), high_f32(u.y),
-                       low_f32(u.z), high_f32(u.z), low_f32(u.w), high_f32(u.w) };
-        uint32_t w[2] = { 0, 0 };
+#pragma unroll
+    for (int i = 0; i < MAX_BLOCK / 16; i++)
+        if (first + group + i * 16 < last) {
+            uint32_t w[2] = { 0, 0 };
+            float v[8];
 
-        for (int j = 0; j < 8; j++) {
-            float t = (SMOOTH ? round_bf16(v[j] - mu[j]) : v[j]) / top;
+            unpack8(v, rows[i]);
+#pragma unroll
+            for (int j = 0; j < 8 && SMOOTH; j += 2)
+                round2(v[j] -= mu[j], v[j + 1] -= mu[j + 1]);
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                float t = divide(v[j], top, inv);
 
-            w[j / 4] |= ((uint32_t)(int)(t + (t >= 0.0f ? 0.5f : -0.5f)) & 255) << (j % 4 * 8);
+                w[j / 4] |= ((uint32_t)(int)(t + (t >= 0.0f ? 0.5f : -0.5f)) & 255) << (j % 4 * 8);
+            }
+            *(uint2 *)(code + at + (int64_t)i * 16 * dim) = make_uint2(w[0], w[1]);
         }
-        *(uint2 *)(code + (int64_t)r * dim + head * D + c) = make_uint2(w[0], w[1]);
-    }
 }
 
 __global__ void __launch_bounds__(256) block_prepare_kernel(SlaArgs a)
@@ -118,28 +165,37 @@ __global__ void __launch_bounds__(256) block_prepare_kernel(SlaArgs a)
 }
 
 /* v of 64 tokens of a head -> e4m3 [channel][token], tokens of each 16 in the order P's fragment has them:
- * position p holds token [0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15][p] */
+ * position p holds token [0 1 8 9 2 3 10 11 4 5 12 13 6 7 14 15][p]. A thread makes 16 tokens of two channels. */
 __global__ void __launch_bounds__(256) v_code_kernel(SlaArgs a)
 {
 #if __CUDA_ARCH__ >= 890
-    __shared__ float tile[64][D + 1];
-    int head = blockIdx.y, first = blockIdx.x * 64;
+    /* by 16 tokens, which begin 8 banks after each other */
+    __shared__ uint4 tile[4][16 * D / 8 + 2];
+    int head = blockIdx.y, first = blockIdx.x * 64, lane = threadIdx.x % 16;
+    int group = threadIdx.x % 4, token = group * 16, pair = threadIdx.x / 4, c = head * D + pair * 2;
+    float2 mult = *(const float2 *)(a.v_scale + a.dim + c);
+    uint32_t w[2][4];
 
-    for (int i = threadIdx.x; i < 64 * D; i += 256) {
-        int r = i / D, c = i % D;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int r = threadIdx.x / 16, t = first + i * 16 + r;
 
-        tile[r][c] = first + r < a.n ? to_f32(a.v[(int64_t)(first + r) * a.dim + head * D + c]) : 0.0f;
+        tile[i][r * D / 8 + lane] =
+            t < a.n ? *(const uint4 *)(a.v + (int64_t)t * a.dim + head * D + lane * 8) : make_uint4(0, 0, 0, 0);
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < D * 16; i += 256) {
-        int c = i / 16, w = i % 16, pair = w % 4;            /* word w: positions 4w..4w+3 of the 64 */
-        int token = w / 4 * 16 + pair * 2;
-        float mult = a.v_scale[a.dim + head * D + c];
-        uint32_t low = pack_e4m3(tile[token][c] * mult, tile[token + 1][c] * mult),
-                 high = pack_e4m3(tile[token + 8][c] * mult, tile[token + 9][c] * mult);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const uint32_t *v = (const uint32_t *)tile[group] + 2 * i * D / 2 + pair;
+        uint32_t x[4] = { v[0], v[D / 2], v[8 * D / 2], v[9 * D / 2] };
 
-        *(uint32_t *)(a.v_code + ((int64_t)head * D + c) * a.n_pad + first + w * 4) = low | high << 16;
+        w[0][i] = pack_e4m3(low_f32(x[0]) * mult.x, low_f32(x[1]) * mult.x) |
+                  pack_e4m3(low_f32(x[2]) * mult.x, low_f32(x[3]) * mult.x) << 16;
+        w[1][i] = pack_e4m3(high_f32(x[0]) * mult.y, high_f32(x[1]) * mult.y) |
+                  pack_e4m3(high_f32(x[2]) * mult.y, high_f32(x[3]) * mult.y) << 16;
     }
+    for (int i = 0; i < 2; i++)
+        store16(a.v_code + (int64_t)(c + i) * a.n_pad + first + token, w[i]);
 #endif
 }
 
@@ -189,11 +245,14 @@ __device__ __forceinline__ uint32_t nth_key(const uint16_t *key, int n_keys, int
     return (uint32_t)bin[0] << 8 | (uint32_t)bin[1];
 }
 
+#define KEY_PART 32                              /* channels */
+
 /* ROWS: as many as have their keys in TD_MAP_KEY_BYTES of shared memory; 1 is enough for the longest clip */
 template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaArgs a)
 {
     extern __shared__ uint8_t smem[];
-    __shared__ float q[ROWS][D];
+    __shared__ __align__(16) float q[ROWS][D];
+    __shared__ float4 part[128][KEY_PART / 4 + 1];
     __shared__ int count[ROWS][256];
     uint16_t *keys = (uint16_t *)smem;
     int head = blockIdx.y, row0 = blockIdx.x * ROWS, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -201,19 +260,32 @@ template <int ROWS> __global__ void __launch_bounds__(128) block_map_kernel(SlaA
     for (int i = threadIdx.x; i < ROWS * D; i += 128)
         q[i / D][i % D] = row0 + i / D < a.n_qb ? a.q_pool[((int64_t)head * a.n_qb + row0) * D + i] : 0.0f;
     __syncthreads();
-    for (int kj = threadIdx.x; kj < a.n_kb; kj += 128) {
-        const float4 *k = (const float4 *)(a.k_pool + ((int64_t)head * a.n_kb + kj) * D);
+    for (int k0 = 0; k0 < a.n_kb; k0 += 128) {
         float s[ROWS] = { 0 };
 
-        for (int c = 0; c < D / 4; c++) {
-            float4 v = k[c];
+        for (int c0 = 0; c0 < D; c0 += KEY_PART) {           /* 128 keys a part at a time: rows are read in one piece */
+            for (int i = threadIdx.x; i < 128 * KEY_PART / 4; i += 128) {
+                int r = i / (KEY_PART / 4), c = i % (KEY_PART / 4);
 
-            for (int r = 0; r < ROWS; r++)
-                s[r] = fmaf(v.w, q[r][4 * c + 3],
-                            fmaf(v.z, q[r][4 * c + 2], fmaf(v.y, q[r][4 * c + 1], fmaf(v.x, q[r][4 * c], s[r]))));
+                if (k0 + r < a.n_kb)
+                    part[r][c] = *(const float4 *)(a.k_pool + ((int64_t)head * a.n_kb + k0 + r) * D + c0 + 4 * c);
+            }
+            __syncthreads();
+#pragma unroll
+            for (int c = 0; c < KEY_PART / 4; c++) {
+                float4 v = part[threadIdx.x][c];
+
+#pragma unroll
+                for (int r = 0; r < ROWS; r++) {
+                    float4 w = *(const float4 *)&q[r][c0 + 4 * c];
+
+                    s[r] = fmaf(v.w, w.w, fmaf(v.z, w.z, fmaf(v.y, w.y, fmaf(v.x, w.x, s[r]))));
+                }
+            }
+            __syncthreads();
         }
-        for (int r = 0; r < ROWS; r++)
-            keys[r * a.n_kb + kj] = (uint16_t)order_key(s[r]);
+        for (int r = 0; r < ROWS && k0 + threadIdx.x < a.n_kb; r++)
+            keys[r * a.n_kb + k0 + threadIdx.x] = (uint16_t)order_key(s[r]);
     }
     __syncthreads();
     if (warp >= ROWS || row0 + warp >= a.n_qb)
@@ -261,7 +333,7 @@ int td_cuda_attn_prepare(TDDev *dev, const SlaArgs &a)
     cudaStream_t stream = td_cuda(dev)->stream;
     int n_chunks = (int)td_cuda_attn_chunks(a.n);
 
-    channel_stats_kernel<<<dim3(n_chunks, a.n_heads), D, 0, stream>>>(a);
+    channel_stats_kernel<<<dim3(n_chunks, a.n_heads), 64, 0, stream>>>(a);
     CU_LAUNCHED(dev, "channel_stats_kernel");
     channel_finish_kernel<<<a.n_heads, D, 0, stream>>>(a, n_chunks);
     CU_LAUNCHED(dev, "channel_finish_kernel");

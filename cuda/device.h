@@ -93,7 +93,14 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high)
     return *(uint32_t *)&v;
 }
 
-/* the same of f16 */
+/* eight bf16 */
+__device__ __forceinline__ void unpack8(float (&v)[8], uint4 u)
+{
+    v[0] = low_f32(u.x), v[1] = high_f32(u.x), v[2] = low_f32(u.y), v[3] = high_f32(u.y);
+    v[4] = low_f32(u.z), v[5] = high_f32(u.z), v[6] = low_f32(u.w), v[7] = high_f32(u.w);
+}
+
+/* two f16 in a word */
 __device__ __forceinline__ uint32_t pack_half(float low, float high)
 {
     uint32_t r;

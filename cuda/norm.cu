@@ -16,12 +16,6 @@ struct NormArgs {
     float eps;
 };
 
-__device__ __forceinline__ void unpack8(float (&v)[8], uint4 u)
-{
-    v[0] = low_f32(u.x), v[1] = high_f32(u.x), v[2] = low_f32(u.y), v[3] = high_f32(u.y);
-    v[4] = low_f32(u.z), v[5] = high_f32(u.z), v[6] = low_f32(u.w), v[7] = high_f32(u.w);
-}
-
 __device__ __forceinline__ uint4 pack8(const float (&v)[8])
 {
     return make_uint4(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7]));
