@@ -197,13 +197,34 @@ static const char *stranger(const TDCheckpoint *c)
     return "unknown model";
 }
 
+/* halves of pairs without the other one, and those of rank 0 */
+static void check_pair(Check *k, const TDLoraNames *names, const TDLoraKey *half)
+{
+    TDLoraKey other;
+    const TDEntry *e;
+
+    if (half->role != TD_LORA_DOWN && half->role != TD_LORA_UP)
+        return;
+    for (int i = 0; (e = td_checkpoint_entry(k->ckpt, i)); i++) {
+        td_lora_key(&other, names, e);
+        if (other.role == (half->role == TD_LORA_UP ? TD_LORA_DOWN : TD_LORA_UP) && other.own_len == half->own_len &&
+            !memcmp(other.own, half->own, (size_t)half->own_len))
+            break;
+    }
+    if (!e)
+        report(&k->n_missing, "missing the other half of", half->e->name);
+    else if (half->e->shape[half->role == TD_LORA_UP] < 1)
+        report(&k->n_wrong, "rank 0", half->e->name);
+}
+
 /* of what kinds a LoRA is, which is used beside a model. @return 0, or -1 if it is none */
-static int describe_lora(const TDCheckpoint *c, char *title)
+static int describe_lora(Check *k, char *title)
 {
     static const struct { enum TDLoraRole role; const char *word; } kinds[] = {
         { TD_LORA_DORA, "DoRA" }, { TD_LOHA_1A, "LoHa" }, { TD_LOKR_1, "LoKr" }, { TD_LOKR_1A, "LoKr" },
         { TD_LORA_DIFF, "differences" }, { TD_LORA_DIFF_BIAS, "differences" }, { TD_LORA_OTHER, "not supported" },
     };
+    const TDCheckpoint *c = k->ckpt;
     int64_t least = INT64_MAX, most = 0;
     TDLoraNames names = { 0 };
     int pairs = 0, n;
@@ -214,6 +235,7 @@ static int describe_lora(const TDCheckpoint *c, char *title)
         return -1;
     for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
         td_lora_key(&key, &names, e);
+        check_pair(k, &names, &key);
         if (key.role != TD_LORA_DOWN)
             continue;
         least = e->shape[0] < least ? e->shape[0] : least;
@@ -224,11 +246,11 @@ static int describe_lora(const TDCheckpoint *c, char *title)
     if (pairs)
         n += snprintf(title + n, 256 - (size_t)n, ", %d pairs of rank %lld to %lld", pairs, (long long)least,
                       (long long)most);
-    for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(*kinds); kind++)
         for (int i = 0; (e = td_checkpoint_entry(c, i)); i++) {
             td_lora_key(&key, &names, e);
-            if (key.role == kinds[k].role && !strstr(title, kinds[k].word)) {
-                n += snprintf(title + n, 256 - (size_t)n, ", %s", kinds[k].word);
+            if (key.role == kinds[kind].role && !strstr(title, kinds[kind].word)) {
+                n += snprintf(title + n, 256 - (size_t)n, ", %s", kinds[kind].word);
                 break;
             }
         }
@@ -272,8 +294,8 @@ static enum Part check_checkpoint(const TDCheckpoint *c, const char *path, int *
         check_tiny(&k, title);
     else if (td_tiny_is(c))
         snprintf(title, sizeof(title), "%s, not supported", td_tiny_stranger(c));
-    else if (describe_lora(c, title) >= 0)
-        beside = !strstr(title, "not supported");
+    else if (describe_lora(&k, title) >= 0)
+        beside = !strstr(title, "not supported") && !k.n_missing && !k.n_wrong;
     else
         snprintf(title, sizeof(title), "%s", stranger(c));
     if ((part == PART_DIT || part == PART_TEXT) && !td_count_blocks(c))

@@ -135,6 +135,9 @@ static void test_strangers(void)
     other("decoder.up.0.a", "VAE of another family");
 }
 
+#define PAIR(name, shape, from, to) \
+    "\"" name "\":{\"dtype\":\"F32\",\"shape\":[" shape "],\"data_offsets\":[" #from "," #to "]}"
+
 int main(void)
 {
     if (!mkdtemp(dir))
@@ -199,11 +202,17 @@ int main(void)
     test_strangers();
 
     test_begin("a LoRA, which is used beside a model");
-    save("lora.safetensors", "{\"blocks.0.ffn.0.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],"
-         "\"data_offsets\":[0,8]},\"lora_unet_blocks_0_ffn_2.lora_down.weight\":{\"dtype\":\"F32\","
-         "\"shape\":[1,1],\"data_offsets\":[8,12]},\"blocks.0.norm3.diff\":{\"dtype\":\"F32\",\"shape\":[1],"
-         "\"data_offsets\":[12,16]}}", 16);
-    expect("%B/tdinfo --summary %D/lora.safetensors", 0, "LoRA, for lora=, 2 pairs of rank 1 to 2, differences: 3 ");
+    save("lora.safetensors", "{" PAIR("blocks.0.ffn.0.lora_A.weight", "2,1", 0, 8) ","
+         PAIR("blocks.0.ffn.0.lora_B.weight", "1,2", 8, 16) ","
+         PAIR("lora_unet_blocks_0_ffn_2.lora_down.weight", "1,1", 16, 20) ","
+         PAIR("lora_unet_blocks_0_ffn_2.lora_up.weight", "1,1", 20, 24) ","
+         PAIR("blocks.0.norm3.diff", "1", 24, 28) "}", 28);
+    expect("%B/tdinfo --summary %D/lora.safetensors", 0, "LoRA, for lora=, 2 pairs of rank 1 to 2, differences: 5 ");
+    save("half.safetensors", "{" PAIR("blocks.0.ffn.0.lora_A.weight", "2,1", 0, 8) ","
+         PAIR("blocks.0.ffn.2.lora_A.weight", "0,1", 8, 8) ","
+         PAIR("blocks.0.ffn.2.lora_B.weight", "1,0", 8, 8) "}", 8);
+    expect("%B/tdinfo --summary %D/half.safetensors", 1, "  missing the other half of: blocks.0.ffn.0.lora_A.weight\n");
+    CHECK(strstr(output, "  rank 0: blocks.0.ffn.2.lora_A.weight\n") != NULL);
 
     test_begin("a file that the library refuses is not complete");
     expect("%B/tdsynth --only=text --format=safetensors %D/odd && cd %D/odd && LC_ALL=C sed -i "
