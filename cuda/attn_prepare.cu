@@ -63,8 +63,8 @@ __global__ void __launch_bounds__(D) channel_finish_kernel(SlaArgs a, int n_chun
     }
 }
 
-/* x / y as division rounds it, with inv = 1 / y: the remainder is exact, and what it adds is rounded once (Markstein).
- * Where it underflows, codes are 0 either way. */
+/* x / y with inv = 1 / y: a product, and what is left of x by it. Codes are those of a division (8.5 G pairs,
+ * SPEED.md); of the quotients one in 800 has other bits. */
 __device__ __forceinline__ float divide(float x, float y, float inv)
 {
     float q = x * inv;

@@ -149,7 +149,8 @@ set -- "$dir/ffmpeg" "qemu-aarch64-static build/checkops --fills=1 --sums=tests/
 [ "$cuda" = --disable-cuda ] || set -- "$dir/module" "$@"
 TD_BUILD=build
 TD_MODELS=build/models
-export TD_BUILD TD_MODELS
+TD_TEST_EMULATED=1
+export TD_BUILD TD_MODELS TD_TEST_EMULATED
 {
     printf '%s\n' "$@"
     for test in $tests; do

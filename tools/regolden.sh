@@ -29,8 +29,10 @@ for test in $(grep -lE 'golden_(check|apart|psnr)\(' tests/unit/test_*.c | sed '
             echo "regolden: $test fails: nothing is written" >&2
             exit 1
         fi
-        sort -u "$tmp/lines.$backend" > "$tmp/sorted.$backend"
     done
+done
+for backend in cpu base; do
+    sort -u "$tmp/lines.$backend" > "$tmp/sorted.$backend"
 done
 { cat "$tmp/sorted.cpu"; comm -13 "$tmp/sorted.cpu" "$tmp/sorted.base" | sed 's/$/ unfused/'; } | sort >> "$tmp/apart"
 echo "# SUM SLOT: CASE; written by tools/regolden.sh" > "$tmp/ops.sums"

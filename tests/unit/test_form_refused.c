@@ -91,17 +91,26 @@ static const Refused forms[] = {
         { "weight_s_channel", TD_F32, 1, { K }, NULL }, END } },
 };
 
+/* @return 0, or -1 after a failed check */
+static int take_out(Form *f, const char *name)
+{
+    FormTensor *t = form_find(f, name);
+
+    if (!CHECK(t != NULL))
+        return -1;
+    free(t->data);
+    *t = f->t[--f->n];
+    return 0;
+}
+
 /* the linear L, whose weight leaves, in this form */
 static void change(Form *f, const char *linear, const More *more)
 {
     char name[300];
-    FormTensor *t;
 
     snprintf(name, sizeof(name), "%s.weight", linear);
-    if (!CHECK((t = form_find(f, name)) != NULL))
+    if (take_out(f, name) < 0)
         return;
-    free(t->data);
-    *t = f->t[--f->n];
     for (; more->ending; more++) {
         snprintf(name, sizeof(name), "%s.%s", linear, more->ending);
         form_add(f, name, more->dtype, more->n_dims, more->shape, more->text);
@@ -184,18 +193,13 @@ static void test_directory(void)
 static void test_no_ffn(void)
 {
     char from[256], to[256];
-    FormTensor *t;
     Form f;
 
     test_begin("a transformer without its first ffn");
     if (form_read(&f, small_path(from, DIT), 0) < 0)
         return;
-    if (CHECK((t = form_find(&f, "blocks.0.ffn.0.weight")) != NULL)) {
-        free(t->data);
-        *t = f.t[--f.n];
-        if (form_write(&f, small_path(to, "form.safetensors"), NULL) >= 0)
-            refuse_open("own", to, NULL, EBADMSG, "tensor blocks.0.ffn.0.weight is missing; not a whole transformer");
-    }
+    if (take_out(&f, "blocks.0.ffn.0.weight") >= 0 && form_write(&f, small_path(to, "form.safetensors"), NULL) >= 0)
+        refuse_open("own", to, NULL, EBADMSG, "tensor blocks.0.ffn.0.weight is missing; not a whole transformer");
     form_free(&f);
 }
 

@@ -457,7 +457,6 @@ static void test_places(void)
     char dir[256], want[300], path[512], line[700];
     Seen seen = { 0 };
     TDLog log = { .out = { &seen, on_line, TD_LOG_DEBUG } };
-    int status;
     FILE *f;
 
     test_begin("the demo model: beside the program, or beside its directory");
@@ -487,14 +486,13 @@ static void test_places(void)
     CHECK_INT(td_own_dir(want, 1), TD_ERR(ENOENT));
     CHECK_STR(seen.error, "");
 
-    snprintf(line, sizeof(line), "bash -c 'cd / && exec -a ./x \"%.200s/test_model_files\" own' > %.100s/own.txt", path,
-             small_dir);
-    status = system(line);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 126) {
-        printf("  left out: started by another name: an emulator runs this program, not the system\n");
+    if (getenv("TD_TEST_EMULATED")) {            /* tests/aarch64.sh: the system itself does not start this program */
+        printf("  left out: this program's directory when it is started by another name\n");
     } else {
         test_begin("the demo model: this program's directory is known by whatever name it was started, from anywhere");
-        CHECK_INT(status, 0);
+        snprintf(line, sizeof(line), "bash -c 'cd / && exec -a ./x \"%.200s/test_model_files\" own' > %.100s/own.txt",
+                 path, small_dir);
+        CHECK_INT(system(line), 0);
         f = fopen(small_path(want, "own.txt"), "r");
         CHECK(f && fgets(line, sizeof(line), f) && path[0] == '/');
         CHECK_STR(line, path);
