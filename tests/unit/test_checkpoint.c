@@ -689,14 +689,14 @@ static void test_other_files(void)
     put(&b, magic, sizeof(magic));
     put(&b, "\x80\2c", 3);
     save_as("file", b.data, b.n);
-    if (!truncate(path, (off_t)1 << 40)) {       /* where the file system allows it */
+    if (!truncate(path, (off_t)1 << 39)) {       /* where there may be such a file; tsan maps no more */
         CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
         CHECK(n_lines == 1 && strstr(tlog.last_error, "a name without an end"));
     }
     b.n -= 1;
     put(&b, "X\xff\xff\xff\x7f", 5);
     save_as("file", b.data, b.n);
-    if (!truncate(path, (off_t)1 << 40)) {
+    if (!truncate(path, (off_t)1 << 39)) {
         CHECK_INT(open_file(&c), TD_ERR(EBADMSG));
         CHECK(n_lines == 1 && strstr(tlog.last_error, "wants 2147483647 bytes, past the 268435456 that a pickle may"));
     }
