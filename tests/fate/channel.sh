@@ -156,7 +156,8 @@ done
 grep -A 1000 '^frame:' "$tmp/states" | grep -c 'state=black' > "$tmp/black"
 equal "late=black: black frames are all the same" "$(awk '/^frame/{split($1,a,":");n=a[2]} /state=black/{print n}' "$tmp/states" |
     while read -r n; do grep '^0,' "$tmp/crc" | sed -n "$((n + 1))p"; done | cut -d , -f 6 | sort -u | grep -c .)" 1
-equal "first=black: a picture before the first clip" "$(told state "$base:programme=$tmp/p:pace=live:r=240:first=black" | head -n 1)" black
+echo 'frames=81:steps=4 | a cat' > "$tmp/slow"
+equal "first=black: a picture before the first clip" "$(told state "$base:programme=$tmp/slow:pace=live:r=240:first=black" | head -n 1)" black
 
 # ---- commands ----
 

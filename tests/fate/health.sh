@@ -44,10 +44,11 @@ states() {
     head -c 5000 /dev/zero | sed 's/\x00/\xff\x00\x00/g'
 } > "$tmp/red.ppm"
 slate="late=slate:slate=$tmp/red.ppm"
+nothing="turbodiff=from=$tmp/nobody:s=64x48:pace=live"  # no clip is there before the first frame
 # lines FORMAT: the colours in the middle of some lines of the slate
 lines() {
     for y in 0 4 12 24 35 43 47; do
-        made -f lavfi -i "$channel:pace=live:$slate:first=slate,format=$1,scale,format=gbrp,format=rgb24,crop=1:1:32:$y" \
+        made -f lavfi -i "$nothing:$slate:first=slate,format=$1,scale,format=gbrp,format=rgb24,crop=1:1:32:$y" \
             -frames:v 1 -f rawvideo - | od -A n -t u1 | awk '{ printf "%s", ($1 > 240 && $2 < 10 && $3 < 10) ? "red " : ($1 + $2 + $3 < 6) ? "black " : "other " }'
     done
 }
@@ -55,15 +56,16 @@ for format in yuv420p yuv444p10 nv12 p010 gbrp; do
     equal "a slate in $format: whole, in the middle of black" "$(lines $format)" "black black red red red black black "
 done
 # a clock that no CPU keeps up with: 0.0125 s are 12 frames
-states "$channel:pace=live:r=960:$slate:slate_after=0.0125:first=slate" > "$tmp/states"
+printf '%s\n' 'frames=81:steps=4 | a cat' 'a dog' 'a bird' > "$tmp/slow"
+states "$base:programme=$tmp/slow:pace=live:r=960:$slate:slate_after=0.0125:first=slate" > "$tmp/states"
 equal "first=slate: before the first clip" "$(sed 's/^ [0-9]* \([a-z]*\),.*/\1/' "$tmp/states")" slate
 equal "late=slate: after slate_after of the last frame, and new frames are all there" \
     "$(tr , '\n' < "$tmp/states" | sed 1d | awk '/play/ { p += $1 } /hold/ { if ($1 > 12) bad++ } /slate/ { if (last != "12 hold") bad++; s = 1 }
-        { last = $1 " " $2 } END { print p, s + 0, bad + 0 }')" "27 1 0"
+        { last = $1 " " $2 } END { print p, s + 0, bad + 0 }')" "99 1 0"
 equal "slate_after: a hold that is shorter has none" "$(states "$channel:pace=live:r=960:$slate:slate_after=1000" | grep -c slate)$(states \
     "$channel:pace=live:r=960:$slate:slate_after=1000" | grep -c hold)" "01"
 write "$tmp/film.mkv" -f lavfi -i "color=blue:s=64x48:r=16:d=1" -c:v ffv1
-equal "a film: its first frame" "$(made -f lavfi -i "$channel:pace=live:late=slate:slate=$tmp/film.mkv:first=slate,format=rgb24,crop=1:1" -frames:v 1 \
+equal "a film: its first frame" "$(made -f lavfi -i "$nothing:late=slate:slate=$tmp/film.mkv:first=slate,format=rgb24,crop=1:1" -frames:v 1 \
     -f rawvideo - | od -A n -t u1 | awk '{ print ($1 < 10 && $2 < 10 && $3 > 240) }')" 1
 wrong "late=slate without one" "expected a picture as slate" "pace=live:late=slate"
 wrong "a slate that nothing shows" "slate: expected late=slate or first=slate" "pace=live:slate=$tmp/red.ppm"

@@ -54,7 +54,8 @@ equal "metadata: the prompt as the model sees it" "$(printf '\357\273\277a  cat\
 printf '%s\n' 'id=a"b\\c | a cat' 'a dog' 'a bird' > "$tmp/p"
 channel="$base:frames=9:programme=$tmp/p"
 equal "a channel: its seconds count on over clips" "$(marks "$channel:loop=1")" "0 16 32 48 "
-seen -f lavfi -i "$channel:pace=live:first=black:r=240,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states,showinfo" > "$tmp/seen"
+printf '%s\n' 'frames=49:steps=4 | a cat' 'a dog' > "$tmp/slow"
+seen -f lavfi -i "$base:frames=9:programme=$tmp/slow:pace=live:first=black:r=240,metadata=print:key=lavfi.turbodiff.state:file=$tmp/states,showinfo" > "$tmp/seen"
 equal "no mark on a picture that is not generated, and one on the first that is" \
     "$(numbers < "$tmp/seen") $(sed -n 's/.*state=//p' "$tmp/states" | head -n 1)" \
     "$(awk '/^frame/ { split($1, a, ":") } /state=play/ { print a[2]; exit }' "$tmp/states")  black"
