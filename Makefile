@@ -12,8 +12,12 @@ demo check:
 	./configure
 	@$(MAKE) -j$(JOBS) $@
 
-all lib tools tests ffmpeg install check-unit check-fuzz check-ops check-tools check-api check-cases check-build mutate regolden fate fuzz asan tsan:
-	@echo "run ./configure first (or: make demo, make check)" >&2; exit 1
+UNCONFIGURED = @echo "make $@: run ./configure first (or: make demo, make check)" >&2; exit 1
+%:
+	$(UNCONFIGURED)
+all cuda tools tests:                            # three are names of folders
+	$(UNCONFIGURED)
+.PHONY: cuda tools tests
 
 else
 include config.mak
@@ -134,7 +138,12 @@ $(BUILD)/libturbodiff-cuda.so: $(CUDA_OBJS) $(CUDA_ENGINE)
 # checkops and a module whose order racecheck can follow (cuda/gemm_mma.cu says why), for tests/gpu/sanitize.sh
 RACE := $(BUILD)/racecheck
 .PHONY: racecheck
+ifeq ($(HAVE_CUDA),yes)
 racecheck: $(RACE)/libturbodiff-cuda.so $(RACE)/checkops
+else
+racecheck:
+	@echo "make racecheck: no CUDA module without nvcc" >&2; exit 1
+endif
 
 $(RACE)/gemm_mma.cu.o: cuda/gemm_mma.cu config.mak $(BUILD)/seam
 	@mkdir -p $(@D)
@@ -360,8 +369,7 @@ tsan:
 	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread HAVE_CUDA=no check-unit $(if $(CHECKOPS),check-ops)
 
 # lines of engine/, tools/ and libavfilter/ that the tests run; about as long as asan
-COVERAGE = $(MAKE) BUILD=$(BUILD)/coverage HAVE_CUDA=no EXTRA_CFLAGS="$(EXTRA_CFLAGS) --coverage" \
-    EXTRA_LDFLAGS="$(EXTRA_LDFLAGS) --coverage" FFMPEG_EXTRA="--extra-cflags=--coverage --extra-ldflags=--coverage"
+COVERAGE = $(MAKE) BUILD=$(BUILD)/coverage HAVE_CUDA=no CC="$(CC) --coverage"
 
 coverage:
 	find $(BUILD) -name '*.gcda' -delete
@@ -420,7 +428,7 @@ install: lib $(CUDA_SO) $(BUILD)/td $(BUILD)/tdinfo $(BUILD)/turbodiff.pc
 
 install-ffmpeg: $(FFMPEG) $(CUDA_SO)
 	install -d $(DESTDIR)$(BINDIR) $(if $(CUDA_SO),$(DESTDIR)$(LIBDIR))
-	$(if $(CUDA_SO),install -m 755 $(CUDA_SO) $(DESTDIR)$(LIBDIR))
+	$(if $(CUDA_SO),install -m 755 $(CUDA_SO) $(DESTDIR)$(LIBDIR),rm -f $(DESTDIR)$(LIBDIR)/libturbodiff-cuda.so)
 	install -m 755 $(FFMPEG) $(BUILD)/ffprobe $(DESTDIR)$(BINDIR)
 	$(INSTALL_DEMO)
 

@@ -22,6 +22,11 @@ for f in "$top"/*; do
 done
 rm -f "$tmp/tree/configure"                      # it works where it lies
 cp -R Makefile configure engine "$tmp/tree/"
+# a target that has a folder's name, one of a suite, one that takes away
+for target in all cuda tests fate-8.1 coverage uninstall; do
+    equal "make $target before ./configure" "$($make -C "$tmp/tree" --no-print-directory $target 2>&1 | head -n 1)" \
+        "make $target: run ./configure first (or: make demo, make check)"
+done
 cat > "$tmp/bin/nvcc" <<'END'
 #!/bin/sh
 case $1 in
@@ -80,6 +85,8 @@ mkdir -p b
 touch b/libturbodiff-cuda.so
 check "without a CUDA compiler no module is installed, and an old one is removed" \
     sh -c "$make -n BUILD=b install > '$tmp/n' && ! grep 'install.*libturbodiff-cuda.so' '$tmp/n' && grep 'rm -f .*libturbodiff-cuda.so' '$tmp/n'"
+check "nor beside ffmpeg" sh -c "$make -n BUILD=b install-ffmpeg > '$tmp/n' && ! grep 'install.*libturbodiff-cuda.so' '$tmp/n' && grep 'rm -f .*libturbodiff-cuda.so' '$tmp/n'"
+equal "nor made for racecheck" "$(touch b/checkops; $make BUILD=b racecheck 2>&1 | head -n 1)" "make racecheck: no CUDA module without nvcc"
 cd "$top" || exit 1
 
 # ---- only a module of this build is opened ----
