@@ -48,6 +48,8 @@ for old in tests/api/turbodiff-*.h; do
     check "abi: another argument is seen"                not abi "$old" 's/td_start(TDContext/td_start(const TDContext/'
     check "abi: a field at the end of TDParams is none"  abi "$old" 's/^} TDParams;/int more; } TDParams;/'
 done
+check "abi: a field at the end of TDDeviceInfo is none"  abi "$header" 's/^} TDDeviceInfo;/uint64_t more; } TDDeviceInfo;/'
+check "abi: a field in its padding is seen"              not abi "$header" 's/^} TDDeviceInfo;/int more; } TDDeviceInfo;/'
 
 echo "#include <turbodiff.h>" > "$tmp/h.c"
 # flags are lists
