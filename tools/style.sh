@@ -78,6 +78,8 @@ sed -n 's/^ *SETTING("\([a-z_]*\)", \([a-z_]*\),.*/\1 settings.\2/p; s/^ *PARAM(
 sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET(\([a-z_.]*\)).*/\1 \2/p' libavfilter/turbodiff_common.h | sort > "$tmp/options"
 {
     [ -s "$tmp/words" ] && [ -s "$tmp/rows" ] || echo "engine/base/options.c: nothing found"
+    grep -lE '"(sagesla|rtx5090|128x64|unipc)"' engine/*/*.[ch] tools/*.[ch] libavfilter/*.[ch] |
+        grep -v '^engine/base/options\.c$\|^engine/api/turbodiff\.h$\|^libavfilter/turbodiff_common\.h$' | sed 's/$/ has words of its own/'
     diff "$tmp/words" "$tmp/consts" | grep '^[<>]'
     comm -23 "$tmp/rows" "$tmp/options" | sed 's/$/ is no option of the filter/'
 } | rule "options have one table of words"

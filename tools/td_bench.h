@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include "api/turbodiff.h"
+#include "base/options.h"
 
 /** What is known of a clip: some of it only while it is made. */
 typedef struct BenchClip {
@@ -31,8 +32,6 @@ static inline double bench_gib(uint64_t bytes)
 /** To standard output. first: with all loading in it; warm: the fastest of those after it, of a prompt of its own */
 static inline void bench_table(const BenchClip *first, const BenchClip *warm)
 {
-    static const char *const attention[] = { "auto", "dense", "sla", "sagesla" };
-    static const char *const quant[] = { "auto", "bf16", "int8" };
     const TDInfo *of = &warm->of, *n = &warm->after;
     const double *s = n->stage_seconds;
     double load = first->after.stage_seconds[TD_STAGE_LOAD], weights = (double)n->weight_bytes;
@@ -41,7 +40,8 @@ static inline void bench_table(const BenchClip *first, const BenchClip *warm)
 
     printf("%-28s %s\n", "turbodiff", td_version());
     printf("%-28s %s on %s\n", "device", of->device_name, of->backend);
-    printf("%-28s %s, %s, %s, topk %g\n", "model", of->model, quant[of->quant], attention[of->attention], of->topk);
+    printf("%-28s %s, quant %s, %s, topk %g\n", "model", of->model, td_quant_words[of->quant],
+           td_attention_words[of->attention], of->topk);
     printf("%-28s %dx%d, %d frames, %d steps\n", "clip", of->clip_width, of->clip_height, of->clip_frames, of->n_steps);
     /* the CPU computes from the files, and reads of them what it comes to */
     if (on_cpu)

@@ -119,17 +119,21 @@ static inline void print_usage(FILE *f, const struct option *longs)
 static inline int parse_named(Options *o, const TDOption *option, const char *name, const char *v)
 {
     char *field = (char *)(option->of_clip ? (void *)&o->p : (void *)&o->s) + option->offset;
-    double number, second;
+    double number, second = option->named_low;
     uint64_t u64;
     int i = 1, ret = 0;
 
     switch (option->type) {
     case TD_OPTION_DOUBLE:
-        memcpy(&second, option->second ? field - option->offset + option->second : field, sizeof(second));
         if ((ret = cli_double(&number, option->second ? &second : NULL, "td", name, v)) < 0)
             return ret;
+        if (option->named_low && !(fmin(number, second) >= option->named_low && fmax(number, second) <= option->high)) {
+            fprintf(stderr, "td: --%s %s: want %g to %g, or two of them: HIGH|LOW\n", name, v, option->named_low,
+                    option->high);
+            return -1;
+        }
         memcpy(field, &number, sizeof(number));
-        if (option->second)
+        if (option->second && strchr(v, '|'))
             memcpy(field - option->offset + option->second, &second, sizeof(second));
         return ret;
     case TD_OPTION_U64:

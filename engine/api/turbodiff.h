@@ -173,7 +173,7 @@ typedef struct TDParams {
     int ode;                         ///< rCM: deterministic ODE step instead of SDE, default 0
     double sla_topk;                 ///< fraction of key blocks that sparse attention keeps, in (0,1]; 0 (default) =
                                      ///< model default: 0.1 unless its turbodiff.conf says another
-    double guidance;                 ///< UniPC: classifier-free guidance scale, default 5; 1 = off
+    double guidance;                 ///< UniPC: classifier-free guidance scale, 0 to 100, default 5; 1 = off
     double shift;                    ///< UniPC: timestep shift; 0 (default) = model default: as its directory
                                      ///< says, else 5, of two experts of text to video 12
     int nonblocking;                 ///< td_read_frame() returns EAGAIN after each bounded piece of work, default 0

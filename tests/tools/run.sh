@@ -79,6 +79,9 @@ line "td: no clips"               2 '--clips 0: want' td -c 0 "$model" a "$tmp/x
 line "td: topk is no number"      2 '--topk 0.1x: want a number' td -k 0.1x "$model" a "$tmp/x"
 line "td: guidance is no number"  2 '--guidance nan: want a number, or two: HIGH|LOW' td -g nan "$model" a "$tmp/x"
 line "td: the second guidance is no number" 2 '--guidance 4|x: want a number, or two: HIGH|LOW' td -g "4|x" "$model" a "$tmp/x"
+for guidance in 0 0.5 101 "4|0" "4|0.5"; do
+    line "td: guidance $guidance" 2 "--guidance $guidance: want 1 to 100, or two of them: HIGH|LOW" td -g "$guidance" "$model" a "$tmp/x"
+done
 line "td: no first guidance"      2 '--guidance |4: want a number, or two: HIGH|LOW' td -g "|4" "$model" a "$tmp/x"
 line "td: no second guidance"     2 '--guidance 4|: want a number, or two: HIGH|LOW' td -g "4|" "$model" a "$tmp/x"
 line "td: a seed below -1"        2 '--seed -2: want a whole number from 0 to 18446744073709551615, or -1 for a random one' td -r -2 "$model" a "$tmp/x"
@@ -181,7 +184,7 @@ bench="--bench --backend=cpu --size=48x32 --frames=5 --steps=2"
 rm -f "$tmp/stats"
 equal "td: a bench without prompt and output" "$(status td $bench -j "$tmp/stats" "$model") $(wc -l < "$tmp/out") $(wc -l < "$tmp/stats")" "0 12 2"
 cp "$tmp/out" "$tmp/table"
-for row in 'turbodiff  *[0-9.]*' 'device  .* on cpu' 'model  *[^,]*, int8, sagesla, topk 0.1' 'clip  *48x32, 5 frames, 2 steps' \
+for row in 'turbodiff  *[0-9.]*' 'device  .* on cpu' 'model  *[^,]*, quant int8, sagesla, topk 0.1' 'clip  *48x32, 5 frames, 2 steps' \
     'load  *[0-9.]* s, of [0-9.]* GB' 'prompt  *[0-9.]* s' 'denoise  *[0-9.]* s, [0-9.]* s a step' \
     'decode  *[0-9.]* s, [0-9.]* ms a frame' 'memory, at most  *[0-9.]* GiB of weights and clip.*' \
     'host memory, at most  *[0-9.]* GiB.*'; do
