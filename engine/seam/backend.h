@@ -10,8 +10,9 @@
  *     ENOMEM, ECANCELED. What a device cannot compute is refused before it begins: ENOTSUP from plan_qkv, and from
  *     pack.c for weights. fetch_frame has EINVAL, for planes that are not the device's.
  *  2. Tensors are dense row-major. An activation without codes is its x: model code may make one of any tensor and
- *     cut its rows. Of one with codes it writes x for quantise() alone. q, k and v of a TDQkv it may write and
- *     exchange. Only the backend looks into what is its `own`, only it and pack.c into TDLinear.w and TDConv.w.
+ *     cut its rows. Of one with codes x is what quantise() reads, else free: model code keeps in it what a LoRA adds.
+ *     q, k and v of a TDQkv it may write and exchange. Only the backend looks into what is its `own`, only it and
+ *     pack.c into TDLinear.w and TDConv.w.
  *  3. No slot allocates after td_start(): memory comes from TDArena through td_plan_* and plan_*, weights from
  *     TDWeights through td_pack_*.
  *  4. bf16 stores round to nearest even; sums inside a slot are f32 unless said otherwise.
