@@ -4,7 +4,7 @@
 #
 # 1. Each change of tests/mutations/list (or those named), one at a time, is made to a copy of the tree; what needs it is
 #    built again, and every test that the list names must fail. Without a change they all pass, which is tried first.
-# 2. A text that is no longer found, or is found twice, is a failure: the list follows the code.
+# 2. A text that is no longer found, or is found twice, is a failure: the list follows the code. No name comes twice.
 # 3. Prints "ok mutation NAME: caught by TESTS" or "FAIL mutation NAME: why"; the last line has the counts.
 # 4. --find: just whether the texts are there, in a second (make style).
 # 5. CC, if set, compiles; a ccache is used where there is one. 8 to 15 minutes on two cores.
@@ -36,6 +36,9 @@ bad() {
     echo "FAIL mutation $1"
     n_bad=$((n_bad + 1))
 }
+
+twice=$(sed -n 's/^\[\([^]]*\)\].*/\1/p' tests/mutations/list | sort | uniq -d | tr '\n' ' ')
+[ -z "$twice" ] || { echo "FAIL mutation names that come twice: $twice"; exit 1; }
 
 # a copy, built
 git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do [ -f "$f" ] && printf "%s\0" "$f"; done' sh |
