@@ -176,6 +176,70 @@ static void test_scans(TDLog *log, Lines *lines)
     }
 }
 
+/* bytes of a JPEG file */
+typedef struct Bytes { uint8_t data[6000]; size_t n; } Bytes;
+
+static void put_bytes(Bytes *b, const void *p, size_t n)
+{
+    if (CHECK(b->n + n <= sizeof(b->data))) {
+        memcpy(b->data + b->n, p, n);
+        b->n += n;
+    }
+}
+
+/* one coefficient of the second component, of one more bit: all zeros, each a bit of the first coefficient's, else one
+ * end of all blocks with 14 bits of their number behind it */
+static void put_scan(Bytes *b, int coefficient, int high, int low, int n_blocks)
+{
+    const uint8_t scan[] = { 0xff, 0xda, 0, 8, 1, 2, 0, (uint8_t)coefficient, (uint8_t)coefficient,
+                             (uint8_t)(high << 4 | low) };
+    int run = n_blocks - (1 << 14);
+    const uint8_t end[] = { (uint8_t)(run >> 7), (uint8_t)(run << 1 | 1) };
+    static const uint8_t zeros[3000];
+
+    put_bytes(b, scan, sizeof(scan));
+    if (coefficient)
+        put_bytes(b, end, sizeof(end));
+    else
+        put_bytes(b, zeros, (size_t)(n_blocks + 7) / 8);
+}
+
+/* 100 scans of a square picture: its first component is 16 times as large as the others, and in none of them */
+static void test_work(TDLog *log, Lines *lines)
+{
+    static const struct { int side, code; const char *words; } k[] = {
+        { 4634, TD_ERR(EBADMSG), "Premature end of JPEG file" },         /* 2^31 - 88,048 pixels, and no end of file */
+        { 4635, TD_ERR(ENOTSUP), "too many scans for its size" },
+    };
+
+    for (size_t i = 0; i < sizeof(k) / sizeof(*k); i++) {
+        int side = k[i].side, blocks = (side + 31) / 32;
+        const uint8_t frame[] = { 0xff, 0xd8, 0xff, 0xc2, 0, 17, 8, (uint8_t)(side >> 8), (uint8_t)side,
+                                  (uint8_t)(side >> 8), (uint8_t)side, 3, 1, 0x44, 0, 2, 0x11, 0, 3, 0x11, 0 };
+        static const uint8_t factors[69] = { 0xff, 0xdb, 0, 67, 0 };
+        static const uint8_t codes[] = {         /* one of each kind, of one bit */
+            0xff, 0xc4, 0, 20, 0,    1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0,
+        };
+        Bytes b = { .n = 0 };
+        TDImage image;
+
+        put_bytes(&b, frame, sizeof(frame));
+        put_bytes(&b, factors, sizeof(factors));
+        put_bytes(&b, codes, sizeof(codes));
+        put_scan(&b, 0, 0, 0, blocks * blocks);
+        for (int c = 0; c < 99; c++)
+            put_scan(&b, 1 + c % 63, c < 63 ? 0 : 1, c < 63 ? 1 : 0, blocks * blocks);
+        lines->n = 0;
+        lines->last[0] = 0;
+        CHECK_INT(td_image_decode(&image, b.data, b.n, 1 << 30, "work.jpg", log), k[i].code);
+        CHECK_INT(lines->n, 1);
+        if (!CHECK(strstr(lines->last, k[i].words) != NULL))
+            printf("  line: %s\n", lines->last);
+        td_image_free(&image);
+    }
+}
+
 static void write_file(const char *path, const void *data, size_t n)
 {
     FILE *f = fopen(path, "wb");
@@ -262,6 +326,8 @@ int main(void)
     test_damaged(g, "jpeg.turned.6", &quiet, &lines);
     test_begin("JPEG: 100 scans, and no more");
     test_scans(&quiet, &lines);
+    test_begin("JPEG: 2^31 pixels in all scans, and no more");
+    test_work(&quiet, &lines);
     test_begin("JPEG: files");
     test_files(g, &lines);
     td_checkpoint_close(&g);

@@ -247,6 +247,23 @@ static void test_bad_models(void)
     unlink(secret);
 }
 
+/* texts of one byte, which are compared when all are read */
+static void test_many_pieces(void)
+{
+    static const uint8_t piece[5] = { '\n', 3, '\n', 1, 'a' };
+    size_t n = ((size_t)1 << 20) + 1;
+    uint8_t *model = malloc(n * sizeof(piece));
+
+    test_begin("1,048,576 pieces, and no more");
+    if (!CHECK(model))
+        return;
+    for (size_t i = 0; i < n; i++)
+        memcpy(model + i * sizeof(piece), piece, sizeof(piece));
+    check_bad(model, n * sizeof(piece), EBADMSG, "more than 1048576 pieces");
+    check_bad(model, (n - 1) * sizeof(piece), ENOTSUP, "piece 0 is not <pad>");
+    free(model);
+}
+
 static void test_damage(void)
 {
     static uint8_t model[1 << 16];
@@ -446,6 +463,7 @@ int main(void)
     td_tokenizer_free(&tok);
     test_cleaning();
     test_bad_models();
+    test_many_pieces();
     test_damage();
     test_colliding_pieces();
     test_hostile_prompts();
