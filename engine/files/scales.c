@@ -267,7 +267,7 @@ int td_ckpt_quant_metadata(TDCheckpoint *ckpt, const char *label, TDJson metadat
     td_json_string(v, text, (size_t)n + 1);
     if ((ret = td_json_check(&root, label, text, (size_t)n, log)) < 0)
         return ret;
-    if (!td_json_get(root, "layers", &layers))
+    if (!td_json_get(root, "layers", &layers) || *layers.p != '{')
         return 0;
     for (w = td_json_walk(layers); ret >= 0 && td_json_next(&w, &key, &form);) {
         TDEntry e = { .dtype = TD_U8, .n_dims = 1, .shape = { w.p - form.p }, .data = form.p,

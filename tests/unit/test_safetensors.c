@@ -38,6 +38,13 @@ static void test_safetensors(void)
         check_values(c, "e", TD_F32, 1, 0, floats);
         td_checkpoint_close(&c);
     }
+    test_begin("layers of _quantization_metadata that are a list");
+    pack_st("{\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":[1,{}]}\"},"
+            "\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}}", 24);
+    if (CHECK_INT(open_bytes(&c, st.data, st.n), 0)) {
+        CHECK_INT(td_checkpoint_count(c), 1);
+        td_checkpoint_close(&c);
+    }
     test_begin("bad safetensors");
     check_bad("header past the end", "\xff\0\0\0\0\0\0\0{}", 10, EBADMSG, "header of 255 bytes in a file of 10");
     check_bad("header overflows", "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10, EBADMSG, "header of");
