@@ -204,9 +204,9 @@ static float *drifting(Run *r, int stream, const Case *c, float offset)
     return x;
 }
 
-static int run_sparse(Run *r, const Case *c, float **out, int64_t *count)
+/* q and k of in are there */
+static int run_sparse_of(Run *r, const Case *c, Inputs *in, float **out, int64_t *count)
 {
-    Inputs *in = inputs(r);
     int64_t d = c->k * c->extra, n_map;
     TDQkv qkv = { .cfg = sparse_config(c), .n_q = c->m, .n_kv = c->m, .n_heads = c->extra, .head_dim = c->k };
     TDLinear proj;
@@ -214,8 +214,6 @@ static int run_sparse(Run *r, const Case *c, float **out, int64_t *count)
     TDAct o;
     int ret;
 
-    in->q = drifting(r, 0, c, 0);
-    in->k = drifting(r, 1, c, 0.5f);
     in->v = run_values(r, 2, c->m * d, 1, 1);
     TRY(td_plan_qkv(r->dev, &r->arena, &qkv));
     TRY(run_act(r, &o, NULL, c->m, d, 0));
@@ -232,6 +230,41 @@ static int run_sparse(Run *r, const Case *c, float **out, int64_t *count)
     in->bk = qkv.cfg.bk;
 fail:
     return ret;
+}
+
+static int run_sparse(Run *r, const Case *c, float **out, int64_t *count)
+{
+    Inputs *in = inputs(r);
+
+    in->q = drifting(r, 0, c, 0);
+    in->k = drifting(r, 1, c, 0.5f);
+    return run_sparse_of(r, c, in, out, count);
+}
+
+/* One head's q and k whose codes are halves before they are rounded: their scale is 2, as each block has a 254 in a
+ * channel where the other side is zero (2 + 1e-7 is 2), and all else is odd. k's mean is zero. 256 tokens. */
+static int run_halves(Run *r, const Case *c, float **out, int64_t *count)
+{
+    int64_t d = c->k;
+    float *q = run_values(r, 4, c->m * d, 1, 1), *k = run_values(r, 5, c->m * d, 1, 1);
+    Inputs *in = inputs(r);
+
+    for (int64_t i = 0; i < c->m; i++)
+        for (int64_t ch = 0; ch < d; ch++) {
+            float *a = q + i * d + ch, *b = k + i * d + ch;
+
+            *a = *a > 1.5f ? 3 : *a > 0 ? 1 : *a > -1.5f ? -1 : -3;
+            *b = i % 2 ? -b[-d] : *b > 1.5f ? 3 : *b > 0 ? 1 : *b > -1.5f ? -1 : -3;
+            if (ch < 2)
+                *(ch ? a : b) = 0;
+        }
+    for (int64_t i = 0; i < c->m; i++) {
+        q[i * d] = i % 64 ? 0 : 254;
+        k[i * d + 1] = i % 64 > 1 ? 0 : i % 2 ? -254 : 254;
+    }
+    in->q = q;
+    in->k = k;
+    return run_sparse_of(r, c, in, out, count);
 }
 
 /* bf16 in the contract */
@@ -505,6 +538,63 @@ static void ref_map(Run *r, const Case *c, double *ref)
         ref[i] = 1;
 }
 
+/* ---- the block map of blocks whose scores are known: 4 of 128 queries, 8 of 64 keys ---- */
+
+/* one channel of q or k: value[b] in all rows of block b, and more[b] in every second one besides */
+static void fill_channel(float *x, int64_t d, int ch, int rows, int n, const float *value, const float *more)
+{
+    for (int i = 0; i < n * rows; i++)
+        x[i * d + ch] = value[i / rows] + (i % 2 ? more[i / rows] : 0);
+}
+
+/* Each block of queries looks at channels of its own. */
+static int run_known_map(Run *r, const Case *c, float **out, int64_t *count)
+{
+    static const float q[8][4] = { { 1 }, { 0, 1 }, { 0, -1 }, { 0, 1 }, { 0, 0, 1 }, { 0, 0, 0, 256 },
+                                   { 0, 0, 0, -256 }, { 0, 0, 0, 1 } };
+    static const float k[8][8] = {
+        { 0, 2, 0, 1, 0, -1, -2, 0 },            /* ties at 0, one of them before the greater ones */
+        { 0, 0, 256, 0, 0, 0, 0, -256 },         /* a mean of 257 that becomes 256, and the next channel is taken off */
+        { 0, 0, 256, 0, 0, 0, 0, -256 },
+        { -1, 0, 0, 0, 0.5f, 0.25f, 0.25f, 0 },
+        { 0, 0, -256, 0, 0, 0, 0, 4 },           /* of a mean of 0.5: 255.5 becomes 256, -256.5 becomes -256 */
+        { 0, 0, 0, 1, 0, -1, 0, 0 },             /* times a mean of q of 257, and the next channel is taken off */
+        { 0, 0, 0, 1, 0, -1, 0, 0 },
+        { -1, 0.5f, 0, 0, 0.25f, 0, 0.25f, 0 },
+    };
+    static const float q_more[8][4] = { [5] = { 0, 0, 0, 2 } };
+    static const float k_more[8][8] = { [1] = { 0, 0, 2, 0, 0, 0, 0, -2 }, [4] = { 0, 0, 512 } };
+    Inputs *in = inputs(r);
+    float *x = run_floats(r, c->m * c->k), *y = run_floats(r, c->m * c->k), *o;
+    int64_t n_o, n;
+    int ret;
+
+    for (int ch = 0; ch < 8; ch++) {
+        fill_channel(x, c->k, ch, 128, 4, q[ch], q_more[ch]);
+        fill_channel(y, c->k, ch, 64, 8, k[ch], k_more[ch]);
+    }
+    in->q = x;
+    in->k = y;
+    TRY(run_sparse_of(r, c, in, &o, &n_o));
+    n = 4 * in->n_keep;
+    *count = n;
+    *out = run_floats(r, n);
+    memcpy(*out, in->map, (size_t)n * sizeof(**out));
+fail:
+    return ret;
+}
+
+/* sla: the greater ones, then ties, each by index; sagesla: all by index. Without the rounding of k's mean over a block
+ * the second row would have block 2, without that of k - mean the third 0 and 1, of q's mean the fourth 3. */
+static void ref_known_map(Run *r, const Case *c, double *ref)
+{
+    static const double map[2][12] = { { 1, 3, 0,  4, 5, 6,  2, 7, 0,  1, 4, 6 },
+                                       { 0, 1, 3,  4, 5, 6,  0, 2, 7,  1, 4, 6 } };
+
+    (void)r;
+    memcpy(ref, map[sparse_config(c).kind == TD_ATTN_SAGESLA], sizeof(map[0]));
+}
+
 /* ---- umT5 ---- */
 
 static int bucket(int64_t rel)
@@ -587,7 +677,9 @@ static double flops_dense(const Case *c)
 
 #define DENSE .run = run_dense, .reference = ref_dense, .flops = flops_dense
 #define SPARSE .run = run_sparse, .reference = ref_sparse
+#define HALVES .run = run_halves, .reference = ref_sparse
 #define MAP .run = run_map, .reference = ref_map
+#define KNOWN_MAP .run = run_known_map, .reference = ref_known_map
 #define T5 .run = run_t5, .reference = ref_t5
 
 const Case attention_cases[] = {
@@ -613,8 +705,15 @@ const Case attention_cases[] = {
       .wild_bound = 0.3, SPARSE },
     { "attn_sla", "sagesla 128x64, 65 tokens", .m = 65, .n = 100, .k = 128, .extra = 1, .bound = 5e-2,
       .wild_bound = 0.3, SPARSE },
+    /* codes of 1 and 2 are far from what they stand for: the points alone tell */
+    { "attn_sla", "sagesla 128x64, codes that are halves", .m = 256, .n = 100, .k = 128, .extra = 1, .bound = 2,
+      HALVES },
+    { "attn_sla", "sagesla 64x128, codes that are halves", .m = 256, .n = 100, .k = 128, .extra = 1, .bound = 2,
+      HALVES },
     { "block_map", "sla 128x64, 1000 tokens", .m = 1000, .n = 20, .k = 128, .extra = 2, MAP },
     { "block_map", "sagesla 64x128, 1000 tokens", .m = 1000, .n = 30, .k = 128, .extra = 2, MAP },
+    { "block_map", "sla 128x64, known scores", .m = 512, .n = 40, .k = 128, .extra = 1, KNOWN_MAP },
+    { "block_map", "sagesla 128x64, known scores", .m = 512, .n = 40, .k = 128, .extra = 1, KNOWN_MAP },
     { "attn_t5", "77 tokens, 4 heads", .m = 77, .k = 64, .extra = 4, .bound = 1.5e-2, .wild_bound = 0.3, T5 },
     { "attn_t5", "1 token", .m = 1, .k = 64, .extra = 2, .bound = 1e-2, T5 },
     { "attn_t5", "300 tokens, 1 head", .m = 300, .k = 64, .extra = 1, .bound = 1.5e-2, .wild_bound = 0.3, T5 },

@@ -195,12 +195,15 @@ static void ref_geglu(Run *r, const Case *c, double *ref)
         }
 }
 
+/* extra: of values times 2^-extra */
 static int run_quantise(Run *r, const Case *c, float **out, int64_t *count)
 {
+    float *values = run_values(r, 0, c->m * c->k, ldexpf(1, (int)-c->extra), 1);
     TDAct x;
     int ret;
 
-    TRY(run_act(r, &x, r->note = run_values(r, 0, c->m * c->k, 1, 1), c->m, c->k, 1));
+    r->note = values;
+    TRY(run_act(r, &x, values, c->m, c->k, 1));
     TIMED(r, r->dev->ops->quantise(r->dev, &x));
     TRY(run_download(r, out, count, &x, TD_UNPACK_ACT));
 fail:
@@ -271,5 +274,7 @@ const Case linear_cases[] = {
     /* steps of its chain show in few values */
     { "linear_geglu", "bf16 77x320x256", .m = 77, .n = 320, .k = 256, .bound = 1e-2, .points = 1.5e-4, GEGLU },
     { "quantise", "257x384", .m = 257, .k = 384, .bound = 1e-3, .exact = 1, QUANTISE },
+    { "quantise", "257x384, largest ones 4e-7", .m = 257, .k = 384, .extra = 23, .bound = 1e-3, .exact = 1, QUANTISE },
+    { "quantise", "257x384, all below 1e-8", .m = 257, .k = 384, .extra = 29, .bound = 1e-3, .exact = 1, QUANTISE },
     { 0 }
 };
