@@ -372,6 +372,7 @@ tsan:
 COVERAGE = $(MAKE) BUILD=$(BUILD)/coverage HAVE_CUDA=no CC="$(CC) --coverage"
 
 coverage:
+	@mkdir -p $(BUILD)
 	find $(BUILD) -name '*.gcda' -delete
 	$(COVERAGE) check-unit check-ops check-tools check-api
 	$(COVERAGE) fate-8.1
