@@ -358,8 +358,8 @@ asan:
 	$(ASAN) check-unit $(if $(CHECKOPS),check-ops)
 
 # what reads files and prompts, and the API; a few minutes
-ASAN_FAST := api broken_files checkpoint ckpt_limits form_names form_refused form_text forms frames gguf image json mapping model_dirs model_files \
-    runtime safetensors sizes tdinfo tokenizer vae_tiny values views
+ASAN_FAST := api broken_files checkpoint ckpt_limits form_names form_refused form_text forms frames gguf image json mapping \
+    model_dirs model_files runtime safetensors sizes tdinfo tokenizer vae_tiny values views
 
 asan-fast:
 	$(ASAN) UNITS="$(ASAN_FAST:%=$(BUILD)/asan/tests/test_%)" check-unit
