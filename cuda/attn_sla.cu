@@ -2,8 +2,6 @@
  * Sparse-linear attention: its clip memory, and the order of its stages. */
 #include "attn.h"
 
-static bool half_v(TDDev *dev) { return td_cuda(dev)->card.sm < 89; }
-
 int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
 {
     int64_t d = q->head_dim, n_k;
@@ -18,7 +16,7 @@ int td_cuda_plan_qkv(TDDev *dev, TDArena *a, TDQkv *q)
     if (n_k > TD_MAP_MAX_BLOCKS)
         return td_error(dev->log, ENOTSUP, "cuda: attention over %lld blocks of keys, want at most %d", (long long)n_k,
                         TD_MAP_MAX_BLOCKS);
-    return td_cuda_carve_own(a, q, half_v(dev));
+    return td_cuda_carve_own(a, q, td_cuda(dev)->kernels.half_v);
 }
 
 int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
@@ -39,7 +37,7 @@ int td_cuda_attn_sla(TDDev *dev, TDAct *o, TDQkv *q, const TDLinear *proj_l)
     a.map = (int32_t *)q->map.data;
     a.q_code = (int8_t *)q->q_code.data;
     a.k_code = (int8_t *)q->own[OWN_K_CODE].data;
-    if (half_v(dev))
+    if (td_cuda(dev)->kernels.half_v)
         a.v_half = (__half *)q->own[OWN_V_CODE].data;
     else
         a.v_code = (uint8_t *)q->own[OWN_V_CODE].data;

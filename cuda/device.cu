@@ -282,12 +282,12 @@ __attribute__((visibility("default"))) extern const char td_cuda_seam[] = TD_SEA
 static void choose_kernels(TDCudaKernels *k, const TDCard *card)
 {
     *k = TDCudaKernels{ td_cuda_gemm_mma, td_cuda_flash_mma, td_cuda_attn_sage, td_cuda_conv3d_mma,
-                        td_cuda_norm_quant };
+                        td_cuda_norm_quant, card->sm < 89 };
     if (card->clusters)
         k->norm_quant = td_cuda_norm_quant_cluster;
     if (card->sm == 90 && card->bulk)
         *k = TDCudaKernels{ td_cuda_gemm_sm90, td_cuda_flash_sm90, td_cuda_attn_sage_sm90, td_cuda_conv3d_sm90,
-                            k->norm_quant };
+                            k->norm_quant, k->half_v };
 }
 
 /* Sums of f16 have twice the rate of those of f32 on GeForce; workstation cards of its capabilities have one rate, and

@@ -34,7 +34,7 @@ struct TDFrameBuffer {
     int64_t first, n;
 };
 
-/* the functions that differ from card to card, chosen when a device is opened (device.cu) */
+/* what differs from card to card, chosen when a device is opened (device.cu) */
 struct TDCudaKernels {
     int (*gemm)(TDDev *, const struct TDGemm *);                             /* gemm.h */
     /* bf16, dense or by qkv->map; o: [n_q, H*d], and with code and scale quantised, when o may be left unwritten */
@@ -42,6 +42,7 @@ struct TDCudaKernels {
     int (*sage)(TDDev *, const struct SlaArgs &);                            /* attn.h: o = sparse branch */
     int (*conv)(TDDev *, struct ConvArgs &);                                 /* conv.h */
     int (*norm_quant)(TDDev *, const struct NormArgs &);                     /* norm.cu: norm_modulate to codes */
+    bool half_v;                                 /* sparse attention has v and P in f16, not e4m3 (clip_memory.h) */
 };
 
 struct TDCuda {
