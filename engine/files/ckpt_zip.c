@@ -65,8 +65,9 @@ static int find_directory(Directory *dir, const char *label, TDMapping map, TDLo
         return td_error(log, EBADMSG, "%s: zip directory at byte %llu, %llu bytes, is not inside the file's %zu", label,
                         (unsigned long long)dir->offset, (unsigned long long)dir->size, map.size);
     if (dir->n_entries > MAX_ZIP_ENTRIES || dir->n_entries > dir->size / CENTRAL_SIZE || !dir->n_entries)
-        return td_error(log, EBADMSG, "%s: zip directory of %llu bytes names %llu entries", label,
-                        (unsigned long long)dir->size, (unsigned long long)dir->n_entries);
+        return td_error(log, EBADMSG, "%s: zip directory of %llu bytes names %llu entries, want 1 to %u, of %d bytes "
+                        "or more", label, (unsigned long long)dir->size, (unsigned long long)dir->n_entries,
+                        MAX_ZIP_ENTRIES, CENTRAL_SIZE);
     return 0;
 }
 
