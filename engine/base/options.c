@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
 #include "base/options.h"
+#include "base/thread.h"
 #include "base/wan.h"
 
 const char *const td_attention_words[] = { [TD_ATTN_AUTO] = "auto", [TD_ATTN_DENSE] = "dense", [TD_ATTN_SLA] = "sla",
@@ -28,7 +29,7 @@ static const char *const residencies[] = { [TD_RESIDENT_AUTO] = "auto", [TD_RESI
 const TDOption td_options[] = {
     SETTING("backend", backend, WORD, .words = backends),
     SETTING("device", card, TEXT, .words = NULL),
-    SETTING("threads", n_threads, INT, .words = NULL),
+    SETTING("threads", n_threads, INT, .low = 0, .high = TD_MAX_THREADS),
     SETTING("attention", attention, WORD, .words = td_attention_words),
     SETTING("quant", quant, WORD, .words = td_quant_words),
     SETTING("norm", norm, WORD, .words = norms),
@@ -76,6 +77,12 @@ int td_options_check(const void *of, int of_clip, TDLog *log)
                 n++;
             if (v >= n)
                 return td_error(log, EINVAL, "%s: value outside its enum", o->name);
+        } else if (o->type == TD_OPTION_INT && o->high > o->low) {
+            int v;
+
+            memcpy(&v, field, sizeof(v));
+            if (v < o->low || v > o->high)
+                return td_error(log, EINVAL, "%s: %d, want %g to %g", o->name, v, o->low, o->high);
         } else if (o->type == TD_OPTION_DOUBLE && o->high > o->low) {
             double v[2];
 

@@ -10,13 +10,12 @@
 #include "base/thread.h"
 
 #define POLL_NS 20000000                         /* between two looks at the cancel flag */
-#define MAX_THREADS 256
 
 struct TDPool {
     pthread_mutex_t lock;
     pthread_cond_t wake, idle;
-    pthread_t threads[MAX_THREADS];
-    struct Worker { struct TDPool *pool; int index; } workers[MAX_THREADS];
+    pthread_t threads[TD_MAX_THREADS];
+    struct Worker { struct TDPool *pool; int index; } workers[TD_MAX_THREADS];
     int n_threads, n_started;
     unsigned generation;
     int n_running, quit;
@@ -120,12 +119,9 @@ int td_pool_open(TDPool **pool, int n_threads, TDCancel *cancel, TDLog *log)
     TDPool *p;
 
     *pool = NULL;
-    if (n_threads < 0 || n_threads > MAX_THREADS)
-        return td_error(log, EINVAL, "threads: %d, want 0..%d", n_threads, MAX_THREADS);
-    if (n_threads == 0) {
+    if (n_threads <= 0)
         n_threads = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-        n_threads = n_threads > MAX_THREADS ? MAX_THREADS : n_threads;
-    }
+    n_threads = n_threads > TD_MAX_THREADS ? TD_MAX_THREADS : n_threads;
     p = calloc(1, sizeof(*p));
     if (!p)
         return td_error(log, ENOMEM, "thread pool: out of memory");

@@ -16,7 +16,9 @@ typedef struct TDCancel {
 
 typedef struct TDPool TDPool;
 
-/** @param n_threads 0 = number of usable cores; the calling thread is one of them */
+enum { TD_MAX_THREADS = 256 };
+
+/** @param n_threads up to TD_MAX_THREADS, the calling thread is one of them; 0 or less: number of usable cores */
 int  td_pool_open(TDPool **pool, int n_threads, TDCancel *cancel, TDLog *log);
 void td_pool_close(TDPool **pool);
 int  td_pool_threads(const TDPool *pool);

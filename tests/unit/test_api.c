@@ -119,8 +119,8 @@ static void test_settings(void)
     REFUSE(EINVAL, "norm", s.norm = (enum TDNorm)2);
     REFUSE(EINVAL, "sla_block", s.sla_block = (enum TDSlaBlock)3);
     REFUSE(EINVAL, "residency", s.residency = (enum TDResidency)3);
-    REFUSE(EINVAL, "want 0..256", s.n_threads = -1);
-    REFUSE(EINVAL, "want 0..256", s.n_threads = 1 << 20);
+    REFUSE(EINVAL, "threads: -1, want 0 to 256", s.n_threads = -1);
+    REFUSE(EINVAL, "threads: 1048576, want 0 to 256", s.n_threads = 1 << 20);
     REFUSE(EINVAL, "no transformer: set model=", s.model = NULL, s.vae = "/nonexistent.pth");
     REFUSE(ENOENT, "/nonexistent: No such file", s.model = "/nonexistent");
     REFUSE(ENOENT, "/a?b: No such file", s.model = "/a\nb");
