@@ -317,33 +317,42 @@ static int any_of(const TDLoraModule *m, enum TDLoraRole first, enum TDLoraRole 
     return any;
 }
 
+/* what int8 codes take, beside what is of biases and modulations; any other role is refused */
+static const uint8_t of_codes[TD_N_LORA_ROLES] = { [TD_LORA_DOWN] = 1, [TD_LORA_UP] = 1, [TD_LORA_UP_BIAS] = 1,
+                                                   [TD_LORA_ALPHA] = 1, [TD_LORA_DIFF_BIAS] = 1,
+                                                   [TD_LORA_DIFF_MODULATION] = 1 };
+
+/* kinds of what a weight is changed by, by the roles of their tensors */
+static const struct Kind {
+    enum TDLoraRole first, last;
+    int (*add)(TDLoraJob *, const TDLoraModule *, TDChange *, const Target *);
+} kinds[] = { { TD_LORA_DOWN, TD_LORA_UP, add_pair }, { TD_LOHA_1A, TD_LOHA_2B, add_loha },
+              { TD_LOKR_1, TD_LOKR_2B, add_lokr } };
+
 /* what its weight is changed by */
 static int change_weight(TDLoraJob *job, const TDLoraModule *m, const Target *t)
 {
-    int (*const kinds[])(TDLoraJob *, const TDLoraModule *, TDChange *, const Target *) = { add_pair, add_loha,
-                                                                                            add_lokr };
-    int has[] = { any_of(m, TD_LORA_DOWN, TD_LORA_UP), any_of(m, TD_LOHA_1A, TD_LOHA_2B),
-                  any_of(m, TD_LOKR_1, TD_LOKR_2B) };
-    int n = has[0] + has[1] + has[2], ret = 0;
-    const TDLoraKey *dora = m->of[TD_LORA_DORA], *odd = m->of[TD_LORA_SET] ? m->of[TD_LORA_SET] : m->of[TD_LORA_DIFF];
+    const struct Kind *end = kinds + sizeof(kinds) / sizeof(*kinds);
+    const TDLoraKey *dora = m->of[TD_LORA_DORA];
+    int n = 0, ret = 0;
 
+    for (const struct Kind *k = kinds; k < end; k++)
+        n += any_of(m, k->first, k->last);
     if (dora && n != 1)
         return td_error(job->log, EBADMSG, "%s: %s: beside %s pair of matrices, want one", dora->e->file, dora->e->name,
                         n ? "more than one" : "no");
-    for (int i = TD_LOHA_1A; i <= (int)TD_LOKR_2B; i++)
-        odd = odd ? odd : m->of[i];
-    odd = odd ? odd : dora;
-    if (!t->weight && odd)
-        return td_error(job->log, EINVAL, "%s: %s: %s is int8 codes, which take pairs of two matrices alone; want the "
-                        "model's bf16 file", odd->e->file, odd->e->name, t->codes->name);
+    for (int i = 0; i < (int)TD_N_LORA_ROLES && !t->weight; i++)
+        if (m->of[i] && !of_codes[i])
+            return td_error(job->log, EINVAL, "%s: %s: %s is int8 codes, which take pairs of two matrices alone; want "
+                            "the model's bf16 file", m->of[i]->e->file, m->of[i]->e->name, t->codes->name);
     TRY(add_plain(job, m, TD_LORA_SET, t->weight, TD_CHANGE_SET, 1));
     TRY(add_plain(job, m, TD_LORA_DIFF, t->weight, TD_CHANGE_DIFF, 1));
-    for (int i = 0; i < 3; i++) {
+    for (const struct Kind *k = kinds; k < end; k++) {
         TDChange c = { .kind = TD_CHANGE_PAIR };
 
-        if (!has[i])
+        if (!any_of(m, k->first, k->last))
             continue;
-        TRY(kinds[i](job, m, &c, t));
+        TRY(k->add(job, m, &c, t));
         if (dora)
             TRY(take_dora(job, &c, dora->e, t));
         TRY(t->weight ? append(job, t->weight, &c) : add_side(job, t->codes, &c));
@@ -351,7 +360,7 @@ static int change_weight(TDLoraJob *job, const TDLoraModule *m, const Target *t)
     /* alone they are of no effect */
     if (!n && m->of[TD_LORA_ALPHA])
         td_lora_misfit(job, m->of[TD_LORA_ALPHA]->e);
-    if (!has[0] && m->of[TD_LORA_UP_BIAS])
+    if (!any_of(m, TD_LORA_DOWN, TD_LORA_UP) && m->of[TD_LORA_UP_BIAS])
         td_lora_misfit(job, m->of[TD_LORA_UP_BIAS]->e);
 fail:
     return ret;
