@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What is decided about a device without one: the shared memory that the CUDA module's kernels are launched with, and
- * the attention of a GPU that lacks what sagesla needs; and on a GPU (TD_TEST_BACKEND=cuda) the cards that it can run
- * as. --kernels MODULE: no test, but a line for each kernel of the module's lists, for tests/kernels.sh: where its
- * function lies in the file, bytes of dynamic shared memory, whether it is for Hopper alone. */
+ * What is decided about a device without one: the shared memory that the CUDA module's kernels are launched with, the
+ * attention of a GPU that lacks what sagesla needs, and that a backend has all operations; and on a GPU
+ * (TD_TEST_BACKEND=cuda) the cards that it can run as. --kernels MODULE: no test, but a line for each kernel of the
+ * module's lists, for tests/kernels.sh: where its function lies in the file, bytes of dynamic shared memory, whether it
+ * is for Hopper alone. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include "model/device.h"
@@ -96,6 +97,33 @@ static void test_attention(void)
     CHECK(strstr(line, "without proj_l") != NULL);
 }
 
+/* ---- the table of operations ---- */
+
+/* all slots are there, but put_values() where there are no lanes for it (backend.h) */
+static void check_slots(const TDDev *dev)
+{
+    const size_t first = offsetof(TDOps, alloc) / sizeof(void *), values = offsetof(TDOps, put_values) / sizeof(void *);
+    void *slots[sizeof(TDOps) / sizeof(void *)];
+
+    memcpy(slots, dev->ops, sizeof(slots));
+    for (size_t i = first; i < sizeof(slots) / sizeof(*slots); i++)
+        if (!CHECK(slots[i] || (i == values && !dev->caps.lanes)))
+            printf("  %s: slot %zu of TDOps, counted from alloc() = 0, is not there\n", dev->ops->name, i - first);
+}
+
+static void test_slots(void)
+{
+    TDLog log = { .out = { NULL, keep_line, TD_LOG_ERROR } };
+    TDCancel cancel = { 0 };
+    TDDev *dev = NULL;
+
+    test_begin("all operations of the CPU");
+    if (!CHECK_INT(td_cpu_open(&dev, 1, NULL, &cancel, &log), 0))
+        return;
+    check_slots(dev);
+    dev->ops->close(&dev);
+}
+
 /* ---- a GPU that runs as another card ---- */
 
 static void test_cards(void)
@@ -117,6 +145,7 @@ static void test_cards(void)
             CHECK(strstr(line, "cannot run as") != NULL);
             continue;
         }
+        check_slots(dev);
         CHECK_INT(dev->ops->attach(dev), 0);
         CHECK(dev->ops->memory(dev, &available, &total) == 0 && total <= cards[i].card.memory && available <= total);
         if (CHECK_INT(dev->ops->reopen(dev, &other, &cancel, &log), 0)) {
@@ -137,6 +166,7 @@ int main(int argc, char **argv)
         return list_kernels(argv[2]);
     test_shared_memory();
     test_attention();
+    test_slots();
     if (backend && !strcmp(backend, "cuda"))
         test_cards();
     return test_end();
