@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Checks the style of all tracked sources and closes with counts: style.sh
+# Checks the style of all sources, those that git does not know yet too, and closes with counts: style.sh
 set -u
 LC_ALL=C
 export LC_ALL
@@ -20,10 +20,14 @@ rule() {
     fi | tee -a "$tmp/results"
 }
 
-ours=$(git ls-files -- '*.c' '*.h' '*.cu' '*.cuh')
+# those of these forms that are there
+files() {
+    git ls-files --cached --others --exclude-standard -- "$@" | while read -r f; do [ ! -f "$f" ] || echo "$f"; done
+}
+ours=$(files '*.c' '*.h' '*.cu' '*.cuh')
 engine=$(echo "$ours" | grep '^engine/\|^cuda/')
-scripts=$(git ls-files -- '*.sh' configure .ci/run .ci/full .ci/common)
-texts="$ours $scripts $(git ls-files -- '*.md' '*.texi' '*.py' Makefile)"
+scripts=$(files '*.sh' configure .ci/run .ci/full .ci/common)
+texts="$ours $scripts $(files '*.md' '*.texi' '*.py' Makefile)"
 
 # lists of files
 # shellcheck disable=SC2086
@@ -59,6 +63,20 @@ grep -nE '\)\{$' $ours < /dev/null | rule "a space before braces"
 for f in $scripts; do
     sh -n "$f" 2>&1 || echo "$f"
 done | rule "scripts parse"
+# each is in a list of what runs it, or sourced by those that are
+for f in $(echo "$ours" | grep '^tests/unit/.*\.c$'); do
+    case $f in */test_*) ;; *) echo "$f: not named test_*, so nothing runs it" ;; esac
+done > "$tmp/lone"
+for f in $(echo "$scripts" | grep '^tests/fate/'); do
+    suite=$(basename "$f" .sh)
+    case $suite in all|cases|selftest) continue ;; esac
+    grep -q "^FATE.*[ =]$suite\( \|$\)" Makefile || echo "$f: in none of the lists FATE of the Makefile"
+done >> "$tmp/lone"
+for f in $(echo "$scripts" | grep '^tests/[^/]*\.sh$\|^tests/\(tools\|api\)/'); do
+    grep -q "$f" Makefile .ci/* CODING.md || grep -q "/$(basename "$f") " tests/api/run.sh ||
+        echo "$f: neither the Makefile, .ci nor CODING.md names it"
+done >> "$tmp/lone"
+rule "every test is run by something" < "$tmp/lone"
 }
 
 # what the mutations change is there
@@ -69,19 +87,30 @@ sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] |
     grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
 done | rule "filter options are documented"
 
-# the filter's words, and the fields they are for, are those of the library's table; threads and max_bytes are no options of
-# the filter's own, it counts frames otherwise, and reads the two numbers of guidance from a text
+# the filter's words, and the fields they are for, are those of the library's table, and so are the highest numbers; 0 is the
+# library's default. threads is no option of the filter, it counts frames otherwise, and reads the two numbers of guidance from
+# a text; files and prompts are chosen by no name
 grep -o '\[TD_[A-Z0-9_]*\] = "[^"]*"' engine/base/options.c | tr -d '[]="' | tr -s ' ' | sort > "$tmp/words"
 sed -n 's/.*TD_CONST("\([^"]*\)",.* \(TD_[A-Z0-9_]*\), .*/\2 \1/p' libavfilter/turbodiff_common.h | sort > "$tmp/consts"
 sed -n 's/^ *SETTING("\([a-z_]*\)", \([a-z_]*\),.*/\1 settings.\2/p; s/^ *PARAM("\([a-z_]*\)", \([a-z_]*\),.*/\1 params.\2/p' \
-    engine/base/options.c | grep -v '^\(threads\|max_bytes\|frames\|guidance\) ' | sort > "$tmp/rows"
+    engine/base/options.c | grep -v '^\(threads\|frames\|guidance\) ' | sort > "$tmp/rows"
 sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET(\([a-z_.]*\)).*/\1 \2/p' libavfilter/turbodiff_common.h | sort > "$tmp/options"
+grep ' \(params\|settings\)\.' "$tmp/options" |
+    grep -v '^\(model\|dit\|dit_low\|vae\|text_encoder\|tokenizer\|prompt\|negative_prompt\) ' > "$tmp/named"
+sed -n 's/^#define \(TD_M[A-Z_]*\)  *\([0-9.]*\)\.0.*/s,\1,\2,/p' engine/base/wan.h > "$tmp/values"
+sed -n 's/^ *[A-Z]*("\([a-z_]*\)", .*\.high = \([A-Za-z_0-9.]*\).*/\1 0 \2/p' engine/base/options.c | sed -f "$tmp/values" |
+    grep -v '^\(threads\|guidance\) ' | sort > "$tmp/highest"
+sed -n 's/^ *{ "\([a-z_]*\)", .*{ \.[a-z0-9]* = \([^ ]*\) }, [^,]*, \([^,]*\), TD_FLAGS.*/\1 \2 \3/p' libavfilter/turbodiff_common.h |
+    sort > "$tmp/limits"
 {
     [ -s "$tmp/words" ] && [ -s "$tmp/rows" ] || echo "engine/base/options.c: nothing found"
     grep -lE '"(sagesla|rtx5090|128x64|unipc)"' engine/*/*.[ch] tools/*.[ch] libavfilter/*.[ch] |
         grep -v '^engine/base/options\.c$\|^engine/api/turbodiff\.h$\|^libavfilter/turbodiff_common\.h$' | sed 's/$/ has words of its own/'
     diff "$tmp/words" "$tmp/consts" | grep '^[<>]'
     comm -23 "$tmp/rows" "$tmp/options" | sed 's/$/ is no option of the filter/'
+    comm -13 "$tmp/rows" "$tmp/named" | sed 's/$/ is no row of engine\/base\/options.c/'
+    [ -s "$tmp/highest" ] || echo "engine/base/options.c: no highest numbers"
+    comm -23 "$tmp/highest" "$tmp/limits" | sed 's/\(.*\) \(.*\) \(.*\)/\1: the filter has not default \2, and at most \3/'
 } | rule "options have one table of words"
 
 # what is exported is defined in engine/api
@@ -101,7 +130,7 @@ make -s help | cut -c 1-16 | named | grep . > "$tmp/helped"
 } | rule "make help lists every target"
 
 # what a text links to is there
-git ls-files -- '*.md' | while read -r f; do
+files '*.md' | while read -r f; do
     grep -o '](\([^)#]*\)' "$f" | sed 's/^](//' | grep -v '^https://' | grep . | while read -r link; do
         [ -e "$(dirname "$f")/$link" ] || echo "$f: no $link"
     done
