@@ -17,7 +17,7 @@ top=$PWD
 
 mkdir "$tmp/tree" "$tmp/bin"
 for f in "$top"/*; do
-    case $f in *.mak|*/build*|*/engine|*/Makefile) continue ;; esac
+    case ${f##*/} in *.mak|build*|engine|Makefile) continue ;; esac
     ln -s "$f" "$tmp/tree/"
 done
 rm -f "$tmp/tree/configure"                      # it works where it lies
