@@ -64,8 +64,8 @@ enum TDStage { TD_STAGE_LOAD, TD_STAGE_TEXT, TD_STAGE_IMAGE, TD_STAGE_DENOISE, T
 
 typedef struct TDProgress {
     enum TDStage stage;
-    int done, total;                 ///< units of the stage: blocks (text), blocks x steps (denoise), latent frames
-                                     ///< (image, decode)
+    int done, total;                 ///< units of the stage: blocks x prompts (text), blocks x prompts x steps
+                                     ///< (denoise), latent frames (image, decode). With guidance there are two prompts
     double seconds;                  ///< wall time since the stage began
 } TDProgress;
 
@@ -109,7 +109,10 @@ typedef struct TDSettings {
     const char *model;               ///< directory with files under their official names; NULL if all files are given
                                      ///< below. With no file given at all: the small demo model that is installed
                                      ///< with the library
-    const char *dit;                 ///< transformer (.pth/.safetensors); NULL = from model
+    const char *dit;                 ///< transformer: a .pth, .safetensors, .safetensors.index.json or .gguf file,
+                                     ///< told by its first bytes and not by its name; NULL = from model. With model,
+                                     ///< dit, dit_low, text_encoder and vae may also be a part of a file's name there
+                                     ///< (or else of its folders), in any case of letters
     const char *text_encoder;        ///< umT5 encoder weights; NULL = from model
     const char *tokenizer;           ///< spiece.model; NULL = from model
     const char *vae;                 ///< Wan 2.1 VAE weights, or those of a tiny VAE; NULL = from model
@@ -130,7 +133,10 @@ typedef struct TDSettings {
                                      ///< ECANCELED; default NULL
     void *cookie;                    ///< for progress and interrupt
     const char *dit_low;             ///< low-noise expert of a model of two, dit being the other one; NULL = from
-                                     ///< model; two text-to-video ones there want one of the two set
+                                     ///< model. Of text to video two that are there are both used where their paths
+                                     ///< differ in high and low alone (or in diffusers' folders), or the name of the
+                                     ///< first has the word high; of others dit says which one is used alone, dit_low
+                                     ///< that both are. A path in dit, without dit_low, means that file alone
     void *cuda_context;              ///< the caller's CUcontext to run in, which must outlive this context;
                                      ///< NULL (default) = the primary one of the device
     void *cuda_stream;               ///< CUstream of that context: frames in CUDA memory are written after all that it
@@ -162,9 +168,11 @@ typedef struct TDParams {
     size_t struct_size;              ///< set by td_default_params()
     const char *prompt;              ///< UTF-8, required
     const char *negative_prompt;     ///< UniPC with guidance only; NULL = the official one
-    int width, height;               ///< pixels, 16 to 2048; 0 = model default: 832x480 (image to video: 1280x720).
-                                     ///< Made at the next multiple of 16, and cut at the right and the bottom
-    int n_frames;                    ///< pixel frames, 4k+1; 0 = model default: 81
+    int width, height;               ///< pixels, 16 to 2048; 0 = model default: 832x480 (image to video: 1280x720)
+                                     ///< unless its turbodiff.conf says another. Made at the next multiple of 16, and
+                                     ///< cut at the right and the bottom
+    int n_frames;                    ///< pixel frames, 4k+1; 0 = model default: 81 unless its turbodiff.conf says
+                                     ///< another
     enum TDSampler sampler;          ///< default RCM
     int n_steps;                     ///< 1..4 (rCM, default 4) or 1..1000 (UniPC, default 50); 0 = default
     uint64_t seed;                   ///< default 0
@@ -180,7 +188,8 @@ typedef struct TDParams {
     const TDImage *image;            ///< the first frame, of any size; stretched to width x height. Image-to-video
                                      ///< models need it, others take none. Default NULL
     double boundary;                 ///< two experts: the low-noise one works where t < boundary, in 0..1; 0 = model
-                                     ///< default: 0.9
+                                     ///< default: boundary_ratio of the model_index.json in its directory, else 0.875
+                                     ///< (image to video: 0.9)
     const char *timesteps;           ///< 0.2. rCM: the times of its steps in place of sigma_max's, 1 to 1000, falling
                                      ///< from at most 1: "1|0.9375|0.8333|0.625". NULL (default) = as sigma_max says
     double guidance_low;             ///< 0.2. Two experts: guidance of the low-noise one, guidance being that of the
