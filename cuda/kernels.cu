@@ -4,7 +4,7 @@
  *
  * Invariants
  *  1. Every file that has kernels is in the list; the driver knows the other kernels of a file.
- *  2. Nothing is loaded where less than TDDev.reserve is free: no clip could start there, either.
+ *  2. Nothing is loaded where less than TDCaps.reserve is free: no clip could start there, either.
  *  3. In a context that has them, it takes no memory: further handles open however little is left.
  *  4. Dynamic shared memory is what a file's list says: it is checked against the GPU here, before anything is
  *     computed, and every launch asks td_cuda_shared() for it. */

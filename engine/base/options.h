@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What can be chosen by name, in the filters, td and turbodiff.conf: one row an option, one list of words an enum. */
+ * What can be chosen by name, in td and in the filters, whose own table `make style` compares with this one: one row
+ * an option, one list of words an enum. turbodiff.conf has a table of its own (model_conf.c), and the words of
+ * sla_block from here. */
 #ifndef TD_OPTIONS_H
 #define TD_OPTIONS_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * What the container readers (zip, pickle, safetensors) share, and checkpoint.c gives them. Private to these files.
+ * What the container readers (zip, pickle, safetensors, GGUF) share, and checkpoint.c gives them. Private to these
+ * files.
  * 1. Every reader works on a read-only mapping and never trusts a count, size or offset in it.
  * 2. Text taken from a file reaches a log line only through td_ckpt_quote(). */
 #ifndef TD_CHECKPOINT_PRIV_H

@@ -3,8 +3,9 @@
  * same way. A context opens the parts it needs, and holds those whose weights it wants in device memory.
  *
  * Invariants
- *  1. Parts are in one list of the process, behind one mutex; the list is the library's only mutable global.
- *     Everything in a part but its key, file and sizes is read and written under that mutex.
+ *  1. Parts are in one list of the process, behind one mutex. Beside the table of mapped files (mapping.c) the list is
+ *     the library's only mutable global. Everything in a part but its key, file and sizes is read and written under
+ *     that mutex.
  *  2. Weights are there while at least one context holds the part. Who finds them missing loads them, without the
  *     mutex; others that want them wait.
  *  3. A context computes with a view of its own: it names the context's device, and its shapes stay valid while the

@@ -383,5 +383,6 @@ typedef int (*TDCudaOpen)(TDDev **dev, const TDGpu *gpu, TDLog *log);
 /** And td_cuda_list: the first `max` GPUs of this machine; opens none. @return how many there are, or ENOTSUP, logged,
  *  where no use can be made of any */
 typedef int (*TDCudaList)(TDGpuInfo *list, int max, TDLog *log);
+/* And td_cuda_kernel (cuda/kernels.cu), the lists of kernels, which tests alone look up. */
 
 #endif /* TD_BACKEND_H */

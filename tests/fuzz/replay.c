@@ -2,6 +2,7 @@
  * Runs a fuzzer's target on every file of a directory, without libFuzzer: replay DIR
  * A line "ok NAME" for each; what a sanitizer or a signal ends, the exit status tells. */
 #include <dirent.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,10 +47,12 @@ int main(int argc, char **argv)
     struct dirent *e;
     int failed = 0;
 
-    if (!d) {
+    if (!d && argc == 2)
+        fprintf(stderr, "replay: no folder of seeds %s: %s\n", argv[1], strerror(errno));
+    else if (!d)
         fprintf(stderr, "usage: replay DIR\n");
+    if (!d)
         return 2;
-    }
     if (LLVMFuzzerInitialize)
         LLVMFuzzerInitialize(&argc, &argv);
     while ((e = readdir(d)))
