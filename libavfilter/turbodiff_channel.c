@@ -482,11 +482,26 @@ static AVFrame *held_frame(TurboDiffChannel *c, const char **state)
     return c->shown;
 }
 
-static void report_late(TurboDiffChannel *c, int late)
+/* where an input sets the pace, it is the rule */
+static int late_level(const TurboDiffChannel *c)
+{
+    return c->o->pace == PACE_INPUT ? AV_LOG_VERBOSE : AV_LOG_WARNING;
+}
+
+/* lateness is over, and why */
+static void report_end_of_late(TurboDiffChannel *c, const char *what)
 {
     const TurboDiffContext *s = c->ctx->priv;
 
-    int level = c->o->pace == PACE_INPUT ? AV_LOG_VERBOSE : AV_LOG_WARNING;     /* there it is the rule */
+    if (c->held)
+        av_log(c->ctx, late_level(c), "%s after %"PRId64" frames, %.1f s\n", what, c->held,
+               c->held / av_q2d(s->frame_rate));
+    c->held = 0;
+}
+
+static void report_late(TurboDiffChannel *c, int late)
+{
+    int level = late_level(c);
 
     if (late && !c->held++) {
         const TurboDiffClip *clip = c->making;
@@ -497,10 +512,8 @@ static void report_late(TurboDiffChannel *c, int late)
                    clip->nb_frames);
         else
             av_log(c->ctx, level, "late: no clip is there\n");
-    } else if (!late && c->held) {
-        av_log(c->ctx, level, "on time again after %"PRId64" frames, %.1f s\n", c->held,
-               c->held / av_q2d(s->frame_rate));
-        c->held = 0;
+    } else if (!late) {
+        report_end_of_late(c, "on time again");
     }
     c->n_held += late;
 }
@@ -538,6 +551,7 @@ static int finish(TurboDiffChannel *c)
 
     if (c->error && c->error != AVERROR_EXIT)
         return c->error;
+    report_end_of_late(c, "the end came while it was late,");
     ff_outlink_set_status(ctx->outputs[0], c->error ? c->error : AVERROR_EOF, c->first_pts + c->n_out);
     return 0;
 }

@@ -151,8 +151,14 @@ for late in hold repeat pingpong black; do
     fi
     # each lateness has one line at its start and one at its end
     late_lines=$(grep -c 'late: clip\|late: no clip' "$tmp/log")
-    equal "late=$late: what is said" "$((late_lines > 0)) $(grep -c 'on time again' "$tmp/log")" "1 $late_lines"
+    equal "late=$late: what is said" "$((late_lines > 0)) $(grep -c 'on time again\|end came while' "$tmp/log")" "1 $late_lines"
 done
+timeout 20 sh -c 'exec > "$1"; echo "a cat"; sleep 3' sh "$tmp/fifo" &
+"$ffmpeg" -hide_banner -nostdin -y -v warning -f lavfi -i "$base:programme=$tmp/fifo:pace=live:r=960:late=black" -f null - 2> "$tmp/log"
+wait $!
+equal "late at the end: what is said" "$(sed -n 's/.*\(late: no clip is there\|the end came while it was late, after\).*/\1/p' "$tmp/log" | tail -n 2)" \
+    "late: no clip is there
+the end came while it was late, after"
 grep -A 1000 '^frame:' "$tmp/states" | grep -c 'state=black' > "$tmp/black"
 equal "late=black: black frames are all the same" "$(awk '/^frame/{split($1,a,":");n=a[2]} /state=black/{print n}' "$tmp/states" |
     while read -r n; do grep '^0,' "$tmp/crc" | sed -n "$((n + 1))p"; done | cut -d , -f 6 | sort -u | grep -c .)" 1
