@@ -368,7 +368,7 @@ asan-fast:
 tsan:
 	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread HAVE_CUDA=no check-unit $(if $(CHECKOPS),check-ops)
 
-# lines of engine/, tools/ and libavfilter/ that the tests run; 40 minutes. The tests have one CPU: threads on two, with
+# lines of engine/, tools/ and libavfilter/ that the tests run; an hour. The tests have one CPU: threads on two, with
 # gcov's counters between them, are three times as slow. It is ten times as slow as without them even so, and those of the
 # filters' tests that keep to a clock may fail, which is no matter here
 COVERAGE = $(MAKE) BUILD=$(BUILD)/coverage HAVE_CUDA=no CC="$(CC) --coverage"
