@@ -119,9 +119,12 @@ int td_pool_open(TDPool **pool, int n_threads, TDCancel *cancel, TDLog *log)
     TDPool *p;
 
     *pool = NULL;
-    if (n_threads <= 0)
+    if (n_threads < 0 || n_threads > TD_MAX_THREADS)
+        return td_error(log, EINVAL, "threads: %d, want 0 to %d", n_threads, TD_MAX_THREADS);
+    if (n_threads == 0) {
         n_threads = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-    n_threads = n_threads > TD_MAX_THREADS ? TD_MAX_THREADS : n_threads;
+        n_threads = n_threads > TD_MAX_THREADS ? TD_MAX_THREADS : n_threads;
+    }
     p = calloc(1, sizeof(*p));
     if (!p)
         return td_error(log, ENOMEM, "thread pool: out of memory");

@@ -18,7 +18,8 @@ typedef struct TDPool TDPool;
 
 enum { TD_MAX_THREADS = 256 };
 
-/** @param n_threads up to TD_MAX_THREADS, the calling thread is one of them; 0 or less: number of usable cores */
+/** @param n_threads up to TD_MAX_THREADS, the calling thread is one of them; 0 = number of usable cores.
+ *  @return 0, EINVAL, ENOMEM, logged */
 int  td_pool_open(TDPool **pool, int n_threads, TDCancel *cancel, TDLog *log);
 void td_pool_close(TDPool **pool);
 int  td_pool_threads(const TDPool *pool);
