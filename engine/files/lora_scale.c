@@ -140,11 +140,15 @@ static int read_scales(TDLoraScales *s, const char *path, const char *prefix, co
     if (!get(root, prefix, "r", &v) && !get(root, prefix, "lora_alpha", &v))
         return 0;
     s->known = 1;
-    if ((get(root, prefix, "r", &v) && (td_json_number(v, &s->r) < 0 || s->r < 0)) ||
+    if ((get(root, prefix, "r", &v) && td_json_number(v, &s->r) < 0) ||
         (get(root, prefix, "lora_alpha", &v) && td_json_number(v, &s->alpha) < 0))
         return td_error(log, EBADMSG, "%s: peft's configuration: r or lora_alpha is no number", path);
+    if (get(root, prefix, "r", &v) && s->r < 1)
+        return td_error(log, EBADMSG, "%s: peft's configuration: r is %g, want 1 or more", path, s->r);
     if (!get(root, prefix, "lora_alpha", &v))
         s->alpha = s->r;
+    if (get(root, prefix, "use_rslora", &v) && !memchr("tfn", *v.p, 3))
+        return td_error(log, EBADMSG, "%s: peft's configuration: use_rslora is neither true nor false", path);
     s->rank_stable = get(root, prefix, "use_rslora", &v) && *v.p == 't';
     if (get(root, prefix, "rank_pattern", &v))
         ret = read_patterns(&s->ranks, &s->n_ranks, path, v, log);

@@ -696,11 +696,14 @@ static void test_hostile_values(void)
 
     free(lora_tensor(&f, "blocks.0.ffn.0.lora_A.weight", TD_F32, 2, DIM, 1));
     free(lora_tensor(&f, "blocks.0.ffn.0.lora_B.weight", TD_F32, FFN, 2, 1));
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 11; i++) {
         static const struct { const char *text, *words; int err; } rows[] = {
             { "", "", EBADMSG }, { "{", "", EBADMSG }, { "{\\\"r\\\":\\\"x\\\",\\\"lora_alpha\\\":1}",
                                                         "r or lora_alpha is no number", EBADMSG },
             { "{\\\"r\\\":3,\\\"lora_alpha\\\":1}", "rank 2, but peft's configuration says 3", EBADMSG },
+            { "{\\\"r\\\":0}", "r is 0, want 1 or more", EBADMSG },
+            { "{\\\"r\\\":-2,\\\"lora_alpha\\\":1}", "r is -2, want 1 or more", EBADMSG },
+            { "{\\\"r\\\":2,\\\"use_rslora\\\":1}", "use_rslora is neither true nor false", EBADMSG },
             { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"x\\\":null}}", "the value of 'x' is no number", EBADMSG },
             { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"((a+)+)+\\\":1}}", "'((a+)+)+' is not understood", ENOTSUP },
             { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"a{9,999}\\\":1}}", "is not understood", ENOTSUP },
