@@ -567,7 +567,7 @@ int main(int argc, char **argv)
     const char *vocabulary = NULL;
     int summary = 0, bad = 0, letter;
 
-    while ((letter = getopt_long(argc, argv, "+st:hV", longs, NULL)) >= 0)
+    while ((letter = getopt_long(argc, argv, "st:hV", longs, NULL)) >= 0)
         switch (letter) {
         case 's': summary = 1; break;
         case 't': vocabulary = optarg; break;

@@ -228,6 +228,8 @@ equal "td: no such VAE" "$code $(grep -c '^error: vae=taew: no such file, and it
 
 equal "tdinfo: short option" "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")" \
     "$(status tdinfo --summary "$model") $(wc -l < "$tmp/out")"
+equal "tdinfo: an option behind the directory" "$(status tdinfo "$model" -s) $(wc -l < "$tmp/out")" \
+    "$(status tdinfo -s "$model") $(wc -l < "$tmp/out")"
 "$dir/tdinfo" "$model" > /dev/full 2> "$tmp/err"
 equal "tdinfo: a full disk" "$? $(grep -c 'cannot be written' "$tmp/err")" "1 1"
 line "tdinfo: a file without a name" 1 'tdinfo: the name of a file is empty, want a weight file' tdinfo ""
