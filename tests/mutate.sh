@@ -6,7 +6,7 @@
 #    built again, and every test that the list names must fail. Without a change they all pass, which is tried first.
 # 2. A text that is no longer found, or is found twice, is a failure: the list follows the code. No name comes twice.
 # 3. Prints "ok mutation NAME: caught by TESTS" or "FAIL mutation NAME: why"; the last line has the counts.
-# 4. --find: just whether the texts are there, in a second (make style).
+# 4. --find: just whether the texts and the tests are there, in a second (make style).
 # 5. CC, if set, compiles; a ccache is used where there is one. 8 to 15 minutes on two cores.
 set -u
 LC_ALL=C
@@ -65,6 +65,14 @@ run_test() {
     esac > test.log 2>&1
 }
 
+is_there() {
+    case $1 in
+    ops:*)  grep -q "^ *{ \"${1#ops:}\", " tests/checkops/*.c ;;
+    unit:*) [ -f "tests/unit/${1#unit:}.c" ] ;;
+    *)      false ;;
+    esac
+}
+
 # change FILE OLD NEW: literally; fails where OLD is not there exactly once
 change() {
     OLD=$2 NEW=$3 awk '
@@ -92,6 +100,9 @@ mutate() {
     fi
     if [ -n "$find" ]; then
         cp kept "$file"
+        for test in $tests; do
+            is_there "$test" || { bad "$name: no test $test"; return; }
+        done
         ok "$name: found"
         return
     fi

@@ -44,7 +44,7 @@ for f in $ours; do
     case $f in *entities*|*_table*) continue ;; esac
     [ "$n" -le 800 ] || echo "$f: $n lines"
 done | rule "at most 800 lines a file"
-for f in $ours $scripts; do
+for f in $ours $scripts $(files '*.py'); do
     case $f in libavfilter/*) want='GNU Lesser General Public' ;; *) want='SPDX-License-Identifier: BSD-2-Clause' ;; esac
     head -n 20 "$f" | grep -q "$want" || echo "$f: no '$want'"
 done | rule "licence in each file"
@@ -63,6 +63,14 @@ grep -nE '\)\{$' $ours < /dev/null | rule "a space before braces"
 for f in $scripts; do
     sh -n "$f" 2>&1 || echo "$f"
 done | rule "scripts parse"
+for f in $scripts $(files '*.py'); do
+    first=$(head -c 2 "$f")
+    if [ -x "$f" ]; then
+        [ "$first" = '#!' ] || echo "$f: can be run, and has no #! line"
+    else
+        [ "$first" != '#!' ] || echo "$f: has a #! line, and cannot be run"
+    fi
+done | rule "what has a #! line can be run, and nothing else"
 # each is in a list of what runs it, or sourced by those that are
 for f in $(echo "$ours" | grep '^tests/unit/.*\.c$'); do
     case $f in */test_*) ;; *) echo "$f: not named test_*, so nothing runs it" ;; esac
