@@ -54,7 +54,7 @@ check "abi: a field in its padding is seen"              not abi "$header" 's/^}
 echo "#include <turbodiff.h>" > "$tmp/h.c"
 # flags are lists
 # shellcheck disable=SC2086
-check "header in C99" $cc -std=c99 -pedantic-errors -Wall -Wextra -Werror $flags -fsyntax-only "$tmp/h.c"
+check "header in C99" $cc -std=c99 -pedantic-errors -Wall -Wextra -Werror $flags -c "$tmp/h.c" -o "$tmp/h.o"
 if command -v c++ > /dev/null 2>&1; then
     # shellcheck disable=SC2086
     check "header in C++" c++ -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror $flags -fsyntax-only "$tmp/h.c"
