@@ -199,9 +199,12 @@ static int keep_lora_metadata(TDCheckpoint *ckpt, const char *label, TDJson meta
     char none[1];
     ptrdiff_t n;
 
-    if (ckpt->lora_metadata || !td_json_get(metadata, "lora_adapter_metadata", &text) ||
-        (n = td_json_string(text, none, sizeof(none))) < 0)
+    if (*metadata.p != '{' && *metadata.p != 'n')
+        return td_error(log, EBADMSG, "%s: __metadata__ is no object", label);
+    if (ckpt->lora_metadata || !td_json_get(metadata, "lora_adapter_metadata", &text))
         return 0;
+    if ((n = td_json_string(text, none, sizeof(none))) < 0)
+        return td_error(log, EBADMSG, "%s: __metadata__: lora_adapter_metadata is no text", label);
     ckpt->lora_metadata = malloc((size_t)n + 1);
     if (!ckpt->lora_metadata)
         return td_error(log, ENOMEM, "%s: out of memory", label);

@@ -56,14 +56,18 @@ static int check_pattern(char to[3 * MAX_PATTERN], const char *s)
     return 0;
 }
 
-static int add_pattern(TDLoraPattern *p, const char *path, TDJson key, TDJson value, TDLog *log)
+/* least: of its value */
+static int add_pattern(TDLoraPattern *p, const char *path, TDJson key, TDJson value, double least, TDLog *log)
 {
     char own[3 * MAX_PATTERN], whole[3 * MAX_PATTERN + 16], q[TD_QUOTE_MAX];
     ptrdiff_t n = td_json_string(key, p->text, sizeof(p->text));
 
-    if (td_json_number(value, &p->value) < 0 || p->value < 0)
+    if (td_json_number(value, &p->value) < 0)
         return td_error(log, EBADMSG, "%s: peft's configuration: the value of '%s' is no number, want a rank or an "
                         "alpha", path, td_ckpt_quote(q, p->text, strlen(p->text)));
+    if (p->value < least)
+        return td_error(log, EBADMSG, "%s: peft's configuration: the rank of '%s' is %g, want 1 or more", path,
+                        td_ckpt_quote(q, p->text, strlen(p->text)), p->value);
     if (n > MAX_PATTERN)
         return td_error(log, ENOTSUP, "%s: peft's configuration: a pattern of %td bytes, want at most %d", path, n,
                         MAX_PATTERN);
@@ -77,13 +81,16 @@ static int add_pattern(TDLoraPattern *p, const char *path, TDJson key, TDJson va
     return 0;
 }
 
-static int read_patterns(TDLoraPattern **out, int *n, const char *path, TDJson object, TDLog *log)
+static int read_patterns(TDLoraPattern **out, int *n, const char *path, TDJson object, double least, TDLog *log)
 {
     TDJsonWalk w = td_json_walk(object);
     TDJson key, value;
     int most = 0, ret = 0;
 
-    while (w.object && td_json_next(&w, &key, &value))
+    if (*object.p != '{' && *object.p != 'n')
+        return td_error(log, EBADMSG, "%s: peft's configuration: patterns that are no object, want "
+                        "{\"MODULE\": NUMBER}", path);
+    while (td_json_next(&w, &key, &value))
         most++;
     if (!most)
         return 0;
@@ -94,7 +101,7 @@ static int read_patterns(TDLoraPattern **out, int *n, const char *path, TDJson o
     if (!*out)
         return td_error(log, ENOMEM, "%s: out of memory", path);
     for (w = td_json_walk(object); ret >= 0 && td_json_next(&w, &key, &value); )
-        ret = add_pattern(&(*out)[(*n)++], path, key, value, log);
+        ret = add_pattern(&(*out)[(*n)++], path, key, value, least, log);
     return ret;
 }
 
@@ -137,6 +144,8 @@ static int read_scales(TDLoraScales *s, const char *path, const char *prefix, co
 
     if ((ret = td_json_check(&root, path, text, size, log)) < 0)
         return ret;
+    if (*root.p != '{')
+        return td_error(log, EBADMSG, "%s: peft's configuration is no object", path);
     if (!get(root, prefix, "r", &v) && !get(root, prefix, "lora_alpha", &v))
         return 0;
     s->known = 1;
@@ -151,9 +160,9 @@ static int read_scales(TDLoraScales *s, const char *path, const char *prefix, co
         return td_error(log, EBADMSG, "%s: peft's configuration: use_rslora is neither true nor false", path);
     s->rank_stable = get(root, prefix, "use_rslora", &v) && *v.p == 't';
     if (get(root, prefix, "rank_pattern", &v))
-        ret = read_patterns(&s->ranks, &s->n_ranks, path, v, log);
+        ret = read_patterns(&s->ranks, &s->n_ranks, path, v, 1, log);
     if (ret >= 0 && get(root, prefix, "alpha_pattern", &v))
-        ret = read_patterns(&s->alphas, &s->n_alphas, path, v, log);
+        ret = read_patterns(&s->alphas, &s->n_alphas, path, v, -INFINITY, log);
     return ret;
 }
 

@@ -696,7 +696,7 @@ static void test_hostile_values(void)
 
     free(lora_tensor(&f, "blocks.0.ffn.0.lora_A.weight", TD_F32, 2, DIM, 1));
     free(lora_tensor(&f, "blocks.0.ffn.0.lora_B.weight", TD_F32, FFN, 2, 1));
-    for (int i = 0; i < 11; i++) {
+    for (int i = 0; i < 16; i++) {
         static const struct { const char *text, *words; int err; } rows[] = {
             { "", "", EBADMSG }, { "{", "", EBADMSG }, { "{\\\"r\\\":\\\"x\\\",\\\"lora_alpha\\\":1}",
                                                         "r or lora_alpha is no number", EBADMSG },
@@ -704,6 +704,13 @@ static void test_hostile_values(void)
             { "{\\\"r\\\":0}", "r is 0, want 1 or more", EBADMSG },
             { "{\\\"r\\\":-2,\\\"lora_alpha\\\":1}", "r is -2, want 1 or more", EBADMSG },
             { "{\\\"r\\\":2,\\\"use_rslora\\\":1}", "use_rslora is neither true nor false", EBADMSG },
+            { "{\\\"r\\\":2,\\\"alpha_pattern\\\":[1]}", "patterns that are no object", EBADMSG },
+            { "{\\\"r\\\":2,\\\"rank_pattern\\\":\\\"x\\\"}", "patterns that are no object", EBADMSG },
+            { "{\\\"r\\\":2,\\\"rank_pattern\\\":{\\\"ffn.0\\\":0}}", "the rank of 'ffn.0' is 0, want 1 or more",
+              EBADMSG },
+            { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"ffn.0\\\":\\\"4\\\"}}", "the value of 'ffn.0' is no number",
+              EBADMSG },
+            { "[1,2]", "is no object", EBADMSG },
             { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"x\\\":null}}", "the value of 'x' is no number", EBADMSG },
             { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"((a+)+)+\\\":1}}", "'((a+)+)+' is not understood", ENOTSUP },
             { "{\\\"r\\\":2,\\\"alpha_pattern\\\":{\\\"a{9,999}\\\":1}}", "is not understood", ENOTSUP },
@@ -714,6 +721,10 @@ static void test_hostile_values(void)
         form_write(&f, path, pattern);
         refused(rows[i].text, path, rows[i].err, rows[i].words);
     }
+    form_write(&f, path, "{\"lora_adapter_metadata\":{\"r\":2}}");
+    refused("metadata that is no text", path, EBADMSG, "lora_adapter_metadata is no text");
+    form_write(&f, path, "[\"lora_adapter_metadata\"]");
+    refused("metadata that is no object", path, EBADMSG, "__metadata__ is no object");
     memset(deep, '[', 300);
     snprintf(deep + 300, 100, "\"}");
     snprintf(pattern, sizeof(pattern), "{\"lora_adapter_metadata\":\"%s", deep);
