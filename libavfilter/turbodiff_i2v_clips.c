@@ -74,7 +74,7 @@ int ff_turbodiff_i2v_open_prompts(AVFilterContext *ctx)
         s->clips = p->nb_jobs;
     for (int i = 0; i < p->nb_jobs; i++)
         if (!p->again && (p->jobs[i].repeat || p->jobs[i].in.kind != TRANSITION_UNSET)) {
-            av_log(ctx, AV_LOG_ERROR, "prompts '%s', clip %d: repeat and in are for a channel\n", s->prompts, i + 1);
+            av_log(ctx, AV_LOG_ERROR, "%.40s:%d: repeat and in are for a channel\n", av_basename(p->file), p->jobs[i].line);
             return AVERROR(EINVAL);
         }
     /* each clip brings its own: nothing to load from the options */

@@ -55,6 +55,7 @@
 #define MAX_REPEAT 1000000
 
 static const char *const keys[] = { "seed", "frames", "d", "steps", "negative", "repeat", "id", "in" };
+#define FRAMES_AND_D (1u << 1 | 1u << 2)
 
 void ff_turbodiff_free_job(TurboDiffJob *job)
 {
@@ -209,6 +210,7 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
 {
     TurboDiffReason reason = { 0 };
     char *text, *p, delimiter = ':';
+    unsigned seen = 0;                           /* by key */
     int ret = 0;
 
     memset(job, 0, sizeof(*job));
@@ -222,7 +224,7 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
     if (has_options(p))
         while (delimiter == ':') {
             char *key = p, *value = strchr(p, '=');
-            int known = 0;
+            int n = 0;
 
             if (!value || strcspn(key, "=:|") != value - key) {
                 ff_turbodiff_refuse(ctx, why, "%s: '%.40s': expected KEY=VALUE:KEY=VALUE | PROMPT", where, key);
@@ -231,11 +233,22 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
             }
             *value++ = 0;
             p = cut_value(value, &delimiter);
-            for (int i = 0; i < FF_ARRAY_ELEMS(keys); i++)
-                known |= !strcmp(keys[i], key);
-            if (!known) {
+            while (n < FF_ARRAY_ELEMS(keys) && strcmp(keys[n], key))
+                n++;
+            if (n == FF_ARRAY_ELEMS(keys)) {
                 ff_turbodiff_refuse(ctx, why, "%s: '%.40s': expected one of seed, frames, d, steps, negative, repeat, id, in",
                                     where, key);
+                ret = AVERROR(EINVAL);
+                goto fail;
+            }
+            if (seen >> n & 1) {
+                ff_turbodiff_refuse(ctx, why, "%s: %s is there twice: expected it once", where, key);
+                ret = AVERROR(EINVAL);
+                goto fail;
+            }
+            seen |= 1u << n;
+            if ((seen & FRAMES_AND_D) == FRAMES_AND_D) {
+                ff_turbodiff_refuse(ctx, why, "%s: both frames and d: expected one of them", where);
                 ret = AVERROR(EINVAL);
                 goto fail;
             }
@@ -300,6 +313,7 @@ static int parse_text(AVFilterContext *ctx, TurboDiffProgramme *p, char *text, T
             *next++ = 0;
         snprintf(where, sizeof(where), "%.40s:%d", av_basename(p->file), number);
         ret = ff_turbodiff_parse_job(ctx, &job, line, where, why);
+        job.line = number;
         if (ret > 0)
             warn_unused(ctx, p, &job, where);
         if (ret > 0 && !av_dynarray2_add((void **)&p->jobs, &p->nb_jobs, sizeof(job), (void *)&job)) {

@@ -55,6 +55,7 @@ typedef struct TurboDiffJob {
     int steps;                  ///< 0: not set
     int repeat;                 ///< how many times more it is played
     TurboDiffTransition in;     ///< from the clip before
+    int line;                   ///< of a file, from 1
 } TurboDiffJob;
 
 typedef struct TurboDiffProgramme {

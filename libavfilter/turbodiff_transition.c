@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libavutil/avstring.h"
 #include "libavutil/error.h"
 #include "libavutil/log.h"
 #include "libavutil/macros.h"
@@ -77,7 +78,7 @@ int ff_turbodiff_check_transitions(TurboDiffChannel *c)
         av_log(c->ctx, AV_LOG_WARNING, "chain has no effect without transition=continue or in=continue\n");
     for (int i = 0; i < p->nb_jobs && !p->again; i++)
         if ((why = ff_turbodiff_check_transition(c, &p->jobs[i].in))) {
-            av_log(c->ctx, AV_LOG_ERROR, "%s '%s', clip %d: %s\n", p->name, p->file, i + 1, why);
+            av_log(c->ctx, AV_LOG_ERROR, "%.40s:%d: in: %s\n", av_basename(p->file), p->jobs[i].line, why);
             return AVERROR(EINVAL);
         }
     return 0;

@@ -112,6 +112,10 @@ programme 'steps=2 | a dog'
 wrong "a programme's steps beside timesteps" "steps '2': expected as many as timesteps has" "$(echo "$base" | sed 's/:steps=1//'):timesteps=1:programme=$tmp/p"
 programme 'steps=5 | a dog'
 wrong "a programme's steps" "steps '5': expected 1 to 4" "$base:programme=$tmp/p"
+programme 'frames=5:d=1 | a dog'
+wrong "a programme's frames and duration" "p:1: both frames and d: expected one of them" "$base:programme=$tmp/p"
+programme 'a cat' 'seed=1:steps=1:seed=2 | a dog'
+wrong "a programme's seed, twice" "p:2: seed is there twice: expected it once" "$base:programme=$tmp/p"
 programme 'seed=1 |'
 wrong "a programme's prompt" "p:1: the prompt is empty" "$base:programme=$tmp/p"
 programme '# nothing'

@@ -279,10 +279,10 @@ bad "overlap of a line's clip" "overlap 5: expected less than the 5 frames" "$g:
 bad "prompts and a prompt"     "expected one of them"       "$g:prompt=a"
 bad "prompts is empty"         "prompts is empty: expected a file or pipe" "turbodiff_i2v=$o:prompts="
 bad "no file of prompts"       "prompts '$tmp/none' cannot be read: No such file"               "turbodiff_i2v=$o:prompts=$tmp/none"
-programme 'a cat' 'repeat=2 | a dog'
-bad "repeat in prompts"        "clip 2: repeat and in are for a channel" "$g"
+programme 'a cat' '' 'repeat=2 | a dog'
+bad "repeat in prompts"        "p:3: repeat and in are for a channel" "$g"
 programme 'a cat' 'in=cut | a dog'
-bad "in in prompts"            "clip 2: repeat and in are for a channel" "$g"
+bad "in in prompts"            "p:2: repeat and in are for a channel" "$g"
 programme 'a cat' 'speed=1 | a dog'
 bad "a line of prompts"        "p:2: 'speed': expected one of seed" "$g"
 

@@ -202,8 +202,8 @@ wrong "a transition of one clip" "transition: expected programme" "$base:prompt=
 wrong "text to video cannot continue" "expected an image-to-video model" "$base:$p:transition=continue"
 programme 'a cat' 'in=fade/x | a dog'
 wrong "a programme's transition" "p:2: in 'fade/x': expected cut, fade/FRAMES" "$base:$p"
-programme 'a cat' 'in=continue | a dog'
-wrong "a line that text to video cannot continue" "programme '$tmp/p', clip [0-9]*: .* expected an image-to-video model" "$base:$p"
+programme '# a comment' 'a cat' '' 'in=continue | a dog'
+wrong "a line that text to video cannot continue" "p:4: in: .* expected an image-to-video model" "$base:$p"
 
 programme 'a cat' 'a dog'
 wrong "image to video without an image" "no image" "turbodiff=model=$i2v:s=64x48:frames=9:$p:transition=continue"
