@@ -341,8 +341,8 @@ TD_API void td_image_free(TDImage *image);        ///< of td_image_load_jpeg(); 
  *  UTF-8 or too long) or ENOMEM. Since 0.2 */
 TD_API int  td_clean_prompt(char *dst, size_t size, const char *prompt, const TDLogger *logger);
 /** The size in multiples of 16 that is nearest to the shape of a picture and to the area *width x *height, as the
- *  official script's adaptive resolution. @return 0, or EINVAL if a size is not positive or the picture is too narrow
- *  (a side of the result would be over 2048) */
+ *  official script's adaptive resolution. @return 0, or EINVAL if a size is not positive or over 2048, or the result
+ *  would have such a side or none (a narrow picture, or a tiny area) */
 TD_API int  td_adaptive_size(int *width, int *height, int image_width, int image_height);
 
 #ifdef __cplusplus

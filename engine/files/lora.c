@@ -10,6 +10,8 @@
 #include "base/try.h"
 #include "files/lora_priv.h"
 
+#define MAX_STRENGTH 1e6
+
 static int no_memory(const char *option, TDLog *log)
 {
     return td_error(log, ENOMEM, "%s: out of memory", option);
@@ -37,9 +39,10 @@ static int add_item(TDLora *lora, const char *s, size_t len, int number, const c
     char *path;
     int ret;
 
-    if (star && (td_number(&strength, star + 1, end) != end || fabs(strength) > 1e6))
-        return td_error(log, EINVAL, "%s: strength '%.*s' of file %d, want a number such as 0.8 after the star", option,
-                        (int)(end - star - 1 < 40 ? end - star - 1 : 40), star + 1, number);
+    if (star && (td_number(&strength, star + 1, end) != end || fabs(strength) > MAX_STRENGTH))
+        return td_error(log, EINVAL, "%s: strength '%.*s' of file %d, want a number such as 0.8, up to %g, after "
+                        "the star", option, (int)(end - star - 1 < 40 ? end - star - 1 : 40), star + 1, number,
+                        MAX_STRENGTH);
     len = star ? (size_t)(star - s) : len;
     if (!len)
         return td_error(log, EINVAL, "%s: file %d has no name, want FILE or FILE*STRENGTH, several joined with |",

@@ -428,7 +428,7 @@ bad "timesteps and sigma_max" "timesteps and sigma_max: want one of the two" "$b
 bad "timesteps with unipc"    "timesteps: with sampler unipc, want rcm" "$base:timesteps=1|0.5:sampler=unipc"
 lora "$tmp/other.safetensors" text_model.final_layer_norm.diff_b 64
 bad "lora that is not there"  "none.safetensors: no such file"     "$base:lora=$tmp/none.safetensors"
-bad "lora: strength"          "lora: strength 'nan' of file 1, want a number such as 0.8 after the star" "$base:lora=$tmp/a.safetensors*nan"
+bad "lora: strength"          "lora: strength 'nan' of file 1, want a number such as 0.8, up to 1e+06, after the star" "$base:lora=$tmp/a.safetensors*nan"
 bad "lora: separator"         "lora: file 2 has no name, want FILE or FILE\*STRENGTH, several joined with |" "$base:lora=$tmp/a.safetensors|"
 bad "lora of another model"   "no tensor of it fits .*, such as text_model.final_layer_norm.diff_b; want a LoRA of this model" \
     "$base:lora=$tmp/other.safetensors"

@@ -594,7 +594,7 @@ static void test_options(void)
         static const char *const bad[] = { "nan", "inf", "-inf", "", "1x", "1e999", "0x1", "--1", "1,5", "2e6" };
 
         snprintf(text, sizeof(text), "%s*%s", path, bad[i]);
-        refused(bad[i], text, EINVAL, "want a number such as 0.8 after the star");
+        refused(bad[i], text, EINVAL, "want a number such as 0.8, up to 1e+06, after the star");
     }
     refused("|", "|", EINVAL, "file 1 has no name, want FILE or FILE*STRENGTH, several joined with |");
     snprintf(text, sizeof(text), "%s|", path);
