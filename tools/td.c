@@ -49,6 +49,20 @@ static int close_file(FILE *f, const char *path, int status)
     return FAILED;
 }
 
+/* What was in the file goes once there is a frame to take its place; a pipe or a device has no length. @return 0 or
+ * FAILED after a line */
+static int write_frame(FILE *out, const uint8_t *data, size_t bytes)
+{
+    static int begun;
+    int ok = begun || out == stdout || ftruncate(fileno(out), 0) == 0 || errno == EINVAL;
+
+    begun = 1;
+    if (ok && fwrite(data, 1, bytes, out) == bytes)
+        return 0;
+    fprintf(stderr, "td: frames cannot be written: %s\n", strerror(errno));
+    return FAILED;
+}
+
 /* One clip, its frames to out, if there is one, and its statistics, if wanted, to stats. f holds the frame between
  * clips. info: as the clip has started */
 static int write_clip(const Options *o, TDContext *c, const TDParams *p, TDFrame *f, FILE *out, FILE *stats,
@@ -66,10 +80,8 @@ static int write_clip(const Options *o, TDContext *c, const TDParams *p, TDFrame
     if (!f->data[0] && !(f->data[0] = malloc(bytes)))
         return TD_ERR(ENOMEM);
     while ((ret = td_read_frame(c, f)) > 0)
-        if (out && fwrite(f->data[0], 1, bytes, out) != bytes) {
-            fprintf(stderr, "td: frames cannot be written: %s\n", strerror(errno));
+        if (out && write_frame(out, f->data[0], bytes))
             return FAILED;
-        }
     /* as one write to a file opened for appending: lines of several programs do not mix */
     if (stats && td_stats_json(c, line, sizeof(line)) > 0 && (fprintf(stats, "%s\n", line) < 0 || fflush(stats) != 0)) {
         fprintf(stderr, "td: %s: %s\n", o->stats, strerror(errno));
@@ -200,12 +212,6 @@ static int run(Options *o)
     }
     o->s.clip = &o->p;
     if ((ret = td_open(&c, &o->s)) >= 0 && (ret = adapt(o, c, &o->p, &image)) >= 0) {
-        /* what was in the file goes once there is a model; a pipe or a device has no length */
-        if (out && out != stdout && ftruncate(fileno(out), 0) < 0 && errno != EINVAL) {
-            fprintf(stderr, "td: %s: %s\n", o->out, strerror(errno));
-            ret = FAILED;
-            goto end;
-        }
         warn_of_model(o, c);
         ret = o->bench ? bench(o, c, &o->p, stats) : write_clips(o, c, &o->p, prompts, out, stats);
     }

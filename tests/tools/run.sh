@@ -161,6 +161,14 @@ line "td: a file to write to, and no model" 1 "No such file" td --backend=cpu /n
 equal "td: the file is as it was" "$(cat "$tmp/kept")" kept
 code=$(status td $clip "$model" a "$tmp/kept")
 equal "td: a clip takes its place" "$code $(wc -c < "$tmp/kept")" "0 $((32 * 32 * 3))"
+# a clip stays until there is a frame to take its place
+for file in "$model" "$tmp/blank"; do
+    echo kept > "$tmp/kept"
+    code=$(status td $clip -P "$model" "$file" "$tmp/kept")
+    equal "td: no prompt: the old clip stays: ${file##*/}" "$code $(cat "$tmp/kept")" "1 kept"
+done
+code=$(status td $clip "$model" "$(printf '\377')" "$tmp/kept")
+equal "td: a prompt that is no text: the old clip stays" "$code $(cat "$tmp/kept")" "1 kept"
 code=$(status td $clip -r 18446744073709551615 -j "$tmp/stats" "$model" "a cat" "$tmp/x")
 equal "td: the largest seed" "$code $(sed -n 's/.*"seed": *\([-0-9]*\).*/\1/p' "$tmp/stats")" "0 18446744073709551615"
 equal "td: a random seed" "$(status td $clip -r -1 "$model" "a cat" "$tmp/x") $(grep -c '^seed=[0-9]*$' "$tmp/err")" "0 1"
