@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
- * td: a prompt to raw frames through the public API alone. Its options are in td_options.h. */
+ * td: a prompt to raw frames through the public API alone. Its options are in td_options.h, and what it does not write
+ * to in td_inputs.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 #include "td_bench.h"
+#include "td_inputs.h"
 #include "td_options.h"
 #include "api/turbodiff.h"
 
@@ -201,7 +203,10 @@ static int run(Options *o)
     TDImage image = { 0 };
     TDContext *c = NULL;
 
-    if ((o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "a"))) ||
+    /* opened for appending, as what is in a file stays for now; then that of statistics is there to be compared */
+    if (check_output(o, o->out, NULL) < 0 || check_output(o, o->stats, NULL) < 0 ||
+        (o->many && !(prompts = open_file(o->prompt, "r"))) || (o->stats && !(stats = open_file(o->stats, "a"))) ||
+        check_output(o, o->out, o->stats) < 0 ||
         (!o->bench && !(out = strcmp(o->out, "-") ? open_file(o->out, "ab") : stdout)))
         goto end;
     if (o->picture) {

@@ -77,8 +77,17 @@ int td_is_pair(const char *high, const char *low)
     return n && *high == *low;
 }
 
-static const char *const endings[] = { ".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".sft", ".gguf",
-                                       ".safetensors.index.json" };
+int td_has_weight_ending(const char *name)
+{
+    static const char *const endings[] = { ".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".sft", ".gguf",
+                                           ".safetensors.index.json" };
+    int known = 0;
+
+    for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++)
+        known |= ends_with(name, endings[i]);
+    return known;
+}
+
 /* of what lies beside a model and is none of it */
 static const char *const strangers[] = { "lora", "clip", "vace", "control", "adapter" };
 static const char *const tiny[] = { "lighttae", "taehv", "taew" };
@@ -95,12 +104,10 @@ static int is_shard(const char *name)
 /* by a name without folders */
 static int kind_of(const char *name)
 {
-    int known = 0, is_tiny = 0;
+    int known = td_has_weight_ending(name), is_tiny = 0;
 
     if (name[0] == '.')
         return NONE;                             /* hidden */
-    for (size_t i = 0; i < sizeof(endings) / sizeof(*endings); i++)
-        known |= ends_with(name, endings[i]);
     for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++)
         known &= !strcasestr(name, strangers[i]);
     for (size_t i = 0; i < sizeof(tiny) / sizeof(*tiny); i++)

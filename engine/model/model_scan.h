@@ -37,6 +37,8 @@ int td_scan_count(const TDScan *scan, enum TDFile kind, const char *part, int fo
  *  @return of how many the tensors fit, or all if they do of none; ENOMEM */
 int td_scan_ask_tensors(TDScan *scan, const char *dir, enum TDFile kind, const char *dit, int best, TDLog *log);
 
+/** Whether a file of this name may hold weights, a shard or an index of shards included. */
+int td_has_weight_ending(const char *name);
 /** The word high or low (lower case here) in a name, in any case, where it stands for the noise. */
 int td_has_noise_word(const char *name, const char *word);
 /** Whether two paths differ only in high and low, or in diffusers' folders of the two experts. */

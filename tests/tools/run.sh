@@ -55,6 +55,7 @@ done
 # ---- td ----
 
 clip="--backend=cpu --size=32x32 --frames=1 --steps=1"
+"$dir/tdsynth" --only=vae --vae=tiny "$tmp/tae"
 # options are lists
 # shellcheck disable=SC2086
 {
@@ -161,6 +162,58 @@ line "td: a file to write to, and no model" 1 "No such file" td --backend=cpu /n
 equal "td: the file is as it was" "$(cat "$tmp/kept")" kept
 code=$(status td $clip "$model" a "$tmp/kept")
 equal "td: a clip takes its place" "$code $(wc -c < "$tmp/kept")" "0 $((32 * 32 * 3))"
+# what td reads is never written to: a model of its own, for where it is
+cp -r "$model" "$tmp/own"
+echo x > "$tmp/own/old.rgb"
+mkdir "$tmp/set"
+echo '{"weight_map":{"a":"a-00001-of-00001.safetensors"}}' > "$tmp/set/vae.safetensors.index.json"
+lora "$tmp/set/a-00001-of-00001.safetensors" a 64
+ln -s "$tmp/prompts" "$tmp/prompts.link"
+ln -s own/Wan2.1_VAE.pth "$tmp/weights.link"
+printf 'width = 32\nheight = 32\n' > "$tmp/own/turbodiff.conf"
+echo '{}' > "$tmp/own/model_index.json"
+cp "$tmp/tae/taew2_1.pth" "$tmp/picture"
+files="$tmp/prompts $tmp/picture $tmp/a.safetensors $(find "$tmp/own" "$tmp/tae" "$tmp/set" -type f)"
+md5sum $files > "$tmp/sums"
+# own NAME WHAT OUT OPTION...: the error line; nothing that is read has changed
+own() {
+    own_name=$1
+    own_what=$2
+    own_out=$3
+    shift 3
+    line "td: OUT is $own_name" 1 "^td: $own_out is $own_what, want another file to write to" td $clip "$@" "$own_out"
+    equal "td: OUT is $own_name: it is as it was" "$(md5sum $files | cmp - "$tmp/sums" && echo same)" same
+}
+own "the file of prompts" "the file of --prompts" "$tmp/prompts" -P "$tmp/own" "$tmp/prompts"
+own "a link to it" "the file of --prompts" "$tmp/prompts.link" -P "$tmp/own" "$tmp/prompts"
+own "the picture" "the file of --image" "$tmp/picture" -I "$tmp/picture" "$tmp/own" a
+own "the VAE" "the file of --vae" "$tmp/tae/taew2_1.pth" -W "$tmp/tae/taew2_1.pth" "$tmp/own" a
+own "a shard of it" "the file of --vae" "$tmp/set/a-00001-of-00001.safetensors" -W "$tmp/set/vae.safetensors.index.json" "$tmp/own" a
+own "a LoRA" "a file of --lora" "$tmp/a.safetensors" -l "$tmp/a.safetensors" "$tmp/own" a
+own "the second LoRA, with a strength" "a file of --lora" "$tmp/a.safetensors" -l "x*2|$tmp/a.safetensors*0.5" "$tmp/own" a
+own "a LoRA of the low-noise expert" "a file of --lora-low" "$tmp/a.safetensors" -w "$tmp/a.safetensors" "$tmp/own" a
+for file in "$tmp/own/"*.pth "$tmp/own/turbodiff.conf" "$tmp/own/model_index.json" "$tmp/own/google/umt5-xxl/spiece.model" "$tmp/weights.link"; do
+    own "of the model: ${file##*/}" "a file of the model" "$file" "$tmp/own" a
+done
+line "td: the statistics are a file of the model" 1 "^td: $tmp/own/Wan2.1_VAE.pth is a file of the model, want another" \
+    td $clip -j "$tmp/own/Wan2.1_VAE.pth" "$tmp/own" a "$tmp/x"
+line "td: the statistics are the prompts" 1 "^td: $tmp/prompts is the file of --prompts, want another" \
+    td $clip -j "$tmp/prompts" -P "$tmp/own" "$tmp/prompts" "$tmp/x"
+echo '{}' > "$tmp/lines"
+for file in "$tmp/lines" "$tmp/fresh"; do
+    line "td: OUT is the file of statistics: ${file##*/}" 1 "^td: $file is the file of --stats, want another" \
+        td $clip -j "$file" "$tmp/own" a "$file"
+done
+equal "td: what was read is as it was" "$(md5sum $files | cmp - "$tmp/sums" && cat "$tmp/lines")" '{}'
+mkdir -p "$tmp/place/share/turbodiff"
+cp "$dir/td" "$tmp/place"
+cp -r "$tmp/own" "$tmp/place/share/turbodiff/demo-model"
+"$tmp/place/td" $clip a "$tmp/place/share/turbodiff/demo-model/Wan2.1_VAE.pth" 2> "$tmp/err"
+equal "td: OUT is of the demo model" "$? $(grep -c 'is a file of the model' "$tmp/err") \
+$(cmp "$tmp/own/Wan2.1_VAE.pth" "$tmp/place/share/turbodiff/demo-model/Wan2.1_VAE.pth" && echo same)" "1 1 same"
+code=$(status td $clip "$tmp/own" a "$tmp/own/old.rgb")
+equal "td: an old clip beside the weights is none of them" "$code $(wc -c < "$tmp/own/old.rgb")" "0 3072"
+rm -r "$tmp/own" "$tmp/place"
 # a clip stays until there is a frame to take its place
 for file in "$model" "$tmp/blank"; do
     echo kept > "$tmp/kept"
@@ -221,7 +274,6 @@ line "td: a bench of no model"    1 '^error: model=/nonexistent' td $bench /none
 equal "td: a bench to a full disk" "$? $(grep -c 'standard output cannot be written' "$tmp/err")" "1 1"
 }
 # a tiny VAE instead of the model's
-"$dir/tdsynth" --only=vae --vae=tiny "$tmp/tae"
 # shellcheck disable=SC2086
 for vae in "-W $tmp/tae/taew2_1.pth" "--vae=$tmp/tae/taew2_1.pth"; do
     code=$(status td $clip --frames=5 --seed=3 $vae "$model" "a cat" "$tmp/tiny")
