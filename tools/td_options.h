@@ -9,6 +9,7 @@
 #include <string.h>
 #include "cli.h"
 #include "base/options.h"
+#include "base/wan.h"
 
 typedef struct Options {
     TDSettings s;
@@ -165,12 +166,20 @@ static inline int parse_named(Options *o, const TDOption *option, const char *na
 
 static inline int parse_size(TDParams *p, const char *text)
 {
-    int end = 0;
+    char *by, *end;
+    long width = strtol(text, &by, 10), height = *by == 'x' ? strtol(by + 1, &end, 10) : 0;
 
-    if (sscanf(text, "%dx%d%n", &p->width, &p->height, &end) == 2 && !text[end] && p->width > 0 && p->height > 0)
-        return 0;
-    fprintf(stderr, "td: --size %s: want WxH such as 832x480\n", text);
-    return -1;
+    if (width <= 0 || height <= 0 || *end) {
+        fprintf(stderr, "td: --size %s: want WxH such as 832x480\n", text);
+        return -1;
+    }
+    if (width > INT_MAX || height > INT_MAX) {   /* the library tells the limits of what it can be given */
+        fprintf(stderr, "td: --size %s: want sides from %d to %d\n", text, TD_MIN_SIDE, TD_MAX_SIDE);
+        return -1;
+    }
+    p->width = (int)width;
+    p->height = (int)height;
+    return 0;
 }
 
 static inline int parse_option(Options *o, char letter, const char *name, const char *v)

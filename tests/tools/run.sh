@@ -94,6 +94,10 @@ line "td: a word"                 2 '--quant fp3: want one of auto none int8' td
 line "td: a word of a long option" 2 '--vae-dtype f16: want one of auto bf16' td --vae-dtype f16 "$model" a "$tmp/x"
 line "td: half a size"            2 '--size 832x: want WxH' td -s 832x "$model" a "$tmp/x"
 line "td: a size with a tail"     2 '--size 32x32x: want WxH' td -s 32x32x "$model" a "$tmp/x"
+for size in 4294967488x64 64x4294967488 99999999999x64 99999999999999999999x64; do
+    line "td: a size that is no int: $size" 2 "--size $size: want sides from 16 to 2048" td -s $size "$model" a "$tmp/x"
+done
+line "td: a size below 0"         2 '--size -16x64: want WxH' td -s -16x64 "$model" a "$tmp/x"
 line "td: nothing to do"          2 'usage: td .*MODEL_DIR.* PROMPT OUT.rgb' td
 code=$(status td -B cpu -n 4 "$model" a "$tmp/x")
 equal "td: a library's refusal is one line" "$code $(grep -v '^load: ' "$tmp/err")" \
