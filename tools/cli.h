@@ -90,26 +90,32 @@ static inline int cli_double(double *value, double *second, const char *program,
 
 #define CLI_PROMPT 65536                         /* bytes, as the library takes */
 
-/** The next prompt of f, up to the byte `end`. Of one that is longer than the library takes a few bytes more are kept,
- *  so that it is refused as such; whole: and the rest is passed over. @return 1, 0 if there is none, -1 after a line */
-static inline int cli_prompt(char text[CLI_PROMPT + 8], const char *program, FILE *f, int end, int whole)
+/** The next prompt of f, up to the byte `end`. Of one that is longer than the library takes no more is read, or with
+ *  `whole` the rest is passed over. @return 1, 0 if there is none, -1 after a line; 2 after a line on one that has been
+ *  passed over */
+static inline int cli_prompt(char text[CLI_PROMPT + 1], const char *program, FILE *f, int end, int whole)
 {
-    int n = 0, some = 0, c = EOF;
+    size_t n = 0;
+    int c = EOF;
 
-    while ((n < CLI_PROMPT + 7 || whole) && (c = getc(f)) != EOF && c != end) {
-        some = 1;
+    while ((n <= CLI_PROMPT || whole) && (c = getc(f)) != EOF && c != end) {
         if (!c) {
             fprintf(stderr, "%s: a NUL byte in a prompt, want lines of text\n", program);
             return -1;
         }
-        if (n < CLI_PROMPT + 7)
-            text[n++] = (char)c;
+        if (n < CLI_PROMPT)
+            text[n] = (char)c;
+        n++;
     }
-    text[n] = 0;
-    if (c != EOF || !ferror(f))
-        return some || c == end;
-    fprintf(stderr, "%s: the file of prompts cannot be read: %s\n", program, strerror(errno));
-    return -1;
+    text[n < CLI_PROMPT ? n : CLI_PROMPT] = 0;
+    if (c == EOF && ferror(f)) {
+        fprintf(stderr, "%s: the file of prompts cannot be read: %s\n", program, strerror(errno));
+        return -1;
+    }
+    if (n <= CLI_PROMPT)
+        return n || c == end;
+    fprintf(stderr, "%s: a prompt of more than %d bytes, want at most %d\n", program, CLI_PROMPT, CLI_PROMPT);
+    return whole ? 2 : -1;
 }
 
 /** Exit status of a program that wrote to standard output: not 0 where it was not all taken. */

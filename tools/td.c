@@ -131,7 +131,7 @@ static int adapt(const Options *o, TDContext *c, TDParams *p, const TDImage *ima
 static int write_clips(const Options *o, TDContext *c, TDParams *p, FILE *prompts, FILE *out, FILE *stats)
 {
     TDFrame f = { .format = TD_PIX_RGB24 };
-    char *line = prompts ? malloc(CLI_PROMPT + 8) : NULL;
+    char *line = prompts ? malloc(CLI_PROMPT + 1) : NULL;
     TDInfo info;
     int more = 1, n = 0, ret = 0;
 

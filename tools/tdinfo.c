@@ -538,7 +538,7 @@ static int show(const char *path, int summary, TDLog *log)
 
 static int tokenize(const char *path, TDLog *log)
 {
-    static char prompt[CLI_PROMPT + 8];
+    static char prompt[CLI_PROMPT + 1];
     int32_t ids[TD_TEXT_LEN];
     TDTokenizer *tok;
     int bad = 0, more;
@@ -546,7 +546,7 @@ static int tokenize(const char *path, TDLog *log)
     if (td_tokenizer_open(&tok, path, log) < 0)
         return 1;
     while ((more = cli_prompt(prompt, "tdinfo", stdin, 0, 1)) > 0) {
-        int n = td_tokenize(tok, prompt, ids, TD_TEXT_LEN, log);
+        int n = more == 1 ? td_tokenize(tok, prompt, ids, TD_TEXT_LEN, log) : -1;
 
         if (n < 0)
             bad = 1;

@@ -160,6 +160,13 @@ for file in /dev/null /tmp "$tmp/blank"; do
     code=$(status td $clip -P "$model" $file "$tmp/x")
     equal "td: a file of prompts that has none: ${file##*/}" "$code $(grep -c '^td: .*\(no prompt in it\|cannot be read\)' "$tmp/err")" "1 1"
 done
+# bytes of one line: as the library says it of a prompt that is no file
+for n in 65536 65537 65545 1048577; do
+    head -c $n /dev/zero | tr '\0' a > "$tmp/long_line"
+    code=$(status td $clip -P "$model" "$tmp/long_line" "$tmp/x")
+    equal "td: a prompt of a file, $n bytes" "$code $(grep -cx 'td: a prompt of more than 65536 bytes, want at most 65536' "$tmp/err") $(grep -c 'error' "$tmp/err")" \
+        "$((n > 65536)) $((n > 65536)) 0"
+done
 line "td: no such directory to write to" 1 'td: /nonexistent/x: No such file' td "$model" a /nonexistent/x
 echo kept > "$tmp/kept"
 line "td: a file to write to, and no model" 1 "No such file" td --backend=cpu /nonexistent/m a "$tmp/kept"
@@ -302,7 +309,9 @@ for option in -s --summary; do
     line "tdinfo: $option beside --tokenize" 2 'usage: tdinfo \[--summary\] FILE|DIR' tdinfo $option --tokenize tests/data/spiece.model
 done
 head -c 40000000 /dev/zero | tr '\0' 'a' | (ulimit -v 60000; "$dir/tdinfo" --tokenize tests/data/spiece.model) > "$tmp/out" 2> "$tmp/err"
-equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out")" "1 error"
+equal "tdinfo: an endless prompt" "$? $(cat "$tmp/out") $(grep -c 'a prompt of more than 65536 bytes' "$tmp/err")" "1 error 1"
+{ head -c 70000 /dev/zero | tr '\0' 'a'; printf '\0a cat'; } | "$dir/tdinfo" --tokenize tests/data/spiece.model > "$tmp/out" 2> "$tmp/err"
+equal "tdinfo: a prompt that is too long, and another" "$? $(head -n 1 "$tmp/out") $(wc -l < "$tmp/out") $(wc -l < "$tmp/err")" "1 error 2 1"
 line "tdsynth: no such VAE" 1 '--vae=large: want wan or tiny' tdsynth --vae=large "$tmp/x"
 code=$(status tdsynth --only=dit --lora=3 "$tmp/synth")
 equal "tdsynth: a LoRA" "$code $("$dir/tdinfo" -s "$tmp/synth/lora.safetensors" | grep -c 'LoRA, for lora=, 20 pairs of rank 3 to 3: 40 tensors')" "0 1"
