@@ -105,8 +105,8 @@ sed -n 's/^ *SETTING("\([a-z_]*\)", \([a-z_]*\),.*/\1 settings.\2/p; s/^ *PARAM(
 sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET(\([a-z_.]*\)).*/\1 \2/p' libavfilter/turbodiff_common.h | sort > "$tmp/options"
 grep ' \(params\|settings\)\.' "$tmp/options" |
     grep -v '^\(model\|dit\|dit_low\|vae\|text_encoder\|tokenizer\|prompt\|negative_prompt\) ' > "$tmp/named"
-sed -n 's/^#define \(TD_M[A-Z_]*\)  *\([0-9.]*\)\.0.*/s,\1,\2,/p' engine/base/wan.h > "$tmp/values"
-sed -n 's/^ *[A-Z]*("\([a-z_]*\)", .*\.high = \([A-Za-z_0-9.]*\).*/\1 0 \2/p' engine/base/options.c | sed -f "$tmp/values" |
+sed -n 's/^#define \(TD_M[A-Z_]*\)  *\([0-9][0-9]*\)\(\.0\)*\( .*\)*$/s,\1,\2,/p' engine/base/wan.h > "$tmp/values"
+sed -n 's/^ *[A-Z]*("\([a-z_]*\)", .*[._]high = \([A-Za-z_0-9.]*\).*/\1 0 \2/p' engine/base/options.c | sed -f "$tmp/values" |
     grep -v '^\(threads\|guidance\) ' | sort > "$tmp/highest"
 sed -n 's/^ *{ "\([a-z_]*\)", .*{ \.[a-z0-9]* = \([^ ]*\) }, [^,]*, \([^,]*\), TD_FLAGS.*/\1 \2 \3/p' libavfilter/turbodiff_common.h |
     sort > "$tmp/limits"

@@ -145,7 +145,7 @@ static inline int parse_named(Options *o, const TDOption *option, const char *na
         memcpy(field, &v, sizeof(v));
         return 0;
     case TD_OPTION_INT:
-        ret = cli_int(&i, "td", name, v, 0, INT_MAX);
+        ret = cli_int(&i, "td", name, v, (int)option->low, option->named_high ? option->named_high : (int)option->high);
         break;
     case TD_OPTION_WORD:
         for (i = 0; option->words[i] && strcmp(v, option->words[i]); i++)

@@ -17,6 +17,7 @@ typedef struct TDOption {
     const char *const *words;                    ///< of an enum, by value, NULL at the end
     double low, high;                            ///< of a DOUBLE or an INT; both 0: who uses it checks it
     double named_low;                            ///< of a DOUBLE: at least this where a user names it; 0: low
+    int named_high;                              ///< of an INT: from 0 to this where a user names it; 0: low to high
     size_t second;                               ///< of a DOUBLE that may be two, joined with |: that of the second
 } TDOption;
 

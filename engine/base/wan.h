@@ -14,6 +14,7 @@
 #define TD_MIN_SIDE   16                         /* pixels */
 #define TD_MAX_SIDE   2048
 #define TD_MAX_FRAMES (4 * 127 + 1)
+#define TD_MAX_STEPS  1000                       /* of any sampler */
 
 #define TD_MIN_SHIFT  0.01                       /* of timesteps */
 #define TD_MAX_SHIFT  100.0

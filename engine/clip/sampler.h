@@ -7,9 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/log.h"
+#include "base/wan.h"
 
 #define TD_RCM_MAX_STEPS 4                       /* whose times are given */
-#define TD_MAX_STEPS 1000
 
 /** t[0..steps], t[steps] = 0: t = sin(tau)/(sin(tau)+cos(tau)), tau = atan(sigma_max), 1.5, 1.4, 1.0 */
 void td_rcm_schedule(double t[TD_RCM_MAX_STEPS + 1], int steps, double sigma_max);

@@ -75,7 +75,19 @@ line "td: a model without a name" 1 '^error: model= is empty, want a directory' 
 line "td: the same of a list" 1 '^error: model= is empty, want a directory' td --devices ""
 line "td: prompts without a name" 1 'the name of a file is empty' td -P "$model" "" "$tmp/x"
 line "td: a number out of range"  2 '--frames 99999999999: want' td -n 99999999999 "$model" a "$tmp/x"
-line "td: threads below 0"        2 '--threads -1: want' td -t -1 "$model" a "$tmp/x"
+# limits NAME HIGHEST NUMBER...: each number is refused with the limits
+limits() {
+    limits_name=$1
+    limits_high=$2
+    shift 2
+    for number; do
+        line "td: --$limits_name $number" 2 "^td: --$limits_name $number: want a whole number from 0 to $limits_high$" \
+            td "--$limits_name=$number" "$model" a "$tmp/x"
+    done
+}
+limits threads 256 -1 257 99999999999
+limits frames 509 -1 510 99999999999
+limits steps 1000 -1 1001 99999999999
 line "td: no clips"               2 '--clips 0: want' td -c 0 "$model" a "$tmp/x"
 line "td: topk is no number"      2 '--topk 0.1x: want a number' td -k 0.1x "$model" a "$tmp/x"
 line "td: guidance is no number"  2 '--guidance nan: want a number, or two: HIGH|LOW' td -g nan "$model" a "$tmp/x"
