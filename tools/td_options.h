@@ -182,6 +182,15 @@ static inline int parse_size(TDParams *p, const char *text)
     return 0;
 }
 
+static inline int parse_stats(Options *o, const char *path)
+{
+    o->stats = path;
+    if (strcmp(path, "-"))
+        return 0;
+    fputs("td: --stats -: want the name of a file, which may be /dev/stdout\n", stderr);
+    return -1;
+}
+
 static inline int parse_option(Options *o, char letter, const char *name, const char *v)
 {
     switch (letter) {
@@ -194,7 +203,7 @@ static inline int parse_option(Options *o, char letter, const char *name, const 
     case 'I': o->picture = v; return 0;
     case 'A': o->adaptive = 1; return 0;
     case 'c': return cli_int(&o->n_clips, "td", name, v, 1, INT_MAX);
-    case 'j': o->stats = v; return 0;
+    case 'j': return parse_stats(o, v);
     case 'P': o->many = 1; return 0;
     case 'L': o->devices = 1; return 0;
     case 'x': o->bench = 1; return 0;

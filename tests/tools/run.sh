@@ -70,6 +70,10 @@ line "td: an empty number"        2 '--steps : want a whole number' td -i "" "$m
 for option in --device --timesteps --vae --image --lora --lora-low --stats; do
     line "td: an empty $option" 2 "td: $option is empty: want [A-Z|.]*: ..*" td $option= "$model" a "$tmp/x"
 done
+for option in "-j -" --stats=-; do
+    line "td: no statistics to standard output: $option" 2 '^td: --stats -: want the name of a file' td $clip $option "$model" a "$tmp/x"
+done
+equal "td: and none to a file of that name" "$(test -e ./-; echo $?)" 1
 equal "td: an empty negative prompt is one" "$(status td $clip -S unipc --negative-prompt= "$model" a "$tmp/x")" 0
 line "td: a model without a name" 1 '^error: model= is empty, want a directory' td $clip "" a "$tmp/x"
 line "td: the same of a list" 1 '^error: model= is empty, want a directory' td --devices ""
