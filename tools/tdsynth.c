@@ -315,6 +315,13 @@ static int count_pieces(const uint8_t *p, size_t n)
     return pieces;
 }
 
+static int is_one_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* Copy the vocabulary to its official place and derive the number of embedding rows from it. */
 static int write_vocabulary(Options *o)
 {
@@ -345,7 +352,9 @@ static int write_vocabulary(Options *o)
                     o->spiece);
     }
     snprintf(path, sizeof(path), "%s/spiece.model", dir);
-    if ((ret = out_open(&out, path)) >= 0)
+    /* one that is in its place already is read, and never written to */
+    ret = 0;
+    if (!is_one_file(path, o->spiece) && (ret = out_open(&out, path)) >= 0)
         ret = out_close(&out, out_write(&out, data, n));
     free(data);
     return ret;

@@ -331,6 +331,14 @@ equal "tdinfo: a prompt that is too long, and another" "$? $(head -n 1 "$tmp/out
 line "tdsynth: no such VAE" 1 '--vae=large: want wan or tiny' tdsynth --vae=large "$tmp/x"
 code=$(status tdsynth --only=dit --lora=3 "$tmp/synth")
 equal "tdsynth: a LoRA" "$code $("$dir/tdinfo" -s "$tmp/synth/lora.safetensors" | grep -c 'LoRA, for lora=, 20 pairs of rank 3 to 3: 40 tensors')" "0 1"
+# a vocabulary that is in its place already is not written again: here nothing can be
+"$dir/tdsynth" --only=text --vocab=2048 "$tmp/again"
+spiece=$tmp/again/google/umt5-xxl/spiece.model
+ln -s "$spiece" "$tmp/spiece.link"
+for file in "$spiece" "$tmp/spiece.link"; do
+    code=$(trap '' XFSZ; ulimit -f 0; "$dir/tdsynth" --only=text --vocab=2048 --spiece="$file" "$tmp/again" 2> /dev/null; echo $?)
+    equal "tdsynth: a vocabulary in its place stays: ${file##*/}" "$code $(cmp tests/data/spiece.model "$spiece" && echo same)" "1 same"
+done
 line "tdsynth: no directory" 1 'no directory to write to' tdsynth
 line "tdsynth: a directory without a name" 1 'no directory to write to' tdsynth ""
 line "tdsynth: a vocabulary without one" 1 'the name of a file is empty, want a SentencePiece model' tdsynth --spiece= "$tmp/nameless"
