@@ -177,6 +177,15 @@ static int check_hw_format(AVFilterContext *ctx)
     return AVERROR(EINVAL);
 }
 
+/* FFmpeg's parser takes of a number its lowest 32 bits: whether these are all. A name has no second number */
+static int is_whole_size(const char *size, int w, int h)
+{
+    char *end;
+    long width = strtol(size, &end, 10), height = *end ? strtol(end + 1, NULL, 10) : 0;
+
+    return !height || (width == w && height == h);
+}
+
 static int parse_size(AVFilterContext *ctx)
 {
     TurboDiffContext *s = ctx->priv;
@@ -204,7 +213,7 @@ static int parse_size(AVFilterContext *ctx)
         return AVERROR(EINVAL);
     }
     if (av_parse_video_size(&s->w, &s->h, s->size) < 0 ||
-        s->w < 16 || s->w > 2048 || s->h < 16 || s->h > 2048) {
+        s->w < 16 || s->w > 2048 || s->h < 16 || s->h > 2048 || !is_whole_size(s->size, s->w, s->h)) {
         av_log(ctx, AV_LOG_ERROR, "size '%s': expected 480p, 720p, WxH or a name such as hd1080, "
                "with sides from 16 to 2048\n", s->size);
         return AVERROR(EINVAL);

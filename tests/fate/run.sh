@@ -403,6 +403,8 @@ bad "model without files"     "model=$tmp/empty: no file of a transformer; want 
 bad "model does not exist"    "model=$tmp/none: No such file or directory, want a directory"                          "$t=prompt=a:model=$tmp/none"
 bad "size too large"          "expected 480p, 720p, WxH or a name" "$base:s=2049x480"
 bad "size too small"          "with sides from 16 to 2048"         "$base:s=832x15"
+bad "size that wraps"         "size '4294967488x64': expected 480p, 720p, WxH or a name" "$base:s=4294967488x64"
+bad "height that wraps"       "expected 480p, 720p, WxH or a name" "$base:s=64x-4294967232"
 bad "size unknown"            "expected 480p, 720p, WxH or a name" "$base:s=4k8"
 bad "aspect unknown"          "expected 16:9, 9:16"                "$base:s=480p:aspect=2/1"
 bad "aspect of a WxH size"    "works with a named size only"       "$base:aspect=16/9"
