@@ -295,6 +295,13 @@ char *ff_turbodiff_kept_text(const char *file);
 int ff_turbodiff_clean(AVFilterContext *ctx, const char *prompt, char **clean, TurboDiffReason *why);
 
 /**
+ * Check that a file which is written is none that another option of the filter names.
+ *
+ * @param name of the option that names it
+ */
+int ff_turbodiff_check_output(AVFilterContext *ctx, const char *name, const char *file);
+
+/**
  * Check the option stats.
  */
 int ff_turbodiff_check_stats(AVFilterContext *ctx);

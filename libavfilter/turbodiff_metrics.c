@@ -53,7 +53,7 @@ int ff_turbodiff_check_metrics(AVFilterContext *ctx, const char *file)
         av_log(ctx, AV_LOG_ERROR, "metrics '%s': expected a file, which is written anew each second\n", file);
         return AVERROR(EINVAL);
     }
-    return 0;
+    return file ? ff_turbodiff_check_output(ctx, "metrics", file) : 0;
 }
 
 /* in the same folder, by the same name: the file itself is another one each second */

@@ -27,14 +27,33 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "libavutil/error.h"
 #include "libavutil/file_open.h"
 #include "libavutil/log.h"
+#include "libavutil/opt.h"
 #include "turbodiff_common.h"
 
 enum { STATS_CLOSED, STATS_OPEN, STATS_FAILED };
+
+int ff_turbodiff_check_output(AVFilterContext *ctx, const char *name, const char *file)
+{
+    struct stat own, other;
+
+    if (stat(file, &own) < 0 || !S_ISREG(own.st_mode))
+        return 0;
+    for (const AVOption *o = NULL; (o = av_opt_next(ctx->priv, o)); ) {
+        const char *value = o->type == AV_OPT_TYPE_STRING ? *(char **)((uint8_t *)ctx->priv + o->offset) : NULL;
+
+        if (value && value != file && stat(value, &other) == 0 && own.st_dev == other.st_dev && own.st_ino == other.st_ino) {
+            av_log(ctx, AV_LOG_ERROR, "%s '%s': is the file of %s, expected another one to write to\n", name, file, o->name);
+            return AVERROR(EINVAL);
+        }
+    }
+    return 0;
+}
 
 int ff_turbodiff_check_stats(AVFilterContext *ctx)
 {
@@ -44,7 +63,7 @@ int ff_turbodiff_check_stats(AVFilterContext *ctx)
         av_log(ctx, AV_LOG_ERROR, "stats '-': expected a file, standard output may be a video\n");
         return AVERROR(EINVAL);
     }
-    return 0;
+    return s->stats ? ff_turbodiff_check_output(ctx, "stats", s->stats) : 0;
 }
 
 static void give_up(AVFilterContext *ctx, int err)

@@ -254,6 +254,8 @@ for other in "$tmp/own" "$tmp/d/../own"; do
 done
 two "$tmp/own" "$tmp/d/own"
 equal "a file each" "$? $(grep -l 'frames_total{channel="turbodiff@[ab]"} 27$' "$tmp/own" "$tmp/d/own" | wc -l)" "0 2"
+echo "a cat" > "$tmp/programme"
+wrong "metrics over a programme" "metrics '$tmp/programme': is the file of programme, expected another one" "programme=$tmp/programme:metrics=$tmp/programme"
 wrong "metrics to standard output" "metrics '-': expected a file" "metrics=-"
 run -f lavfi -i "$base:prompt=a cat:metrics=$tmp/m" -f null -
 refused "metrics of one clip" "metrics: expected programme, idle or pace" 'Error\|Failed' $?

@@ -399,6 +399,7 @@ bad "textfile not UTF-8"      "is not UTF-8"                       "$t=model=$mo
 bad "textfile with NUL"       "is not text"                        "$t=model=$model:textfile=$tmp/nul.txt"
 bad "no transformer"          "no transformer: set model="         "$t=prompt=a:vae=$model/Wan2.1_VAE.pth"
 bad "stats to stdout"         "expected a file"                    "$base:stats=-"
+bad "stats over a text"       "stats '$tmp/latin.txt': is the file of textfile, expected another one to write to" "$t=model=$model:textfile=$tmp/latin.txt:stats=$tmp/latin.txt"
 bad "model without files"     "model=$tmp/empty: no file of a transformer; want e.g. "                         "$t=prompt=a:model=$tmp/empty"
 bad "model does not exist"    "model=$tmp/none: No such file or directory, want a directory"                          "$t=prompt=a:model=$tmp/none"
 bad "size too large"          "expected 480p, 720p, WxH or a name" "$base:s=2049x480"
