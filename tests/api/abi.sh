@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # Whether programs that were built with one turbodiff.h run with a library of another: abi.sh OLD NEW
-# Says what is not so. Functions keep their words, enumerators their values, fields their places and sizes, structs all
-# their fields; only those that are passed with their size grow, and not into the padding of what older programs have.
+# Says what is not so. Functions keep their words, enumerators their values, fields their places, sizes and types (of a
+# callback those of all its arguments), structs all their fields; only those that are passed with their size grow, and
+# not into the padding of what older programs have.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -11,12 +12,13 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 sized='TDSettings|TDParams|TDInfo|TDDeviceInfo'
 
-# names HEADER: lines of "E enumerator", "F struct field", "S struct", "P prototype"
+# names HEADER: lines of "E enumerator", "B struct body", "F struct field", "S struct", "P prototype"
 names() {
     # cc may be a list
     # shellcheck disable=SC2086
     grep -v '^#include' "$1" | $cc -std=c99 -E -P -DTD_API= -x c - | tr -s '\n\t ' ' ' | awk '
         function fields(name, body,   n, part, i, m, one, j, f) {
+            print "B", name, body
             n = split(body, part, ";")
             for (i = 1; i < n; i++) {
                 if (part[i] ~ /\(\*/) {
@@ -54,14 +56,22 @@ names() {
         }'
 }
 
-# layout NAMES HEADER: what the header makes of these names
+# layout NAMES HEADER: what the header makes of these names. The compiler compares each field with that of the same body
+# in a struct of another name, whose types are the header's.
 layout() {
     {
         echo '#include <stdio.h>'
         echo "#include \"$(realpath "$2")\""
         echo 'int main(void) {'
         awk '$1 == "E" { printf "printf(\"%s is %%d\\n\", (int)%s);\n", $2, $2 }
-             $1 == "F" { printf "printf(\"%s.%s at %%zu, %%zu bytes\\n\", offsetof(%s, %s), sizeof(((%s *)0)->%s));\n", $2, $3, $2, $3, $2, $3 }
+             $1 == "B" { name = $2; sub(/^B [^ ]* /, ""); printf "struct was_%s {%s};\n", name, $0; next }
+             $1 == "F" {
+                 is = "((" $2 " *)0)->" $3; was = "((struct was_" $2 " *)0)->" $3
+                 printf "printf(\"%s.%s at %%zu, %%zu bytes%%s\\n\",\n", $2, $3
+                 printf "       offsetof(%s, %s), sizeof(%s),\n", $2, $3, is
+                 printf "       __builtin_types_compatible_p(__typeof__(%s),\n", is
+                 printf "           __typeof__(%s)) ? \"\" : \", another type\");\n", was
+             }
              $1 == "S" { printf "printf(\"%s has %%zu bytes\\n\", sizeof(%s));\n", $2, $2 }' "$1"
         echo 'return 0; }'
     } > "$tmp/layout.c"
