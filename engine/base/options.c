@@ -21,8 +21,18 @@ static const char *const backends[] = { [TD_BACKEND_AUTO] = "auto", [TD_BACKEND_
 static const char *const residencies[] = { [TD_RESIDENT_AUTO] = "auto", [TD_RESIDENT_ALL] = "all",
                                            [TD_RESIDENT_STAGE] = "stage", NULL };
 
+/* fields of each kind */
+#define TYPE_WORD   unsigned                     /* an enum without negative values */
+#define TYPE_FLAG   int
+#define TYPE_INT    int
+#define TYPE_U64    uint64_t
+#define TYPE_DOUBLE double
+#define TYPE_TEXT   const char *
+
+/* what reads and writes a field goes by its kind: a field of another type does not compile */
+#define OFFSET(struct, field, kind) _Generic(((struct *)0)->field, TYPE_##kind: offsetof(struct, field))
 #define ROW(struct, is_clip, option, field, kind, ...) \
-    { .name = option, .of_clip = is_clip, .type = TD_OPTION_##kind, .offset = offsetof(struct, field), __VA_ARGS__ }
+    { .name = option, .of_clip = is_clip, .type = TD_OPTION_##kind, .offset = OFFSET(struct, field, kind), __VA_ARGS__ }
 #define SETTING(...) ROW(TDSettings, 0, __VA_ARGS__)
 #define PARAM(...)   ROW(TDParams, 1, __VA_ARGS__)
 
@@ -46,7 +56,7 @@ const TDOption td_options[] = {
     PARAM("ode", ode, FLAG, .words = NULL),
     PARAM("topk", sla_topk, DOUBLE, .words = NULL),
     PARAM("guidance", guidance, DOUBLE, .low = 0, .high = 100, .named_low = 1,
-          .second = offsetof(TDParams, guidance_low)),
+          .second = OFFSET(TDParams, guidance_low, DOUBLE)),
     PARAM("shift", shift, DOUBLE, .low = TD_MIN_SHIFT, .high = TD_MAX_SHIFT),
     PARAM("boundary", boundary, DOUBLE, .low = 0, .high = 1),
     PARAM("lora", lora, TEXT, .words = NULL),
