@@ -95,9 +95,10 @@ sed -n 's/^ *{ "\([a-z_0-9]*\)", .*OFFSET.*/\1/p' libavfilter/*turbodiff*.[ch] |
     grep -q "^@itemx\? .*\b$opt\b" doc/filters.texi doc/filters_i2v.texi || echo "option $opt is not in doc/filters*.texi"
 done | rule "filter options are documented"
 
-# the filter's words, and the fields they are for, are those of the library's table, and so are the highest numbers; 0 is the
-# library's default. threads is no option of the filter, it counts frames otherwise, and reads the two numbers of guidance from
-# a text; files and prompts are chosen by no name
+# the filter's words, and the fields they are for, are those of the library's table, and so are types, defaults and
+# limits; 0 is the library's default, which the filter takes where a row's numbers begin above it, too. threads is no
+# option of the filter, it counts frames otherwise, reads the two numbers of guidance from a text, and has a word where
+# the library has NULL for device; files and prompts are chosen by no name
 grep -o '\[TD_[A-Z0-9_]*\] = "[^"]*"' engine/base/options.c | tr -d '[]="' | tr -s ' ' | sort > "$tmp/words"
 sed -n 's/.*TD_CONST("\([^"]*\)",.* \(TD_[A-Z0-9_]*\), .*/\2 \1/p' libavfilter/turbodiff_common.h | sort > "$tmp/consts"
 sed -n 's/^ *SETTING("\([a-z_]*\)", \([a-z_]*\),.*/\1 settings.\2/p; s/^ *PARAM("\([a-z_]*\)", \([a-z_]*\),.*/\1 params.\2/p' \
@@ -106,10 +107,25 @@ sed -n 's/^ *{ "\([a-z_]*\)", .*TD_OFFSET(\([a-z_.]*\)).*/\1 \2/p' libavfilter/t
 grep ' \(params\|settings\)\.' "$tmp/options" |
     grep -v '^\(model\|dit\|dit_low\|vae\|text_encoder\|tokenizer\|prompt\|negative_prompt\) ' > "$tmp/named"
 sed -n 's/^#define \(TD_M[A-Z_]*\)  *\([0-9][0-9]*\)\(\.0\)*\( .*\)*$/s,\1,\2,/p' engine/base/wan.h > "$tmp/values"
-sed -n 's/^ *[A-Z]*("\([a-z_]*\)", .*[._]high = \([A-Za-z_0-9.]*\).*/\1 0 \2/p' engine/base/options.c | sed -f "$tmp/values" |
-    grep -v '^\(threads\|guidance\) ' | sort > "$tmp/highest"
-sed -n 's/^ *{ "\([a-z_]*\)", .*{ \.[a-z0-9]* = \([^ ]*\) }, [^,]*, \([^,]*\), TD_FLAGS.*/\1 \2 \3/p' libavfilter/turbodiff_common.h |
-    sort > "$tmp/limits"
+# WORDS FIRST LAST of the enum
+tr '\n' ' ' < engine/base/options.c | grep -o '[a-z_]*\[\] = { \[[^}]*}' |
+    sed 's/\[\] = { \[\([A-Z0-9_]*\)\].*\[\([A-Z0-9_]*\)\][^[]*$/ \1 \2/' > "$tmp/enums"
+# OPTION TYPE DEFAULT LOWEST HIGHEST, the last one - where the row has none: who uses it checks it
+tr '\n' ' ' < engine/base/options.c | sed 's/ \(SETTING\|PARAM\)("/\n&/g' | sed -f "$tmp/values" |
+    sed -n 's/^ [A-Z]*("\([a-z_]*\)", [a-z_]*, \([A-Z0-9]*\), /\1 \2 /p' | grep -v '^\(threads\|guidance\) ' | awk '
+    function value(name,   n) {
+        n = length(name) + 4
+        return match($0, "\\." name " = [^ ,)]*") ? substr($0, RSTART + n, RLENGTH - n) : ""
+    }
+    FILENAME != "-" { first[$1] = $2; last[$1] = $3; next }
+    $2 == "WORD"    { print $1, "INT", first[value("words")], first[value("words")], last[value("words")]; next }
+    $2 == "FLAG"    { print $1, "BOOL 0 0 1"; next }
+    $2 == "TEXT"    { print $1, "STRING", $1 == "device" ? "\"auto\"" : "NULL", "0 0"; next }
+    { low = value("low"); high = value(/\.high/ ? "high" : "named_high") }
+    { print $1, $2 == "U64" ? "UINT64" : $2, 0, low + 0 < 0 ? low : 0, high == "" ? "-" : high }
+    ' "$tmp/enums" - > "$tmp/limits"
+sed -n 's/^ *{ "\([a-z_]*\)", *"[^"]*", [^,]*, AV_OPT_TYPE_\([A-Z0-9_]*, .*\), TD_FLAGS.*/\1 \2/p' \
+    libavfilter/turbodiff_common.h | sed 's/, { \.[a-z0-9]* = \([^ ]*\) }, /, \1, /; s/,//g' > "$tmp/has"
 {
     [ -s "$tmp/words" ] && [ -s "$tmp/rows" ] || echo "engine/base/options.c: nothing found"
     grep -lE '"(sagesla|rtx5090|128x64|unipc)"' engine/*/*.[ch] tools/*.[ch] libavfilter/*.[ch] |
@@ -117,8 +133,11 @@ sed -n 's/^ *{ "\([a-z_]*\)", .*{ \.[a-z0-9]* = \([^ ]*\) }, [^,]*, \([^,]*\), T
     diff "$tmp/words" "$tmp/consts" | grep '^[<>]'
     comm -23 "$tmp/rows" "$tmp/options" | sed 's/$/ is no option of the filter/'
     comm -13 "$tmp/rows" "$tmp/named" | sed 's/$/ is no row of engine\/base\/options.c/'
-    [ -s "$tmp/highest" ] || echo "engine/base/options.c: no highest numbers"
-    comm -23 "$tmp/highest" "$tmp/limits" | sed 's/\(.*\) \(.*\) \(.*\)/\1: the filter has not default \2, and at most \3/'
+    # frames is no row there
+    [ "$(wc -l < "$tmp/limits")" = $(($(wc -l < "$tmp/rows") + 1)) ] || echo "engine/base/options.c: too few limits"
+    awk 'FILENAME == ARGV[1] { option = $1; $1 = ""; has[option] = $0; next }
+        { split(has[$1], h, " "); if ($5 == "-") $5 = h[4]; option = $1; $1 = "" }
+        $0 != has[option] { print option ": the filter has" has[option] ", want" $0 }' "$tmp/has" "$tmp/limits"
 } | rule "options have one table of words"
 
 # what is exported is defined in engine/api
