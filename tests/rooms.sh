@@ -4,7 +4,7 @@
 #
 # 1. No circle among the library's objects.
 # 2. The table of rooms in doc/design.md is their order: an object needs its own room and those below it, and so do the
-#    headers that it includes. api/turbodiff.h is for all, as its types are.
+#    headers that it includes; make style wants these as "room/file.h". api/turbodiff.h is for all, as its types are.
 # 3. A backend is behind the seam: of cpu/ nothing is called from outside but what opens it.
 set -u
 LC_ALL=C
@@ -32,7 +32,7 @@ nm -A "$1"/engine/*/*.o | sed 's|^.*/engine/||' | awk '
         }
     }' | sort > "$tmp/calls"
 cut -d ' ' -f 1,2 "$tmp/calls" | sort -u > "$tmp/objects"
-grep -o '^#include "[a-z_0-9]*/[a-z_0-9]*\.h"' engine/*/*.[ch] | sed 's|^engine/||; s|:#include "| |; s|"$||' |
+grep -o '^#include "[a-z_0-9]*/[a-z_0-9]*\.[ch]"' engine/*/*.[ch] | sed 's|^engine/||; s|:#include "| |; s|"$||' |
     grep -v ' api/turbodiff\.h$' > "$tmp/includes"
 sed -n '/^## Rooms of engine/,/^## /s/^| \([a-z]*\)\/ |.*/\1/p' doc/design.md > "$tmp/order"
 for list in objects includes order; do

@@ -57,6 +57,19 @@ grep -l __global__ cuda/*.cu | grep -v '^cuda/kernels.cu' | while read -r f; do
     name="F($(basename "$f" .cu))"
     grep -qF "$name" cuda/device.h || echo "$f: no $name in cuda/device.h"
 done | rule "kernels are loaded when a device is opened"
+# tests/rooms.sh reads the first form alone; out of engine/ a file has those beside it as "file.h", and what is installed
+# is <turbodiff.h>
+own=$(echo "$ours" | grep '^\(engine\|cuda\|tools\|libavfilter\)/')
+{
+    grep -nE '(#|%:|\?\?=)[[:space:]]*(include|import)' $own < /dev/null |
+        grep -vE '^[^:]*:[0-9]*:#include ("([a-z0-9_]+/)?[a-z0-9_]+\.(c|h|cuh)"|<[a-z0-9_/]+\.h>)'
+    grep -nE '^#include "[^/]*"' $own < /dev/null | grep '^engine/'
+    grep -noE '^#include <[^>]*' $own < /dev/null | while IFS='<' read -r at name; do
+        for room in . engine cuda tools libavfilter; do
+            [ ! -e "$room/$name" ] || echo "$at<$name>"
+        done
+    done
+} | rule "own headers are included as \"room/file.h\""
 grep -nE '\b(TODO|FIXME|XXX|HACK)\b' $texts < /dev/null | grep -v '^tools/style.sh' | rule "no unfinished business"
 grep -nE '\b(if|for|while|switch)\(' $ours < /dev/null | rule "a space after if, for, while, switch"
 grep -nE '\)\{$' $ours < /dev/null | rule "a space before braces"
