@@ -204,7 +204,7 @@ static float *drifting(Run *r, int stream, const Case *c, float offset)
     return x;
 }
 
-/* q and k of in are there */
+/* q and k of in are there, and v may be */
 static int run_sparse_of(Run *r, const Case *c, Inputs *in, float **out, int64_t *count)
 {
     int64_t d = c->k * c->extra, n_map;
@@ -214,7 +214,8 @@ static int run_sparse_of(Run *r, const Case *c, Inputs *in, float **out, int64_t
     TDAct o;
     int ret;
 
-    in->v = run_values(r, 2, c->m * d, 1, 1);
+    if (!in->v)
+        in->v = run_values(r, 2, c->m * d, 1, 1);
     TRY(td_plan_qkv(r->dev, &r->arena, &qkv));
     TRY(run_act(r, &o, NULL, c->m, d, 0));
     TRY(run_linear(r, &proj, TD_BF16, c->k, c->k, 3, 0, &w, &b));
@@ -264,6 +265,25 @@ static int run_halves(Run *r, const Case *c, float **out, int64_t *count)
     }
     in->q = q;
     in->k = k;
+    return run_sparse_of(r, c, in, out, count);
+}
+
+/* One head whose linear branch has a denominator of 128.5, which is a tie: 128 where it is rounded before its 1e-5, 129
+ * where it is not. Queries look at two channels alike, 129 keys at the first of these and 128 at the other one; e^-128
+ * is nothing beside that. All of v is positive, so that the branch weighs. */
+static int run_tie(Run *r, const Case *c, float **out, int64_t *count)
+{
+    int64_t d = c->k;
+    float *q = run_floats(r, c->m * d), *k = run_floats(r, c->m * d), *v = run_values(r, 2, c->m * d, 1, 1);
+    Inputs *in = inputs(r);
+
+    for (int64_t i = 0; i < c->m; i++)
+        q[i * d] = q[i * d + 1] = k[i * d + i % 2] = 128;
+    for (int64_t i = 0; i < c->m * d; i++)
+        v[i] = fabsf(v[i]);
+    in->q = q;
+    in->k = k;
+    in->v = v;
     return run_sparse_of(r, c, in, out, count);
 }
 
@@ -678,6 +698,7 @@ static double flops_dense(const Case *c)
 #define DENSE .run = run_dense, .reference = ref_dense, .flops = flops_dense
 #define SPARSE .run = run_sparse, .reference = ref_sparse
 #define HALVES .run = run_halves, .reference = ref_sparse
+#define TIE .run = run_tie, .reference = ref_sparse
 #define MAP .run = run_map, .reference = ref_map
 #define KNOWN_MAP .run = run_known_map, .reference = ref_known_map
 #define T5 .run = run_t5, .reference = ref_t5
@@ -710,6 +731,8 @@ const Case attention_cases[] = {
       HALVES },
     { "attn_sla", "sagesla 64x128, codes that are halves", .m = 256, .n = 100, .k = 128, .extra = 1, .bound = 2,
       HALVES },
+    { "attn_sla", "sla 128x64, a denominator that is a tie", .m = 257, .n = 100, .k = 128, .extra = 1, .bound = 1e-2,
+      TIE },
     { "block_map", "sla 128x64, 1000 tokens", .m = 1000, .n = 20, .k = 128, .extra = 2, MAP },
     { "block_map", "sagesla 64x128, 1000 tokens", .m = 1000, .n = 30, .k = 128, .extra = 2, MAP },
     { "block_map", "sla 128x64, known scores", .m = 512, .n = 40, .k = 128, .extra = 1, KNOWN_MAP },
