@@ -36,6 +36,20 @@
 #include "turbodiff_channel_priv.h"
 #include "turbodiff_common.h"
 
+void ff_turbodiff_refuse(AVFilterContext *ctx, TurboDiffReason *why, const char *format, ...)
+{
+    TurboDiffReason line;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(line.text, sizeof(line.text), format, args);
+    va_end(args);
+    if (why && !*why->text)
+        *why = line;
+    else
+        av_log(ctx, AV_LOG_ERROR, "%s\n", line.text);
+}
+
 static int answer(char *res, int res_len, const char *format, ...) av_printf_format(3, 4);
 static int answer(char *res, int res_len, const char *format, ...)
 {

@@ -20,7 +20,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,20 +471,6 @@ int ff_turbodiff_adapt(AVFilterContext *ctx, int w, int h)
         return AVERROR(EINVAL);
     }
     return 0;
-}
-
-void ff_turbodiff_refuse(AVFilterContext *ctx, TurboDiffReason *why, const char *format, ...)
-{
-    TurboDiffReason line;
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(line.text, sizeof(line.text), format, args);
-    va_end(args);
-    if (why && !*why->text)
-        *why = line;
-    else
-        av_log(ctx, AV_LOG_ERROR, "%s\n", line.text);
 }
 
 static void keep_reason(void *cookie, int level, const char *line)
