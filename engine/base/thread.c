@@ -120,7 +120,7 @@ int td_pool_open(TDPool **pool, int n_threads, TDCancel *cancel, TDLog *log)
 
     *pool = NULL;
     if (n_threads < 0 || n_threads > TD_MAX_THREADS)
-        return td_error(log, EINVAL, "threads: %d, want 0 to %d", n_threads, TD_MAX_THREADS);
+        return td_error(log, EINVAL, "pool: %d threads, want 0 to %d", n_threads, TD_MAX_THREADS);
     if (n_threads == 0) {
         n_threads = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
         n_threads = n_threads > TD_MAX_THREADS ? TD_MAX_THREADS : n_threads;
