@@ -55,7 +55,6 @@
 #define MAX_REPEAT 1000000
 
 static const char *const keys[] = { "seed", "frames", "d", "steps", "negative", "repeat", "id", "in" };
-#define FRAMES_AND_D (1u << 1 | 1u << 2)
 
 void ff_turbodiff_free_job(TurboDiffJob *job)
 {
@@ -247,7 +246,7 @@ int ff_turbodiff_parse_job(AVFilterContext *ctx, TurboDiffJob *job, const char *
                 goto fail;
             }
             seen |= 1u << n;
-            if ((seen & FRAMES_AND_D) == FRAMES_AND_D) {
+            if (job->frames && (!strcmp(key, "frames") || !strcmp(key, "d"))) {
                 ff_turbodiff_refuse(ctx, why, "%s: both frames and d: expected one of them", where);
                 ret = AVERROR(EINVAL);
                 goto fail;
